@@ -1,0 +1,1 @@
+"""Statistics on scores: intervals and paired tests."""

@@ -1,0 +1,304 @@
+"""The schema of every setting: dataclasses that the composed configuration is merged into before anything runs.
+
+A field marked `recorded` is written to `run.json` but leaves `run_id` alone: it says where or how fast a run
+happens, not what comes out of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any
+
+from sparrow.core.hashing import content_hash
+
+REQUIRED = "???"
+
+
+def recorded(default: Any = MISSING, *, default_factory: Any = MISSING) -> Any:
+    """A field that does not change the result of a run."""
+    return field(default=default, default_factory=default_factory, metadata={"recorded": True})
+
+
+@dataclass
+class Study:
+    """What a set of runs asks, what it varies on purpose, and what was published."""
+
+    name: str = "untitled"
+    question: str = ""
+    factors: list[str] = field(default_factory=list)
+    metric: str | None = None
+    published: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Paths:
+    """Where data is read, runs are written, and what can be made again is kept."""
+
+    data_root: str = REQUIRED
+    output_root: str = REQUIRED
+    cache_root: str = REQUIRED
+
+
+@dataclass
+class World:
+    """Sizes of the generated world (`sparrow.world`)."""
+
+    num_stills: int = 200
+    num_pages: int = 200
+    num_clips: int = 100
+    num_event_texts: int = 100
+    num_benchmark_clips: int = 40
+    frame_size_px: int = 64
+
+
+@dataclass
+class Source:
+    """Records of one publisher: which files, and the converter that makes samples of them.
+
+    `files` are relative to `root`, media to `root / media_root`. `world` names the table of the generated world
+    that has this source's schema; it is read instead of `files` when `use_world` is true.
+    """
+
+    converter: str = REQUIRED
+    files: list[str] = field(default_factory=list)
+    root: str = recorded(REQUIRED)
+    media_root: str = ""
+    world: str | None = None
+    use_world: bool = False
+
+
+@dataclass
+class Component:
+    """One part of a mixture: `num_samples` of a source, or a `fraction` of the mixture's total.
+
+    `present_as` is how the model meets the samples: `video` (media as recorded), `pages` (long texts rendered as
+    page images) or `text` (long texts left as plain text).
+    """
+
+    source: str = REQUIRED
+    num_samples: int | None = None
+    fraction: float | None = None
+    present_as: str = "video"
+
+
+@dataclass
+class Mixture:
+    """Components by name, and the total that their fractions are of."""
+
+    num_samples: int | None = None
+    components: dict[str, Component] = field(default_factory=dict)
+
+
+@dataclass
+class TextToImage:
+    """How long text is laid out on pages and drawn; see `sparrow.media.pages`."""
+
+    layout: str = "paper"
+    page_width_px: int = 448
+    page_height_px: int = 448
+    font_size_px: int = 20
+    margin_px: int = 20
+    words_per_page: int | None = 115
+    tokenizer: str = "split"
+
+
+@dataclass
+class Frames:
+    """Which frames of a video are shown; see `sparrow.media.frames`."""
+
+    policy: str = "uniform"
+    max_frames: int = 24
+    fps: float | None = None
+
+
+@dataclass
+class Backbone:
+    """A family of models and one checkpoint of it; `tiny` swaps in the family's tiny sibling, made offline."""
+
+    family: str = REQUIRED
+    checkpoint: str | None = None
+    revision: str | None = None
+    tiny: bool = False
+    frame_size_px: int = 364
+    attn_implementation: str = "sdpa"
+    trust_remote_code: bool = False
+
+
+@dataclass
+class StartFrom:
+    """An experiment whose finished model the run starts from, trained first (once, cached by its `run_id`)."""
+
+    experiment: str | None = None
+    overrides: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Tuning:
+    """Which parts of the backbone learn: `vision`, `projector`, `language_model`."""
+
+    trainable_parts: list[str] = field(default_factory=lambda: ["vision", "projector", "language_model"])
+    activation_checkpointing: bool = False
+
+
+@dataclass
+class Optimizer:
+    """AdamW and its settings."""
+
+    name: str = "adamw"
+    learning_rate: float = 5e-6
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.05
+    max_grad_norm: float | None = 1.0
+
+
+@dataclass
+class Schedule:
+    """Learning rate over the planned steps; `warmup_steps` wins over `warmup_ratio` where it is given."""
+
+    name: str = "cosine"
+    warmup_ratio: float = 0.03
+    warmup_steps: int | None = None
+
+
+@dataclass
+class Batching:
+    """How samples are grouped into optimizer steps and micro-batches."""
+
+    name: str = "padded"
+    global_batch_size_samples: int = 64
+    micro_batch_size_samples: int = 2
+    max_seq_len_tokens: int = 10_740
+    num_epochs: int = 1
+    num_workers: int = recorded(2)
+
+
+@dataclass
+class Trainer:
+    """The machine a run uses and its numeric precision."""
+
+    precision: str = "bf16-mixed"
+    accelerator: str = recorded("auto")
+    devices: int = recorded(1)
+    num_nodes: int = recorded(1)
+    num_threads: int | None = recorded(None)
+    log_every_n_steps: int = recorded(10)
+    progress_bar: bool = recorded(True)
+
+
+@dataclass
+class Strategy:
+    """How a run is spread over devices."""
+
+    name: str = recorded("single")
+
+
+@dataclass
+class Checkpoint:
+    """How often a run is saved and how many checkpoints are kept."""
+
+    every_n_steps: int = recorded(500)
+    keep_last: int = recorded(2)
+
+
+@dataclass
+class Benchmark:
+    """A set of questions about videos and the protocol by which it is asked and scored."""
+
+    format: str = REQUIRED
+    file: str = ""
+    root: str = recorded(REQUIRED)
+    media_root: str = ""
+    world: str | None = None
+    scoring: str = "generate"
+    show_options: bool = True
+    max_new_tokens: int = 16
+    max_frames: int | None = None
+    num_questions: int | None = None
+
+
+@dataclass
+class Evaluation:
+    """When the benchmarks are asked: before training, after it, and after it without frames."""
+
+    before: bool = False
+    after: bool = True
+    blind: bool = False
+
+
+@dataclass
+class Logger:
+    """One logger."""
+
+    enabled: bool = recorded(True)
+
+
+@dataclass
+class ExperimentConfig:
+    """Everything about the data and the model that `train`, `prepare` and `preview` share."""
+
+    study: Study = recorded(default_factory=Study)
+    paths: Paths = recorded(default_factory=Paths)
+    seed: int = 0
+    data_seed: int = 0
+    scale: str = recorded("full")
+    on_bad_sample: str = "fail"
+    max_bad_fraction: float = 0.01
+    world: World = field(default_factory=World)
+    source: dict[str, Source] = field(default_factory=dict)
+    mixture: Mixture = field(default_factory=Mixture)
+    text_to_image: TextToImage = field(default_factory=TextToImage)
+    frames: Frames = field(default_factory=Frames)
+    backbone: Backbone = field(default_factory=Backbone)
+    start_from: StartFrom = field(default_factory=StartFrom)
+    tuning: Tuning = field(default_factory=Tuning)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    batching: Batching = field(default_factory=Batching)
+    trainer: Trainer = field(default_factory=Trainer)
+    strategy: Strategy = field(default_factory=Strategy)
+    checkpoint: Checkpoint = recorded(default_factory=Checkpoint)
+    benchmark: dict[str, Benchmark] = field(default_factory=dict)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    logger: dict[str, Logger] = recorded(default_factory=dict)
+
+
+@dataclass
+class PreviewConfig(ExperimentConfig):
+    """Settings of `sparrow preview`."""
+
+    num_samples: int = recorded(24)
+
+
+@dataclass
+class EvaluateConfig:
+    """Settings of `sparrow evaluate`: a checkpoint, the benchmarks, and how frames are chosen."""
+
+    checkpoint: str = REQUIRED
+    study: Study = recorded(default_factory=Study)
+    paths: Paths = recorded(default_factory=Paths)
+    seed: int = 0
+    data_seed: int = 0
+    world: World = field(default_factory=World)
+    frames: Frames = field(default_factory=Frames)
+    backbone: Backbone = field(default_factory=Backbone)
+    benchmark: dict[str, Benchmark] = field(default_factory=dict)
+    blind: bool = False
+    trainer: Trainer = field(default_factory=Trainer)
+
+
+def identity(config: Any) -> Any:
+    """The settings that determine a result: a config without its `recorded` fields, as plain values."""
+    if is_dataclass(config):
+        return {f.name: identity(getattr(config, f.name)) for f in fields(config) if not f.metadata.get("recorded")}
+    if isinstance(config, dict):
+        return {key: identity(value) for key, value in config.items()}
+    if isinstance(config, list):
+        return [identity(value) for value in config]
+    return config
+
+
+def run_id(config: Any) -> str:
+    """Hash of the settings that determine a result; equal on every machine and for every folder."""
+    return content_hash(identity(config), length=12)

@@ -1,0 +1,41 @@
+"""Errors that a user can mend: each says where, what and how. All are `ValueError`s; asserts are for invariants."""
+
+
+class SparrowError(ValueError):
+    """Base of the errors that a command prints as one message, without a traceback."""
+
+
+class ConfigError(SparrowError):
+    """A setting is unknown, of the wrong type, missing, or at odds with another."""
+
+
+class DataError(SparrowError):
+    """A record, file or sample cannot be used.
+
+    The message reads `source 'NAME', WHERE: WHAT; REMEDY`.
+
+    Args:
+        what: What is wrong, in a few words.
+        source: Name of the source, if known.
+        where: The place inside the source: file and line, record or sample id.
+        remedy: How to mend it.
+    """
+
+    def __init__(
+        self, what: str, *, source: str | None = None, where: str | None = None, remedy: str | None = None
+    ) -> None:
+        self.what = what
+        place = ", ".join(part for part in (f"source '{source}'" if source else None, where) if part)
+        super().__init__((f"{place}: " if place else "") + what + (f"; {remedy}" if remedy else ""))
+
+
+class MediaError(DataError):
+    """An image, video or text cannot be read or drawn."""
+
+
+class BackboneError(SparrowError):
+    """A model, processor or checkpoint cannot be loaded or does not fit the settings."""
+
+
+class RunError(SparrowError):
+    """A run folder, its record or its checkpoints are not what the command needs."""

@@ -1,0 +1,164 @@
+"""The canonical sample: chat messages with typed parts, immutable and self-validating."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sparrow.core.errors import DataError
+
+Role = Literal["system", "user", "assistant"]
+ROLES: tuple[Role, ...] = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words of a turn, shown to the model as they are."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LongText:
+    """A long context; the mixture decides whether it becomes page images or stays plain text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One still picture; `path` is relative to the media root of the sample's source."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video file or a folder of frames, whole or between two times.
+
+    `path` is relative to the media root of the sample's source; times are in seconds;
+    `fps` is the rate of a frame folder, which has no other clock.
+    """
+
+    path: str
+    start_s: float | None = None
+    end_s: float | None = None
+    fps: float | None = None
+
+
+Part = Text | LongText | Image | Video
+PART_TYPES: dict[str, type[Text] | type[LongText] | type[Image] | type[Video]] = {
+    "text": Text,
+    "long_text": LongText,
+    "image": Image,
+    "video": Video,
+}
+_TYPE_NAMES = {cls: name for name, cls in PART_TYPES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training or evaluation example.
+
+    Args:
+        id: Unique within the source and stable when the source's records are re-ordered.
+        source: Name of the source it was read from.
+        messages: An optional system turn, then user and assistant turns in alternation, a user turn first.
+            Only user turns hold images, videos and long texts. A sample that ends with a user turn is a
+            prompt: it can be evaluated, not trained on.
+
+    Raises:
+        DataError: If the messages are not such a chat.
+    """
+
+    id: str
+    source: str
+    messages: tuple[Message, ...]
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise self._error("the sample id is empty", "give every record an id")
+        turns = [m for m in self.messages if m.role != "system"]
+        if any(m.role == "system" for m in self.messages[1:]):
+            raise self._error("a system turn stands after the first turn", "put it first")
+        if not turns:
+            raise self._error("it has no user turn", "a sample needs a question")
+        for i, message in enumerate(turns):
+            expected = "user" if i % 2 == 0 else "assistant"
+            if message.role != expected:
+                raise self._error(
+                    f"turn {i + 1} is '{message.role}', expected '{expected}'",
+                    "user and assistant turns must alternate, a user turn first",
+                )
+        for message in self.messages:
+            if message.role != "user" and any(not isinstance(p, Text) for p in message.parts):
+                raise self._error(f"a {message.role} turn holds media", "only user turns may hold media")
+            for part in message.parts:
+                if isinstance(part, (Text, LongText)):
+                    empty = not part.text.strip() and (isinstance(part, LongText) or message.role != "user")
+                else:
+                    empty = not part.path
+                if empty:
+                    raise self._error(f"a {_TYPE_NAMES[type(part)]} part of a {message.role} turn is empty")
+            if not message.parts:
+                raise self._error(f"a {message.role} turn has no parts")
+
+    def _error(self, what: str, remedy: str | None = None) -> DataError:
+        return DataError(what, source=self.source, where=f"sample {self.id!r}", remedy=remedy)
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether the last turn is the user's, so that nothing is supervised."""
+        return self.messages[-1].role == "user"
+
+    def parts(self) -> list[Part]:
+        """All parts of all turns, in order."""
+        return [part for message in self.messages for part in message.parts]
+
+    def to_row(self) -> dict[str, Any]:
+        """The sample as plain dicts and lists, in the form that is stored as an Arrow row."""
+        return {
+            "id": self.id,
+            "source": self.source,
+            "messages": [
+                {
+                    "role": m.role,
+                    "content": [{**EMPTY_PART, "type": _TYPE_NAMES[type(p)], **asdict(p)} for p in m.parts],
+                }
+                for m in self.messages
+            ],
+        }
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Sample:
+        """The inverse of `to_row`."""
+        return cls(
+            id=row["id"],
+            source=row["source"],
+            messages=tuple(
+                Message(m["role"], tuple(_part_from_row(part) for part in m["content"])) for m in row["messages"]
+            ),
+        )
+
+
+EMPTY_PART: dict[str, Any] = {
+    "type": None,
+    "text": None,
+    "path": None,
+    "start_s": None,
+    "end_s": None,
+    "fps": None,
+}
+
+
+def _part_from_row(part: dict[str, Any]) -> Part:
+    kind = PART_TYPES[part["type"]]
+    return kind(**{name: part[name] for name in kind.__dataclass_fields__})

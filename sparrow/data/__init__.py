@@ -1,0 +1,1 @@
+"""From records to batches: sources, mixtures, the plan, encoding, batching."""

@@ -1,0 +1,1 @@
+"""Benchmarks, scoring, reading of replies, predictions and metrics."""

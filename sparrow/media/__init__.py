@@ -1,0 +1,1 @@
+"""What a run sees: frames of videos and pages of rendered text, as uint8 arrays."""

@@ -1,0 +1,1 @@
+"""Families of image-LLMs behind one interface: loading, tokens, pixels, tuning, tiny siblings."""

@@ -1,0 +1,1 @@
+"""Fine-tuning: the LightningModule, optimization, checkpoints and logging."""
