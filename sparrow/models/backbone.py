@@ -1,0 +1,227 @@
+"""The one interface to a family of image-LLMs: chat to tokens, frames to pixels, parts and blocks of the model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from sparrow.core.errors import BackboneError, DataError
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TokenizedChat:
+    """A chat as the model reads it.
+
+    Args:
+        input_ids: Token ids, int64 [n], placeholders of frames expanded.
+        supervised: bool [n], true on the assistant's words and their end marker.
+        num_visual_tokens: How many of the n stand for frames, their markers included.
+    """
+
+    input_ids: np.ndarray
+    supervised: np.ndarray
+    num_visual_tokens: int
+
+
+class Backbone(ABC):
+    """Adapter of one family.
+
+    Frames are shown as images, each at `frame_size_px` squared, so that training, evaluation and planning agree
+    on the number of tokens of a frame before anything is decoded.
+
+    Args:
+        processor: The family's processor, with its tokenizer and image processor.
+        config: The model's configuration.
+        frame_size_px: Height and width at which a frame is shown to the vision encoder.
+        model: The model, or None where tokens are only counted.
+
+    Raises:
+        BackboneError: If the frame size does not fit the vision encoder.
+    """
+
+    family: ClassVar[str]
+    native_checkpoints: ClassVar[tuple[str, ...]]
+
+    def __init__(self, processor: Any, config: Any, frame_size_px: int, model: nn.Module | None = None) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.config = config
+        self.frame_size_px = frame_size_px
+        self._model = model
+        self.chat_template = files("sparrow.models").joinpath(f"templates/{self.family}.jinja").read_text()
+        self.processor.chat_template = self.chat_template
+        self.processor.tokenizer.chat_template = self.chat_template
+        self.configure_processor()
+
+    @property
+    def model(self) -> nn.Module:
+        """The model; an assertion fails where the backbone was loaded for its tokens only."""
+        assert self._model is not None, "this backbone was loaded without its model"
+        return self._model
+
+    @abstractmethod
+    def configure_processor(self) -> None:
+        """Set the processor to one view of `frame_size_px` a frame, so that an exported folder reads frames alike."""
+
+    @property
+    @abstractmethod
+    def image_token_id(self) -> int:
+        """Id of the token that the chat template writes for an image."""
+
+    @abstractmethod
+    def frame_token_ids(self, size: Size) -> list[int]:
+        """Token ids that stand for one frame of `size` (height, width), markers included."""
+
+    @abstractmethod
+    def prepare_frame(self, frame: np.ndarray) -> np.ndarray:
+        """Resize a uint8 frame [h, w, 3] or page [h, w] as the family's image processor does; uint8 [3, H, W]."""
+
+    @abstractmethod
+    def pixel_inputs(self, frames: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Model inputs of prepared uint8 frames [n, 3, H, W]: rescaled and normalised where the frames lie."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules `vision`, `projector` and `language_model`, which together hold every parameter."""
+
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """Transformer blocks of vision encoder and language model: the units of sharding and checkpointing."""
+
+    @classmethod
+    @abstractmethod
+    def make_tiny(cls, folder: Path, texts: Sequence[str], *, frame_size_px: int, seed: int) -> None:
+        """Write a tiny, randomly initialised checkpoint of the real architecture as a Hugging Face folder."""
+
+    @property
+    def context_length_tokens(self) -> int:
+        """The longest sequence that the language model was made for."""
+        return int(self.config.get_text_config().max_position_embeddings)
+
+    def visual_tokens(self, size: Size, num_frames: int) -> int:
+        """Tokens that `num_frames` frames of `size` (height, width) take, markers included."""
+        return num_frames * len(self.frame_token_ids(size))
+
+    def tokenize_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        frame_sizes: Sequence[Size],
+        *,
+        add_generation_prompt: bool = False,
+    ) -> TokenizedChat:
+        """Apply the chat template, mark what is supervised, and expand each image to its tokens.
+
+        Args:
+            messages: Turns in the Hugging Face form, `content` a list of `{"type": "image"}` and
+                `{"type": "text", "text": ...}`.
+            frame_sizes: (height, width) of each image, in order.
+            add_generation_prompt: End with the words that open the assistant's turn.
+
+        Raises:
+            DataError: If a text holds one of the model's control tokens.
+        """
+        self._refuse_control_tokens(messages)
+        rendered, spans = render_jinja_template(
+            conversations=[list(messages)],
+            chat_template=self.chat_template,
+            return_assistant_tokens_mask=True,
+            add_generation_prompt=add_generation_prompt,
+            bos_token=self.tokenizer.bos_token or "",
+        )
+        encoding = self.tokenizer(rendered[0], add_special_tokens=False, return_offsets_mapping=True)
+        ids = np.asarray(encoding["input_ids"], dtype=np.int64)
+        offsets = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+        supervised = np.zeros(len(ids), dtype=bool)
+        for start, end in spans[0]:
+            supervised |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
+        return self._expand_images(ids, supervised, frame_sizes)
+
+    def _expand_images(self, ids: np.ndarray, supervised: np.ndarray, frame_sizes: Sequence[Size]) -> TokenizedChat:
+        places = np.flatnonzero(ids == self.image_token_id)
+        assert len(places) == len(frame_sizes), f"{len(places)} image tokens for {len(frame_sizes)} frames"
+        id_pieces, mask_pieces, begin, visual = [], [], 0, 0
+        for place, size in zip(places, frame_sizes, strict=True):
+            frame_ids = self.frame_token_ids(size)
+            id_pieces += [ids[begin:place], np.asarray(frame_ids, dtype=np.int64)]
+            mask_pieces += [supervised[begin:place], np.zeros(len(frame_ids), dtype=bool)]
+            visual += len(frame_ids)
+            begin = int(place) + 1
+        return TokenizedChat(
+            np.concatenate([*id_pieces, ids[begin:]]), np.concatenate([*mask_pieces, supervised[begin:]]), visual
+        )
+
+    def _refuse_control_tokens(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        for message in messages:
+            for part in message["content"]:
+                for token in self.tokenizer.all_special_tokens if part["type"] == "text" else ():
+                    if token in part["text"]:
+                        raise DataError(
+                            f"a {message['role']} text holds the model's control token {token!r}",
+                            remedy="remove it from the record, or skip the sample with on_bad_sample=skip",
+                        )
+
+    def prepare_frames(self, frames: Sequence[np.ndarray]) -> Tensor:
+        """Stack of prepared frames, uint8 [n, 3, H, W]."""
+        if not frames:
+            return torch.zeros((0, 3, self.frame_size_px, self.frame_size_px), dtype=torch.uint8)
+        return torch.from_numpy(np.stack([self.prepare_frame(frame) for frame in frames]))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        frames: Tensor,
+        *,
+        position_ids: Tensor | None = None,
+        logits_to_keep: Tensor | int = 0,
+        past_key_values: Any = None,
+        use_cache: bool = False,
+    ) -> Any:
+        """Run the model.
+
+        Args:
+            input_ids: int64 [b, L].
+            attention_mask: int64 [b, L], zero on padding; None where nothing is padded.
+            frames: Prepared uint8 frames [n, 3, H, W] of all rows, in reading order.
+            position_ids: int64 [b, L]; counted from the attention mask where None.
+            logits_to_keep: Positions whose logits are computed, int64 [k]; 0 for all.
+            past_key_values: Cache of an earlier part of the sequence.
+            use_cache: Whether the output holds a cache.
+
+        Returns:
+            The model's output; `logits` is [b, k, vocabulary].
+        """
+        dtype = next(self.model.parameters()).dtype
+        pixels = self.pixel_inputs(frames, dtype) if len(frames) else {}
+        return self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            logits_to_keep=logits_to_keep,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            **pixels,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write model and processor as a Hugging Face folder with safetensors."""
+        self.model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+        self.processor.save_pretrained(folder)
+
+    def _require_multiple(self, step_px: int) -> None:
+        if self.frame_size_px <= 0 or self.frame_size_px % step_px:
+            raise BackboneError(
+                f"backbone.frame_size_px={self.frame_size_px} does not fit {self.family}: "
+                f"it must be a multiple of {step_px}; take {max(step_px, self.frame_size_px // step_px * step_px)}"
+            )
