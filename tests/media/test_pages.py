@@ -1,0 +1,187 @@
+"""Text on pages: nothing lost, nothing outside the page, the pixels of Pillow."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
+
+from sparrow.core.errors import ConfigError, MediaError
+from sparrow.media.fonts import SHIPPED_FONT
+from sparrow.media.pages import TextStyle, count_pages, layout_text, missing_characters, render_page, render_text
+
+GOLDEN = Path(__file__).parent / "golden"
+PAPER = TextStyle(fallback_fonts=())
+FIT = TextStyle(layout="fit", fallback_fonts=())
+
+ENGLISH = (
+    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness. "
+    'AVATAR WAVE To. Ty, "quoted" (bracketed) -- 3.14159; ffi flow, jab of f j. '
+)
+CODE = "def f(x):\n    if x:\n\treturn [x,  x]\n\n\n    return None\n\n| a  |  b |\n|----|----|\n"
+TEXTS = {
+    "english": ENGLISH * 8,
+    "url": f"See https://example.org/{'path/' * 60}?query=1 for more. " * 3,
+    "german": "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft " * 12,
+    "base64": "TWFueSBoYW5kcyBtYWtlIGxpZ2h0IHdvcmsu" * 100,
+    "chinese": "天地玄黃,宇宙洪荒。日月盈昃,辰宿列張。" * 60,
+    "japanese": "吾輩は猫である。名前はまだ無い。" * 40,
+    "korean": "모든 인간은 태어날 때부터 자유로우며 " * 30,
+    "thai": "มนุษย์ทั้งหลายเกิดมามีอิสระและเสมอภาคกันในเกียรติศักดิ์และสิทธิ" * 20,
+    "arabic": "يولد جميع الناس أحرارًا متساوين في الكرامة والحقوق. " * 20,
+    "hebrew": "כל בני האדם נולדו בני חורין ושווים בערכם ובזכויותיהם. " * 20,
+    "hindi": "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता प्राप्त है। " * 20,
+    "emoji": "👩‍👩‍👧‍👦 👍🏽 🇫🇷 ❤️ 😀" * 50,
+    "combining": "Z̷̢̛a̵̧͝l̸̨͠g̶̡͘o̷̧͝ e\u0301 n\u0303 " * 50 + "a" + "\u0301" * 500,
+    "code": CODE * 10,
+    "control": "a\x00b\x07c\x1b[31m d\x7fe \x85 f\u200bg\ufeffh \ud800 i\ufffd" * 40,
+}
+GREEDY_WORDS = st.text(st.characters(codec=None, exclude_categories=()), max_size=300)
+
+
+def without_space(text: str) -> str:
+    return "".join(text.split())
+
+
+def shown(text: str, style: TextStyle) -> str:
+    return without_space("".join(page.text for page in layout_text(text, style)))
+
+
+@pytest.mark.parametrize("style", [PAPER, FIT], ids=["paper", "fit"])
+@pytest.mark.parametrize("name", TEXTS)
+def test_no_character_is_dropped(name: str, style: TextStyle) -> None:
+    assert shown(TEXTS[name], style) == without_space(TEXTS[name])
+
+
+@pytest.mark.parametrize("style", [PAPER, FIT], ids=["paper", "fit"])
+def test_200_000_characters_without_a_space(style: TextStyle) -> None:
+    text = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz0123456789+/", k=200_000))
+    assert shown(text, style) == text
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=GREEDY_WORDS, style=st.sampled_from([PAPER, FIT, replace(FIT, margin_px=0, page_width_px=60)]))
+def test_whatever_the_text_pages_hold_it_all(text: str, style: TextStyle) -> None:
+    try:
+        assert shown(text, style) == without_space(text)
+    except MediaError as error:
+        assert error.what == "the text is empty"
+
+
+def ink_of_pieces(text: str, style: TextStyle) -> int:
+    """Ink of all words, each drawn by itself with room around it."""
+    roomy = replace(style, page_width_px=2048, page_height_px=512, margin_px=200, words_per_page=None)
+    pieces = [piece for page in layout_text(text, style) for line in page.lines for _, piece in line.pieces]
+    return sum(int((255 - render_text(piece, roomy)[0]).astype(np.int64).sum()) for piece in pieces)
+
+
+@pytest.mark.parametrize("name", ["english", "url", "german", "code"])
+@pytest.mark.parametrize(
+    "style", [PAPER, FIT, replace(FIT, margin_px=0, font_size_px=33)], ids=["paper", "fit", "fit without margin"]
+)
+def test_no_ink_is_lost_at_the_edges(name: str, style: TextStyle) -> None:
+    text = TEXTS[name][:1500]
+    drawn = sum(int((255 - page).astype(np.int64).sum()) for page in render_text(text, style))
+    assert drawn == ink_of_pieces(text, style)
+
+
+def test_margins_stay_white() -> None:
+    for page in render_text(TEXTS["base64"], FIT):
+        frame = page.copy()
+        frame[20:-20, 20:-20] = 255
+        assert (frame == 255).all()
+
+
+@pytest.mark.parametrize("name", ["english", "url", "german", "code"])
+@pytest.mark.parametrize("size", [12, 20, 31])
+@pytest.mark.parametrize("colours", [(0, 255), (40, 200), (255, 0)])
+def test_pixels_are_those_of_pillow(name: str, size: int, colours: tuple[int, int]) -> None:
+    """Whole lines drawn by Pillow's basic layout at the lines' places."""
+    style = replace(PAPER, font_size_px=size, text_grey=colours[0], background_grey=colours[1])
+    font = ImageFont.truetype(str(SHIPPED_FONT), size, layout_engine=ImageFont.Layout.BASIC)
+    for page in layout_text(TEXTS[name], style):
+        expected = Image.new("L", (448, 448), colours[1])
+        for line in page.lines:
+            ImageDraw.Draw(expected).text((20, line.baseline_px), line.text, colours[0], font, anchor="ls")
+        assert np.array_equal(render_page(page, style), np.asarray(expected))
+
+
+def test_golden_page() -> None:
+    page = render_text(ENGLISH * 3, PAPER)[0]
+    assert np.array_equal(page, np.asarray(Image.open(GOLDEN / "paper.png")))
+
+
+def test_paper_layout_has_115_words_a_page_centred_between_margins() -> None:
+    words = [f"w{i}" for i in range(300)]
+    pages = layout_text("  \n".join(words), PAPER)
+    assert [len(page.text.split()) for page in pages] == [115, 115, 70]
+    image = render_page(pages[2], PAPER)
+    rows = np.flatnonzero((image < 255).any(axis=1))
+    assert abs((rows[0] + rows[-1]) / 2 - 224) < 6
+    assert np.flatnonzero((image < 255).any(axis=0))[0] >= 20
+
+
+def test_fit_layout_keeps_lines_and_indentation() -> None:
+    (page,) = layout_text(CODE, FIT)
+    assert page.text == CODE.rstrip("\n")
+    left = {line.text.strip(): line.pieces[0][0] for line in page.lines if line.pieces}
+    assert left["def f(x):"] < left["if x:"] == left["return [x,  x]"] == left["return None"]
+
+
+def test_fit_continues_a_wrapped_line_at_its_indentation() -> None:
+    (page,) = layout_text("    " + "word " * 30, FIT)
+    assert len(page.lines) > 1
+    assert {line.pieces[0][0] for line in page.lines} == {20 + 4 * 6}
+
+
+@pytest.mark.parametrize("style", [PAPER, FIT], ids=["paper", "fit"])
+@pytest.mark.parametrize("text", ["", " \n\t ", "\u200b\u200d"])
+def test_empty_text_is_an_error(text: str, style: TextStyle) -> None:
+    for call in (layout_text, count_pages, render_text):
+        with pytest.raises(MediaError, match="the text is empty; remove the record"):
+            call(text, style)
+
+
+@pytest.mark.parametrize("policy", ["uniform", "first"])
+@pytest.mark.parametrize("order", ["as_is", "reversed", "shuffled"])
+def test_order_and_number_of_pages(order: str, policy: str) -> None:
+    text = " ".join(str(i) for i in range(115 * 20))
+    every = layout_text(text, PAPER)
+    style = replace(PAPER, page_order=order, page_policy=policy, max_pages=7)
+    some = layout_text(text, style)
+    positions = [every.index(page) for page in some]
+    wanted = list(range(7)) if policy == "first" else [1, 4, 6, 9, 12, 15, 17]
+    assert sorted(positions) == wanted
+    assert count_pages(text, style) == 7
+    assert {"as_is": positions == wanted, "reversed": positions == wanted[::-1]}.get(order, positions != wanted)
+    assert layout_text(text, style) == some
+
+
+def test_more_pages_than_allowed_is_an_error_unless_some_are_chosen() -> None:
+    with pytest.raises(MediaError, match="the text has 3 pages, max_pages is 2"):
+        count_pages("word " * 300, replace(PAPER, max_pages=2))
+
+
+def test_characters_that_no_font_has_are_counted() -> None:
+    assert missing_characters("aé 天地天 \u200b\ue000", PAPER) == {"天": 2, "地": 1, "\ue000": 1}
+
+
+def test_settings_out_of_range_are_named_all_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        TextStyle(layout="letter", words_per_page=0, margin_px=220, text_grey=255)
+    message = str(caught.value)
+    for name in ("layout is 'letter'", "words_per_page is 0", "page_width_px", "text_grey equals"):
+        assert name in message
+
+
+def test_a_character_larger_than_the_page_is_an_error() -> None:
+    style = TextStyle(font_size_px=100, margin_px=20, page_width_px=140, page_height_px=160, fallback_fonts=())
+    assert len(render_text("WW", style)) == 2
+    with pytest.raises(MediaError, match=r"character U\+01C4 is wider than a line; lower font_size_px"):
+        render_text("Ǆ", style)
+    with pytest.raises(MediaError, match=r"a line is .* px high, the page has room for 100; lower font_size_px"):
+        render_text("W", replace(style, page_height_px=140, layout="fit"))
