@@ -1,0 +1,111 @@
+"""Settings of the generated world: how much of each table there is, and which questions it asks in which words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sparrow.core.errors import ConfigError
+from sparrow.world.phrasings import NUM_PHRASINGS, NUM_TEXT_TEMPLATES, NUM_TRAINED_PHRASINGS, PHRASINGS
+from sparrow.world.questions import MIN_EVENTS
+
+COMMON_KINDS = ("colour", "shape", "direction")
+RARE_KINDS = ("count", "last", "after")
+MOTION_KINDS = tuple(kind for kind in PHRASINGS if kind != "where")
+
+
+@dataclass(frozen=True)
+class WorldSettings:
+    """Everything but the seed that determines a world.
+
+    Args:
+        num_stills: Still pictures with questions.
+        num_pages: Texts of one event with a question.
+        num_clips: Training clips.
+        num_event_texts: Long texts with one instruction each.
+        num_benchmark_clips: Clips of each benchmark, one question a clip.
+        frame_size_px: Side of a frame; a multiple of 16.
+        clip_events: Numbers of events of the training clips and of the short benchmark.
+        text_events: Numbers of events of the event texts.
+        long_events: Numbers of events of the long benchmark.
+        clip_kinds: Kinds of questions that clips commonly ask.
+        clip_rare_kinds: Kinds that few clips ask, see `clip_rare_share`.
+        clip_rare_share: Share of clips whose first question is of a rare kind.
+        clip_caption_share: Share of clips that end with a request for a caption.
+        clip_phrasings: Number of wordings of a kind of question in stills and clips.
+        text_kinds: Kinds of questions that event texts ask.
+        text_templates: Number of instruction templates of a kind in event texts.
+        benchmark_kinds: Kinds of questions, and so categories, of the benchmarks.
+        benchmark_phrasing: The wording that benchmarks use; those from `NUM_TRAINED_PHRASINGS` on are never trained.
+
+    Raises:
+        ConfigError: If a number is out of range or a kind unknown; all faults at once.
+    """
+
+    num_stills: int = 200
+    num_pages: int = 200
+    num_clips: int = 100
+    num_event_texts: int = 100
+    num_benchmark_clips: int = 40
+    frame_size_px: int = 64
+    clip_events: Sequence[int] = (1, 2)
+    text_events: Sequence[int] = (4, 8)
+    long_events: Sequence[int] = (8,)
+    clip_kinds: Sequence[str] = COMMON_KINDS
+    clip_rare_kinds: Sequence[str] = RARE_KINDS
+    clip_rare_share: float = 0.0
+    clip_caption_share: float = 0.1
+    clip_phrasings: int = 2
+    text_kinds: Sequence[str] = (*COMMON_KINDS, *RARE_KINDS, "exists")
+    text_templates: int = NUM_TEXT_TEMPLATES
+    benchmark_kinds: Sequence[str] = (*COMMON_KINDS, *RARE_KINDS)
+    benchmark_phrasing: int = 0
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"world.{name} is {getattr(self, name)}, expected {low} or more"
+            for name, low in (
+                ("num_stills", 0),
+                ("num_pages", 0),
+                ("num_clips", 0),
+                ("num_event_texts", 0),
+                ("num_benchmark_clips", 0),
+                ("frame_size_px", 16),
+            )
+            if getattr(self, name) < low
+        ]
+        if self.frame_size_px % 16:
+            faults.append(f"world.frame_size_px is {self.frame_size_px}, expected a multiple of 16")
+        for name in ("clip_events", "text_events", "long_events"):
+            if not getattr(self, name) or min(getattr(self, name)) < 1:
+                faults.append(f"world.{name} is {list(getattr(self, name))}, expected one or more numbers from 1 on")
+        for name in ("clip_kinds", "clip_rare_kinds", "text_kinds", "benchmark_kinds"):
+            kinds = getattr(self, name)
+            unknown = sorted(set(kinds) - set(MOTION_KINDS))
+            if unknown or not (kinds or name == "clip_rare_kinds"):
+                faults.append(f"world.{name} is {list(kinds)}, expected some of {', '.join(MOTION_KINDS)}")
+        for name in ("clip_rare_share", "clip_caption_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                faults.append(f"world.{name} is {getattr(self, name)}, expected a share between 0 and 1")
+        if self.clip_rare_share > 0 and not self.clip_rare_kinds:
+            faults.append("world.clip_rare_share is above 0, but world.clip_rare_kinds is empty")
+        for name, low, high in (
+            ("clip_phrasings", 1, NUM_TRAINED_PHRASINGS),
+            ("text_templates", 1, NUM_TEXT_TEMPLATES),
+            ("benchmark_phrasing", 0, NUM_PHRASINGS - 1),
+        ):
+            if not low <= getattr(self, name) <= high:
+                faults.append(f"world.{name} is {getattr(self, name)}, expected {low} to {high}")
+        for lengths_name, kinds_name in (
+            ("clip_events", "clip_kinds"),
+            ("clip_events", "clip_rare_kinds"),
+            ("text_events", "text_kinds"),
+            ("clip_events", "benchmark_kinds"),
+            ("long_events", "benchmark_kinds"),
+        ):
+            longest = max(getattr(self, lengths_name), default=0)
+            short = [kind for kind in getattr(self, kinds_name) if longest < MIN_EVENTS.get(kind, 1)]
+            if short:
+                faults.append(f"world.{lengths_name} has no scene of two events, which {', '.join(short)} need")
+        if faults:
+            raise ConfigError("\n".join(faults))

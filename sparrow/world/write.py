@@ -1,0 +1,93 @@
+"""Writing a world as files: JSON tables, PNG stills and H.264 clips, complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import av
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image
+
+from sparrow.core.files import write_atomically, write_json
+from sparrow.core.hashing import content_hash
+from sparrow.world.scenes import Scene, draw_frames, draw_still
+from sparrow.world.settings import WorldSettings
+from sparrow.world.tables import TABLES, Record, Table
+
+# Raised whenever the same settings and seed come to mean other files.
+GENERATOR_VERSION = 1
+FPS = 2
+# Near-lossless, and for frames this small the fastest of x264's presets.
+X264_OPTIONS = {"crf": "12", "preset": "veryfast"}
+
+
+def ensure_world(cache_root: Path, settings: WorldSettings, data_seed: int) -> Path:
+    """The folder of a world, written first if it is not there; safe to call from several processes at once.
+
+    Args:
+        cache_root: Folder of things that can be made again; the world lies in `world/<hash>` under it.
+        settings: Sizes and contents of the tables.
+        data_seed: Chooses the scenes and questions.
+
+    Returns:
+        A folder with the files and media roots that `TABLES` names.
+    """
+    name = content_hash({"version": GENERATOR_VERSION, "data_seed": data_seed, "settings": asdict(settings)})
+    folder = cache_root / "world" / name
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if folder.is_dir():
+            return folder
+        for leftover in folder.parent.glob(f".{name}.*"):
+            shutil.rmtree(leftover)
+        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{name}."))
+        try:
+            for table in TABLES.values():
+                _write_table(draft, table, settings, data_seed)
+            write_json(draft / "settings.json", {"data_seed": data_seed, **asdict(settings)})
+            draft.chmod(0o755)
+            draft.rename(folder)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+    return folder
+
+
+def _write_table(folder: Path, table: Table, settings: WorldSettings, data_seed: int) -> None:
+    media_root = folder / table.media_root
+    media_root.mkdir(exist_ok=True)
+    records = []
+    for record, scene in table.rows(settings, data_seed):
+        records.append(record)
+        _write_media(media_root, record, scene, settings.frame_size_px)
+    if table.file.endswith(".jsonl"):
+        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        write_atomically(folder / table.file, "".join(lines))
+    else:
+        write_json(folder / table.file, records)
+
+
+def _write_media(media_root: Path, record: Record, scene: Scene, size_px: int) -> None:
+    if "image" in record:
+        Image.fromarray(draw_still(scene, size_px)).save(media_root / record["image"], compress_level=1)
+    elif "video" in record:
+        _write_clip(media_root / record["video"], draw_frames(scene, size_px))
+
+
+def _write_clip(path: Path, frames: NDArray[np.uint8]) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options=X264_OPTIONS)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.thread_count = 1  # bytes must not depend on the machine's cores
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())

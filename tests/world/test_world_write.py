@@ -1,0 +1,103 @@
+import hashlib
+import multiprocessing
+from pathlib import Path
+
+import decord
+import numpy as np
+import pytest
+from PIL import Image
+
+import sparrow.world.write
+from sparrow.world import TABLES, WorldSettings, ensure_world
+from sparrow.world.scenes import FRAMES_PER_EVENT, draw_frames, draw_still
+
+SETTINGS = WorldSettings(num_stills=6, num_pages=4, num_clips=6, num_event_texts=4, num_benchmark_clips=6)
+
+
+def digests(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return ensure_world(tmp_path_factory.mktemp("cache"), SETTINGS, 0)
+
+
+def test_two_writes_give_the_same_bytes(world, tmp_path):
+    again = ensure_world(tmp_path, SETTINGS, 0)
+    assert again.name == world.name
+    assert digests(again) == digests(world)
+
+
+def test_another_seed_or_setting_is_another_folder(world, tmp_path):
+    assert ensure_world(tmp_path, SETTINGS, 1).name != world.name
+    assert ensure_world(tmp_path, WorldSettings(num_clips=1, num_stills=0, num_benchmark_clips=0), 0).name != world.name
+
+
+def test_a_world_without_rows_is_written_as_empty_tables(tmp_path):
+    empty = WorldSettings(num_stills=0, num_pages=0, num_clips=0, num_event_texts=0, num_benchmark_clips=0)
+    folder = ensure_world(tmp_path, empty, 0)
+    assert (folder / "clips.json").read_text() == "[]\n"
+    assert (folder / "short.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize("name", ["clips", "benchmark_short", "benchmark_long"])
+def test_clips_read_back_as_they_were_drawn(world, name):
+    for record, scene in TABLES[name].rows(SETTINGS, 0):
+        video = decord.VideoReader(str(world / TABLES[name].media_root / record["video"]))
+        assert len(video) == FRAMES_PER_EVENT * len(scene)
+        assert video.get_avg_fps() == 2
+        read, drawn = video.get_batch(range(len(video))).asnumpy(), draw_frames(scene, 64)
+        # 4:2:0 halves the resolution of colour, so the odd pixel at an edge is off, never an area.
+        assert (abs(read.astype(int) - drawn).max(-1) > 40).mean() < 0.01
+        assert abs(read.astype(int) - drawn).mean() < 2
+
+
+def test_stills_read_back_exactly(world):
+    for record, scene in TABLES["stills"].rows(SETTINGS, 0):
+        assert np.array_equal(np.asarray(Image.open(world / "stills" / record["image"])), draw_still(scene, 64))
+
+
+def test_a_second_call_writes_nothing(world, monkeypatch):
+    monkeypatch.setattr(sparrow.world.write, "_write_table", None)
+    assert ensure_world(world.parent.parent, SETTINGS, 0) == world
+
+
+def test_an_interrupted_write_is_not_taken_as_a_world(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sparrow.world.write, "_write_clip", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ensure_world(tmp_path, SETTINGS, 0)
+    assert [path for path in (tmp_path / "world").iterdir() if path.is_dir()] == []
+    assert (ensure_world(tmp_path, SETTINGS, 0) / "long.jsonl").is_file()
+
+
+def test_what_a_killed_write_left_is_cleared(world, tmp_path):
+    leftover = tmp_path / "world" / f".{world.name}.killed"
+    leftover.mkdir(parents=True)
+    (leftover / "stills.json").write_text("[")
+    assert digests(ensure_world(tmp_path, SETTINGS, 0)) == digests(world)
+    assert not leftover.exists()
+
+
+def _ensure(cache_root, start, results):
+    start.wait()
+    results.put(str(ensure_world(cache_root, SETTINGS, 0)))
+
+
+def test_callers_at_the_same_time_get_one_whole_world(world, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    start, results = context.Barrier(3), context.Queue()
+    callers = [context.Process(target=_ensure, args=(tmp_path, start, results)) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    folders = {results.get(timeout=60) for _ in callers}
+    for caller in callers:
+        caller.join()
+    [folder] = folders
+    assert digests(Path(folder)) == digests(world)
+    assert [path for path in (tmp_path / "world").iterdir() if path.is_dir()] == [Path(folder)]
