@@ -1,0 +1,120 @@
+"""One pass over the records of a source: valid samples, ids that differ, and an account of what became of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sparrow.core.errors import DataError
+from sparrow.core.hashing import combined_hash, content_hash
+from sparrow.core.samples import LongText, Sample
+from sparrow.data.converters import Converter
+from sparrow.data.converters.record import LeftOutError, Record, RecordError
+
+Messages = list[dict[str, Any]]
+
+
+class Conversion:
+    """Converts records and counts them: read = used + left out + rejected.
+
+    Args:
+        name: The source's name.
+        converter: The converter of its schema.
+        fail: Whether a record that cannot be used raises its error instead of being counted.
+    """
+
+    def __init__(self, name: str, converter: Converter, *, fail: bool) -> None:
+        self.name, self.converter, self.fail = name, converter, fail
+        self._num_records = 0
+        self._num_used = 0
+        self._num_replaced_chars = 0
+        self._left_out: Counter[str] = Counter()
+        self._rejected: list[dict[str, Any]] = []
+        self._own_ids: list[str | None] = []
+        self._digests: list[str] = []
+
+    def run(self, records: Iterable[Record], write: Callable[[Messages], None]) -> None:
+        """Hand the messages of every sample to `write`, in the form of `Sample.to_row`."""
+        for record in records:
+            self._num_records += 1
+            self._num_replaced_chars += record.num_replaced_chars
+            try:
+                samples = self._samples(record)
+            except LeftOutError as reason:
+                self._left_out[str(reason)] += 1
+            except RecordError as error:
+                self._reject(error, record.own_id())
+            else:
+                self._num_used += 1
+                for own_id, sample in samples:
+                    messages = sample.to_row()["messages"]
+                    self._own_ids.append(own_id)
+                    self._digests.append(content_hash(messages))
+                    write(messages)
+
+    def reject_unread(self, error: RecordError) -> None:
+        """Count a record that the reader could not make out."""
+        self._num_records += 1
+        self._reject(error, None)
+
+    def ids(self) -> list[str]:
+        """The ids of the samples, in the order they were written."""
+        return unique_ids(self._own_ids, self._digests)
+
+    def stats(self) -> dict[str, Any]:
+        """The account, as plain values."""
+        ids = self.ids()
+        return {
+            "num_records": self._num_records,
+            "num_used_records": self._num_used,
+            "num_samples": len(ids),
+            "left_out": dict(self._left_out),
+            "rejected": self._rejected,
+            "num_replaced_chars": self._num_replaced_chars,
+            "content_hash": combined_hash(sorted(map("{} {}".format, ids, self._digests))),
+        }
+
+    def _reject(self, error: RecordError, own_id: str | None) -> None:
+        if self.fail:
+            raise error
+        self._rejected.append({"where": error.where, "id": own_id, "reason": error.what, "remedy": error.remedy})
+
+    def _samples(self, record: Record) -> list[tuple[str | None, Sample]]:
+        """All samples of a record with its own ids for them, or the error of the first that is not valid."""
+        samples = []
+        for chat in self.converter.chats(record):
+            try:
+                sample = Sample(chat.id or "unnamed", self.name, chat.messages)
+            except DataError as error:
+                remedy = str(error).partition(f"{error.what}; ")[2]
+                raise record.error(error.what, remedy or "mend or remove the record") from error
+            if sample.is_prompt:
+                raise record.error("the last question has no answer", "add the answer, or remove the question")
+            contexts = [part.text for part in sample.parts() if isinstance(part, LongText)]
+            least = self.converter.min_context_words
+            if contexts and sum(len(text.split()) for text in contexts) < least:
+                raise LeftOutError(f"the long text has fewer than {least} words")
+            samples.append((chat.id, sample))
+        return samples
+
+
+def unique_ids(own_ids: list[str | None], digests: list[str]) -> list[str]:
+    """Ids that differ from one another and depend on the set of samples, not on their order.
+
+    A sample without an id of its own is named by its content. Samples of different content that share an id get
+    `~` and the start of their content hash; further copies of one sample get `#2`, `#3` and so on.
+    """
+    contents = Counter(own_id for own_id, _ in set(zip(own_ids, digests, strict=True)))
+    copies: Counter[str] = Counter()
+    taken: set[str] = set()
+    ids = []
+    for own_id, digest in zip(own_ids, digests, strict=True):
+        name = digest if own_id is None else own_id if contents[own_id] == 1 else f"{own_id}~{digest[:8]}"
+        unique = name
+        while unique in taken:
+            copies[name] += 1
+            unique = f"{name}#{copies[name] + 1}"
+        taken.add(unique)
+        ids.append(unique)
+    return ids

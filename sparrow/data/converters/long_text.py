@@ -1,0 +1,161 @@
+"""Questions about long texts: the text and the question are taken apart at the schema's own marks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from sparrow.data.converters.chat import Chat, about_context
+from sparrow.data.converters.record import LeftOutError, Record
+
+# The head of a wrapper and the mark after the text. The text may quote the mark, so its last occurrence counts.
+_LONGALPACA_WRAPPERS = (
+    (
+        re.compile(
+            r"\s*Below is a paper\. Memorize the paper and answer my question after the paper\.\s*The paper begins\."
+        ),
+        "Now the paper ends.",
+    ),
+    (
+        re.compile(r"\s*Below is a paper\. Memorize the material and answer my question after the paper\."),
+        "Now the material ends.",
+    ),
+    (
+        re.compile(
+            r"\s*Below is some paragraphs in the book, [^\n]*?\. "
+            r"Memorize the content and answer my question after the book\."
+        ),
+        "Now the material ends.",
+    ),
+    (
+        re.compile(
+            r"\s*There are two papers\. Memorize them and answer my question after the paper\.\s*"
+            r"The first paper begins\."
+        ),
+        "Now the second paper ends.",
+    ),
+)
+_BOOKSUM_PROMPT = re.compile(r"(?P<context>.*)^Q:(?P<question>.*?)^A:\s*", re.DOTALL | re.MULTILINE)
+_NQ_PROMPT = re.compile(r"(?P<context>.*)^Question: (?P<question>.*?)(?:^Answer:)?\s*\Z", re.DOTALL | re.MULTILINE)
+_NQ_COMPLETION = re.compile(
+    r"\s*Answer: (?P<short>.*?)^Long Answer: .*^Gold Document ID: (?P<document>.*)", re.DOTALL | re.MULTILINE
+)
+
+
+def context_qa(record: Record) -> Iterator[Chat]:
+    """`context`, `question`, `answer`: the canonical form of a question about a long text."""
+    yield about_context(record.text("context"), record.text("question"), record.text("answer"), record.own_id())
+
+
+def longalpaca(record: Record) -> Iterator[Chat]:
+    """`instruction`, `output`, the long text between one of LongAlpaca's wrappers.
+
+    The short instructions of LongAlpaca-12k have no wrapper and are left out.
+    """
+    chat = _wrapped(record, record.text("instruction"), record.text("output"))
+    if chat is None:
+        raise LeftOutError("an instruction without a known long-text wrapper")
+    yield chat
+
+
+def long_nq(record: Record) -> Iterator[Chat]:
+    """`prompt`, `completion`: Together's Natural Questions over 10 to 200 documents."""
+    chat = _natural_question(record, record.text("prompt"), record.text("completion"))
+    if chat is None:
+        raise record.error("field 'prompt' has no line that starts with 'Question: '", "end the prompt with one")
+    yield chat
+
+
+def booksum(record: Record) -> Iterator[Chat]:
+    """`prompt`, `completion`: Together's BookSum, a text followed by `Q:` and `A:`."""
+    chat = _book_summary(record, record.text("prompt"), record.text("completion"))
+    if chat is None:
+        raise record.error(
+            "field 'prompt' does not end with 'Q: ...' and 'A:'", "end it with the two, each on its own line"
+        )
+    yield chat
+
+
+def longqlora(record: Record) -> Iterator[Chat]:
+    """`input`, `output`: natural questions, book summaries and LongQA in their publishers' forms.
+
+    The short Evol-Instruct records among them have no long text and are left out.
+    """
+    prompt, answer = record.text("input"), record.text("output")
+    chat = _natural_question(record, prompt, answer) if "Gold Document ID: " in answer else None
+    chat = chat or _wrapped(record, prompt, answer) or _book_summary(record, prompt, answer)
+    if chat is None:
+        raise LeftOutError("an instruction without a long text")
+    yield chat
+
+
+def qmsum(record: Record) -> Iterator[Chat]:
+    """QMSum meetings: a sample for every general and specific query about the whole transcript."""
+    lines = []
+    for turn in record.items("meeting_transcripts"):
+        if not isinstance(turn, Mapping) or not {"speaker", "content"} <= turn.keys():
+            raise record.error(
+                "a turn of 'meeting_transcripts' lacks 'speaker' or 'content'", "write turns as {'speaker', 'content'}"
+            )
+        lines.append(f"{turn['speaker']}: {turn['content']}")
+    lists = [name for name in ("general_query_list", "specific_query_list") if record.has(name)]
+    if not lists:
+        raise record.error("field 'specific_query_list' is missing", "add queries, or remove the meeting")
+    for name in lists:
+        for query in record.items(name):
+            if not isinstance(query, Mapping):
+                raise record.error(f"an entry of '{name}' is not an object", "write entries as {'query', 'answer'}")
+            entry = Record(query, record.where, record.source)
+            yield about_context("\n".join(lines), entry.text("query"), entry.text("answer"))
+
+
+def _wrapped(record: Record, instruction: str, answer: str) -> Chat | None:
+    for head, mark in _LONGALPACA_WRAPPERS:
+        if start := head.match(instruction):
+            end = instruction.rfind(mark, start.end())
+            if end < 0:
+                raise record.error(f"the wrapper's closing mark {mark!r} is missing", "end the long text with it")
+            question = instruction[end + len(mark) :]
+            context = instruction[start.end() : end]
+            _require(record, context, "long text between the wrapper's marks")
+            _require(record, question, f"question after {mark!r}")
+            return about_context(context, question, answer, record.own_id())
+    return None
+
+
+def _book_summary(record: Record, prompt: str, answer: str) -> Chat | None:
+    match = _BOOKSUM_PROMPT.fullmatch(prompt)
+    if match is None:
+        return None
+    _require(record, match["context"], "text before 'Q:'")
+    _require(record, match["question"], "question after 'Q:'")
+    return about_context(match["context"], match["question"], answer, record.own_id())
+
+
+def _natural_question(record: Record, prompt: str, completion: str) -> Chat | None:
+    asked = _NQ_PROMPT.fullmatch(prompt)
+    if asked is None:
+        return None
+    answered = _NQ_COMPLETION.fullmatch(completion)
+    if answered is None:
+        raise record.error(
+            "the completion lacks 'Answer: ', 'Long Answer: ' or 'Gold Document ID: '",
+            "write the three on lines of their own, in this order",
+        )
+    _require(record, asked["context"], "text before 'Question: '")
+    _require(record, asked["question"], "question after 'Question: '")
+    _require(record, answered["short"], "short answer after 'Answer: '")
+    _require(record, answered["document"], "number after 'Gold Document ID: '")
+    question = asked["question"].strip()
+    question = question[0].upper() + question[1:] + ("" if question.endswith(("?", "？")) else "?")
+    return about_context(
+        asked["context"],
+        f"{question}\nAnswer the question in short and give the corresponding document ID.",
+        f"{answered['short'].strip()}\nDocument ID: {answered['document'].strip()}",
+        record.own_id(),
+    )
+
+
+def _require(record: Record, text: str, what: str) -> None:
+    if not text.strip():
+        raise record.error(f"there is no {what}", "fill it in, or remove the record")

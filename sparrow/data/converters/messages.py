@@ -1,0 +1,75 @@
+"""Chat `messages`: typed parts as Hugging Face writes them, or placeholders with media columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sparrow.core.samples import Image, Message, Part, Role, Text, Video
+from sparrow.data.converters.chat import (
+    Chat,
+    MediaKind,
+    MediaQueue,
+    chat_of_turns,
+    media_list,
+    media_path,
+    role_of,
+    spoken_turns,
+)
+from sparrow.data.converters.record import Record, kind_of
+
+_TYPES = {"text": "text", "image": "image", "image_url": "image", "video": "video", "video_url": "video"}
+
+
+def messages(record: Record) -> Iterator[Chat]:
+    """`messages` of `{role, content}` (LLaMA-Factory, ms-swift, TRL).
+
+    `content` is text with `<image>` and `<video>` placeholders for the `images` and `videos` columns, or a list
+    of parts `{type, text | image | video | image_url | value}`; a part without a path takes the next of its column.
+    """
+    items = record.items("messages")
+    media: dict[MediaKind, list[Part]] = {"image": media_list(record, "image"), "video": media_list(record, "video")}
+    if all(isinstance(item, Mapping) and isinstance(item.get("content"), str) for item in items):
+        yield chat_of_turns(record, spoken_turns(record, "messages", "role", "content"), media)
+        return
+    queue = MediaQueue(record, media)
+    turns: list[Message] = []
+    if record.has("system"):
+        turns.append(Message("system", (Text(record.text("system")),)))
+    for item in items:
+        if not isinstance(item, Mapping):
+            raise record.error(f"a message is {kind_of(item)}", "write messages as {'role', 'content'}")
+        role = role_of(record, item.get("role"))
+        turns.append(Message(role, tuple(_parts(record, role, item.get("content"), queue))))
+    queue.finish()
+    yield Chat(tuple(turns), record.own_id())
+
+
+def _parts(record: Record, role: Role, content: Any, queue: MediaQueue) -> Iterator[Part]:
+    if isinstance(content, str):
+        yield from queue.split(content) if role == "user" else [Text(content.strip())]
+        return
+    if not isinstance(content, list):
+        raise record.error(f"the content of a {role} message is {kind_of(content)}", "write text or a list of parts")
+    for part in content:
+        kind = _TYPES.get(str(part.get("type"))) if isinstance(part, Mapping) else None
+        if kind is None:
+            named = repr(part.get("type")) if isinstance(part, Mapping) else kind_of(part)
+            raise record.error(f"a part of a {role} message is {named}", f"known types are {', '.join(_TYPES)}")
+        value = next((part[key] for key in (kind, part["type"], "value", "url", "path") if part.get(key)), None)
+        if kind == "text":
+            if not isinstance(value, str):
+                raise record.error(f"a text part of a {role} message has no text", "write it under 'text'")
+            yield Text(value.strip())
+        elif value is None:
+            yield queue.next("image" if kind == "image" else "video")
+        elif kind == "image":
+            yield Image(media_path(record, value, "image"))
+        else:
+            at = Record(part, record.where, record.source)
+            yield Video(
+                media_path(record, value, "video"),
+                start_s=at.number("video_start"),
+                end_s=at.number("video_end"),
+                fps=at.number("fps"),
+            )

@@ -1,0 +1,31 @@
+"""Short instructions, kept as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from sparrow.core.samples import Text
+from sparrow.data.converters.chat import Chat, question_answer
+from sparrow.data.converters.record import Record
+
+
+def alpaca(record: Record) -> Iterator[Chat]:
+    """`instruction`, `input`, `output` (Alpaca), or `instruction` with `instances` of the two (its seed tasks)."""
+    instruction = record.text("instruction").strip()
+    if not record.has("instances"):
+        yield _chat(instruction, record, record.own_id())
+        return
+    instances = record.items("instances")
+    for number, instance in enumerate(instances, start=1):
+        if not isinstance(instance, Mapping):
+            raise record.error("an entry of 'instances' is not an object", "write entries as {'input', 'output'}")
+        own_id = record.own_id()
+        if own_id and len(instances) > 1:
+            own_id = f"{own_id}.{number}"
+        yield _chat(instruction, Record(instance, record.where, record.source), own_id)
+
+
+def _chat(instruction: str, record: Record, own_id: str | None) -> Chat:
+    given = record.optional_text("input").strip()
+    question = f"{instruction}\n\n{given}" if given else instruction
+    return question_answer(Text(question), answer=record.text("output"), id=own_id)

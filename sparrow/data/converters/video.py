@@ -1,0 +1,60 @@
+"""Video and image instruction data: LLaVA-style conversations and the schemas close to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+
+from sparrow.core.samples import Image, Part, Text, Video
+from sparrow.data.converters.chat import (
+    Chat,
+    chat_of_turns,
+    media_list,
+    media_path,
+    question_answer,
+    spoken_turns,
+)
+from sparrow.data.converters.record import Record
+
+_VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif"}
+_NUMBERED = re.compile(r"<image_\d+>")
+
+
+def llava(record: Record) -> Iterator[Chat]:
+    """`conversations` of `{from, value}` about a `video`, an `image` or `images` (LLaVA, ShareGPT)."""
+    turns = spoken_turns(record, "conversations", "from", "value")
+    yield chat_of_turns(record, turns, {"image": media_list(record, "image"), "video": media_list(record, "video")})
+
+
+def videochatgpt(record: Record) -> Iterator[Chat]:
+    """`q`, `a`, `video_id` (VideoInstruct100K), or the LLaVA form of the same data."""
+    if record.has("conversations"):
+        yield from llava(record)
+        return
+    video_id = record.text("video_id")
+    path = video_id if PurePosixPath(video_id).suffix.lower() in _VIDEO_SUFFIXES else f"{video_id}.mp4"
+    question = Text(record.text("q").strip())
+    yield question_answer(Video(path), question, answer=record.text("a"), id=record.own_id())
+
+
+def minicpmv(record: Record) -> Iterator[Chat]:
+    """MiniCPM-V's form: `conversations` of `{role, content}`, `image` a path or `{"<image_00>": path, ...}`."""
+    turns = spoken_turns(record, "conversations", "role", "content")
+    images = record.data.get("image")
+    if not isinstance(images, Mapping):
+        yield chat_of_turns(record, turns, {"image": media_list(record, "image")})
+        return
+    named = {key: Image(media_path(record, value, key)) for key, value in images.items() if value is not None}
+    mentioned = [key for role, text in turns if role == "user" for key in _NUMBERED.findall(text)]
+    unknown = sorted(set(mentioned) - set(named))
+    if unknown:
+        raise record.error(f"the turns mention {unknown[0]}, which 'image' does not name", "name its file in 'image'")
+    ordered: list[Part] = [named[key] for key in mentioned]
+    if not mentioned:
+        ordered = list(named.values())
+    elif set(mentioned) != set(named):
+        unused = sorted(set(named) - set(mentioned))[0]
+        raise record.error(f"no turn mentions the image {unused}", "write its key where it belongs, or remove it")
+    turns = [(role, _NUMBERED.sub("<image>", text) if role == "user" else text) for role, text in turns]
+    yield chat_of_turns(record, turns, {"image": ordered})

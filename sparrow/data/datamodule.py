@@ -1,0 +1,51 @@
+"""The LightningDataModule: a plan's steps for the rank that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytorch_lightning as pl
+
+from sparrow.data.batching import StepDataset, StepLoader
+from sparrow.data.encode import Presentation
+from sparrow.data.plan import Plan
+from sparrow.data.sources import SourceData
+from sparrow.models.backbone import Backbone
+
+
+class PlannedData(pl.LightningDataModule):
+    """Serves `StepBatch`es of a plan; a resumed run goes on at the trainer's global step."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        sources: Mapping[str, SourceData],
+        backbone: Backbone,
+        presentations: Mapping[str, Presentation],
+        *,
+        micro_batch_size_samples: int,
+        num_workers: int,
+    ) -> None:
+        super().__init__()
+        self.plan, self.sources, self.backbone, self.presentations = plan, sources, backbone, presentations
+        self.micro_batch_size_samples = micro_batch_size_samples
+        self.num_workers = num_workers
+
+    def train_dataloader(self) -> StepLoader:
+        """All steps of the plan that are still to be done."""
+        assert self.trainer is not None
+        dataset = StepDataset(
+            self.plan,
+            self.sources,
+            self.backbone,
+            self.presentations,
+            micro_batch_size_samples=self.micro_batch_size_samples,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+        return StepLoader(
+            dataset,
+            self.num_workers,
+            first_step=self.trainer.global_step,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+        )

@@ -1,0 +1,123 @@
+"""JSON parsed as its text comes in: the values of a file far larger than memory, each with its line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, NoReturn
+
+from sparrow.core.errors import DataError
+
+_MAX_VALUE_CHARS = 1 << 26
+_NOT_SPACE = re.compile(r"[^ \t\r\n]")
+
+
+class JsonValue(NamedTuple):
+    """A value, the line it starts on, and whether its text has `\\u` escapes.
+
+    Only through an escape do NULs and lone surrogates get past UTF-8 and a JSON parser.
+    """
+
+    value: Any
+    line: int
+    has_escapes: bool
+
+
+class JsonStream:
+    """The values of a JSON array, or those that stand one after another in a file.
+
+    Args:
+        chunks: The text, a piece at a time.
+        error: Makes the error for something wrong: `error(what, line)`.
+    """
+
+    def __init__(self, chunks: Iterator[str], error: Callable[[str, int], DataError]) -> None:
+        self._chunks, self._error = chunks, error
+        self._decode = json.JSONDecoder().raw_decode
+        self._text = ""
+        self._at = 0
+        self._line = 1
+
+    def __iter__(self) -> Iterator[JsonValue]:
+        if self._next_char() != "[":
+            while self._next_char():
+                yield self._take()
+            return
+        self._step(self._at + 1)
+        mark = "," if self._next_char() != "]" else "]"
+        while mark == ",":
+            self._next_char()
+            yield self._take()
+            mark = self._next_char()
+            if mark not in (",", "]"):
+                self._fail(
+                    f"{mark!r} stands after a record, expected ',' or ']'" if mark else "the array is not closed"
+                )
+            if mark == ",":
+                self._step(self._at + 1)
+        self._step(self._at + 1)
+        if self._next_char():
+            self._fail("text stands after the end of the array")
+
+    def _take(self) -> JsonValue:
+        line, (value, end) = self._line, self._value()
+        has_escapes = self._text.find("\\u", self._at, end) >= 0
+        self._step(end)
+        return JsonValue(value, line, has_escapes)
+
+    def _value(self) -> tuple[Any, int]:
+        while True:
+            try:
+                return self._decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                # What the end of the buffer cut off fails near that end, or in a string that runs past it.
+                in_string = error.msg.startswith("Unterminated string")
+                if (in_string or error.pos >= len(self._text) - 12) and self._more():
+                    continue
+                at_end = in_string or not self._text[error.pos :].strip()
+                self._fail(
+                    "it ends in the middle of a record" if at_end else f"it is not JSON: {error.msg}",
+                    self._line + self._text.count("\n", self._at, error.pos),
+                )
+            except (ValueError, RecursionError) as error:
+                self._fail(f"a record cannot be read: {json_fault(error)}")
+
+    def _next_char(self) -> str:
+        """The next character that is no space, moved to; "" at the end of the file."""
+        while True:
+            match = _NOT_SPACE.search(self._text, self._at)
+            if match:
+                self._step(match.start())
+                return match[0]
+            self._step(len(self._text))
+            if not self._more():
+                return ""
+
+    def _step(self, to: int) -> None:
+        self._line += self._text.count("\n", self._at, to)
+        self._at = to
+
+    def _more(self) -> bool:
+        """Drop what is read and double what is not, so that a long value is parsed few times."""
+        left = len(self._text) - self._at
+        if left > _MAX_VALUE_CHARS:
+            self._fail(f"a record is longer than {_MAX_VALUE_CHARS:,} characters")
+        pieces, added = [self._text[self._at :]], 0
+        for chunk in self._chunks:
+            pieces.append(chunk)
+            added += len(chunk)
+            if added >= max(left, 1):
+                break
+        self._text, self._at = "".join(pieces), 0
+        return added > 0
+
+    def _fail(self, what: str, line: int | None = None) -> NoReturn:
+        raise self._error(what, line or self._line)
+
+
+def json_fault(error: ValueError | RecursionError) -> str:
+    """What a JSON parser says is wrong with one line of text, in words."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)

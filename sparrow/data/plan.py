@@ -1,0 +1,207 @@
+"""The plan: which samples a run sees, in which order and optimizer step, and what each costs, before a GPU is used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sparrow.core.errors import DataError
+from sparrow.core.files import write_atomically, write_json
+from sparrow.core.hashing import combined_hash, content_hash, hash_order
+from sparrow.data.encode import Presentation
+from sparrow.data.measuring import measure_samples
+from sparrow.data.mixture import Selection
+from sparrow.data.sources import SourceData
+from sparrow.models.backbone import Backbone
+
+PERCENTILES = (5, 50, 95, 100)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every planned sample with its cost, and the optimizer steps.
+
+    Args:
+        ledger: A row a requested sample: `component, source, row, sample_id, status` (used | rejected), `reason,
+            num_frames, visual_tokens, text_tokens, supervised_tokens`.
+        steps: For every optimizer step the positions in `ledger` of its samples, all ranks together.
+        content_hash: Hash of what the model will see, in order: equal plans train on equal data.
+    """
+
+    ledger: pd.DataFrame
+    steps: list[np.ndarray]
+    content_hash: str
+
+    @property
+    def num_samples(self) -> int:
+        """Samples over all steps; a sample counts once an epoch."""
+        return int(sum(len(step) for step in self.steps))
+
+    def lengths(self) -> np.ndarray:
+        """Tokens of every ledger row, int64."""
+        return (self.ledger["visual_tokens"] + self.ledger["text_tokens"]).to_numpy()
+
+    def manifest(self) -> dict[str, Any]:
+        """Counts a component, which reconcile (requested = used + rejected), lengths, steps and the content hash."""
+        components = {}
+        for name, rows in self.ledger.groupby("component", sort=False):
+            used = rows[rows["status"] == "used"]
+            lengths = (used["visual_tokens"] + used["text_tokens"]).to_numpy()
+            components[str(name)] = {
+                "source": str(rows["source"].iloc[0]),
+                "requested": len(rows),
+                "used": len(used),
+                "rejected": len(rows) - len(used),
+                "rejected_by_reason": dict(Counter(rows.loc[rows["status"] == "rejected", "reason"])),
+                "frames": int(used["num_frames"].sum()),
+                "visual_tokens": int(used["visual_tokens"].sum()),
+                "text_tokens": int(used["text_tokens"].sum()),
+                "supervised_tokens": int(used["supervised_tokens"].sum()),
+                "length_percentiles_tokens": (
+                    {str(p): int(np.percentile(lengths, p)) for p in PERCENTILES} if len(lengths) else {}
+                ),
+            }
+        return {
+            "content_hash": self.content_hash,
+            "num_steps": len(self.steps),
+            "num_samples": self.num_samples,
+            "components": components,
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write `manifest.json` and `ledger.parquet`."""
+        write_json(folder / "manifest.json", self.manifest())
+        ledger = self.ledger.copy()
+        first_step = np.full(len(ledger), -1, dtype=np.int64)
+        for number, positions in reversed(list(enumerate(self.steps))):
+            first_step[positions] = number
+        ledger["first_step"] = first_step
+        write_atomically(folder / "ledger.parquet", ledger.to_parquet(index=False))
+
+
+def build_plan(
+    selections: Sequence[Selection],
+    sources: Mapping[str, SourceData],
+    backbone: Backbone,
+    presentations: Mapping[str, Presentation],
+    *,
+    data_seed: int,
+    global_batch_size_samples: int,
+    max_seq_len_tokens: int,
+    num_epochs: int = 1,
+    on_bad_sample: str = "fail",
+    max_bad_fraction: float = 0.0,
+    cache_root: Path | None = None,
+    num_workers: int = 0,
+) -> Plan:
+    """Measure the drawn samples and order them into optimizer steps.
+
+    Every epoch shows each used sample once, in a hash order of its own; the last step of an epoch may be smaller.
+
+    Args:
+        selections: What was drawn, a component each.
+        sources: Sources by name.
+        backbone: Counts the tokens; its model is not needed.
+        presentations: How each component's samples are shown.
+        data_seed: Orders the samples.
+        global_batch_size_samples: Samples of one optimizer step over all ranks.
+        max_seq_len_tokens: A longer sample is rejected, never cut.
+        num_epochs: Passes over the data.
+        on_bad_sample: `fail` raises on the first sample that cannot be used, `skip` rejects and counts it.
+        max_bad_fraction: With `skip`, the largest share of rejected samples that is still accepted.
+        cache_root: Where measurements are kept for the next run.
+        num_workers: Processes that measure.
+
+    Raises:
+        DataError: If a sample cannot be used (`fail`), too many cannot (`skip`), or none can.
+    """
+    tables = []
+    for selection in selections:
+        table = measure_samples(
+            sources[selection.source],
+            selection.rows,
+            backbone,
+            presentations[selection.component],
+            cache_root=cache_root,
+            num_workers=num_workers,
+        )
+        table.insert(0, "component", selection.component)
+        table.insert(1, "source", selection.source)
+        tables.append(table)
+    ledger = pd.concat(tables, ignore_index=True)
+    _reject_long(ledger, min(max_seq_len_tokens, backbone.context_length_tokens))
+    _enforce_policy(ledger, on_bad_sample, max_bad_fraction)
+    steps = _order(ledger, data_seed, global_batch_size_samples, num_epochs)
+    return Plan(ledger, steps, _plan_hash(ledger, steps, sources, presentations, backbone))
+
+
+def _reject_long(ledger: pd.DataFrame, limit: int) -> None:
+    too_long = (ledger["status"] == "used") & (ledger["visual_tokens"] + ledger["text_tokens"] > limit)
+    ledger.loc[too_long, "status"] = "rejected"
+    ledger.loc[too_long, "reason"] = f"longer than {limit} tokens"
+    ledger.loc[too_long, "detail"] = (
+        (ledger["visual_tokens"] + ledger["text_tokens"]).astype(str)
+        + f" tokens, at most {limit}; lower frames.max_frames or raise batching.max_seq_len_tokens"
+    )
+
+
+def _enforce_policy(ledger: pd.DataFrame, on_bad_sample: str, max_bad_fraction: float) -> None:
+    bad = ledger[ledger["status"] == "rejected"]
+    if len(bad) == len(ledger) and len(bad):
+        first = bad.iloc[0]
+        raise DataError(
+            f"none of the {len(ledger)} samples can be used; the first: {first['detail']}",
+            source=first["source"],
+            where=f"sample {first['sample_id']!r}",
+        )
+    if not len(bad):
+        return
+    first = bad.iloc[0]
+    if on_bad_sample == "fail":
+        raise DataError(
+            str(first["detail"]),
+            source=first["source"],
+            where=f"sample {first['sample_id']!r}",
+            remedy=f"{len(bad)} of {len(ledger)} samples cannot be used: mend them, or set on_bad_sample=skip",
+        )
+    if len(bad) > max_bad_fraction * len(ledger):
+        ids = ", ".join(f"{row.sample_id} ({row.reason})" for row in bad.head(5).itertuples())
+        raise DataError(
+            f"{len(bad)} of {len(ledger)} samples cannot be used, more than max_bad_fraction={max_bad_fraction}: {ids}",
+            remedy="mend them, or raise max_bad_fraction",
+        )
+
+
+def _order(ledger: pd.DataFrame, data_seed: int, batch_size: int, num_epochs: int) -> list[np.ndarray]:
+    used = np.flatnonzero(ledger["status"] == "used")
+    names = [f"{ledger['component'].iat[i]}/{ledger['sample_id'].iat[i]}" for i in used]
+    steps: list[np.ndarray] = []
+    for epoch in range(num_epochs):
+        order = used[hash_order(names, data_seed, salt=f"epoch {epoch}")]
+        steps += [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
+    return steps
+
+
+def _plan_hash(
+    ledger: pd.DataFrame,
+    steps: Sequence[np.ndarray],
+    sources: Mapping[str, SourceData],
+    presentations: Mapping[str, Presentation],
+    backbone: Backbone,
+) -> str:
+    columns = ["component", "source", "sample_id", "status", "num_frames", "visual_tokens", "text_tokens"]
+    return combined_hash(
+        [
+            content_hash(ledger[columns].astype(str).to_numpy().tolist()),
+            content_hash([step.tolist() for step in steps]),
+            content_hash({name: data.content_hash for name, data in sorted(sources.items())}),
+            content_hash({name: str(how) for name, how in sorted(presentations.items())}),
+            content_hash([backbone.family, backbone.frame_size_px]),
+        ]
+    )

@@ -1,0 +1,243 @@
+"""Records streamed from JSON, JSONL, CSV and parquet files and from `datasets` data sets, with file and line."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import json
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from sparrow.core.errors import DataError
+from sparrow.data.converters.record import Record, RecordError, kind_of
+from sparrow.data.json_stream import JsonStream, json_fault
+
+OnBad = Callable[[RecordError], None]
+HUB_PREFIX = "hf:"
+_COMPRESSIONS = (".gz", ".zst")
+_CHUNK_BYTES = 1 << 20
+_BATCH_ROWS = 64
+_UNREADABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def read_records(
+    path: Path, *, name: str | None = None, source: str = "unnamed", on_bad: OnBad | None = None
+) -> Iterator[Record]:
+    """Records of a file, in order, in bounded memory.
+
+    Args:
+        path: `.json` (an array, or objects one after another), `.jsonl`, `.ndjson` or `.csv`, each plain, `.gz` or
+            `.zst`; or `.parquet`.
+        name: How errors call the file.
+        source: Name of the source, for errors.
+        on_bad: Called for a record that cannot be read while those after it can; by default it is raised.
+
+    Raises:
+        DataError: If the file cannot be read on: file, line and remedy.
+    """
+    file = _File(path, name or path.name, source, on_bad or _raise)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSIONS:
+        suffixes.pop()
+    read = _FORMATS.get(suffixes[-1] if suffixes else "")
+    if read is None:
+        known = ", ".join((*_FORMATS, *_COMPRESSIONS))
+        raise file.error("its format is not known from its name", f"name it with one of the endings {known}")
+    try:
+        yield from read(file)
+    except OSError as error:
+        raise file.error(f"it cannot be read: {error}", "check that it is whole and may be read") from error
+
+
+def read_hub_records(reference: str, *, root: Path, source: str = "unnamed") -> tuple[str, Iterator[Record]]:
+    """A fingerprint and the records of a `datasets` data set, named `hf:NAME[:SPLIT]`.
+
+    NAME is a folder under `root` (written by `save_to_disk`, or of data files) or an id on the Hub; the split is
+    `train` unless given. Pictures and videos stored in the data set are not decoded.
+
+    Raises:
+        DataError: If there is no such data set or split.
+    """
+    import datasets
+
+    name, _, split = reference.removeprefix(HUB_PREFIX).partition(":")
+    folder = root / name
+    try:
+        if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
+            loaded = datasets.load_from_disk(str(folder))
+        else:
+            loaded = datasets.load_dataset(str(folder) if folder.is_dir() else name)
+    except Exception as error:
+        raise DataError(
+            f"the data set cannot be loaded: {error}",
+            source=source,
+            where=reference,
+            remedy=f"check the name and the network, or put the data set into {folder}",
+        ) from error
+    if isinstance(loaded, dict):
+        if (split or "train") not in loaded:
+            raise DataError(
+                f"it has no split '{split or 'train'}'",
+                source=source,
+                where=reference,
+                remedy=f"write {HUB_PREFIX}{name}:SPLIT with one of the splits {', '.join(loaded)}",
+            )
+        loaded = loaded[split or "train"]
+
+    def records() -> Iterator[Record]:
+        rows = (row for table in loaded.with_format("arrow").iter(_BATCH_ROWS) for row in table.to_pylist())
+        for number, row in enumerate(rows, start=1):
+            yield _clean_record(row, f"{reference}, row {number}", source)
+
+    return str(loaded._fingerprint), records()
+
+
+class _File:
+    """A file being read: its text, and errors that name it."""
+
+    def __init__(self, path: Path, name: str, source: str, on_bad: OnBad) -> None:
+        self.path, self.name, self.source, self.on_bad = path, name, source, on_bad
+
+    def error(self, what: str, remedy: str, place: str = "") -> RecordError:
+        return RecordError(what, source=self.source, where=self.name + place, remedy=remedy)
+
+    def records(self, value: Any, place: str, *, clean: bool) -> Iterator[Record]:
+        """The value as a record, or none if it is not an object."""
+        if not isinstance(value, dict):
+            what = f"the record is {kind_of(value)}, expected an object"
+            self.on_bad(self.error(what, "write every record as an object of named fields", place))
+        elif clean:
+            yield _clean_record(value, self.name + place, self.source)
+        else:
+            yield Record(value, self.name + place, self.source)
+
+    def lines(self) -> Iterator[str]:
+        """The lines of the text, without their ends."""
+        rest: list[str] = []
+        for chunk in self.chunks():
+            first, *others = chunk.split("\n")
+            rest.append(first)
+            if others:
+                yield "".join(rest)
+                yield from others[:-1]
+                rest = [others[-1]]
+        yield "".join(rest)
+
+    def chunks(self) -> Iterator[str]:
+        """The text, a piece at a time."""
+        decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        line = 1
+        try:
+            with self._open() as file:
+                while data := file.read(_CHUNK_BYTES):
+                    text = decoder.decode(data)
+                    yield text
+                    line += text.count("\n")
+                decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            line += error.object[: error.start].count(b"\n")
+            raise self.error("it is not UTF-8 text", "save it as UTF-8", f", line {line}") from error
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise self.error("it is damaged or cut off", "download it again", f", line {line}") from error
+
+    def _open(self) -> BinaryIO:
+        if self.path.suffix.lower() == ".gz":
+            return cast(BinaryIO, gzip.open(self.path, "rb"))
+        if self.path.suffix.lower() == ".zst":
+            import pyarrow
+
+            return cast(BinaryIO, pyarrow.input_stream(str(self.path), compression="zstd"))
+        return open(self.path, "rb")
+
+
+def _read_json(file: _File) -> Iterator[Record]:
+    def error(what: str, line: int) -> DataError:
+        return file.error(what, "mend this place, or download the file again", f", line {line}")
+
+    for number, (value, line, has_escapes) in enumerate(JsonStream(file.chunks(), error), start=1):
+        yield from file.records(value, f", line {line} (record {number})", clean=has_escapes)
+
+
+def _read_jsonl(file: _File) -> Iterator[Record]:
+    for number, line in enumerate(file.lines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            what = f"the line is not JSON: {json_fault(error)}"
+            file.on_bad(file.error(what, "mend or remove the line", f", line {number}"))
+            continue
+        yield from file.records(value, f", line {number}", clean="\\u" in line)
+
+
+def _read_csv(file: _File) -> Iterator[Record]:
+    csv.field_size_limit(sys.maxsize)
+    rows = csv.reader((f"{line}\n" for line in file.lines()), strict=True)
+    header: list[str] = []
+    while True:
+        place = f", line {rows.line_num + 1}"
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            raise file.error(f"it is not CSV: {error}", "check the quotes from this row on", place) from error
+        if row is None:
+            return
+        if not header:
+            header = row
+            if not all(header) or len(set(header)) < len(header):
+                raise file.error("a column has no name, or two have the same", "mend the first row", place)
+        elif len(row) == len(header):
+            yield from file.records(dict(zip(header, row, strict=True)), place, clean=True)
+        elif row:
+            what = f"the row has {len(row)} cells, the header {len(header)}"
+            file.on_bad(file.error(what, "quote cells that hold commas or line breaks", place))
+
+
+def _read_parquet(file: _File) -> Iterator[Record]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(file.path) as parquet:
+            rows = (row for batch in parquet.iter_batches(_BATCH_ROWS) for row in batch.to_pylist())
+            for number, row in enumerate(rows, start=1):
+                yield from file.records(row, f", row {number}", clean=True)
+    except pyarrow.ArrowException as error:
+        raise file.error(f"it is not a whole parquet file: {error}", "download or write it again") from error
+
+
+_FORMATS: dict[str, Callable[[_File], Iterator[Record]]] = {
+    ".json": _read_json,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
+
+
+def _clean_record(data: dict[str, Any], where: str, source: str) -> Record:
+    cleaned, num_replaced = _cleaned(data)
+    return Record(cleaned, where, source, num_replaced)
+
+
+def _cleaned(value: Any) -> tuple[Any, int]:
+    """The value with U+FFFD for every NUL and lone surrogate in its strings, and how many those were."""
+    if isinstance(value, str):
+        return _UNREADABLE.subn("\ufffd", value)
+    if isinstance(value, dict):
+        pairs = [(key, _cleaned(item)) for key, item in value.items()]
+        return {key: item for key, (item, _) in pairs}, sum(count for _, (_, count) in pairs)
+    if isinstance(value, list):
+        items = [_cleaned(item) for item in value]
+        return [item for item, _ in items], sum(count for _, count in items)
+    return value, 0
+
+
+def _raise(error: RecordError) -> None:
+    raise error

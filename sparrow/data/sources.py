@@ -1,0 +1,290 @@
+"""Sources: the files of a publisher read, converted and kept as memory-mapped Arrow rows, once for each content."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from sparrow.core import samples
+from sparrow.core.config import Source
+from sparrow.core.errors import ConfigError, DataError
+from sparrow.core.files import write_json
+from sparrow.core.hashing import combined_hash, content_hash, file_hash
+from sparrow.core.samples import Sample
+from sparrow.data import json_stream, readers
+from sparrow.data.converters import CONVERTERS, Converter, chat, conversion, record
+from sparrow.data.converters.conversion import Conversion
+from sparrow.data.converters.record import Record
+
+_FLUSH_CHARS = 1 << 22
+_FLUSH_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that could not be used: where it stands, its own id if it has one, and what is wrong."""
+
+    where: str
+    id: str | None
+    reason: str
+    remedy: str | None
+
+
+@dataclass(frozen=True)
+class SourceStats:
+    """What became of the records of a source: `num_records` = used + left out + rejected.
+
+    A record may give several samples (`num_samples`). Records left out are those that the source's published
+    rules do not use, by reason.
+    """
+
+    num_records: int
+    num_used_records: int
+    num_samples: int
+    left_out: dict[str, int]
+    rejected: tuple[Rejected, ...]
+    num_replaced_chars: int
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class SourceData:
+    """The samples of a source, read from memory-mapped Arrow rows.
+
+    Args:
+        name: The source's name.
+        ids: The sample ids, in the order of the records.
+        media_root: The folder that media paths of the samples are relative to.
+        stats: What became of the records.
+    """
+
+    name: str
+    ids: list[str]
+    media_root: Path
+    stats: SourceStats
+    folder: Path
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of the set of samples: the same for every folder and order of the records."""
+        return self.stats.content_hash
+
+    @property
+    def rejected(self) -> tuple[Rejected, ...]:
+        """The records that could not be used."""
+        return self.stats.rejected
+
+    @cached_property
+    def _rows(self) -> Any:
+        import datasets
+
+        return datasets.Dataset.from_file(str(self.folder / "rows.arrow"))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._sample(index, self._rows[index])
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self._sample(index, row) for index, row in enumerate(self._rows))
+
+    def _sample(self, index: int, row: dict[str, Any]) -> Sample:
+        return Sample.from_row({"id": self.ids[index], "source": self.name, **row})
+
+
+def load_source(
+    name: str,
+    source: Source,
+    *,
+    cache_root: str | Path,
+    on_bad_sample: str = "fail",
+    min_context_words: int | None = None,
+) -> SourceData:
+    """The samples of a source, from the cache where the same content was converted before.
+
+    Ids are the publisher's where a record has its own, else a hash of the sample's content. Samples of different
+    content that share an id get `~` and the start of their content hash; copies of one sample get `#2`, `#3`
+    and so on. So an id depends on the set of records, never on their order or their folder.
+
+    Args:
+        name: The source's name.
+        source: Its settings; `world` and `use_world` are the caller's to resolve.
+        cache_root: Where converted sources are kept.
+        on_bad_sample: `fail` raises the error of the first record that cannot be used, `skip` counts such records.
+        min_context_words: Leaves out records with a shorter long text; the converter's own rule unless given.
+
+    Raises:
+        ConfigError: If the converter is not known.
+        DataError: If files are missing or cannot be read, a record cannot be used, or no sample is left.
+    """
+    converter = CONVERTERS.get(source.converter)
+    if converter is None:
+        raise ConfigError(
+            f"source.{name}.converter: '{source.converter}' is not known; choose one of {', '.join(CONVERTERS)}"
+        )
+    if min_context_words is not None:
+        converter = Converter(converter.chats, min_context_words)
+    inputs = _inputs(name, source, Path(cache_root))
+    key = content_hash(
+        {
+            "inputs": [(label, digest) for label, digest, _ in inputs],
+            "converter": source.converter,
+            "min_context_words": converter.min_context_words,
+            "code": _code_hash(converter),
+        }
+    )
+    folder = Path(cache_root) / "sources" / key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "stats.json").is_file():
+            _ingest(name, inputs, converter, folder, fail=on_bad_sample == "fail")
+    stats = _read_stats(folder / "stats.json")
+    if on_bad_sample == "fail" and stats.rejected:
+        first = stats.rejected[0]
+        raise DataError(first.reason, source=name, where=first.where, remedy=first.remedy)
+    if not stats.num_samples:
+        reasons = Counter(stats.left_out) + Counter(rejected.reason for rejected in stats.rejected)
+        told = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3)) or "the files are empty"
+        raise DataError(
+            f"none of its {stats.num_records} records became a sample: {told}",
+            source=name,
+            remedy=f"check the files and that '{source.converter}' is the converter of their schema",
+        )
+    return SourceData(
+        name=name,
+        ids=json.loads((folder / "ids.json").read_text()),
+        media_root=Path(source.root) / source.media_root,
+        stats=stats,
+        folder=folder,
+    )
+
+
+def missing_files(source: Source) -> list[str]:
+    """The entries of `source.files` for which nothing lies under `source.root`."""
+    return [entry for entry in source.files if not entry.startswith(readers.HUB_PREFIX) and not _found(source, entry)]
+
+
+def _found(source: Source, entry: str) -> list[Path]:
+    root = Path(source.root)
+    if any(mark in entry for mark in "*?["):
+        return sorted(root.glob(entry))
+    return [root / entry] if (root / entry).is_file() else []
+
+
+Input = tuple[str, str, "Iterator[Record] | Path"]
+
+
+def _inputs(name: str, source: Source, cache_root: Path) -> list[Input]:
+    """Label, content hash and records of everything that `files` names."""
+    if not source.files:
+        raise ConfigError(f"source.{name}.files: it is empty; list the files that hold the records")
+    missing = missing_files(source)
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(source.files)} files are missing: {', '.join(missing)}; looked in {source.root}",
+            source=name,
+            remedy=f"put them there (docs/get-the-data.md says where they come from) or set source.{name}.root",
+        )
+    inputs: list[Input] = []
+    for entry in source.files:
+        if entry.startswith(readers.HUB_PREFIX):
+            fingerprint, records = readers.read_hub_records(entry, root=Path(source.root), source=name)
+            inputs.append((entry, fingerprint, records))
+        for path in _found(source, entry) if not entry.startswith(readers.HUB_PREFIX) else []:
+            inputs.append((str(path.relative_to(source.root)), _remembered_hash(path, cache_root), path))
+    return inputs
+
+
+def _remembered_hash(path: Path, cache_root: Path) -> str:
+    """The hash of a file's bytes, computed again only when its size or time of change differs."""
+    stat = path.stat()
+    seen = [stat.st_size, stat.st_mtime_ns]
+    note = cache_root / "sources" / "digests" / f"{content_hash(str(path.resolve()))}.json"
+    if note.is_file():
+        size, mtime_ns, digest = json.loads(note.read_text())
+        if [size, mtime_ns] == seen:
+            return str(digest)
+    digest = file_hash(path)
+    write_json(note, [*seen, digest])
+    return digest
+
+
+def _code_hash(converter: Converter) -> str:
+    """Hash of the code that turns records into rows, so that a changed converter never meets an old cache."""
+    modules = [inspect.getmodule(converter.chats), readers, json_stream, chat, conversion, record, samples]
+    files = {inspect.getsourcefile(module) for module in modules if module} | {__file__}
+    return combined_hash(sorted(file_hash(Path(file)) for file in files if file))
+
+
+def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, *, fail: bool) -> None:
+    """Convert everything into a fresh folder beside `folder`, and move it there when it is whole."""
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    work = Conversion(name, converter, fail=fail)
+    try:
+        with _RowWriter(temporary / "rows.arrow") as writer:
+            for label, _, origin in inputs:
+                if isinstance(origin, Path):
+                    origin = readers.read_records(origin, name=label, source=name, on_bad=work.reject_unread)
+                work.run(origin, writer.write)
+        write_json(temporary / "ids.json", work.ids())
+        write_json(temporary / "stats.json", work.stats())
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+class _RowWriter:
+    """Writes the messages of samples as Arrow rows, holding few of them at a time."""
+
+    def __init__(self, path: Path) -> None:
+        import datasets
+        from datasets.arrow_writer import ArrowWriter
+
+        string, number = datasets.Value("string"), datasets.Value("float64")
+        part = dict.fromkeys(("type", "text", "path"), string) | dict.fromkeys(("start_s", "end_s", "fps"), number)
+        features = datasets.Features({"messages": [{"role": string, "content": [part]}]})
+        self.schema = features.arrow_schema
+        self.writer = ArrowWriter(path=str(path), features=features)
+        self.rows: list[dict[str, Any]] = []
+        self.num_chars = 0
+
+    def __enter__(self) -> _RowWriter:
+        return self
+
+    def write(self, messages: list[dict[str, Any]]) -> None:
+        """Add one row."""
+        self.rows.append({"messages": messages})
+        self.num_chars += sum(len(part["text"] or "") for message in messages for part in message["content"])
+        if len(self.rows) >= _FLUSH_ROWS or self.num_chars >= _FLUSH_CHARS:
+            self._flush()
+
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        if failure is None:
+            self._flush()
+            self.writer.finalize()
+        self.writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        self.writer.write_table(pyarrow.Table.from_pylist(self.rows, schema=self.schema))
+        self.rows, self.num_chars = [], 0
+
+
+def _read_stats(path: Path) -> SourceStats:
+    stored = json.loads(path.read_text())
+    return SourceStats(**{**stored, "rejected": tuple(Rejected(**entry) for entry in stored["rejected"])})
