@@ -1,0 +1,218 @@
+"""Predictions on disk: one JSON line a question, appended as they come, resumed after a kill, sorted at the end."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from sparrow.core.errors import DataError, RunError
+from sparrow.core.files import write_atomically
+from sparrow.evaluation.questions import Question
+
+LIKELIHOOD_DIGITS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What the model chose for one question, with all that its score and its breakdowns need.
+
+    Args:
+        question_id: Id of the question.
+        video: Its video; questions of one video are not independent.
+        category: Its task or type.
+        groups: Further breakdowns.
+        options: Texts that were to choose from; empty for a task that needs a judge.
+        gold: Position of the right option, None where none is right.
+        choice: Position of the option chosen, None where the reply names none.
+        scoring: `generate`, `letter_likelihood` or `option_likelihood`.
+        reply: What was generated, None where likelihoods decide.
+        rule: The rule of `read_choice` that read the reply.
+        likelihoods: One log-likelihood an option, rounded to `LIKELIHOOD_DIGITS` decimals so that the last bits of
+            a float do not make files differ.
+        frame_indices: Frames of the video that the model saw.
+        prompt_hash: Digest of all that the answer depends on; a question whose digest changed is asked again.
+    """
+
+    question_id: str
+    video: str | None
+    category: str
+    groups: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[str, ...]
+    gold: int | None
+    choice: int | None
+    scoring: str
+    reply: str | None = None
+    rule: str | None = None
+    likelihoods: tuple[float, ...] | None = None
+    frame_indices: tuple[int, ...] = ()
+    prompt_hash: str
+
+    def __post_init__(self) -> None:
+        if self.likelihoods is None:
+            return
+        if not all(math.isfinite(value) for value in self.likelihoods):
+            raise DataError(
+                f"the likelihoods {list(self.likelihoods)} are not all finite",
+                where=f"question {self.question_id!r}",
+                remedy="check the model and its precision",
+            )
+        object.__setattr__(self, "likelihoods", tuple(round(v, LIKELIHOOD_DIGITS) for v in self.likelihoods))
+
+    @property
+    def correct(self) -> bool:
+        """Whether the chosen option reads as the gold one does.
+
+        Texts are compared, not positions: where a benchmark lists the right text twice, either is right.
+        """
+        return (
+            self.choice is not None and self.gold is not None and self.options[self.choice] == self.options[self.gold]
+        )
+
+    def to_line(self) -> str:
+        """The prediction as one JSON line, newline included."""
+        return json.dumps({**asdict(self), "correct": self.correct}, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Prediction:
+        """The inverse of `to_line`.
+
+        Raises:
+            DataError: If the line is not a prediction, or its `correct` is not what choice and gold say.
+        """
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"unreadable JSON: {error.msg}") from error
+        names = {f.name for f in fields(cls)}
+        if not isinstance(record, dict) or record.keys() != names | {"correct"}:
+            raise DataError(f"not a prediction: expected the fields {', '.join(sorted(names | {'correct'}))}")
+        prediction = cls(**{name: _as_tuple(record[name]) for name in names})
+        if prediction.correct is not record["correct"]:
+            raise DataError(f"'correct' is {record['correct']!r}, but choice and gold say {prediction.correct!r}")
+        return prediction
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def predict(
+    question: Question,
+    *,
+    choice: int | None,
+    scoring: str,
+    prompt_hash: str,
+    reply: str | None = None,
+    rule: str | None = None,
+    likelihoods: Iterable[float] | None = None,
+    frame_indices: Iterable[int] = (),
+) -> Prediction:
+    """The prediction for a question."""
+    return Prediction(
+        question_id=question.id,
+        video=question.video,
+        category=question.category,
+        groups=dict(question.groups),
+        options=question.options,
+        gold=question.gold,
+        choice=choice,
+        scoring=scoring,
+        reply=reply,
+        rule=rule,
+        likelihoods=None if likelihoods is None else tuple(likelihoods),
+        frame_indices=tuple(frame_indices),
+        prompt_hash=prompt_hash,
+    )
+
+
+class PredictionWriter:
+    """Appends predictions to a file, each flushed at once, so that a kill loses at most the line being written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self._path, "ab")
+        whole = self._path.read_bytes().rfind(b"\n") + 1
+        self._file.truncate(whole)  # a line torn by a kill would run into the next one
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._file is not None
+        self._file.close()
+
+    def write(self, prediction: Prediction) -> None:
+        """Append one prediction."""
+        assert self._file is not None, "the writer is used as a context manager"
+        self._file.write(prediction.to_line().encode())
+        self._file.flush()
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """The predictions of a file, in its order; a torn last line is left out.
+
+    Raises:
+        DataError: If a whole line is not a prediction, with file and line.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"the predictions cannot be read ({error.strerror})", where=str(path), remedy="evaluate the run first"
+        ) from error
+    predictions = []
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            predictions.append(Prediction.from_line(line.decode()))
+        except (DataError, UnicodeDecodeError) as error:
+            what = error.what if isinstance(error, DataError) else "not UTF-8"
+            raise DataError(
+                what, where=f"{path}, line {number}", remedy="delete the file to ask its questions again"
+            ) from error
+    return predictions
+
+
+def finished(paths: Iterable[Path], prompt_hashes: Mapping[str, str]) -> dict[str, Prediction]:
+    """The predictions that need not be asked for again, by question id.
+
+    Args:
+        paths: Files that predictions were appended to, one a rank; those that do not exist are left out.
+        prompt_hashes: The digest that each question has now; predictions with another one are stale.
+    """
+    found: dict[str, Prediction] = {}
+    for prediction in (p for path in paths if path.exists() for p in read_predictions(path)):
+        if prompt_hashes.get(prediction.question_id) != prediction.prompt_hash:
+            continue
+        other = found.setdefault(prediction.question_id, prediction)
+        # Two ranks may have asked one question before and after a kill; which is kept must not depend on order.
+        found[prediction.question_id] = min(other, prediction, key=Prediction.to_line)
+    return found
+
+
+def finalise(paths: Iterable[Path], prompt_hashes: Mapping[str, str], into: Path) -> list[Prediction]:
+    """Write the predictions of all ranks as one file, sorted by question id, whole or not at all.
+
+    The bytes depend on the predictions alone, not on the order or the files they came in.
+
+    Raises:
+        RunError: If a question has no prediction.
+    """
+    found = finished(paths, prompt_hashes)
+    missing = sorted(prompt_hashes.keys() - found.keys())
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise RunError(
+            f"{len(missing)} of {len(prompt_hashes)} questions have no prediction ({shown}); run the command again"
+        )
+    predictions = [found[question_id] for question_id in sorted(found)]
+    write_atomically(into, "".join(prediction.to_line() for prediction in predictions))
+    return predictions

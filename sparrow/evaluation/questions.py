@@ -1,0 +1,282 @@
+"""A benchmark's question in the one form that every reader produces, and the reader of the released code's jsonl."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+from sparrow.core.errors import DataError
+
+_LABEL = re.compile(r"\s*(?P<label>\(?(?P<letter>[A-Z])[).:][ \t]*)(?P<text>.*)", re.DOTALL)
+_SHOWN_PROBLEMS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One question about one video.
+
+    Args:
+        id: Unique within the benchmark.
+        video: Path relative to the benchmark's media root: a file or a folder of frames; None asks without frames.
+        question: The question alone.
+        options: Texts to choose from; empty for a task that is answered freely and needs a judge.
+        gold: Position of the right option; None where no option is right, so that the question always counts wrong.
+        category: The task or question type that the scores are broken down by.
+        labels: What stands before each option in the prompt; `A. `, `B. ` ... when empty.
+        lead: Text between the question and its options, on a line of its own.
+        instruction: Text after the options, on a line of its own.
+        system: System turn.
+        reply_start: Text that the reply is begun with, so that the model goes on from it.
+        start_s: Begin of the part of the video that is asked about, in seconds.
+        end_s: Its end.
+        fps: Rate of a frame folder, which has no other clock.
+        groups: Further breakdowns, as `{"duration": "short"}`.
+    """
+
+    id: str
+    video: str | None
+    question: str
+    options: tuple[str, ...]
+    gold: int | None
+    category: str
+    labels: tuple[str, ...] = ()
+    lead: str = ""
+    instruction: str = ""
+    system: str = ""
+    reply_start: str = ""
+    start_s: float | None = None
+    end_s: float | None = None
+    fps: float | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+
+def prompt_text(question: Question, *, show_options: bool = True) -> str:
+    """The user turn: question, labelled options and instruction; without options (for scoring their texts) only
+    the question."""
+    if not show_options:
+        return question.question
+    labels = question.labels or tuple(f"{letter}. " for letter in ascii_uppercase)
+    options = [label + text for label, text in zip(labels, question.options, strict=False)]
+    return "\n".join(line for line in (question.question, question.lead, *options, question.instruction) if line)
+
+
+def chance(questions: Iterable[Question]) -> float:
+    """Expected accuracy of guessing: the mean of one over the number of options.
+
+    Raises:
+        DataError: If no question has options.
+    """
+    shares = [1 / len(question.options) for question in questions if question.options]
+    if not shares:
+        raise DataError("there is no question with options", remedy="check the benchmark's file")
+    return sum(shares) / len(shares)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPrompt:
+    """A multiple-choice prompt taken apart; `labels` are as printed, so that joining gives the prompt back."""
+
+    question: str
+    labels: tuple[str, ...]
+    options: tuple[str, ...]
+    instruction: str
+
+
+def split_prompt(prompt: str) -> SplitPrompt | None:
+    """Take question, lettered options and trailing instruction of a prompt apart.
+
+    Options stand on lines that begin `A.`, `(A)`, `A)` or `A:`, lettered in order. The last such list counts, so
+    that a question may itself hold lettered lines; where the list is printed twice in a row (as in two items of
+    TempCompass), it is taken once. A line without a letter before the last option continues the option above it.
+
+    Returns:
+        The parts, or None where the prompt has no list of at least two options.
+    """
+    lines = prompt.strip().split("\n")
+    matches = [_LABEL.fullmatch(line) for line in lines]
+    starts = [i for i, match in enumerate(matches) if match and match["letter"] == "A"]
+    blocks = [block for start in starts if len(block := _lettered_lines(matches, start)) > 1]
+    if not blocks:
+        return None
+    last = blocks[-1]
+    options = _option_texts(lines, matches, last)
+    first = last[0]
+    for block in reversed(blocks[:-1]):
+        if _option_texts(lines, matches, block) == options and not any(lines[block[-1] + 1 : first]):
+            first = block[0]
+    return SplitPrompt(
+        question="\n".join(lines[:first]).strip(),
+        labels=tuple(match["label"] for i in last if (match := matches[i])),
+        options=options,
+        instruction="\n".join(lines[last[-1] + 1 :]).strip(),
+    )
+
+
+def _lettered_lines(matches: Sequence[re.Match[str] | None], start: int) -> list[int]:
+    """Indices of the lines labelled A, B, C ... from `start` on, up to where the order ends."""
+    found: list[int] = []
+    for i in range(start, len(matches)):
+        match = matches[i]
+        if match is None:
+            continue
+        if match["letter"] != ascii_uppercase[len(found)]:
+            break
+        found.append(i)
+    return found
+
+
+def _option_texts(lines: list[str], matches: Sequence[re.Match[str] | None], block: list[int]) -> tuple[str, ...]:
+    ends = [*block[1:], block[-1] + 1]
+    texts = []
+    for start, end in zip(block, ends, strict=True):
+        match = matches[start]
+        assert match is not None
+        texts.append("\n".join([match["text"], *lines[start + 1 : end]]).strip())
+    return tuple(texts)
+
+
+def read_questions(path: Path, *, benchmark: str) -> list[Question]:
+    """Read the released code's form: JSON lines with `question_id, video, prompt, GT, category`.
+
+    `video` may be null for a question without one; `start` and `end` (seconds) may bound it.
+
+    Args:
+        path: The jsonl file.
+        benchmark: Name of the benchmark, for messages.
+
+    Raises:
+        DataError: With every problem of the file, each with its line: unreadable JSON, a missing field, a prompt
+            without options, a gold outside them, an id that stands twice.
+    """
+    problems = Problems(benchmark, path)
+    questions: list[Question] = []
+    for number, line in numbered_lines(path, benchmark=benchmark):
+        try:
+            question = _question_of(json.loads(line))
+        except json.JSONDecodeError as error:
+            problems.add(f"line {number}", f"unreadable JSON: {error.msg} (column {error.colno})")
+        except DataError as error:
+            problems.add(f"line {number}", error.what)
+        else:
+            problems.check_id(f"line {number}", question.id)
+            questions.append(question)
+    if not questions and not problems.found:
+        problems.add("the file", "holds no questions")
+    problems.raise_if_any()
+    return questions
+
+
+def numbered_lines(path: Path, *, benchmark: str) -> list[tuple[int, str]]:
+    """The lines of a text file that are not blank, with their numbers from 1 on."""
+    return [(n, line) for n, line in enumerate(read_text(path, benchmark=benchmark).split("\n"), 1) if line.strip()]
+
+
+def read_text(path: Path, *, benchmark: str) -> str:
+    """A benchmark's text file.
+
+    Raises:
+        DataError: If it is missing or not UTF-8.
+    """
+    where = f"benchmark '{benchmark}', {path}"
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be read ({error.strerror})", where=where, remedy="check the benchmark's root and file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"byte {error.start} is not UTF-8", where=where, remedy="save the file as UTF-8") from error
+
+
+def _question_of(record: Any) -> Question:
+    if not isinstance(record, dict):
+        raise DataError(f"expected an object, found {type(record).__name__}")
+    missing = [name for name in ("question_id", "video", "prompt", "GT", "category") if name not in record]
+    if missing:
+        raise DataError(f"missing {', '.join(repr(name) for name in missing)}")
+    if not isinstance(record["prompt"], str):
+        raise DataError(f"'prompt' is {type(record['prompt']).__name__}, expected text")
+    parts = split_prompt(record["prompt"])
+    if parts is None:
+        raise DataError("no options found in 'prompt': expected lines that begin 'A.', 'B.' or '(A)', '(B)'")
+    return Question(
+        id=text_id(record["question_id"]),
+        video=_optional_text(record, "video"),
+        question=parts.question,
+        options=parts.options,
+        gold=_gold_of(record["GT"], len(parts.options)),
+        category=str(record["category"]),
+        labels=parts.labels,
+        instruction=parts.instruction,
+        start_s=_optional_seconds(record, "start"),
+        end_s=_optional_seconds(record, "end"),
+    )
+
+
+def text_id(value: Any) -> str:
+    """A question id as text; publishers write numbers or strings."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or not str(value).strip():
+        raise DataError(f"'question_id' is {value!r}, expected text or a whole number")
+    return str(value)
+
+
+def _gold_of(value: Any, num_options: int) -> int:
+    letters = ascii_uppercase[:num_options]
+    letter = value.strip().strip("().") if isinstance(value, str) else ""
+    if len(letter) != 1 or letter not in letters:
+        raise DataError(f"'GT' is {value!r}, the prompt has the options {', '.join(letters)}")
+    return letters.index(letter)
+
+
+def _optional_text(record: dict[str, Any], name: str) -> str | None:
+    value = record[name]
+    if value is not None and (not isinstance(value, str) or not value):
+        raise DataError(f"{name!r} is {value!r}, expected text or null")
+    return value
+
+
+def _optional_seconds(record: dict[str, Any], name: str) -> float | None:
+    value = record.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise DataError(f"{name!r} is {value!r}, expected seconds")
+    return float(value)
+
+
+class Problems:
+    """What is wrong with a benchmark's file, gathered so that a user mends all of it at once."""
+
+    def __init__(self, benchmark: str, path: Path) -> None:
+        self.found: list[str] = []
+        self._place = f"benchmark '{benchmark}', {path}"
+        self._ids: dict[str, str] = {}
+
+    def add(self, where: str, what: str) -> None:
+        """Note one problem."""
+        self.found.append(f"{where}: {what}")
+
+    def check_id(self, where: str, question_id: str) -> None:
+        """Note a problem where the id was met before."""
+        first = self._ids.setdefault(question_id, where)
+        if first is not where:
+            self.add(where, f"question id {question_id!r} stands already in {first}")
+
+    def raise_if_any(self) -> None:
+        """Raise one error with all problems.
+
+        Raises:
+            DataError: If there are any.
+        """
+        if not self.found:
+            return
+        shown = self.found[:_SHOWN_PROBLEMS]
+        rest = len(self.found) - len(shown)
+        more = [f"and {rest} more"] if rest else []
+        count = "1 problem" if len(self.found) == 1 else f"{len(self.found)} problems"
+        raise DataError("\n  ".join([count, *shown, *more]), where=self._place)

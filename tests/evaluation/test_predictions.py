@@ -1,0 +1,158 @@
+"""Predictions survive a kill, are asked once, and end in one file whose bytes do not depend on how they came."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparrow.core.errors import DataError, RunError
+from sparrow.evaluation.predictions import Prediction, PredictionWriter, finalise, finished, predict, read_predictions
+from sparrow.evaluation.questions import Question
+
+
+def prediction(question_id: str, **fields: Any) -> Prediction:
+    values: dict[str, Any] = {
+        "question_id": question_id,
+        "video": "a.mp4",
+        "category": "colour",
+        "options": ("Red", "Blue"),
+        "gold": 1,
+        "choice": 1,
+        "scoring": "generate",
+        "reply": "B\n“é”",
+        "rule": "letter",
+        "prompt_hash": "new",
+    }
+    return Prediction(**(values | fields))
+
+
+def write(path: Path, *predictions: Prediction) -> Path:
+    with PredictionWriter(path) as writer:
+        for item in predictions:
+            writer.write(item)
+    return path
+
+
+def test_line_holds_all_that_the_score_needs() -> None:
+    question = Question(
+        id="7",
+        video="a.mp4",
+        question="?",
+        options=("Red", "Blue"),
+        gold=1,
+        category="colour",
+        groups={"duration": "short"},
+    )
+    made = predict(
+        question,
+        choice=0,
+        scoring="letter_likelihood",
+        prompt_hash="h",
+        likelihoods=[-0.123456789, -2],
+        frame_indices=range(2),
+    )
+    assert json.loads(made.to_line()) == {
+        "question_id": "7",
+        "video": "a.mp4",
+        "category": "colour",
+        "groups": {"duration": "short"},
+        "options": ["Red", "Blue"],
+        "gold": 1,
+        "choice": 0,
+        "correct": False,
+        "scoring": "letter_likelihood",
+        "reply": None,
+        "rule": None,
+        "likelihoods": [-0.12346, -2],
+        "frame_indices": [0, 1],
+        "prompt_hash": "h",
+    }
+    assert Prediction.from_line(made.to_line()) == made
+
+
+@pytest.mark.parametrize(
+    ("fields", "correct"),
+    [
+        ({"choice": 1}, True),
+        ({"choice": 0}, False),
+        ({"choice": None}, False),
+        ({"gold": None, "choice": 0}, False),
+        ({"gold": None, "choice": None}, False),
+        ({"options": ("Red", "Blue", "Blue"), "choice": 2}, True),
+    ],
+)
+def test_correct_is_the_text_of_the_gold_option(fields: dict[str, Any], correct: bool) -> None:
+    assert prediction("q", **fields).correct is correct
+
+
+def test_likelihoods_must_be_finite() -> None:
+    with pytest.raises(DataError, match=r"question 'q': the likelihoods .* are not all finite"):
+        prediction("q", likelihoods=(0.0, float("nan")))
+
+
+def test_each_prediction_is_on_disk_at_once(tmp_path: Path) -> None:
+    with PredictionWriter(tmp_path / "p.jsonl") as writer:
+        writer.write(prediction("a"))
+        assert read_predictions(tmp_path / "p.jsonl") == [prediction("a")]
+
+
+def test_torn_last_line_is_dropped_and_written_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", prediction("a"), prediction("b"))
+    path.write_bytes(path.read_bytes()[:-9])
+    assert read_predictions(path) == [prediction("a")]
+    write(path, prediction("c"))
+    assert read_predictions(path) == [prediction("a"), prediction("c")]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "unreadable JSON"),
+        ("[]", "not a prediction"),
+        (json.dumps({"question_id": "a"}), "not a prediction"),
+        (prediction("a").to_line().replace('"correct": true', '"correct": false').strip(), "'correct' is False, but"),
+    ],
+)
+def test_line_that_is_no_prediction_is_refused(tmp_path: Path, line: str, message: str) -> None:
+    path = write(tmp_path / "p.jsonl", prediction("a"))
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(DataError, match=rf"p\.jsonl, line 2: {message}"):
+        read_predictions(path)
+
+
+def test_stale_and_foreign_predictions_are_asked_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", prediction("a"), prediction("b", prompt_hash="old"), prediction("x"))
+    assert finished([path, tmp_path / "none.jsonl"], {"a": "new", "b": "new"}) == {"a": prediction("a")}
+
+
+def test_empty_reply_is_not_asked_again(tmp_path: Path) -> None:
+    empty = prediction("a", reply="", choice=None, rule="empty")
+    assert finished([write(tmp_path / "p.jsonl", empty)], {"a": "new"}) == {"a": empty}
+
+
+def test_final_file_does_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:
+    twice = [prediction("q3", reply="B"), prediction("q3", reply="A", choice=0)]
+    everything = [*(prediction(f"q{i}") for i in range(20)), prediction("q1", prompt_hash="old")]
+    everything = [p for p in everything if p.question_id != "q3"] + twice
+    hashes = {f"q{i}": "new" for i in range(20)}
+    contents = set()
+    for order in range(5):
+        random.Random(order).shuffle(everything)
+        cut = 4 * order
+        paths = [
+            write(tmp_path / f"{order}" / "rank0.jsonl", *everything[:cut]),
+            write(tmp_path / f"{order}" / "rank1.jsonl", *everything[cut:]),
+        ]
+        final = finalise(paths, hashes, tmp_path / f"{order}.jsonl")
+        assert [p.question_id for p in final] == sorted(hashes)
+        contents.add((tmp_path / f"{order}.jsonl").read_bytes())
+    assert len(contents) == 1
+
+
+def test_missing_prediction_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", prediction("a"))
+    with pytest.raises(RunError, match=r"2 of 3 questions have no prediction \(b, c\)"):
+        finalise([path], {"a": "new", "b": "new", "c": "new"}, tmp_path / "final.jsonl")
+    assert not (tmp_path / "final.jsonl").exists()
