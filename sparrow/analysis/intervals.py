@@ -1,0 +1,108 @@
+"""Intervals of an accuracy: questions about one video are not independent, so videos are what is resampled."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtr, betaincinv
+
+LEVEL = 0.95
+NUM_RESAMPLES = 2000
+MIN_CLUSTERS = 20
+_CHUNK_ELEMENTS = 1_000_000
+
+Interval = tuple[float, float]
+
+
+def bootstrap_interval(values: ArrayLike, clusters: ArrayLike, *, seed: int = 0) -> Interval | None:
+    """Percentile interval of a mean, by a bootstrap over whole clusters.
+
+    With s_j and n_j the sum and number of the values of cluster j, each resample draws as many clusters as there
+    are, with replacement, and gives sum(s_j) / sum(n_j); the interval is its 2.5 and 97.5 % quantiles.
+    Source: Davison & Hinkley, Bootstrap Methods and their Application (1997), sections 3.8 and 5.3; for
+    evaluations of language models, Miller, Adding Error Bars to Evals (arXiv 2411.00640), section 2.2.
+
+    Args:
+        values: [n] numbers.
+        clusters: [n] cluster of each value.
+        seed: Seed of the resampling; the order of the values does not matter.
+
+    Returns:
+        None where a bootstrap says nothing: with fewer than twenty clusters, where its intervals are too narrow, and
+        when all resamples give the same mean.
+    """
+    sums, counts = _by_cluster(values, clusters)
+    if len(sums) < MIN_CLUSTERS:
+        return None
+    generator = np.random.default_rng(seed)
+    rows = max(1, _CHUNK_ELEMENTS // len(sums))
+    means = []
+    for start in range(0, NUM_RESAMPLES, rows):
+        drawn = generator.integers(len(sums), size=(min(rows, NUM_RESAMPLES - start), len(sums)))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return (float(low), float(high)) if high > low else None
+
+
+def proportion_interval(successes: float, trials: float, *, level: float = LEVEL) -> Interval:
+    """Exact interval of a proportion: quantiles of Beta(k, n - k + 1) and Beta(k + 1, n - k).
+
+    Source: Clopper & Pearson, Biometrika 26 (1934). Without a trial it is (0, 1).
+    """
+    tail = (1 - level) / 2
+    low = betaincinv(successes, trials - successes + 1, tail) if successes > 0 else 0.0
+    high = betaincinv(successes + 1, trials - successes, 1 - tail) if successes < trials else 1.0
+    return float(low), float(high)
+
+
+def accuracy_interval(correct: ArrayLike, videos: ArrayLike, *, seed: int = 0) -> Interval:
+    """95 % interval of an accuracy over questions that share videos.
+
+    The bootstrap over videos; where that says nothing, the exact interval in which each video counts as one trial,
+    as if its questions told no more than one would: wide, and (0, 1) without a question.
+    """
+    correct = np.asarray(correct, dtype=float)
+    interval = bootstrap_interval(correct, videos, seed=seed)
+    if interval is None:
+        num_videos = len(np.unique(np.asarray(videos)))
+        share = float(correct.mean()) if correct.size else 0.0
+        interval = proportion_interval(share * num_videos, num_videos)
+    return interval
+
+
+def difference_interval(differences: ArrayLike, videos: ArrayLike, *, seed: int = 0) -> Interval:
+    """95 % interval of a mean of paired differences, each -1, 0 or 1.
+
+    The bootstrap over videos; where that says nothing, the share of gains minus the share of losses, each in its
+    exact 97.5 % interval with a video as one trial, which together hold at 95 % (Bonferroni).
+    """
+    differences = np.asarray(differences, dtype=float)
+    interval = bootstrap_interval(differences, videos, seed=seed)
+    if interval is None:
+        num_videos = len(np.unique(np.asarray(videos)))
+        gains, losses = (
+            proportion_interval(
+                float(part.mean()) * num_videos if part.size else 0.0, num_videos, level=(1 + LEVEL) / 2
+            )
+            for part in (differences.clip(min=0), -differences.clip(max=0))
+        )
+        interval = (gains[0] - losses[1], gains[1] - losses[0])
+    return interval
+
+
+def chance_bound(chance: float, num_questions: int) -> float:
+    """The accuracy that guessing exceeds with a probability of at most 5 %.
+
+    The smallest k / n with P(X <= k) >= 0.95 for X binomial(n, chance). With different numbers of options `chance`
+    is their mean, which makes the bound a little high (Hoeffding, Annals of Mathematical Statistics 27, 1956).
+    """
+    if num_questions == 0:
+        return 1.0
+    cumulative = bdtr(np.arange(num_questions + 1), num_questions, chance)
+    return float(np.searchsorted(cumulative, LEVEL)) / num_questions
+
+
+def _by_cluster(values: ArrayLike, clusters: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    _, index = np.unique(np.asarray(clusters), return_inverse=True)
+    sums: NDArray[np.float64] = np.bincount(index, weights=np.asarray(values, dtype=float)).astype(float)
+    return sums, np.bincount(index).astype(float)

@@ -1,0 +1,84 @@
+"""Answers to a benchmark as columns, read from the JSONL that an evaluation writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparrow.core.errors import DataError
+
+_FIELDS = ("question_id", "video", "category", "options", "gold", "choice", "correct")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """One entry a question, in the order of the question ids.
+
+    `gold` is the index of the right option, -1 where none is right, and `num_options` the number of options, both
+    [n] int; `correct` and `answered` are [n] bool. A question without a video is a video of its own.
+    """
+
+    question_ids: tuple[str, ...]
+    videos: NDArray[np.str_]
+    categories: NDArray[np.str_]
+    gold: NDArray[np.int64]
+    num_options: NDArray[np.int64]
+    correct: NDArray[np.bool_]
+    answered: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.question_ids)
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Predictions:
+        """Columns of prediction lines; questions without options, which need a judge, are left out.
+
+        Raises:
+            DataError: If a question is answered twice.
+        """
+        ordered = sorted((row for row in rows if row["options"]), key=lambda row: str(row["question_id"]))
+        ids = tuple(str(row["question_id"]) for row in ordered)
+        if twice := [a for a, b in pairwise(ids) if a == b]:
+            raise DataError(f"{len(twice)} questions are answered more than once, the first is {twice[0]!r}")
+        return cls(
+            question_ids=ids,
+            videos=np.array([row["video"] or f"question {row['question_id']}" for row in ordered], dtype=np.str_),
+            categories=np.array([row["category"] for row in ordered], dtype=np.str_),
+            gold=np.array([-1 if row["gold"] is None else row["gold"] for row in ordered], dtype=np.int64),
+            num_options=np.array([len(row["options"]) for row in ordered], dtype=np.int64),
+            correct=np.array([row["correct"] for row in ordered], dtype=np.bool_),
+            answered=np.array([row["choice"] is not None for row in ordered], dtype=np.bool_),
+        )
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read a predictions file.
+
+    Raises:
+        DataError: If the file is missing, or a line is not a prediction; file and line are named.
+    """
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read ({type(error).__name__})", where=str(path), remedy="evaluate again") from None
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"not valid JSON ({error})", where=where, remedy="evaluate again") from None
+        missing = [name for name in _FIELDS if name not in row] if isinstance(row, dict) else list(_FIELDS)
+        if missing:
+            raise DataError(f"a prediction lacks {', '.join(missing)}", where=where, remedy="evaluate again")
+        if not (isinstance(row["correct"], bool) and isinstance(row["options"], list)):
+            raise DataError("'correct' must be true or false, 'options' a list", where=where, remedy="evaluate again")
+        rows.append(row)
+    return Predictions.from_rows(rows)

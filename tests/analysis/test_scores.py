@@ -1,0 +1,136 @@
+"""Predictions files, the scores computed from them, and paired differences."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from sparrow.analysis.paired import mcnemar_p, paired_difference
+from sparrow.analysis.predictions import Predictions, read_predictions
+from sparrow.analysis.scores import score
+from sparrow.core.errors import DataError
+
+
+def row(i: int, *, correct: bool, **changes) -> dict:
+    return {
+        "question_id": f"q{i:02d}",
+        "video": f"v{i // 2}",
+        "category": "count" if i % 2 else "colour",
+        "options": ["a", "b", "c", "d"],
+        "gold": 1,
+        "choice": 1 if correct else 0,
+        "correct": correct,
+        **changes,
+    }
+
+
+def predictions(correct) -> Predictions:
+    return Predictions.from_rows(row(i, correct=bool(value)) for i, value in enumerate(correct))
+
+
+def test_score_counts_every_question():
+    rows = [
+        row(0, correct=True),
+        row(1, correct=False),
+        row(2, correct=False, choice=None),
+        row(3, correct=True, options=["yes", "no"], video=None),
+        row(4, correct=False, options=[], choice=None),
+    ]
+    result = score(Predictions.from_rows(rows), scoring="generate", file="predictions.jsonl")
+    assert (result.num_questions, result.num_correct, result.num_unanswered) == (4, 2, 1)
+    assert result.accuracy == 0.5
+    assert result.chance == pytest.approx((3 * 0.25 + 0.5) / 4)
+    assert result.low < 0.5 < result.high
+    assert (result.scoring, result.predictions) == ("generate", "predictions.jsonl")
+    assert {name: part.num_questions for name, part in result.by_category.items()} == {"colour": 2, "count": 2}
+    assert result.by_category["count"].chance == pytest.approx(0.375)
+
+
+def test_score_of_nothing_is_defined():
+    result = score(Predictions.from_rows([]))
+    assert (result.accuracy, result.low, result.high, result.chance, result.chance_bound) == (None, 0, 1, None, None)
+
+
+def test_predictions_file_is_read(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps(row(i, correct=i == 0)) + "\n" for i in (1, 0)))
+    found = read_predictions(path)
+    assert found.question_ids == ("q00", "q01")
+    assert found.correct.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"question_id": ', r"p\.jsonl, line 2: not valid JSON"),
+        ("[]", r"p\.jsonl, line 2: a prediction lacks question_id"),
+        (json.dumps({**row(1, correct=True), "correct": "yes"}), "line 2: 'correct' must be true or false"),
+        (json.dumps(row(0, correct=True)), "1 questions are answered more than once, the first is 'q00'"),
+    ],
+)
+def test_a_broken_predictions_file_is_refused(tmp_path, text, message):
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps(row(0, correct=True)) + "\n" + text + "\n")
+    with pytest.raises(DataError, match=message):
+        read_predictions(path)
+
+
+def test_a_missing_predictions_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"absent\.jsonl: cannot be read"):
+        read_predictions(tmp_path / "absent.jsonl")
+
+
+def test_paired_difference_counts_and_bounds():
+    first = np.array([1, 1, 0, 0] * 20)
+    second = np.array([1, 1, 1, 0] * 20)
+    result = paired_difference(predictions(first), predictions(second))
+    assert result.difference == 0.25
+    assert (result.num_only_first, result.num_only_second, result.num_questions) == (0, 20, 80)
+    assert result.is_shown
+    assert 0 < result.low < 0.25 < result.high
+    back = paired_difference(predictions(second), predictions(first))
+    assert (back.difference, back.is_shown, back.p_value) == (-0.25, True, result.p_value)
+
+
+def test_pairing_sees_what_two_intervals_hide():
+    """Two accuracies with overlapping intervals differ surely when the same questions decide."""
+    random = np.random.default_rng(5)
+    first = random.random(80) < 0.5
+    second = first.copy()
+    second[np.flatnonzero(~first)[:8]] = True
+    a, b = score(predictions(first)), score(predictions(second))
+    assert a.high > b.low
+    assert paired_difference(predictions(first), predictions(second)).is_shown
+
+
+def test_equal_answers_show_no_difference():
+    answers = predictions(np.random.default_rng(0).random(60) < 0.5)
+    result = paired_difference(answers, answers)
+    assert (result.difference, result.p_value, result.is_shown) == (0.0, 1.0, False)
+    assert result.low < 0 < result.high
+
+
+def test_no_difference_is_shown_in_about_5_percent_of_null_cases():
+    random = np.random.default_rng(11)
+    shown = sum(
+        paired_difference(predictions(random.random(80) < 0.5), predictions(random.random(80) < 0.5)).is_shown
+        for _ in range(200)
+    )
+    assert 2 <= shown <= 20
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (3, 9), (9, 3), (5, 5), (0, 6)])
+def test_mcnemar_is_the_exact_binomial_test(b, c):
+    expected = binomtest(b, b + c, 0.5).pvalue if b + c else 1.0
+    assert mcnemar_p(b, c) == pytest.approx(expected)
+
+
+def test_other_questions_are_refused():
+    with pytest.raises(DataError, match="2 only in the first, 0 only in the second"):
+        paired_difference(predictions([1, 0, 1, 0]), predictions([1, 0]))
+    changed = Predictions.from_rows([row(0, correct=True), row(1, correct=False, gold=2)])
+    with pytest.raises(DataError, match="1 of 2 questions have another gold answer or video"):
+        paired_difference(predictions([1, 0]), changed)
+    with pytest.raises(DataError, match="no questions"):
+        paired_difference(predictions([]), predictions([]))
