@@ -1,0 +1,57 @@
+"""Run folders: what one already holds decides whether a command starts, goes on, or is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sparrow.core.errors import RunError
+from sparrow.runs.record import FILE_NAME, RunRecord
+
+MAX_SHOWN = 8
+
+
+def open_run(folder: Path, record: RunRecord) -> RunRecord | None:
+    """Look at a run's folder before the run.
+
+    Returns:
+        The earlier record if that run is finished; None if there is something to do. What an unfinished run has
+        spent so far is carried over into `record`.
+
+    Raises:
+        RunError: If the folder holds a run of other settings, with the differences.
+    """
+    if not (folder / FILE_NAME).is_file():
+        return None
+    earlier = RunRecord.load(folder)
+    if earlier.run_id != record.run_id:
+        changed = difference(earlier.config, record.config)
+        if earlier.parent != record.parent:
+            changed.append(f"parent: {earlier.parent} -> {record.parent}")
+        raise RunError(
+            f"{folder} holds a run with other settings: {'; '.join(changed[:MAX_SHOWN])}; "
+            "restore them, or name another folder (hydra.run.dir, study.name)"
+        )
+    if earlier.status == "finished":
+        return earlier
+    record.started_at = earlier.started_at
+    record.time_s = dict(earlier.time_s)
+    return None
+
+
+def settings_difference(path: Path, value: Mapping[str, Any]) -> list[str]:
+    """Differences between a stored JSON document and a value."""
+    return difference(json.loads(path.read_text()), json.loads(json.dumps(value)))
+
+
+def difference(old: Any, new: Any, key: str = "") -> list[str]:
+    """Leaves that differ between two plain documents, as `key: old -> new`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [
+            line
+            for name in sorted({*old, *new})
+            for line in difference(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
+        ]
+    return [] if old == new else [f"{key}: {old} -> {new}"]

@@ -1,0 +1,142 @@
+"""From settings to a plan: sources read, mixture drawn, samples measured; the model's weights are not needed yet."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sparrow.core.config import Component, ExperimentConfig, Mixture, Source, World
+from sparrow.core.errors import ConfigError
+from sparrow.data.encode import Presentation
+from sparrow.data.mixture import draw
+from sparrow.data.plan import Plan, build_plan
+from sparrow.data.sources import SourceData, load_source
+from sparrow.media.frames import FramePolicy
+from sparrow.media.style import TextStyle
+from sparrow.models.backbone import Backbone
+from sparrow.models.loading import ensure_tiny, load_backbone
+from sparrow.models.registry import find_family
+from sparrow.world import TABLES, WorldSettings, ensure_world, world_texts
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run is made of before its model is loaded."""
+
+    checkpoint: str
+    backbone: Backbone
+    sources: dict[str, SourceData]
+    presentations: dict[str, Presentation]
+    plan: Plan
+
+
+def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared:
+    """Read the sources, draw the mixture and plan the steps.
+
+    Args:
+        config: The settings.
+        checkpoint: Model folder to start from instead of `backbone.checkpoint`.
+
+    Raises:
+        DataError: If a source or sample cannot be used.
+        BackboneError: If the processor cannot be loaded.
+    """
+    checkpoint = checkpoint or resolve_checkpoint(config)
+    backbone = load_backbone(
+        checkpoint,
+        family=config.backbone.family,
+        revision=config.backbone.revision,
+        frame_size_px=config.backbone.frame_size_px,
+        with_model=False,
+        trust_remote_code=config.backbone.trust_remote_code,
+    )
+    sources = load_sources(config)
+    presentations = {name: presentation(config, part) for name, part in config.mixture.components.items()}
+    mixture = scaled_down(config.mixture, config.sample_divisor)
+    plan = build_plan(
+        draw(mixture, sources, config.data_seed),
+        sources,
+        backbone,
+        presentations,
+        data_seed=config.data_seed,
+        global_batch_size_samples=config.batching.global_batch_size_samples,
+        max_seq_len_tokens=config.batching.max_seq_len_tokens,
+        num_epochs=config.batching.num_epochs,
+        on_bad_sample=config.on_bad_sample,
+        max_bad_fraction=config.max_bad_fraction,
+        cache_root=Path(config.paths.cache_root),
+        num_workers=config.batching.num_workers,
+    )
+    return Prepared(checkpoint, backbone, sources, presentations, plan)
+
+
+def resolve_checkpoint(config: ExperimentConfig) -> str:
+    """The folder or Hub id to load: the tiny sibling, made first where it is asked for, or `backbone.checkpoint`.
+
+    Raises:
+        ConfigError: If neither is given.
+    """
+    settings = config.backbone
+    if settings.tiny:
+        folder = ensure_tiny(
+            Path(config.paths.cache_root),
+            settings.family,
+            world_texts(),
+            frame_size_px=settings.frame_size_px,
+            seed=config.seed,
+        )
+        return str(folder)
+    if settings.checkpoint is None:
+        known = ", ".join(find_family(settings.family).native_checkpoints)
+        raise ConfigError(f"backbone.checkpoint is not set; give a folder or a Hub id ({known}), or backbone.tiny=true")
+    return settings.checkpoint
+
+
+def presentation(config: ExperimentConfig, component: Component) -> Presentation:
+    """How a component's samples are shown."""
+    return Presentation(
+        frames=FramePolicy(**vars(config.frames)),
+        style=TextStyle(**vars(config.text_to_image)),
+        present_as=component.present_as,  # type: ignore[arg-type]  # checked with the configuration
+    )
+
+
+def load_sources(config: ExperimentConfig) -> dict[str, SourceData]:
+    """The sources that the mixture names.
+
+    Raises:
+        DataError: If a file is missing or a record cannot be used.
+    """
+    needed = {component.source for component in config.mixture.components.values()}
+    return {
+        name: load_source(
+            name,
+            with_world(config.source[name], config.world, config.data_seed, config.paths.cache_root),
+            cache_root=Path(config.paths.cache_root),
+            on_bad_sample=config.on_bad_sample,
+        )
+        for name in sorted(needed)
+    }
+
+
+def with_world(source: Source, world: World, data_seed: int, cache_root: str) -> Source:
+    """The source as it is, or reading its table of the generated world, which is written first if need be."""
+    if not source.use_world:
+        return source
+    assert source.world is not None, "checked with the configuration"
+    table = TABLES[source.world]
+    folder = ensure_world(Path(cache_root), WorldSettings(**vars(world)), data_seed)
+    return replace(source, files=[table.file], root=str(folder), media_root=table.media_root)
+
+
+def scaled_down(mixture: Mixture, divisor: int) -> Mixture:
+    """The mixture with every number of samples divided, rounded up."""
+    if divisor == 1:
+        return mixture
+
+    def divide(count: int | None) -> int | None:
+        return None if count is None else math.ceil(count / divisor)
+
+    components = {name: replace(c, num_samples=divide(c.num_samples)) for name, c in mixture.components.items()}
+    return Mixture(num_samples=divide(mixture.num_samples), components=components)

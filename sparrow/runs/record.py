@@ -1,0 +1,242 @@
+"""`run.json`: what one run was, what it read, what it cost and what it scored, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import resource
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from sparrow.analysis.scores import Accuracy, Score
+from sparrow.core.config import Study
+from sparrow.core.errors import RunError
+from sparrow.core.files import write_json
+from sparrow.runs.decoding import DecodingError, decode
+
+__all__ = [
+    "FILE_NAME",
+    "SCHEMA_VERSION",
+    "Accuracy",
+    "DataCounts",
+    "Failure",
+    "GitRevision",
+    "Phase",
+    "RunRecord",
+    "Score",
+    "Tokens",
+    "git_revision",
+    "package_versions",
+    "peak_memory_bytes",
+    "utc_now",
+]
+
+FILE_NAME = "run.json"
+SCHEMA_VERSION = 1
+
+Status = Literal["running", "finished", "failed", "interrupted"]
+Phase = Literal["before", "after", "blind_before", "blind"]
+
+
+@dataclass
+class Failure:
+    """Why a run did not finish."""
+
+    type: str
+    message: str
+
+    @property
+    def last_line(self) -> str:
+        """The error in one line."""
+        return f"{self.type}: {(self.message.strip().splitlines() or [''])[-1].strip()}"
+
+
+@dataclass
+class GitRevision:
+    """The commit that the running code was checked out at; `dirty` if files differ from it."""
+
+    revision: str
+    dirty: bool
+
+
+@dataclass
+class Tokens:
+    """Tokens that a run was trained on, repeated epochs counted; `supervised` is a part of `text`."""
+
+    visual: int = 0
+    text: int = 0
+    supervised: int = 0
+
+    @property
+    def total(self) -> int:
+        """Length of all sequences together."""
+        return self.visual + self.text
+
+
+@dataclass
+class DataCounts:
+    """What became of the samples that a mixture's component asked for: `requested = used + rejected`."""
+
+    requested: int = 0
+    used: int = 0
+    rejected: int = 0
+    rejected_by_reason: dict[str, int] = field(default_factory=dict)
+    frames: int = 0
+    visual_tokens: int = 0
+    text_tokens: int = 0
+    supervised_tokens: int = 0
+
+    @property
+    def reconciles(self) -> bool:
+        """Whether every requested sample is accounted for."""
+        return self.requested == self.used + self.rejected and self.rejected == sum(self.rejected_by_reason.values())
+
+
+def utc_now() -> str:
+    """The present time in UTC as ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(kw_only=True)
+class RunRecord:
+    """Everything the report needs to know about a run.
+
+    Args:
+        config: The resolved configuration.
+        factors: Values of the study's factors in this run, by factor.
+        data: Counts by component of the mixture.
+        num_samples: Samples trained on, repeated epochs counted.
+        time_s: Seconds by stage, such as `prepare`, `train`, `evaluate`.
+        throughput: `samples_per_s` and `tokens_per_s` of training.
+        peak_memory_bytes: By device, as `peak_memory_bytes()` gives it.
+        parent: `run_id` of the run whose model this one started from.
+        scores: By benchmark, then phase: before training, after it, and each again without frames.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    name: str
+    command: Literal["train", "evaluate"]
+    status: Status = "running"
+    started_at: str = field(default_factory=utc_now)
+    ended_at: str | None = None
+    heartbeat_at: str | None = None
+    error: Failure | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    study: Study = field(default_factory=Study)
+    factors: dict[str, Any] = field(default_factory=dict)
+    git: GitRevision | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    data: dict[str, DataCounts] = field(default_factory=dict)
+    manifest_hash: str | None = None
+    tokens: Tokens = field(default_factory=Tokens)
+    num_samples: int = 0
+    num_steps: int = 0
+    time_s: dict[str, float | None] = field(default_factory=dict)
+    throughput: dict[str, float | None] = field(default_factory=dict)
+    peak_memory_bytes: dict[str, int] = field(default_factory=dict)
+    final_loss: float | None = None
+    parent: str | None = None
+    scores: dict[str, dict[Phase, Score]] = field(default_factory=dict)
+
+    @property
+    def total_time_s(self) -> float:
+        """Seconds over all stages."""
+        return sum(seconds for seconds in self.time_s.values() if seconds is not None)
+
+    def save(self, folder: Path) -> None:
+        """Write `run.json` atomically; a number that is not finite is written as null."""
+        write_json(folder / FILE_NAME, _finite(asdict(self)))
+
+    def beat(self, folder: Path) -> None:
+        """Save with a new heartbeat, from which a reader tells a live run from a killed one."""
+        self.heartbeat_at = utc_now()
+        self.save(folder)
+
+    def end(self, folder: Path, status: Status, error: BaseException | None = None) -> None:
+        """Save the way that the run ended."""
+        self.status = status
+        self.ended_at = self.heartbeat_at = utc_now()
+        self.error = Failure(type(error).__name__, str(error)) if error is not None else None
+        self.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> RunRecord:
+        """Read `folder/run.json`.
+
+        Raises:
+            RunError: If the file is missing, is not a whole run record, or was written in another schema version.
+        """
+        path = folder / FILE_NAME
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{path}: there is no such file; is {str(folder)!r} the folder of a run?") from None
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+        except ValueError as error:
+            raise RunError(f"{path}: not valid JSON ({error}); the run must be repeated") from None
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
+        if version != SCHEMA_VERSION:
+            raise RunError(
+                f"{path}: schema version {version}, this version of Sparrow reads {SCHEMA_VERSION}; "
+                "read it with the version that wrote it, or repeat the run"
+            )
+        try:
+            return decode(cls, raw)
+        except DecodingError as error:
+            raise RunError(f"{path}: not a run record: {error}; the run must be repeated") from None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def git_revision() -> GitRevision | None:
+    """The commit of this package's own checkout, or None where it runs from an installed copy or git is absent."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        # An installed copy may lie inside somebody else's repository: only a tracked file shows whose commit it is.
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return GitRevision(git("rev-parse", "HEAD"), dirty=bool(git("status", "--porcelain")))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python, of Sparrow, and of each installed package that it requires."""
+    required = (metadata.requires("sparrow-video") or []) + ["sparrow-video"]
+    names = {re.split(r"[^\w.-]", line)[0] for line in required if "extra ==" not in line}
+    versions = {"python": sys.version.split()[0]}
+    for name in sorted(names):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # required on other platforms only
+    return versions
+
+
+def peak_memory_bytes() -> dict[str, int]:
+    """Highest memory use of this process so far: `host`, and `cuda` where this process has used a GPU."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        peak["cuda"] = int(torch.cuda.max_memory_allocated())
+    return peak

@@ -1,0 +1,299 @@
+"""The report over synthetic run folders: what it holds, what it does with broken runs, and that it never varies."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparrow.analysis.predictions import read_predictions
+from sparrow.analysis.scores import score
+from sparrow.core.config import Study
+from sparrow.core.errors import RunError
+from sparrow.report import main
+from sparrow.runs.record import DataCounts, Failure, GitRevision, RunRecord, Tokens
+from sparrow.runs.report import build_report, print_table, read_studies
+
+CATEGORIES = ("colour", "shape", "direction", "count")
+PUBLISHED = {"Some-8B": {"Sparrow 30K": {"clips_short": 48.4}}, "source": "arXiv 2411.19951"}
+
+
+def write_predictions(path: Path, rate: float, seed: int, num_videos: int = 40, per_video: int = 2) -> None:
+    """Answers that are right with a probability of `rate`, two questions a video, four options each."""
+    random = np.random.default_rng(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for i in range(num_videos * per_video):
+        gold = int(random.integers(4))
+        correct = bool(np.random.default_rng([seed, i]).random() < rate)
+        lines.append(
+            json.dumps(
+                {
+                    "question_id": f"q{i:03d}",
+                    "video": f"clip{i // per_video}.mp4",
+                    "category": CATEGORIES[i % len(CATEGORIES)],
+                    "options": ["red", "green", "blue", "white"],
+                    "gold": i % 4,
+                    "choice": i % 4 if correct else None if gold == 0 else (i + gold) % 4,
+                    "correct": correct,
+                }
+            )
+        )
+    path.write_text("\n".join(lines) + "\n")
+
+
+def add_run(
+    folder: Path, mixture: str, rates: dict[str, dict[str, float]], *, minute: int = 0, seed: int = 0, **changes
+) -> RunRecord:
+    """A run folder with `run.json` and prediction files of the given hit rates, by benchmark and phase."""
+    record = RunRecord(
+        run_id=f"id-{mixture}-{seed}",
+        name=f"mixture={mixture}",
+        command="train",
+        status="finished",
+        started_at=f"2026-01-01T00:{minute:02d}:00+00:00",
+        config={"seed": seed, "data_seed": 0, "backbone": {"family": "idefics3", "tiny": True}},
+        study=Study(name="quickstart", question="Do pages help?", factors=["mixture"], published={}),
+        factors={"mixture": mixture},
+        git=GitRevision("0123456789abcdef", dirty=False),
+        data={"clips": DataCounts(120, 118, 2, {"unreadable": 2}, 900, 57_600, 9_000, 2_000)},
+        tokens=Tokens(visual=57_600, text=9_000, supervised=2_000),
+        num_samples=118,
+        num_steps=30,
+        time_s={"prepare": 3.5, "train": 61.0, "evaluate": 12.25},
+    )
+    for name, value in changes.items():
+        setattr(record, name, value)
+    for benchmark, phases in rates.items():
+        for phase, rate in phases.items():
+            file = f"predictions/{phase}/{benchmark}.jsonl"
+            write_predictions(folder / file, rate, seed)
+            record.scores.setdefault(benchmark, {})[phase] = score(
+                read_predictions(folder / file), scoring="option_likelihood", file=file
+            )
+    record.save(folder)
+    return record
+
+
+def two_arms(root: Path, **changes) -> Path:
+    short = {"before": 0.3, "after": 0.75, "blind": 0.28}
+    add_run(root / "a", "video_only", {"clips_short": short, "clips_long": {"before": 0.3, "after": 0.4}}, **changes)
+    better = {"clips_short": {**short, "after": 0.78}, "clips_long": {"before": 0.3, "after": 0.9}}
+    add_run(root / "b", "video_and_pages", better, minute=1, **changes)
+    return root
+
+
+def cells(markdown: str, title: str) -> list[list[str]]:
+    """The body of the Markdown table under a heading."""
+    section = markdown.split(f"### {title}\n", 1)[1].split("###", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_two_arms_are_compared(tmp_path):
+    root = two_arms(tmp_path / "study")
+    paths = build_report([root], tmp_path / "out")
+    text = paths.markdown.read_text()
+
+    scores = cells(text, "Scores")
+    assert [row[:2] for row in scores] == [
+        ["clips_long", "video_only"],
+        ["clips_long", "video_and_pages"],
+        ["clips_short", "video_only"],
+        ["clips_short", "video_and_pages"],
+    ], "arms stand in the order of their start"
+    record = RunRecord.load(root / "a").scores["clips_short"]
+    before, after = record["before"], record["after"]
+    assert scores[2][2:8] == [
+        f"{100 * before.accuracy:.1f}",
+        f"{100 * after.accuracy:.1f}",
+        f"[{100 * after.low:.1f}, {100 * after.high:.1f}]",
+        f"{100 * (after.accuracy - before.accuracy):+.1f}",
+        "25.0 (32.5)",
+        f"{100 * record['blind'].accuracy:.1f}",
+    ]
+    assert scores[2][8:] == ["118", "57,600", "9,000", "2,000", "1m 17s"]
+
+    differences = cells(text, "Differences between arms")
+    assert [row[:4] for row in differences] == [
+        ["clips_long", "video_only", "video_and_pages", "higher"],
+        ["clips_short", "video_only", "video_and_pages", "higher"],
+    ]
+    assert ["clips_short", "video_only", "blind", "higher"] in [
+        row[:4] for row in cells(text, "What training and frames gave")
+    ]
+    assert [row[1] for row in cells(text, "By category, after training")][:5] == ["all", *sorted(CATEGORIES)]
+    assert cells(text, "Data")[0][:7] == ["video_only", "clips", "unreadable: 2", "yes", "120", "118", "2"]
+    assert "Published" not in text
+    assert "Unfinished" not in text
+    assert paths.png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interval_that_contains_zero_shows_no_difference(tmp_path):
+    for i, mixture in enumerate(("video_only", "video_and_pages")):
+        add_run(tmp_path / mixture, mixture, {"clips_short": {"after": 0.5}}, minute=i, seed=i)
+    row = cells(build_report([tmp_path], tmp_path).markdown.read_text(), "Differences between arms")[0]
+    assert row[3] == "no difference shown"
+    low, high = (float(bound) for bound in row[5].strip("[]").split(","))
+    assert low <= 0 <= high
+
+
+def test_the_csv_has_a_row_a_run_benchmark_phase_and_category(tmp_path):
+    paths = build_report([two_arms(tmp_path / "study")], tmp_path / "out")
+    rows = list(csv.DictReader(paths.csv.open()))
+    assert len(rows) == 2 * (3 + 2) * (1 + len(CATEGORIES))
+    row = next(r for r in rows if r["phase"] == "after" and r["benchmark"] == "clips_long" and r["category"] == "all")
+    after = RunRecord.load(tmp_path / "study" / "a").scores["clips_long"]["after"]
+    assert (row["study"], row["folder"], row["factor.mixture"]) == ("quickstart", "study/a", "video_only")
+    assert float(row["accuracy"]) == after.accuracy
+    assert float(row["chance_bound"]) == after.chance_bound
+    assert float(row["total_time_s"]) == 76.75
+
+
+def test_two_reports_of_one_folder_are_equal(tmp_path):
+    root = two_arms(tmp_path / "study")
+    first, second = build_report([root], tmp_path / "1"), build_report([root], tmp_path / "2")
+    for name in ("csv", "markdown", "png"):
+        assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+    moved = tmp_path / "elsewhere" / "study"
+    moved.parent.mkdir()
+    root.rename(moved)
+    third = build_report([moved], tmp_path / "3")
+    assert third.csv.read_bytes() == first.csv.read_bytes()
+    assert third.markdown.read_bytes() == first.markdown.read_bytes()
+
+
+def test_a_failed_and_an_unreadable_run_stay_in_the_report(tmp_path, capsys):
+    failure = Failure("RuntimeError", "something long\nout of memory")
+    add_run(tmp_path / "a", "video_only", {"clips_short": {"before": 0.3, "after": 0.7}})
+    add_run(tmp_path / "b", "video_and_pages", {}, minute=1, status="failed", error=failure)
+    add_run(tmp_path / "c", "text", {}, minute=2, status="interrupted", heartbeat_at="2026-01-01T00:09:00+00:00")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "run.json").write_text('{"schema_version": 1, ')
+
+    paths = build_report([tmp_path], tmp_path)
+    text = paths.markdown.read_text()
+    assert text.count("\n## ") == 1, "the unreadable run belongs to the study beside it"
+    label = f"{tmp_path.name}/d"
+    assert [row[:2] for row in cells(text, "Scores")] == [
+        ["clips_short", "video_only"],
+        ["-", "video_and_pages (failed)"],
+        ["-", "text (interrupted)"],
+        ["-", f"{label} (unreadable)"],
+    ]
+    unfinished = cells(text, "Unfinished runs")
+    assert unfinished[0][3] == "RuntimeError: out of memory"
+    assert unfinished[1][3] == "last heartbeat 2026-01-01T00:09:00+00:00"
+    assert unfinished[2][3].startswith("run.json: not valid JSON")
+    statuses = {row["folder"]: row["status"] for row in csv.DictReader(paths.csv.open())}
+    assert list(statuses.values()) == ["finished", "failed", "interrupted", "unreadable"]
+
+    print_table(read_studies([tmp_path]))
+    printed = capsys.readouterr().out
+    assert "RuntimeError: out of memory" in printed
+    assert re.search(r"video_and_pages\s.*\n?.*\(failed\)", printed)
+
+
+def test_runs_that_cannot_be_compared_say_why(tmp_path):
+    root = two_arms(tmp_path)
+    (root / "a" / "predictions" / "after" / "clips_long.jsonl").unlink()
+    write_predictions(root / "b" / "predictions" / "after" / "clips_short.jsonl", 0.5, 0, num_videos=38)
+    rows = cells(build_report([root], tmp_path).markdown.read_text(), "Differences between arms")
+    assert rows[0][3].startswith("not compared: video_only, predictions/after/clips_long.jsonl: cannot be read")
+    assert rows[1][3].startswith("not compared: the questions differ: 4 only in the first, 0 only in the second")
+    assert rows[0][4:] == ["-", "-", "-"]
+
+
+def test_scores_that_are_not_numbers_are_marked(tmp_path):
+    record = add_run(tmp_path / "a", "video_only", {"clips_short": {"before": 0.3, "after": 0.7}})
+    after = record.scores["clips_short"]["after"]
+    after.accuracy = after.low = after.high = float("nan")
+    record.save(tmp_path / "a")
+    row = cells(build_report([tmp_path], tmp_path).markdown.read_text(), "Scores")[0]
+    assert row[3:6] == ["-", "-", "-"]
+
+
+def test_counts_that_do_not_reconcile_are_marked(tmp_path):
+    add_run(tmp_path / "a", "video_only", {}, data={"clips": DataCounts(120, 100, 2, {"unreadable": 2})})
+    paths = build_report([tmp_path], tmp_path)
+    assert cells(paths.markdown.read_text(), "Data")[0][3] == "NO"
+    assert paths.png is None
+
+
+def test_published_numbers_stand_beside_ours(tmp_path):
+    two_arms(tmp_path, study=Study(name="s", factors=["mixture"], published=PUBLISHED))
+    text = build_report([tmp_path], tmp_path).markdown.read_text()
+    rows = cells(text, "Published")
+    assert [row[:2] for row in rows] == [
+        ["ours: idefics3, tiny", "video_only"],
+        ["ours: idefics3, tiny", "video_and_pages"],
+        ["Some-8B", "Sparrow 30K"],
+    ]
+    assert rows[2][2:] == ["-", "48.4"]
+    assert "source: arXiv 2411.19951." in text
+
+
+def test_arms_are_named_and_ordered_by_their_factors(tmp_path):
+    study = Study(name="s", factors=["mixture.num_samples", "seed"])
+    for minute, (samples, seed) in enumerate([(100, 0), (30, 1), (30, 0)]):
+        factors = {"seed": seed, "mixture.num_samples": samples}
+        add_run(tmp_path / str(minute), "m", {}, minute=minute, study=study, factors=factors)
+    add_run(tmp_path / "twin", "m", {}, minute=9, study=study, factors={"seed": 0, "mixture.num_samples": 100})
+    (results,) = read_studies([tmp_path])
+    assert [arm.label for arm in results.arms] == [
+        "num_samples=30, seed=0",
+        "num_samples=30, seed=1",
+        f"num_samples=100, seed=0 [{tmp_path.name}/0]",
+        f"num_samples=100, seed=0 [{tmp_path.name}/twin]",
+    ]
+
+
+def test_the_terminal_table_keeps_to_its_width(tmp_path, capsys):
+    rates = {"a_benchmark_with_a_name": {"before": 0.3, "after": 0.6}}
+    for i in range(6):
+        add_run(tmp_path / str(i), f"an_arm_with_a_rather_long_name_and_number_{i}", rates, minute=i, seed=i)
+    print_table(read_studies([tmp_path]))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert any("10 more comparisons are in the written report" in line for line in lines)
+
+
+def test_load_runs_gives_a_tidy_table(tmp_path):
+    import sparrow.runs
+
+    two_arms(tmp_path)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "run.json").write_text("")
+    table = sparrow.runs.load_runs(tmp_path)
+    after = table.query("phase == 'after' and category == 'all' and benchmark == 'clips_long'")
+    assert after["factor.mixture"].tolist() == ["video_only", "video_and_pages"]
+    assert table["status"].value_counts()["unreadable"] == 1
+    assert sparrow.runs.load_runs([tmp_path, tmp_path / "a"]).equals(table), "a run is read once"
+
+
+@pytest.mark.parametrize(("folder", "message"), [("absent", "is not a folder"), (".", "no run.json in or below")])
+def test_a_folder_without_runs_is_one_clear_message(tmp_path, capsys, folder, message):
+    with pytest.raises(RunError, match=message):
+        build_report([tmp_path / folder], tmp_path / "out")
+    assert main([str(tmp_path / folder)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_prints_and_leaves_torch_alone(tmp_path):
+    two_arms(tmp_path)
+    code = f"import sys; from sparrow.report import main; print(main([{str(tmp_path)!r}]), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 False"
+    assert "video_and_pages" in done.stdout
+    assert {path.name for path in tmp_path.glob("report.*")} == {"report.csv", "report.md", "report.png"}
+
+
+def test_several_folders_need_a_place_for_the_report(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), str(tmp_path)])
+    assert "--out" in capsys.readouterr().err
