@@ -41,7 +41,7 @@ class Paths:
 
 @dataclass
 class World:
-    """Sizes of the generated world (`sparrow.world`)."""
+    """The generated world; the fields are those of `sparrow.world.WorldSettings`, which explains them."""
 
     num_stills: int = 200
     num_pages: int = 200
@@ -49,6 +49,22 @@ class World:
     num_event_texts: int = 100
     num_benchmark_clips: int = 40
     frame_size_px: int = 64
+    clip_events: list[int] = field(default_factory=lambda: [1, 2])
+    text_events: list[int] = field(default_factory=lambda: [4, 8])
+    long_events: list[int] = field(default_factory=lambda: [8])
+    clip_kinds: list[str] = field(default_factory=lambda: ["colour", "shape", "direction"])
+    clip_rare_kinds: list[str] = field(default_factory=lambda: ["count", "last", "after"])
+    clip_rare_share: float = 0.0
+    clip_caption_share: float = 0.1
+    clip_phrasings: int = 2
+    text_kinds: list[str] = field(
+        default_factory=lambda: ["colour", "shape", "direction", "count", "last", "after", "exists"]
+    )
+    text_templates: int = 40
+    benchmark_kinds: list[str] = field(
+        default_factory=lambda: ["colour", "shape", "direction", "count", "last", "after"]
+    )
+    benchmark_phrasing: int = 0
 
 
 @dataclass
@@ -91,7 +107,7 @@ class Mixture:
 
 @dataclass
 class TextToImage:
-    """How long text is laid out on pages and drawn; see `sparrow.media.pages`."""
+    """How long text becomes pages; the fields are those of `sparrow.media.style.TextStyle`, which explains them."""
 
     layout: str = "paper"
     page_width_px: int = 448
@@ -100,14 +116,21 @@ class TextToImage:
     margin_px: int = 20
     words_per_page: int | None = 115
     tokenizer: str = "split"
+    layout_engine: str = "basic"
+    fallback_fonts: list[str] | None = None
+    text_grey: int = 0
+    background_grey: int = 255
+    page_order: str = "as_is"
+    max_pages: int | None = None
+    page_policy: str = "all"
 
 
 @dataclass
 class Frames:
-    """Which frames of a video are shown; see `sparrow.media.frames`."""
+    """Which frames of a video are shown; the fields are those of `sparrow.media.frames.FramePolicy`."""
 
     policy: str = "uniform"
-    max_frames: int = 24
+    max_frames: int | None = 24
     fps: float | None = None
 
 
@@ -236,13 +259,18 @@ class Logger:
 
 @dataclass
 class ExperimentConfig:
-    """Everything about the data and the model that `train`, `prepare` and `preview` share."""
+    """Everything about the data and the model that `train`, `prepare` and `preview` share.
+
+    `use_world` lets every source read the generated table of its schema instead of its own files; `sample_divisor`
+    divides the sizes of the mixture: together they rehearse a study in minutes.
+    """
 
     study: Study = recorded(default_factory=Study)
     paths: Paths = recorded(default_factory=Paths)
     seed: int = 0
     data_seed: int = 0
-    scale: str = recorded("full")
+    use_world: bool = False
+    sample_divisor: int = 1
     on_bad_sample: str = "fail"
     max_bad_fraction: float = 0.01
     world: World = field(default_factory=World)

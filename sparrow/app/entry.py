@@ -1,0 +1,101 @@
+"""What every Hydra entry point does around its work: names, one-message errors, the parent run, the final report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from sparrow.app.callbacks import launched_sweep
+from sparrow.app.settings import checked, register_schemas
+from sparrow.core.config import ExperimentConfig, run_id
+from sparrow.core.errors import SparrowError
+
+T = TypeVar("T")
+CONFIG_PATH = "pkg://sparrow.conf"
+MAX_NAME_CHARACTERS = 120
+
+
+def set_up() -> None:
+    """Register schemas and resolvers; to be called before Hydra composes."""
+    register_schemas()
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+
+
+def factors_of(config: DictConfig) -> dict[str, Any]:
+    """Values of the study's factors: the choice of a group, or the value of a key."""
+    choices = OmegaConf.to_container(HydraConfig.get().runtime.choices)
+    assert isinstance(choices, dict)
+    return {key: choices.get(key, OmegaConf.select(config, key)) for key in config.study.factors}
+
+
+def run_name(*, _root_: DictConfig) -> str:
+    """A run's folder inside its sweep: the values of the study's factors, as `mixture=sparrow,seed=0`."""
+    choices = _root_.hydra.runtime.choices
+    values = {key: choices.get(key, OmegaConf.select(_root_, key)) for key in _root_.study.factors}
+    name = ",".join(f"{key.split('.')[-1]}={value}" for key, value in values.items())
+    name = "".join(c if c.isalnum() or c in "=,._-+[]" else "_" for c in name)
+    return name[:MAX_NAME_CHARACTERS] or str(_root_.hydra.job.num)
+
+
+def run_folder() -> Path:
+    """The folder that Hydra gave this run."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def is_sweep() -> bool:
+    """Whether this process carries out one job of a multirun."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def one_message(work: Callable[[], T]) -> T:
+    """Do the work; an error that a user can mend becomes one message without a traceback.
+
+    Raises:
+        CompactHydraException: In place of a `SparrowError`; Hydra prints it and exits with 1.
+    """
+    try:
+        return work()
+    except SparrowError as error:
+        raise CompactHydraException(f"{type(error).__name__}: {error}") from error
+
+
+def compose_parent(config: ExperimentConfig) -> ExperimentConfig:
+    """Settings of the experiment that `start_from` names, with this run's seeds and paths."""
+    assert config.start_from.experiment is not None
+    overrides = [
+        f"experiment={config.start_from.experiment}",
+        f"seed={config.seed}",
+        f"data_seed={config.data_seed}",
+        *(f"paths.{key}='{value}'" for key, value in vars(config.paths).items()),
+        f"trainer.progress_bar={config.trainer.progress_bar}",
+        *config.start_from.overrides,
+    ]
+    return checked(compose("train", overrides=overrides), ExperimentConfig)
+
+
+def parent_folder(parent: ExperimentConfig) -> Path:
+    """Where a run that others start from is kept: by what it is, not by who asked for it."""
+    return Path(parent.paths.cache_root) / "runs" / run_id(parent)
+
+
+def run_app(main: Callable[[], Any]) -> None:
+    """Run a Hydra app; a multirun ends with its report, also when a job failed or the user stopped it."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("sparrow: interrupted", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        folder = launched_sweep()
+        if folder is not None and folder.is_dir():
+            from sparrow.runs.report import end_of_sweep
+
+            end_of_sweep(folder)

@@ -1,0 +1,137 @@
+"""The work of one Hydra job: settings checked, the parent run made, the run carried out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+
+from filelock import FileLock
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from sparrow.app.entry import compose_parent, factors_of, is_sweep, one_message, parent_folder, run_folder
+from sparrow.app.settings import checked
+from sparrow.core.config import EvaluateConfig, ExperimentConfig, PreviewConfig
+from sparrow.core.errors import ConfigError
+from sparrow.runs.evaluation import evaluate
+from sparrow.runs.manifest import manifest_table
+from sparrow.runs.preparation import Prepared, prepare
+from sparrow.runs.preview import write_preview
+from sparrow.runs.record import RunRecord
+from sparrow.runs.training import MODEL_FOLDER, Interrupted, train
+
+log = logging.getLogger(__name__)
+
+
+def train_job(config: DictConfig) -> float | None:
+    """Carry out a training run; returns the value of `study.metric`.
+
+    Raises:
+        KeyboardInterrupt: If the run was interrupted, so that a sweep does not go on to the next job.
+    """
+    quiet_libraries()
+
+    def work() -> RunRecord:
+        settings = checked(config, ExperimentConfig)
+        _refuse_nested_launch(settings)
+        parent = ensure_parent(settings)
+        name = str(HydraConfig.get().sweep.subdir) if is_sweep() else settings.study.name
+        return train(settings, run_folder(), name=name, factors=factors_of(config), parent=parent)
+
+    try:
+        record = one_message(work)
+    except Exception as error:
+        if isinstance(error.__cause__, Interrupted):
+            log.warning("%s", error.__cause__)
+            raise KeyboardInterrupt from error
+        raise
+    log.info("finished: %s", run_folder())
+    return metric_of(record)
+
+
+def ensure_parent(config: ExperimentConfig) -> Path | None:
+    """Folder of the finished run that `start_from` names, carried out first where it is not there yet."""
+    if config.start_from.experiment is None:
+        return None
+    parent = compose_parent(config)
+    folder = parent_folder(parent)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        log.info("starting from experiment=%s: %s", config.start_from.experiment, folder)
+        train(parent, folder, name=config.start_from.experiment)
+    return folder
+
+
+def prepare_job(config: DictConfig) -> None:
+    """Plan, write manifest and ledger, print the table."""
+    quiet_libraries()
+
+    def work() -> None:
+        prepared = _prepare(checked(config, ExperimentConfig))
+        prepared.plan.write(run_folder())
+        print(manifest_table(prepared.plan.manifest()))
+        print(f"\nmanifest and ledger: {run_folder()}")
+
+    one_message(work)
+
+
+def preview_job(config: DictConfig) -> None:
+    """Write the preview page."""
+    quiet_libraries()
+
+    def work() -> None:
+        settings = checked(config, PreviewConfig)
+        page = write_preview(_prepare(settings), run_folder() / "preview.html", settings.num_samples)
+        print(f"open {page}")
+
+    one_message(work)
+
+
+def evaluate_job(config: DictConfig) -> float | None:
+    """Evaluate a checkpoint; returns the value of `study.metric`."""
+    quiet_libraries()
+
+    def work() -> RunRecord:
+        return evaluate(checked(config, EvaluateConfig), run_folder(), factors=factors_of(config))
+
+    return metric_of(one_message(work))
+
+
+def metric_of(record: RunRecord) -> float | None:
+    """The value of `study.metric`, written `BENCHMARK` or `BENCHMARK.PHASE`, as a fraction.
+
+    Raises:
+        ConfigError: If the run has no such score.
+    """
+    if record.study.metric is None:
+        return None
+    benchmark, _, phase = record.study.metric.partition(".")
+    scores = record.scores.get(benchmark, {})
+    found = scores.get(phase or "after")  # type: ignore[call-overload]
+    if found is None:
+        raise ConfigError(f"study.metric: '{record.study.metric}' was not measured; measured: {', '.join(record.scores)}")
+    return found.accuracy
+
+
+def quiet_libraries() -> None:
+    """Leave the terminal to Sparrow's own messages."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*pin_memory.*"):
+        warnings.filterwarnings("ignore", message)
+
+
+def _prepare(config: ExperimentConfig) -> Prepared:
+    parent = ensure_parent(config) if config.start_from.experiment is not None and not config.backbone.tiny else None
+    return prepare(config, str(parent / MODEL_FOLDER) if parent is not None else None)
+
+
+def _refuse_nested_launch(config: ExperimentConfig) -> None:
+    if is_sweep() and config.trainer.devices > 1 and "LOCAL_RANK" not in os.environ:
+        raise ConfigError(
+            f"trainer.devices={config.trainer.devices} in a multirun: every child process would start the whole sweep "
+            "again; run the jobs one by one without -m, or use a launcher that starts all ranks"
+        )

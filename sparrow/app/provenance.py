@@ -1,0 +1,44 @@
+"""Where a setting was written: on the command line, in an experiment file, or in a group's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+
+import sparrow.conf
+
+CONF_FOLDER = Path(sparrow.conf.__file__).parent
+
+
+def origin_of(key: str) -> str:
+    """` (in conf/...)` or ` (on the command line)` for the place that set a key; empty where none is found."""
+    if not HydraConfig.initialized():
+        return ""
+    hydra = HydraConfig.get()
+    for override in hydra.overrides.task:
+        name = override.lstrip("+~").split("=")[0].split("@")[0]
+        if key == name or key.startswith(f"{name}."):
+            return " (on the command line)"
+    for group, choice in [*hydra.runtime.choices.items(), ("", hydra.job.config_name)]:
+        for option in choice if isinstance(choice, list) else [choice]:
+            path = CONF_FOLDER / group.split("@")[0] / f"{option}.yaml"
+            if option and path.is_file() and _sets(path, group, key):
+                return f" (in conf/{path.relative_to(CONF_FOLDER)})"
+    return ""
+
+
+def _sets(path: Path, group: str, key: str) -> bool:
+    text = path.read_text(encoding="utf-8")
+    first = text.splitlines()[0] if text else ""
+    package = first.removeprefix("# @package ").strip() if first.startswith("# @package") else group.replace("/", ".")
+    package = package.removeprefix("_global_").strip(".")
+    value: Any = {package: yaml.safe_load(text)} if package and "." not in package else yaml.safe_load(text)
+    parts = key.removeprefix(package).strip(".").split(".") if "." in package else key.split(".")
+    for part in parts:
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True

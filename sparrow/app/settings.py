@@ -1,0 +1,134 @@
+"""From a composed configuration to checked dataclasses, with every problem said at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sparrow.app.provenance import origin_of
+from sparrow.app.checks import check
+from sparrow.core.config import EvaluateConfig, ExperimentConfig, PreviewConfig
+from sparrow.core.errors import ConfigError
+
+T = TypeVar("T")
+SCHEMAS = {
+    "experiment_schema": ExperimentConfig,
+    "preview_schema": PreviewConfig,
+    "evaluate_schema": EvaluateConfig,
+}
+
+
+@dataclass(frozen=True)
+class _Problem:
+    key: str
+    what: str
+
+
+def register_schemas() -> None:
+    """Make the schemas known to Hydra by name.
+
+    They are stored as plain values, so that a file with an unknown key still composes and `checked` can report
+    all problems together instead of Hydra the first one.
+    """
+    store = ConfigStore.instance()
+    for name, schema in SCHEMAS.items():
+        plain = OmegaConf.to_container(OmegaConf.structured(schema))
+        store.store(name=name, node=plain, provider="sparrow")
+
+
+def checked(config: DictConfig, schema: type[T]) -> T:
+    """Merge a composed configuration into its schema.
+
+    Raises:
+        ConfigError: With every unknown key, wrong type, missing value and contradiction, each with its file.
+    """
+    problems: list[_Problem] = []
+    plain = _resolved(config, problems)
+    if not problems:
+        problems += _schema_problems(plain, schema, "")
+    if not problems:
+        settings = cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain)))
+        found = check(settings)
+        if not found:
+            return settings
+        problems += [_Problem(key, what) for key, what in found]
+    lines = [f"{p.key}: {p.what}{origin_of(p.key)}" for p in problems]
+    count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+    raise ConfigError(f"{count} in the configuration:\n  " + "\n  ".join(lines))
+
+
+def _resolved(config: DictConfig, problems: list[_Problem]) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+
+    def walk(node: Any, value: Any, key: str) -> Any:
+        if isinstance(value, dict):
+            return {k: walk(node._get_node(k), v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
+        if isinstance(value, list):
+            return [walk(node._get_node(i), v, f"{key}[{i}]") for i, v in enumerate(value)]
+        if isinstance(value, str) and "${" in value:
+            try:
+                resolved = OmegaConf.select(config, key, throw_on_missing=False)
+            except OmegaConfBaseException as error:
+                problems.append(_Problem(key, str(error).splitlines()[0]))
+                return value
+            return OmegaConf.to_container(resolved, resolve=True) if OmegaConf.is_config(resolved) else resolved
+        return value
+
+    return cast(dict[str, Any], walk(config, plain, ""))
+
+
+def _schema_problems(value: Any, kind: Any, key: str) -> list[_Problem]:
+    """Unknown keys, missing values and wrong types below `key`."""
+    if is_dataclass(kind):
+        return _fields_problems(value, kind, key)
+    if get_origin(kind) is dict:
+        if not isinstance(value, dict):
+            return [_Problem(key, f"expected names with settings, found {value!r}")]
+        item = get_args(kind)[1]
+        return [p for k, v in value.items() for p in _schema_problems(v, item, f"{key}.{k}")]
+    if isinstance(value, str) and value == "???":
+        return [_Problem(key, "a value is missing; set it")]
+    if kind is Any:
+        return []
+    try:
+        # OmegaConf's own conversion decides, so that the shell's "1e-5" is a float here as everywhere.
+        holder = OmegaConf.structured(_holder(kind))
+        holder.value = value
+    except (OmegaConfBaseException, TypeError, ValueError):
+        return [_Problem(key, f"expected {_readable(kind)}, found {value!r}")]
+    return []
+
+
+def _fields_problems(value: Any, kind: Any, key: str) -> list[_Problem]:
+    if not isinstance(value, dict):
+        return [_Problem(key or "the configuration", f"expected settings, found {value!r}")]
+    problems = []
+    types = get_type_hints(kind)
+    names = [f.name for f in fields(kind)]
+    for name, item in value.items():
+        path = f"{key}.{name}" if key else str(name)
+        if name in names:
+            problems += _schema_problems(item, types[name], path)
+        else:
+            near = get_close_matches(str(name), names, n=1)
+            problems.append(_Problem(path, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")))
+    return problems
+
+
+def _holder(kind: Any) -> type:
+    return dataclass(type("Holder", (), {"__annotations__": {"value": kind}, "value": "???"}))
+
+
+def _readable(kind: Any) -> str:
+    parts = [_readable(part) for part in get_args(kind)]
+    if get_origin(kind) is list:
+        return f"a list of {parts[0]}"
+    if parts:
+        return " or ".join("null" if part == "NoneType" else part for part in parts)
+    return str(getattr(kind, "__name__", kind))

@@ -1,0 +1,32 @@
+"""The `sparrow` command: finds the command's module and runs it as `__main__`."""
+
+from __future__ import annotations
+
+import importlib.util
+import runpy
+import sys
+
+COMMANDS = {
+    "train": "fine-tune a backbone on a mixture, evaluate it before and after",
+    "evaluate": "ask a checkpoint the questions of benchmarks",
+    "prepare": "plan a mixture: counts, tokens, steps, rejected samples; nothing is trained",
+    "preview": "one HTML page of samples as the model gets them",
+    "report": "tables and plots over folders of runs",
+}
+
+
+def main() -> None:
+    """Run `sparrow.<command>` as `__main__`, so that processes started by it find the same module by its name."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print("usage: sparrow COMMAND ...\n")
+        for name, purpose in COMMANDS.items():
+            print(f"  {name:<10}{purpose}")
+        print("\n`sparrow COMMAND --help` tells more.")
+        sys.exit(0 if len(sys.argv) > 1 else 2)
+    command = sys.argv.pop(1)
+    if command not in COMMANDS:
+        sys.exit(f"sparrow: unknown command '{command}'; choose from {', '.join(COMMANDS)}")
+    module = f"sparrow.{command}"
+    assert importlib.util.find_spec(module) is not None
+    sys.argv[0] = f"sparrow {command}"
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
