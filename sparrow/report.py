@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         studies = read_studies(options.folders)
         paths = write_report(studies, options.out or options.folders[0])
-    except SparrowError as error:
+    except (SparrowError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print_table(studies)

@@ -64,8 +64,6 @@ def _check_experiment(config: ExperimentConfig) -> Iterator[Found]:
         yield "max_bad_fraction", f"must lie between 0 and 1, is {config.max_bad_fraction}"
     if config.trainer.devices * config.trainer.num_nodes > 1 and config.strategy.name == "single":
         yield "strategy", f"trainer.devices={config.trainer.devices} needs strategy=ddp"
-    if config.start_from.experiment is not None and config.backbone.checkpoint is not None:
-        yield "start_from.experiment", "contradicts backbone.checkpoint: a run starts from one of them; unset the other"
     yield from _check_mixture(config)
 
 

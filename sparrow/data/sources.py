@@ -26,7 +26,7 @@ from sparrow.data.converters import CONVERTERS, Converter, chat, conversion, rec
 from sparrow.data.converters.conversion import Conversion
 from sparrow.data.converters.record import Record
 
-_FLUSH_CHARS = 1 << 22
+_FLUSH_CHARS = 1 << 21
 _FLUSH_ROWS = 1_000
 
 
@@ -238,8 +238,9 @@ def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, 
                 if isinstance(origin, Path):
                     origin = readers.read_records(origin, name=label, source=name, on_bad=work.reject_unread)
                 work.run(origin, writer.write)
-        write_json(temporary / "ids.json", work.ids())
-        write_json(temporary / "stats.json", work.stats())
+        ids = work.ids()
+        write_json(temporary / "ids.json", ids)
+        write_json(temporary / "stats.json", work.stats(ids))
         temporary.chmod(0o755)
         temporary.rename(folder)
     except BaseException:
@@ -248,41 +249,38 @@ def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, 
 
 
 class _RowWriter:
-    """Writes the messages of samples as Arrow rows, holding few of them at a time."""
+    """Writes the messages of samples as an Arrow stream, which `datasets` maps; holds few rows at a time."""
 
     def __init__(self, path: Path) -> None:
-        import datasets
-        from datasets.arrow_writer import ArrowWriter
+        import pyarrow
 
-        string, number = datasets.Value("string"), datasets.Value("float64")
-        part = dict.fromkeys(("type", "text", "path"), string) | dict.fromkeys(("start_s", "end_s", "fps"), number)
-        features = datasets.Features({"messages": [{"role": string, "content": [part]}]})
-        self.schema = features.arrow_schema
-        self.writer = ArrowWriter(path=str(path), features=features)
-        self.rows: list[dict[str, Any]] = []
-        self.num_chars = 0
+        part = {name: pyarrow.string() for name in ("type", "text", "path")}
+        part |= {name: pyarrow.float64() for name in ("start_s", "end_s", "fps")}
+        message = {"role": pyarrow.string(), "content": pyarrow.list_(pyarrow.struct(part))}
+        self._schema = pyarrow.schema({"messages": pyarrow.list_(pyarrow.struct(message))})
+        self._stream = pyarrow.ipc.new_stream(path, self._schema)
+        self._rows: list[dict[str, Any]] = []
+        self._num_chars = 0
 
     def __enter__(self) -> _RowWriter:
         return self
 
     def write(self, messages: list[dict[str, Any]]) -> None:
         """Add one row."""
-        self.rows.append({"messages": messages})
-        self.num_chars += sum(len(part["text"] or "") for message in messages for part in message["content"])
-        if len(self.rows) >= _FLUSH_ROWS or self.num_chars >= _FLUSH_CHARS:
+        self._rows.append({"messages": messages})
+        self._num_chars += sum(len(part["text"] or "") for message in messages for part in message["content"])
+        if len(self._rows) >= _FLUSH_ROWS or self._num_chars >= _FLUSH_CHARS:
             self._flush()
 
-    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        if failure is None:
+    def __exit__(self, *_: object) -> None:
+        with self._stream:
             self._flush()
-            self.writer.finalize()
-        self.writer.close()
 
     def _flush(self) -> None:
         import pyarrow
 
-        self.writer.write_table(pyarrow.Table.from_pylist(self.rows, schema=self.schema))
-        self.rows, self.num_chars = [], 0
+        self._stream.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows, self._num_chars = [], 0
 
 
 def _read_stats(path: Path) -> SourceStats:

@@ -11,9 +11,11 @@ from string import ascii_uppercase
 from typing import Any
 
 from sparrow.core.errors import DataError
+from sparrow.core.files import inside_root
+from sparrow.evaluation.annotations import Problems, numbered_lines, text_id
+from sparrow.evaluation.subtitles import Subtitle
 
 _LABEL = re.compile(r"\s*(?P<label>\(?(?P<letter>[A-Z])[).:][ \t]*)(?P<text>.*)", re.DOTALL)
-_SHOWN_PROBLEMS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,8 @@ class Question:
         gold: Position of the right option; None where no option is right, so that the question always counts wrong.
         category: The task or question type that the scores are broken down by.
         labels: What stands before each option in the prompt; `A. `, `B. ` ... when empty.
+        list_options: Whether the prompt lists the options; that of a yes-or-no question does not.
+        preamble: Text right before the question.
         lead: Text between the question and its options, on a line of its own.
         instruction: Text after the options, on a line of its own.
         system: System turn.
@@ -35,6 +39,7 @@ class Question:
         start_s: Begin of the part of the video that is asked about, in seconds.
         end_s: Its end.
         fps: Rate of a frame folder, which has no other clock.
+        subtitles: Those of the video, timed from its first frame; empty where the protocol shows none.
         groups: Further breakdowns, as `{"duration": "short"}`.
     """
 
@@ -45,6 +50,8 @@ class Question:
     gold: int | None
     category: str
     labels: tuple[str, ...] = ()
+    list_options: bool = True
+    preamble: str = ""
     lead: str = ""
     instruction: str = ""
     system: str = ""
@@ -52,6 +59,7 @@ class Question:
     start_s: float | None = None
     end_s: float | None = None
     fps: float | None = None
+    subtitles: tuple[Subtitle, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -60,9 +68,27 @@ def prompt_text(question: Question, *, show_options: bool = True) -> str:
     the question."""
     if not show_options:
         return question.question
-    labels = question.labels or tuple(f"{letter}. " for letter in ascii_uppercase)
-    options = [label + text for label, text in zip(labels, question.options, strict=False)]
-    return "\n".join(line for line in (question.question, question.lead, *options, question.instruction) if line)
+    listed = zip(_labels(question), question.options, strict=True) if question.list_options else ()
+    options = [label + text for label, text in listed]
+    head = question.preamble + question.question
+    return "\n".join(line for line in (head, question.lead, *options, question.instruction) if line)
+
+
+def option_names(question: Question) -> tuple[str, ...]:
+    """What the prompt calls each option: `A`, `Option 1`, or its text where the options are not listed."""
+    if not question.list_options:
+        return question.options
+    return tuple(label.strip(" \t().:") for label in _labels(question))
+
+
+def _labels(question: Question) -> tuple[str, ...]:
+    return question.labels or tuple(f"{letter}. " for letter in ascii_uppercase[: len(question.options)])
+
+
+def missing_videos(questions: Iterable[Question], media_root: Path) -> list[str]:
+    """Videos that the questions are about and that are not in the media root, sorted."""
+    videos = {question.video for question in questions if question.video is not None}
+    return sorted(video for video in videos if not inside_root(media_root, video).exists())
 
 
 def chance(questions: Iterable[Question]) -> float:
@@ -171,28 +197,6 @@ def read_questions(path: Path, *, benchmark: str) -> list[Question]:
     return questions
 
 
-def numbered_lines(path: Path, *, benchmark: str) -> list[tuple[int, str]]:
-    """The lines of a text file that are not blank, with their numbers from 1 on."""
-    return [(n, line) for n, line in enumerate(read_text(path, benchmark=benchmark).split("\n"), 1) if line.strip()]
-
-
-def read_text(path: Path, *, benchmark: str) -> str:
-    """A benchmark's text file.
-
-    Raises:
-        DataError: If it is missing or not UTF-8.
-    """
-    where = f"benchmark '{benchmark}', {path}"
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(
-            f"the file cannot be read ({error.strerror})", where=where, remedy="check the benchmark's root and file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"byte {error.start} is not UTF-8", where=where, remedy="save the file as UTF-8") from error
-
-
 def _question_of(record: Any) -> Question:
     if not isinstance(record, dict):
         raise DataError(f"expected an object, found {type(record).__name__}")
@@ -218,13 +222,6 @@ def _question_of(record: Any) -> Question:
     )
 
 
-def text_id(value: Any) -> str:
-    """A question id as text; publishers write numbers or strings."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or not str(value).strip():
-        raise DataError(f"'question_id' is {value!r}, expected text or a whole number")
-    return str(value)
-
-
 def _gold_of(value: Any, num_options: int) -> int:
     letters = ascii_uppercase[:num_options]
     letter = value.strip().strip("().") if isinstance(value, str) else ""
@@ -247,36 +244,3 @@ def _optional_seconds(record: dict[str, Any], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
         raise DataError(f"{name!r} is {value!r}, expected seconds")
     return float(value)
-
-
-class Problems:
-    """What is wrong with a benchmark's file, gathered so that a user mends all of it at once."""
-
-    def __init__(self, benchmark: str, path: Path) -> None:
-        self.found: list[str] = []
-        self._place = f"benchmark '{benchmark}', {path}"
-        self._ids: dict[str, str] = {}
-
-    def add(self, where: str, what: str) -> None:
-        """Note one problem."""
-        self.found.append(f"{where}: {what}")
-
-    def check_id(self, where: str, question_id: str) -> None:
-        """Note a problem where the id was met before."""
-        first = self._ids.setdefault(question_id, where)
-        if first is not where:
-            self.add(where, f"question id {question_id!r} stands already in {first}")
-
-    def raise_if_any(self) -> None:
-        """Raise one error with all problems.
-
-        Raises:
-            DataError: If there are any.
-        """
-        if not self.found:
-            return
-        shown = self.found[:_SHOWN_PROBLEMS]
-        rest = len(self.found) - len(shown)
-        more = [f"and {rest} more"] if rest else []
-        count = "1 problem" if len(self.found) == 1 else f"{len(self.found)} problems"
-        raise DataError("\n  ".join([count, *shown, *more]), where=self._place)

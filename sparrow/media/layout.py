@@ -8,20 +8,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sparrow.core.errors import MediaError
+from sparrow.media.shaping import ShapedTypeface, is_rtl, visual_order
 from sparrow.media.style import TextStyle
+from sparrow.media.tokens import treebank_tokens
 from sparrow.media.typeface import PIXEL, Extent, Typeface, is_ignorable
 
 TAB_STOP_SPACES = 4
+_ROUND = PIXEL // 2
 _WORD = re.compile(r"(\s*)(\S+)")
+
+Pieces = tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: its text, the y of its baseline in px, and its pieces, each with the x of its origin in px."""
+    """One line: its text, the y of its baseline in px, and its words, each with the x of its origin in px."""
 
     text: str
     baseline_px: int
-    pieces: tuple[tuple[int, str], ...]
+    pieces: Pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Page:
 
 
 class Typesetter:
-    """Sets words one after another and hands out each page when it is full.
+    """Sets words one after another; `pages` holds those that are full.
 
     Args:
         style: Settings of the page.
@@ -45,53 +50,49 @@ class Typesetter:
     """
 
     def __init__(self, style: TextStyle, face: Typeface) -> None:
+        self.pages: list[Page] = []
         self._style = style
         self._face = face
+        self._margin_px = style.margin_px
         self._room = (style.page_width_px - 2 * style.margin_px) * PIXEL
-        self._vertical_margin_px = 0 if style.layout == "paper" else style.margin_px
-        self._capacity_px = style.page_height_px - 2 * self._vertical_margin_px
+        self._top_px = 0 if style.layout == "paper" else style.margin_px
+        self._capacity_px = style.page_height_px - 2 * self._top_px
         self._words_per_page = style.words_per_page if style.layout == "paper" else None
-        self._pages: list[Page] = []
-        self._lines: list[tuple[str, int, int, tuple[tuple[int, str], ...]]] = []
-        self._used_px = 0
         self._words = 0
-        self.has_ink = False
-        self._start_line()
+        self._lines: list[tuple[str, int, int, Pieces]] = []
+        self._used_px = 0
+        self._rtl = False
+        self._start_line(0)
 
-    def _start_line(self, indent: int = 0) -> None:
-        self._texts: list[str] = []
-        self._pieces: list[tuple[int, str]] = []
-        self._pen = self._indent = indent
-        self._above = self._face.ascent_px
-        self._below = self._face.descent_px
-        self._words_on_line = 0
+    def paragraph(self, text: str) -> None:
+        """Say which paragraph the next words are of: a shaped one may run from right to left."""
+        self._rtl = isinstance(self._face, ShapedTypeface) and is_rtl(text)
+
+    def indent(self, space: str) -> None:
+        """Start a line with white space, which its continuation lines repeat if it leaves half a line or more."""
+        end = self._after(0, space)
+        self._indent = self._pen = end if end <= self._room // 2 else 0
+        if self._pen:
+            self._texts.append(space)
 
     def word(self, space: str, word: str) -> None:
-        """Set a word after white space (of one kind, without line breaks)."""
-        if self._words_per_page is not None and self._words + self._words_on_line >= self._words_per_page:
+        """Set a word after white space without line breaks."""
+        if self._words + self._words_on_line == self._words_per_page:
             self.end_line()
             self._end_page()
-        extent = self._face.extent(word)
+        extent = self._face.extents[word]
         if extent.width > self._room - self._indent:
             self._break(space, word)
             return
         start = self._start_of(space, word)
         if start + extent.width > self._room and self._pieces:
             self.end_line(self._indent)
-            space, start = "", self._pen
+            start = self._pen
         self._put(start, space, word, extent)
         self._words_on_line += 1
 
-    def indent(self, space: str) -> None:
-        """Start a line with white space, which its continuation lines repeat where at least half a line is left."""
-        end = self._after(0, space)
-        self._pen = end if end <= self._room // 2 else 0
-        self._indent = self._pen
-        if self._pen:
-            self._texts.append(space)
-
     def end_line(self, indent: int = 0) -> None:
-        """End the line, and the page before it if the line does not fit there."""
+        """End the line, and before it the page if the line does not fit there."""
         height = self._above + self._below
         if height > self._capacity_px:
             raise MediaError(
@@ -100,74 +101,77 @@ class Typesetter:
             )
         if self._used_px + height > self._capacity_px:
             self._end_page()
-        if self._pieces or self._lines:  # no page starts with blank lines
-            self._lines.append(("".join(self._texts), self._above, self._below, tuple(self._pieces)))
+        if self._pieces or self._lines:  # no page starts with a blank line
+            pieces = self._in_visual_order() if isinstance(self._face, ShapedTypeface) else tuple(self._pieces)
+            self._lines.append(("".join(self._texts), self._above, self._below, pieces))
             self._used_px += height
             self._words += self._words_on_line
         self._start_line(indent)
 
-    def finish(self) -> Iterator[Page]:
-        """End the last line and page; all pages."""
+    def finish(self) -> None:
+        """End the last line and the last page."""
         if self._pieces:
             self.end_line()
         self._end_page()
-        yield from self.full_pages()
 
-    def full_pages(self) -> Iterator[Page]:
-        """The pages that are full, each handed out once."""
-        pages, self._pages = self._pages, []
-        yield from pages
+    def _start_line(self, indent: int) -> None:
+        self._texts: list[str] = []
+        self._pieces: list[tuple[int, str]] = []
+        self._pen = self._indent = indent
+        self._above = self._face.ascent_px
+        self._below = self._face.descent_px
+        self._words_on_line = 0
 
     def _end_page(self) -> None:
-        while self._lines and not self._lines[-1][3]:
+        while self._lines and not self._lines[-1][3]:  # nor ends with one
             _, above, below, _ = self._lines.pop()
             self._used_px -= above + below
         if self._lines:
-            centred = self._style.layout == "paper"
-            y = (self._style.page_height_px - self._used_px) // 2 if centred else self._vertical_margin_px
+            y = (self._style.page_height_px - self._used_px) // 2 if self._style.layout == "paper" else self._top_px
             lines = []
             for text, above, below, pieces in self._lines:
                 lines.append(Line(text, y + above, pieces))
                 y += above + below
-            self._pages.append(Page(tuple(lines)))
+            self.pages.append(Page(tuple(lines)))
         self._lines = []
         self._used_px = self._words = 0
+
+    def _start_of(self, space: str, word: str) -> int:
+        """Where a word starts if it is set on this line, in 1/64 px from the margin."""
+        if not self._pieces:
+            return self._pen
+        if "\t" in space:
+            return self._after(self._pen, space)
+        return self._pen + self._face.gaps[self._pieces[-1][1][-1], space, word[0]]
 
     def _after(self, pen: int, space: str) -> int:
         """The pen after white space in which tabs lead to the next tab stop."""
         for char in space:
             if char == "\t":
-                stop = TAB_STOP_SPACES * self._face.gap("", " ", "")
+                stop = TAB_STOP_SPACES * self._face.gaps["", " ", ""]
                 pen = (pen // stop + 1) * stop
             else:
-                pen += self._face.gap("", char, "")
+                pen += self._face.gaps["", char, ""]
         return pen
 
-    def _start_of(self, space: str, word: str) -> int:
-        if not self._pieces:
-            return self._pen
-        if "\t" in space:
-            return self._after(self._pen, space)
-        return self._pen + self._face.gap(self._pieces[-1][1][-1], space, word[0]) if space else self._pen
-
     def _put(self, start: int, space: str, word: str, extent: Extent) -> None:
-        margin = self._style.margin_px
-        x = margin + (start + PIXEL // 2) // PIXEL
-        if x + extent.left < 0:  # ink that overhangs the margin and the page
-            start += -(x + extent.left) * PIXEL
-            x = -extent.left
+        advance, _, left, top, _, bottom = extent
+        x = self._margin_px + (start + _ROUND) // PIXEL
+        if x + left < 0:  # ink that overhangs the margin and the page
+            start -= (x + left) * PIXEL
+            x = -left
         if self._pieces:
             self._texts.append(space)
         self._texts.append(word)
         self._pieces.append((x, word))
-        self._pen = start + extent.advance
-        self._above = max(self._above, -extent.top)
-        self._below = max(self._below, extent.bottom)
-        self.has_ink = self.has_ink or extent.right > extent.left
+        self._pen = start + advance
+        if -top > self._above:
+            self._above = -top
+        if bottom > self._below:
+            self._below = bottom
 
     def _break(self, space: str, word: str) -> None:
         """Set a word that is wider than a line: as much of it on each line as fits, between characters."""
-        self._words_on_line += 1
         parts = clusters(word)
         first = 0
         while first < len(parts):
@@ -175,7 +179,8 @@ class Typesetter:
             count = self._face.fitting(parts, first, self._room - start)
             if count:
                 piece = "".join(parts[first : first + count])
-                self._put(start, space, piece, self._face.extent(piece))
+                self._put(start, space, piece, self._face.extents[piece])
+                self._words_on_line += first == 0
                 first += count
             elif not self._pieces:
                 if len(parts[first]) == 1:
@@ -187,7 +192,25 @@ class Typesetter:
                 continue
             if first < len(parts):
                 self.end_line(self._indent)
-                space = ""
+
+    def _in_visual_order(self) -> Pieces:
+        """The words of the line from left to right, where some run from right to left; aligned as the paragraph."""
+        words = [word for _, word in self._pieces]
+        order = visual_order(words, rtl=self._rtl)
+        if order == sorted(order) and not self._rtl:
+            return tuple(self._pieces)
+        extents = [self._face.extents[word] for word in words]
+        ends = [x + (extent.advance + _ROUND) // PIXEL for (x, _), extent in zip(self._pieces, extents, strict=True)]
+        gaps = [0, *(x - end for (x, _), end in zip(self._pieces[1:], ends, strict=False))]
+        left_px = self._pieces[0][0]
+        pen = self._style.page_width_px - ends[-1] if self._rtl else left_px
+        placed = []
+        for k, i in enumerate(order):
+            pen += gaps[max(i, order[k - 1])] if k else 0
+            x = min(max(pen, -extents[i].left), self._style.page_width_px - extents[i].right)
+            placed.append((x, words[i]))
+            pen += ends[i] - self._pieces[i][0]
+        return tuple(placed)
 
 
 def clusters(word: str) -> list[str]:
@@ -205,9 +228,9 @@ def clusters(word: str) -> list[str]:
 
 
 def _extends(char: str) -> bool:
-    return (
-        unicodedata.category(char) in ("Mn", "Mc", "Me") or is_ignorable(char) or "\U0001f3fb" <= char <= "\U0001f3ff"
-    )
+    is_mark = unicodedata.category(char) in ("Mn", "Mc", "Me")
+    is_skin_tone = "\U0001f3fb" <= char <= "\U0001f3ff"
+    return is_mark or is_skin_tone or is_ignorable(char)
 
 
 def set_text(text: str, style: TextStyle, face: Typeface) -> Iterator[Page]:
@@ -216,19 +239,34 @@ def set_text(text: str, style: TextStyle, face: Typeface) -> Iterator[Page]:
     Raises:
         MediaError: If there is nothing to draw, or the page is too small for a character.
     """
+    has_ink = False
+    for page in _all_pages(text, style, face):
+        has_ink = has_ink or any(
+            face.extents[word].right > face.extents[word].left for line in page.lines for _, word in line.pieces
+        )
+        yield page
+    if not has_ink:
+        raise MediaError("the text is empty", remedy="remove the record or mend its text")
+
+
+def _all_pages(text: str, style: TextStyle, face: Typeface) -> Iterator[Page]:
     setter = Typesetter(style, face)
     if style.layout == "paper":
-        for word in text.split():
+        setter.paragraph(text)
+        for word in treebank_tokens(text) if style.tokenizer == "treebank" else text.split():
             setter.word(" ", word)
-            yield from setter.full_pages()
+            if setter.pages:
+                yield from setter.pages
+                setter.pages.clear()
     else:
         for line in text.splitlines():
+            setter.paragraph(line)
             for i, (space, word) in enumerate(_WORD.findall(line)):
                 if i == 0 and space:
                     setter.indent(space)
                 setter.word(space, word)
             setter.end_line()
-            yield from setter.full_pages()
-    yield from setter.finish()
-    if not setter.has_ink:
-        raise MediaError("the text is empty", remedy="remove the record or mend its text")
+            yield from setter.pages
+            setter.pages.clear()
+    setter.finish()
+    yield from setter.pages

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import lru_cache
+
 import numpy as np
 
 from sparrow.core.errors import MediaError
 from sparrow.core.hashing import content_hash, hash_order
-from sparrow.media.frames import frame_indices
+from sparrow.media.fonts import font_chain, fonts_fingerprint
 from sparrow.media.layout import Line, Page, set_text
+from sparrow.media.sampling import frame_indices
+from sparrow.media.shaping import ShapedTypeface
 from sparrow.media.style import TextStyle
-from sparrow.media.typeface import Typeface, blend, typeface
+from sparrow.media.typeface import Typeface, blend
 
 __all__ = [
     "Line",
@@ -20,6 +25,7 @@ __all__ = [
     "missing_characters",
     "render_page",
     "render_text",
+    "style_fingerprint",
 ]
 
 
@@ -47,21 +53,20 @@ def render_text(text: str, style: TextStyle) -> list[np.ndarray]:
 def render_page(page: Page, style: TextStyle) -> np.ndarray:
     """One page, drawn: grey uint8 [page_height_px, page_width_px]."""
     coverage = np.zeros((style.page_height_px, style.page_width_px), np.uint8)
-    bitmap_of = _face(style).bitmap
+    bitmaps = _face(style).bitmaps
     for line in page.lines:
+        y = line.baseline_px
         drawn_to = 0
-        for origin, piece in line.pieces:
-            mask, left, top = bitmap_of(piece)
-            height, width = mask.shape
-            x = origin + left
-            y = line.baseline_px + top
-            view = coverage[y : y + height, x : x + width]
-            if x >= drawn_to:
-                view[...] = mask
-                drawn_to = x + width
-            else:  # a piece that overhangs the gap to the one before
-                blend(view, mask)
-                drawn_to = max(drawn_to, x + width)
+        for x, word in line.pieces:
+            mask, left, top, right, bottom = bitmaps[word]
+            if x + left >= drawn_to:
+                coverage[y + top : y + bottom, x + left : x + right] = mask
+                drawn_to = x + right
+            else:  # ink that overhangs the gap to the word before
+                blend(coverage[y + top : y + bottom, x + left : x + right], mask)
+                drawn_to = max(drawn_to, x + right)
+    if (style.text_grey, style.background_grey) == (0, 255):
+        return np.invert(coverage, out=coverage)  # what the table below gives, 40 times faster
     return _grey_levels(style)[coverage]
 
 
@@ -70,8 +75,21 @@ def missing_characters(text: str, style: TextStyle) -> dict[str, int]:
     return dict(_face(style).missing(text))
 
 
+def style_fingerprint(style: TextStyle) -> str:
+    """Hash of all that the pages of a text depend on: the settings, and the fonts' content wherever they lie."""
+    settings = {name: value for name, value in asdict(style).items() if name != "fallback_fonts"}
+    return content_hash([settings, fonts_fingerprint(font_chain(style.fallback_fonts))])
+
+
 def _face(style: TextStyle) -> Typeface:
-    return typeface(style.font_size_px, style.fallback_fonts)
+    return _typeface(style.layout_engine, style.font_size_px, style.fallback_fonts)
+
+
+@lru_cache(maxsize=16)
+def _typeface(layout_engine: str, font_size_px: int, fallback_fonts: tuple[str, ...] | None) -> Typeface:
+    """The typeface of some settings, made once a process, so that its bitmaps serve every text."""
+    kind = ShapedTypeface if layout_engine == "raqm" else Typeface
+    return kind(font_size_px, font_chain(fallback_fonts))
 
 
 def _grey_levels(style: TextStyle) -> np.ndarray:

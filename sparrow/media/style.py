@@ -12,6 +12,16 @@ LAYOUT_ENGINES = ("basic", "raqm")
 PAGE_ORDERS = ("as_is", "shuffled", "reversed")
 PAGE_POLICIES = ("all", "uniform", "first")
 MAX_PAGE_SIDE_PX = 8192
+TREEBANK_ALTERS = (
+    "the tokenizer 'treebank' alters the text: punctuation stands apart, contractions are cut (do n't), straight double"
+    " quotes become `` and ''"
+)
+
+
+def _has_raqm() -> bool:
+    from PIL import features
+
+    return bool(features.check("raqm"))
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,11 @@ class TextStyle:
     max_pages: int | None = None
     page_policy: str = "all"
 
+    @property
+    def alters_text(self) -> str | None:
+        """How the pages' spelling differs from the source's, for a report; None if it does not."""
+        return TREEBANK_ALTERS if self.layout == "paper" and self.tokenizer == "treebank" else None
+
     def __post_init__(self) -> None:
         if self.fallback_fonts is not None:  # lists come from YAML; a style must be hashable
             object.__setattr__(self, "fallback_fonts", tuple(self.fallback_fonts))
@@ -93,5 +108,10 @@ class TextStyle:
                 problems.append(f"text_to_image.{name} is {getattr(self, name)}; use 0 to 255")
         if self.text_grey == self.background_grey:
             problems.append("text_to_image.text_grey equals background_grey, so that nothing could be read")
+        if self.layout_engine == "raqm" and not _has_raqm():
+            problems.append(
+                "text_to_image.layout_engine is 'raqm', which this Pillow cannot load;"
+                " install FriBiDi (Debian: libfribidi0) and a Pillow wheel, or use 'basic'"
+            )
         if problems:
             raise ConfigError("\n".join(problems))

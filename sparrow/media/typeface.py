@@ -8,19 +8,35 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from functools import lru_cache
+from collections.abc import Callable
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sparrow.media.fonts import character_map, font_chain
+from sparrow.media.fonts import character_map
 
 PIXEL = 64  # FreeType's unit of advance widths is 1/64 px
-MAX_CACHED_WORDS = 20_000
+MAX_WORDS = 20_000  # kept bitmaps; about 20 MB
 _ROUND = PIXEL // 2
 _EMPTY = np.zeros((0, 0), np.uint8)
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Memo(dict[K, V]):
+    """A dict that computes what it lacks, and is emptied when it holds `MAX_WORDS`."""
+
+    def __init__(self, compute: Callable[[K], V]) -> None:
+        self._compute = compute
+
+    def __missing__(self, key: K) -> V:
+        if len(self) >= MAX_WORDS:
+            self.clear()
+        value = self[key] = self._compute(key)
+        return value
 
 
 class Extent(NamedTuple):
@@ -38,15 +54,17 @@ class Extent(NamedTuple):
 
 
 class Bitmap(NamedTuple):
-    """Coverage `mask` (uint8 [h, w]) of a word's ink, and the place of its corner in px from the word's origin."""
+    """Coverage `mask` (uint8 [h, w]) of a word's ink, and its box in px from the word's origin."""
 
     mask: np.ndarray
     left: int
     top: int
+    right: int
+    bottom: int
 
 
 class Glyph(NamedTuple):
-    """One character's bitmap, its advance in 1/64 px, and which font of the chain it is from."""
+    """One character's coverage and its corner, its advance in 1/64 px, and which font of the chain it is from."""
 
     mask: np.ndarray
     left: int
@@ -57,11 +75,8 @@ class Glyph(NamedTuple):
 
 def is_ignorable(char: str) -> bool:
     """Whether a character has no shape of its own: joiners, direction marks, variation selectors."""
-    return unicodedata.category(char) == "Cf" or char in "\u034f\u180b\u180c\u180d" or _is_variation_selector(char)
-
-
-def _is_variation_selector(char: str) -> bool:
-    return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
+    is_selector = "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
+    return is_selector or unicodedata.category(char) == "Cf" or char in "\u034f\u180b\u180c\u180d"
 
 
 def blend(page: np.ndarray, mask: np.ndarray) -> None:
@@ -71,127 +86,92 @@ def blend(page: np.ndarray, mask: np.ndarray) -> None:
 
 
 class Typeface:
-    """A chain of fonts at one size.
+    """A chain of fonts at one size: each character is drawn by the first font that has it, in logical order.
+
+    `extents[word]` and `bitmaps[word]` are what a word without white space takes up and looks like;
+    `gaps[before, space, after]` is the width in 1/64 px of white space between two characters.
 
     Args:
         font_size_px: Size of the em square.
-        fonts: Paths of font files; a character is drawn by the first that has it.
+        fonts: Paths of font files; characters that none has are drawn as the first font's box.
     """
 
+    layout_engine = ImageFont.Layout.BASIC
+
     def __init__(self, font_size_px: int, fonts: tuple[str, ...]) -> None:
-        self._fonts = [
-            ImageFont.truetype(font, font_size_px, layout_engine=ImageFont.Layout.BASIC) for font in fonts[:1]
-        ]
+        self.font_size_px = font_size_px
         self._paths = fonts
-        self._size = font_size_px
-        self._glyphs: dict[str, Glyph] = {}
-        self._kerning: dict[str, int] = {}
-        self._gaps: dict[tuple[str, str, str], int] = {}
-        self._extents: dict[str, Extent] = {}
-        self._bitmaps: dict[str, Bitmap] = {}
+        self._fonts: Memo[int, ImageFont.FreeTypeFont] = Memo(self._open)
+        self._glyphs: Memo[str, Glyph] = Memo(self._load)
+        self._kerning: Memo[str, int] = Memo(self._kern)
+        self.extents: Memo[str, Extent] = Memo(self._measure)
+        self.bitmaps: Memo[str, Bitmap] = Memo(self._draw)
+        self.gaps: Memo[tuple[str, str, str], int] = Memo(self._gap)
         self.ascent_px, self.descent_px = self._fonts[0].getmetrics()
 
     def font_of(self, char: str) -> int | None:
         """Position in the chain of the first font that has a character, or None."""
         return next((i for i, path in enumerate(self._paths) if char in character_map(path)), None)
 
-    def missing(self, text: str) -> Counter[str]:
+    def missing(self, text: str) -> dict[str, int]:
         """The characters of a text that no font has, each with how often it occurs."""
-        counts = Counter(text)
-        return Counter({c: n for c, n in counts.items() if not c.isspace() and self._is_missing(c)})
-
-    def extent(self, word: str) -> Extent:
-        """What a word without white space takes up."""
-        extent = self._extents.get(word)
-        if extent is None:
-            if len(self._extents) >= MAX_CACHED_WORDS:
-                self._extents.clear()
-            extent = self._extents[word] = self._measure(word)
-        return extent
-
-    def gap(self, before: str, space: str, after: str) -> int:
-        """Width in 1/64 px of white space between two words, of which the neighbouring characters are given."""
-        key = (before, space, after)
-        gap = self._gaps.get(key)
-        if gap is None:
-            gap = self._gaps[key] = self._advance(before + space + after) - self._advance(before) - self._advance(after)
-        return gap
+        return {
+            char: count
+            for char, count in Counter(text).items()
+            if not char.isspace() and not is_ignorable(char) and self.font_of(char) is None
+        }
 
     def fitting(self, parts: list[str], first: int, room: int) -> int:
         """How many parts of a word, from `first` on, fit together into `room` 1/64 px."""
-        pen = right = count = 0
-        last: tuple[str, Glyph] | None = None
+        pen = right = 0
+        last = ""
         for count, part in enumerate(islice(parts, first, None)):
             for char in part:
-                glyph = self._glyph(char)
-                if last is not None:
-                    pen += self._kern(last[0] + char, last[1], glyph)
+                glyph = self._glyphs[char]
+                pen += self._kerning[last + char] if last else 0
                 right = max(right, (pen + _ROUND) // PIXEL + glyph.left + glyph.mask.shape[1])
                 pen += glyph.advance
-                last = char, glyph
+                last = char
             if max(pen, right * PIXEL) > room:
                 return count
-        return count + 1
+        return len(parts) - first
 
-    def bitmap(self, word: str) -> Bitmap:
-        """A word without white space, drawn."""
-        bitmap = self._bitmaps.get(word)
-        if bitmap is None:
-            if len(self._bitmaps) >= MAX_CACHED_WORDS:
-                self._bitmaps.clear()
-            bitmap = self._bitmaps[word] = self._draw(word)
-        return bitmap
-
-    def _is_missing(self, char: str) -> bool:
-        return self.font_of(char) is None and not is_ignorable(char)
-
-    def _font(self, index: int) -> ImageFont.FreeTypeFont:
-        while len(self._fonts) <= index:
-            path = self._paths[len(self._fonts)]
-            self._fonts.append(ImageFont.truetype(path, self._size, layout_engine=ImageFont.Layout.BASIC))
-        return self._fonts[index]
-
-    def _glyph(self, char: str) -> Glyph:
-        glyph = self._glyphs.get(char)
-        if glyph is None:
-            glyph = self._glyphs[char] = self._load(char)
-        return glyph
+    def _open(self, index: int) -> ImageFont.FreeTypeFont:
+        return ImageFont.truetype(self._paths[index], self.font_size_px, layout_engine=self.layout_engine)
 
     def _load(self, char: str) -> Glyph:
         if is_ignorable(char):  # some fonts draw these as boxes
             return Glyph(_EMPTY, 0, 0, 0, 0)
         index = self.font_of(char)
-        font = self._font(index or 0)
-        left, top, right, bottom = (int(edge) for edge in font.getbbox(char, anchor="ls"))
-        image = Image.new("L", (max(right - left, 1), max(bottom - top, 1)))
-        ImageDraw.Draw(image).text((-left, -top), char, fill=255, font=font, anchor="ls")
-        ink = image.getbbox() or (0, 0, 0, 0)
-        mask = np.asarray(image.crop(ink))
-        return Glyph(mask, left + ink[0], top + ink[1], round(font.getlength(char) * PIXEL), index or 0)
+        if index is None and char.isspace():
+            return self._glyphs[" "]
+        font = self._fonts[index or 0]
+        mask, left, top = draw_run(font, char)
+        return Glyph(mask, left, top, round(font.getlength(char) * PIXEL), index or 0)
 
-    def _kern(self, pair: str, before: Glyph, after: Glyph) -> int:
-        if before.font != after.font:
+    def _kern(self, pair: str) -> int:
+        first, second = (self._glyphs[char] for char in pair)
+        if first.font != second.font or is_ignorable(pair[0]) or is_ignorable(pair[1]):
             return 0
-        kern = self._kerning.get(pair)
-        if kern is None:
-            advance = round(self._font(before.font).getlength(pair) * PIXEL)
-            kern = self._kerning[pair] = advance - before.advance - after.advance
-        return kern
+        return round(self._fonts[first.font].getlength(pair) * PIXEL) - first.advance - second.advance
 
     def _place(self, text: str) -> tuple[list[tuple[Glyph, int]], int]:
         """Glyphs of a text with the px each starts at, and the advance of the whole in 1/64 px."""
         placed = []
         pen = 0
-        last: tuple[str, Glyph] | None = None
+        last = ""
         for char in text:
-            glyph = self._glyph(char)
-            if last is not None:
-                pen += self._kern(last[0] + char, last[1], glyph)
+            glyph = self._glyphs[char]
+            pen += self._kerning[last + char] if last else 0
             if glyph.mask.size:
-                placed.append((glyph, ((pen + _ROUND) // PIXEL) + glyph.left))
+                placed.append((glyph, (pen + _ROUND) // PIXEL + glyph.left))
             pen += glyph.advance
-            last = char, glyph
+            last = char
         return placed, pen
+
+    def _gap(self, key: tuple[str, str, str]) -> int:
+        before, _, after = key
+        return self._advance("".join(key)) - self._advance(before) - self._advance(after)
 
     def _advance(self, text: str) -> int:
         return self._place(text)[1]
@@ -211,23 +191,24 @@ class Typeface:
         )
 
     def _draw(self, word: str) -> Bitmap:
-        _, _, left, top, right, bottom = self.extent(word)
+        _, _, left, top, right, bottom = self.extents[word]
         mask = np.zeros((bottom - top, right - left), np.uint8)
-        drawn_to = 0
+        drawn_to = left
         for glyph, x in self._place(word)[0]:
             height, width = glyph.mask.shape
-            x -= left
-            y = glyph.top - top
-            view = mask[y : y + height, x : x + width]
+            view = mask[glyph.top - top : glyph.top - top + height, x - left : x - left + width]
             if x >= drawn_to:
                 view[...] = glyph.mask
             else:
                 blend(view, glyph.mask)
             drawn_to = max(drawn_to, x + width)
-        return Bitmap(mask, left, top)
+        return Bitmap(mask, left, top, right, bottom)
 
 
-@lru_cache(maxsize=16)
-def typeface(font_size_px: int, fallback_fonts: tuple[str, ...] | None) -> Typeface:
-    """The typeface of some settings; made once a process, so that its caches serve every text."""
-    return Typeface(font_size_px, font_chain(fallback_fonts))
+def draw_run(font: ImageFont.FreeTypeFont, text: str) -> tuple[np.ndarray, int, int]:
+    """Coverage of a text in one font, drawn by Pillow and cut to its ink, and its corner in px from the origin."""
+    left, top, right, bottom = (int(edge) for edge in font.getbbox(text, anchor="ls"))
+    image = Image.new("L", (max(right - left, 1), max(bottom - top, 1)))
+    ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=font, anchor="ls")
+    ink = image.getbbox() or (0, 0, 0, 0)
+    return np.asarray(image.crop(ink)), left + ink[0], top + ink[1]

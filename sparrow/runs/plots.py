@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from sparrow.runs.record import Phase
+from sparrow.runs.record import Phase, Score
 from sparrow.runs.results import StudyResults
 from sparrow.runs.tables import percent, wrap
 
@@ -42,7 +42,7 @@ def draw(studies: list[StudyResults]) -> bytes | None:
     columns = max(len(benchmarks) for _, benchmarks in rows)
     heights = [1.3 + 0.55 * len(study.arms) for study, _ in rows]
     buffer = io.BytesIO()
-    with rc_context({"font.size": 9, "hatch.linewidth": 0.6}):
+    with rc_context({"font.size": 9, "hatch.linewidth": 0.6, "text.parse_math": False}):
         figure = Figure(figsize=(2.2 + 3.2 * columns, 0.4 + sum(heights)), layout="constrained")
         parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
         for part, (study, benchmarks) in zip(parts, rows, strict=True):
@@ -59,45 +59,33 @@ def draw(studies: list[StudyResults]) -> bytes | None:
         }
         labels = [label for label in LEGEND if label in drawn]
         handles = [drawn[label] for label in labels]
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=len(labels) if columns > 1 else 2, frameon=False
-        )
+        ncols = len(LEGEND) if columns > 1 else 2
+        figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False)
         figure.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()
 
 
 def _panel(axes: Axes, study: StudyResults, benchmark: str) -> None:
     for phase, offset, style, blind_phase in BARS:
-        scored = [
-            (place + offset, score, arm.score(benchmark, blind_phase))
-            for place, arm in enumerate(study.arms)
-            if (score := arm.score(benchmark, phase)) and score.accuracy is not None
-        ]
-        for y, score, blind in scored:
-            assert score.accuracy is not None
-            mean = 100 * score.accuracy
-            low, high = (mean if bound is None else 100 * bound for bound in (score.low, score.high))
-            axes.barh(y, mean, BAR_HEIGHT, edgecolor="black", linewidth=0.8, **style)
-            axes.plot([low, high], [y, y], color="black", linewidth=1.2, marker="|", label=LEGEND[2])
-            axes.text(max(high, mean) + 1.5, y, percent(score.accuracy), va="center", fontsize=7)
-            if blind and blind.accuracy is not None:
-                axes.scatter(
-                    100 * blind.accuracy,
-                    y,
-                    marker="D",
-                    facecolor="white",
-                    edgecolor="black",
-                    label=LEGEND[4],
-                    s=26,
-                    zorder=5,
-                )
-            if score.chance is not None:
-                axes.axvline(100 * score.chance, color="black", linestyle="--", linewidth=1, label=LEGEND[3], zorder=4)
-    labels = ["\n".join(wrap(arm.title, LABEL_WIDTH_CHARACTERS)) for arm in study.arms]
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
+        for place, arm in enumerate(study.arms):
+            if (score := arm.score(benchmark, phase)) and score.accuracy is not None:
+                _bar(axes, place + offset, score.accuracy, score, style)
+            if (blind := arm.score(benchmark, blind_phase)) and blind.accuracy is not None:
+                mark = axes.scatter(100 * blind.accuracy, place + offset, s=26, marker="D", zorder=5, label=LEGEND[4])
+                mark.set(facecolor="white", edgecolor="black")
+    for chance in {score.chance for arm in study.arms for score in arm.scores(benchmark) if score.chance is not None}:
+        axes.axvline(100 * chance, color="black", linestyle="--", linewidth=1, zorder=4, label=LEGEND[3])
+    axes.set_yticks(range(len(study.arms)), ["\n".join(wrap(arm.title, LABEL_WIDTH_CHARACTERS)) for arm in study.arms])
+    axes.set_ylim(len(study.arms) - 0.4, -0.6)
     axes.set_xlim(0, 112)
     axes.set_xticks(range(0, 101, 25))
     axes.set_title("\n".join(wrap(benchmark, LABEL_WIDTH_CHARACTERS)))
     axes.set_xlabel("accuracy (%)")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _bar(axes: Axes, y: float, accuracy: float, score: Score, style: dict[str, Any]) -> None:
+    low, high = (100 * (accuracy if bound is None else bound) for bound in (score.low, score.high))
+    axes.barh(y, 100 * accuracy, BAR_HEIGHT, edgecolor="black", linewidth=0.8, **style)
+    axes.plot([low, high], [y, y], color="black", linewidth=1.2, marker="|", label=LEGEND[2])
+    axes.text(high + 1.5, y, percent(accuracy), va="center", fontsize=7)

@@ -36,6 +36,10 @@ class Arm:
         """The score of one benchmark and phase, if there is one."""
         return self.run.record.scores.get(benchmark, {}).get(phase) if self.run.record else None
 
+    def scores(self, benchmark: str) -> list[Score]:
+        """The scores of one benchmark in all phases."""
+        return list(self.run.record.scores.get(benchmark, {}).values()) if self.run.record else []
+
     def predictions(self, benchmark: str, phase: Phase) -> Predictions:
         """The stored answers behind a score.
 

@@ -96,16 +96,15 @@ class WorldSettings:
         ):
             if not low <= getattr(self, name) <= high:
                 faults.append(f"world.{name} is {getattr(self, name)}, expected {low} to {high}")
-        for lengths_name, kinds_name in (
-            ("clip_events", "clip_kinds"),
-            ("clip_events", "clip_rare_kinds"),
-            ("text_events", "text_kinds"),
-            ("clip_events", "benchmark_kinds"),
-            ("long_events", "benchmark_kinds"),
+        rare_kinds = self.clip_rare_kinds if self.clip_rare_share > 0 else ()
+        for name, kinds in (
+            ("clip_events", (*self.clip_kinds, *rare_kinds, *self.benchmark_kinds)),
+            ("text_events", self.text_kinds),
+            ("long_events", self.benchmark_kinds),
         ):
-            longest = max(getattr(self, lengths_name), default=0)
-            short = [kind for kind in getattr(self, kinds_name) if longest < MIN_EVENTS.get(kind, 1)]
-            if short:
-                faults.append(f"world.{lengths_name} has no scene of two events, which {', '.join(short)} need")
+            longest = max(getattr(self, name), default=0)
+            lacking = sorted({kind for kind in kinds if longest < MIN_EVENTS.get(kind, 1)})
+            if lacking:
+                faults.append(f"world.{name} has no scene of two events, which {', '.join(lacking)} need")
         if faults:
             raise ConfigError("\n".join(faults))

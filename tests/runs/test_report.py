@@ -16,7 +16,7 @@ from sparrow.core.config import Study
 from sparrow.core.errors import RunError
 from sparrow.report import main
 from sparrow.runs.record import DataCounts, Failure, GitRevision, RunRecord, Tokens
-from sparrow.runs.report import build_report, print_table, read_studies
+from sparrow.runs.report import build_report, end_of_sweep, print_table, read_studies
 
 CATEGORIES = ("colour", "shape", "direction", "count")
 PUBLISHED = {"Some-8B": {"Sparrow 30K": {"clips_short": 48.4}}, "source": "arXiv 2411.19951"}
@@ -215,6 +215,9 @@ def test_scores_that_are_not_numbers_are_marked(tmp_path):
     record.save(tmp_path / "a")
     row = cells(build_report([tmp_path], tmp_path).markdown.read_text(), "Scores")[0]
     assert row[3:6] == ["-", "-", "-"]
+    del record.scores["clips_short"]["before"]
+    record.save(tmp_path / "a")
+    assert build_report([tmp_path], tmp_path).png.exists(), "a panel without bars is drawn all the same"
 
 
 def test_counts_that_do_not_reconcile_are_marked(tmp_path):
@@ -225,7 +228,7 @@ def test_counts_that_do_not_reconcile_are_marked(tmp_path):
 
 
 def test_published_numbers_stand_beside_ours(tmp_path):
-    two_arms(tmp_path, study=Study(name="s", factors=["mixture"], published=PUBLISHED))
+    two_arms(tmp_path, study=Study(name="a $ and $ b", factors=["mixture"], published=PUBLISHED))
     text = build_report([tmp_path], tmp_path).markdown.read_text()
     rows = cells(text, "Published")
     assert [row[:2] for row in rows] == [
@@ -291,6 +294,23 @@ def test_the_command_writes_prints_and_leaves_torch_alone(tmp_path):
     assert done.stdout.splitlines()[-1] == "0 False"
     assert "video_and_pages" in done.stdout
     assert {path.name for path in tmp_path.glob("report.*")} == {"report.csv", "report.md", "report.png"}
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_message(tmp_path, capsys):
+    two_arms(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert main([str(tmp_path), "--out", str(tmp_path / "file" / "out")]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_sweep_ends_with_its_report(tmp_path, capsys):
+    end_of_sweep(tmp_path)
+    assert capsys.readouterr().err.startswith("no report: no run.json")
+    two_arms(tmp_path)
+    end_of_sweep(tmp_path)
+    printed = capsys.readouterr().out
+    assert str(tmp_path / "report.png") in printed
+    assert f"tensorboard --logdir {tmp_path}" in printed
 
 
 def test_several_folders_need_a_place_for_the_report(tmp_path, capsys):

@@ -9,7 +9,7 @@ from PIL import Image
 
 import sparrow.world.write
 from sparrow.world import TABLES, WorldSettings, ensure_world
-from sparrow.world.scenes import FRAMES_PER_EVENT, draw_frames, draw_still
+from sparrow.world.scenes import BACKGROUND, COLOURS, FRAMES_PER_EVENT, draw_frames, draw_still
 
 SETTINGS = WorldSettings(num_stills=6, num_pages=4, num_clips=6, num_event_texts=4, num_benchmark_clips=6)
 
@@ -17,6 +17,11 @@ SETTINGS = WorldSettings(num_stills=6, num_pages=4, num_clips=6, num_event_texts
 def digests(folder):
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def nearest_colour(frames):
+    palette = np.array([BACKGROUND, *COLOURS.values()])
+    return np.linalg.norm(frames[..., None, :] - palette, axis=-1).argmin(-1)
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +53,9 @@ def test_clips_read_back_as_they_were_drawn(world, name):
         video = decord.VideoReader(str(world / TABLES[name].media_root / record["video"]))
         assert len(video) == FRAMES_PER_EVENT * len(scene)
         assert video.get_avg_fps() == 2
-        read, drawn = video.get_batch(range(len(video))).asnumpy(), draw_frames(scene, 64)
-        # 4:2:0 halves the resolution of colour, so the odd pixel at an edge is off, never an area.
-        assert (abs(read.astype(int) - drawn).max(-1) > 40).mean() < 0.01
-        assert abs(read.astype(int) - drawn).mean() < 2
+        read = video.get_batch(range(len(video))).asnumpy()
+        # H.264's 4:2:0 halves the resolution of colour: the odd pixel at an edge is off, never an area.
+        assert (nearest_colour(read) == nearest_colour(draw_frames(scene, 64))).mean() > 0.98
 
 
 def test_stills_read_back_exactly(world):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sparrow.core.errors import DataError
-from sparrow.core.hashing import combined_hash, content_hash
+from sparrow.core.hashing import content_hash, hash_key
 from sparrow.core.samples import LongText, Sample
 from sparrow.data.converters import Converter
 from sparrow.data.converters.record import LeftOutError, Record, RecordError
@@ -32,7 +33,7 @@ class Conversion:
         self._left_out: Counter[str] = Counter()
         self._rejected: list[dict[str, Any]] = []
         self._own_ids: list[str | None] = []
-        self._digests: list[str] = []
+        self._digests = array("Q")  # 64 bits of each sample's content hash
 
     def run(self, records: Iterable[Record], write: Callable[[Messages], None]) -> None:
         """Hand the messages of every sample to `write`, in the form of `Sample.to_row`."""
@@ -50,7 +51,7 @@ class Conversion:
                 for own_id, sample in samples:
                     messages = sample.to_row()["messages"]
                     self._own_ids.append(own_id)
-                    self._digests.append(content_hash(messages))
+                    self._digests.append(int(content_hash(messages), 16))
                     write(messages)
 
     def reject_unread(self, error: RecordError) -> None:
@@ -62,9 +63,10 @@ class Conversion:
         """The ids of the samples, in the order they were written."""
         return unique_ids(self._own_ids, self._digests)
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self, ids: list[str]) -> dict[str, Any]:
         """The account, as plain values."""
-        ids = self.ids()
+        # A sum, so that the order of the records does not count.
+        total = sum(int.from_bytes(hash_key(digest, id)) for id, digest in zip(ids, self._digests, strict=True))
         return {
             "num_records": self._num_records,
             "num_used_records": self._num_used,
@@ -72,7 +74,7 @@ class Conversion:
             "left_out": dict(self._left_out),
             "rejected": self._rejected,
             "num_replaced_chars": self._num_replaced_chars,
-            "content_hash": combined_hash(sorted(map("{} {}".format, ids, self._digests))),
+            "content_hash": f"{total % 2**128:032x}"[:16],
         }
 
     def _reject(self, error: RecordError, own_id: str | None) -> None:
@@ -99,18 +101,21 @@ class Conversion:
         return samples
 
 
-def unique_ids(own_ids: list[str | None], digests: list[str]) -> list[str]:
+def unique_ids(own_ids: Sequence[str | None], digests: Sequence[int]) -> list[str]:
     """Ids that differ from one another and depend on the set of samples, not on their order.
 
     A sample without an id of its own is named by its content. Samples of different content that share an id get
     `~` and the start of their content hash; further copies of one sample get `#2`, `#3` and so on.
     """
-    contents = Counter(own_id for own_id, _ in set(zip(own_ids, digests, strict=True)))
+    shared = {id for id, count in Counter(own_ids).items() if count > 1}
+    contents = Counter(id for id, _ in {pair for pair in zip(own_ids, digests, strict=True) if pair[0] in shared})
     copies: Counter[str] = Counter()
     taken: set[str] = set()
     ids = []
     for own_id, digest in zip(own_ids, digests, strict=True):
-        name = digest if own_id is None else own_id if contents[own_id] == 1 else f"{own_id}~{digest[:8]}"
+        name = f"{digest:016x}" if own_id is None else own_id
+        if own_id is not None and contents[own_id] > 1:
+            name = f"{own_id}~{digest:016x}"[:-8]
         unique = name
         while unique in taken:
             copies[name] += 1

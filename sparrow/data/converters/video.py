@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
 
 from sparrow.core.samples import Image, Part, Text, Video
 from sparrow.data.converters.chat import (
@@ -17,7 +16,7 @@ from sparrow.data.converters.chat import (
 )
 from sparrow.data.converters.record import Record
 
-_VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif"}
+_VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif")
 _NUMBERED = re.compile(r"<image_\d+>")
 
 
@@ -33,7 +32,7 @@ def videochatgpt(record: Record) -> Iterator[Chat]:
         yield from llava(record)
         return
     video_id = record.text("video_id")
-    path = video_id if PurePosixPath(video_id).suffix.lower() in _VIDEO_SUFFIXES else f"{video_id}.mp4"
+    path = video_id if video_id.lower().endswith(_VIDEO_SUFFIXES) else f"{video_id}.mp4"
     question = Text(record.text("q").strip())
     yield question_answer(Video(path), question, answer=record.text("a"), id=record.own_id())
 

@@ -1,0 +1,173 @@
+"""Annotation files of benchmarks: finding and reading them, each record with its place, and gathering what is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparrow.core.errors import DataError
+
+_SHOWN_PROBLEMS = 50
+_BETWEEN = re.compile(r"[ \t\r\n]*[\[,]?[ \t\r\n]*")
+
+
+def numbered_lines(path: Path, *, benchmark: str) -> list[tuple[int, str]]:
+    """The lines of a text file that are not blank, with their numbers from 1 on."""
+    return [(n, line) for n, line in enumerate(read_text(path, benchmark=benchmark).split("\n"), 1) if line.strip()]
+
+
+def read_text(path: Path, *, benchmark: str) -> str:
+    """A benchmark's text file.
+
+    Raises:
+        DataError: If it is missing or not UTF-8.
+    """
+    where = f"benchmark '{benchmark}', {path}"
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be read ({error.strerror})", where=where, remedy="check the benchmark's root and file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"byte {error.start} is not UTF-8", where=where, remedy="save the file as UTF-8") from error
+
+
+def read_json(path: Path, *, benchmark: str) -> Any:
+    """A benchmark's JSON document.
+
+    Raises:
+        DataError: If it cannot be read, with the line.
+    """
+    try:
+        return json.loads(read_text(path, benchmark=benchmark))
+    except json.JSONDecodeError as error:
+        where = f"benchmark '{benchmark}', {path}, line {error.lineno}"
+        what = f"unreadable JSON: {error.msg} (column {error.colno})"
+        raise DataError(what, where=where, remedy="mend the file") from error
+
+
+def json_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, Any]]:
+    """The items of a JSON list, each with the line that it begins on.
+
+    Raises:
+        DataError: If the file is not a list of JSON values.
+    """
+    text = read_text(path, benchmark=benchmark)
+    if not isinstance(read_json(path, benchmark=benchmark), list):
+        raise DataError("expected a list", where=f"benchmark '{benchmark}', {path}", remedy="check the file")
+    decoder = json.JSONDecoder()
+    position, line, counted = _next_value(text, 0), 1, 0
+    while text[position] != "]":
+        line += text.count("\n", counted, position)
+        counted = position
+        record, end = decoder.raw_decode(text, position)
+        yield f"line {line}", record
+        position = _next_value(text, end)
+
+
+def _next_value(text: str, position: int) -> int:
+    """Where the next item of a valid JSON list, or the list's end, is found."""
+    match = _BETWEEN.match(text, position)
+    assert match is not None
+    return match.end()
+
+
+def parquet_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a parquet file, each with its number from 0 on.
+
+    Raises:
+        DataError: If it is not a parquet file.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        where = f"benchmark '{benchmark}', {path}"
+        raise DataError("not a readable parquet file", where=where, remedy="download it again") from error
+    yield from ((f"row {number}", row) for number, row in enumerate(rows))
+
+
+def records(path: Path, *, benchmark: str) -> Iterator[tuple[str, Any]]:
+    """The records of a parquet file or of a JSON list, by the file's ending, each with its place."""
+    read = parquet_records if path.suffix == ".parquet" else json_records
+    return read(path, benchmark=benchmark)
+
+
+def find_files(location: Path, patterns: Sequence[str], *, benchmark: str) -> list[Path]:
+    """A benchmark's annotation files: the location itself, or in that folder those of the first pattern that fits.
+
+    Raises:
+        DataError: If nothing fits; it says what was looked for, where, and what is there.
+    """
+    if location.is_file():
+        return [location]
+    for pattern in patterns:
+        if found := sorted(location.glob(pattern)):
+            return found
+    there = sorted(path.name for path in location.iterdir())[:10] if location.is_dir() else []
+    content = f"it holds {', '.join(there)}" if there else "it is empty or missing"
+    raise DataError(
+        f"no annotations found: looked for {', '.join(patterns)}; {content}",
+        where=f"benchmark '{benchmark}', {location}",
+        remedy="check the benchmark's root and file",
+    )
+
+
+def require(record: Any, *names: str) -> dict[str, Any]:
+    """The record, if it is an object that has these fields.
+
+    Raises:
+        DataError: If not.
+    """
+    if not isinstance(record, dict):
+        raise DataError(f"expected an object, found {type(record).__name__}")
+    missing = [name for name in names if record.get(name) is None]
+    if missing:
+        raise DataError(f"missing {', '.join(repr(name) for name in missing)}")
+    return record
+
+
+def text_id(value: Any) -> str:
+    """A question id as text; publishers write numbers or strings."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or not str(value).strip():
+        raise DataError(f"'question_id' is {value!r}, expected text or a whole number")
+    return str(value)
+
+
+class Problems:
+    """What is wrong with a benchmark's file, gathered so that a user mends all of it at once."""
+
+    def __init__(self, benchmark: str, path: Path) -> None:
+        self.found: list[str] = []
+        self._place = f"benchmark '{benchmark}', {path}"
+        self._ids: dict[str, str] = {}
+
+    def add(self, where: str, what: str) -> None:
+        """Note one problem."""
+        self.found.append(f"{where}: {what}")
+
+    def check_id(self, where: str, question_id: str) -> None:
+        """Note a problem where the id was met before."""
+        first = self._ids.setdefault(question_id, where)
+        if first is not where:
+            self.add(where, f"question id {question_id!r} stands already in {first}")
+
+    def raise_if_any(self) -> None:
+        """Raise one error with all problems.
+
+        Raises:
+            DataError: If there are any.
+        """
+        if not self.found:
+            return
+        shown = self.found[:_SHOWN_PROBLEMS]
+        rest = len(self.found) - len(shown)
+        more = [f"and {rest} more"] if rest else []
+        count = "1 problem" if len(self.found) == 1 else f"{len(self.found)} problems"
+        raise DataError("\n  ".join([count, *shown, *more]), where=self._place)

@@ -1,0 +1,146 @@
+"""Annotations of the benchmarks as users download them, each format read into `Question`s under a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparrow.core.errors import ConfigError, DataError
+from sparrow.evaluation.formats import longvideobench, mlvu, mvbench, tempcompass, video_mme
+from sparrow.evaluation.formats.protocols import Preset, Reading, Subtitles
+from sparrow.evaluation.questions import Question, read_questions
+
+Reader = Callable[[Path, Reading], list[Question]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A benchmark's files and protocols.
+
+    Args:
+        read: Reader of its annotations.
+        presets: What each protocol fixes, by name.
+        num_questions: Size of the published benchmark, a task; None where it has no fixed content.
+        has_subtitles: Whether its videos come with subtitles.
+    """
+
+    read: Reader
+    presets: Mapping[str, Preset]
+    num_questions: Mapping[str, int] | None = None
+    has_subtitles: bool = False
+
+
+def _read_multiple_choice(location: Path, reading: Reading) -> list[Question]:
+    return read_questions(location, benchmark=reading.benchmark)
+
+
+FORMATS: dict[str, Format] = {
+    "multiple_choice": Format(read=_read_multiple_choice, presets={"official": Preset(), "released": Preset()}),
+    "video_mme": Format(
+        read=video_mme.read,
+        presets={"official": Preset(), "released": Preset()},
+        num_questions={"all": 2700},
+        has_subtitles=True,
+    ),
+    "mvbench": Format(
+        read=mvbench.read,
+        presets={"official": Preset(score="macro_accuracy", max_frames=16), "released": Preset()},
+        num_questions=dict.fromkeys(mvbench.VIDEO_FOLDERS, 200),
+    ),
+    "tempcompass": Format(
+        read=tempcompass.read,
+        presets={
+            "official": Preset(score="categories.multi-choice.accuracy"),
+            "released": Preset(score="categories.multi-choice.accuracy", tasks=("multi-choice",)),
+        },
+        num_questions={"multi-choice": 1580, "yes_no": 2453, "caption_matching": 1503, "captioning": 2004},
+    ),
+    "mlvu": Format(
+        read=mlvu.read,
+        presets={"official": Preset(score="macro_accuracy"), "released": Preset(tasks=mlvu.MULTIPLE_CHOICE)},
+        num_questions={
+            "plotQA": 539,
+            "needle": 355,
+            "ego": 352,
+            "count": 206,
+            "order": 259,
+            "anomaly_reco": 200,
+            "topic_reasoning": 264,
+        },
+    ),
+    "longvideobench": Format(
+        read=longvideobench.read,
+        presets={"official": Preset(subtitles="interleaved"), "released": Preset(subtitles="interleaved")},
+        num_questions={"all": 1337},
+        has_subtitles=True,
+    ),
+}
+
+
+def preset_of(name: str, protocol: str) -> Preset:
+    """What a protocol of a format fixes.
+
+    Raises:
+        ConfigError: If there is no such format or protocol.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"unknown benchmark format {name!r}; choose one of {', '.join(FORMATS)}")
+    presets = FORMATS[name].presets
+    if protocol not in presets:
+        raise ConfigError(f"unknown protocol {protocol!r} of {name}; choose one of {', '.join(presets)}")
+    return presets[protocol]
+
+
+def read_benchmark(
+    name: str,
+    location: Path,
+    *,
+    benchmark: str,
+    protocol: str = "official",
+    subtitles: Subtitles | None = None,
+    tasks: Sequence[str] = (),
+) -> list[Question]:
+    """The questions of a benchmark.
+
+    Args:
+        name: Its format, a key of `FORMATS`.
+        location: Its annotation file or folder.
+        benchmark: Its name, for messages.
+        protocol: Whose prompts are used.
+        subtitles: How subtitles will be shown; None: as the protocol does.
+        tasks: Tasks (`Question.category`) that are asked; empty: those of the protocol.
+
+    Raises:
+        ConfigError: If the format has no such protocol, or no subtitles.
+        DataError: If annotations are missing or wrong, all problems at once; if a task has no questions.
+    """
+    preset = preset_of(name, protocol)
+    shown = preset.subtitles if subtitles is None else subtitles
+    if shown != "off" and not FORMATS[name].has_subtitles:
+        raise ConfigError(f"benchmark '{benchmark}': {name} has no subtitles; set subtitles: off")
+    wanted = tuple(tasks) or preset.tasks
+    reading = Reading(benchmark=benchmark, protocol=protocol, subtitles=shown != "off", tasks=wanted)
+    questions = FORMATS[name].read(location, reading)
+    found = {question.category for question in questions}
+    if unknown := [task for task in wanted if task not in found]:
+        raise DataError(
+            f"no questions of the tasks {', '.join(unknown)}",
+            where=f"benchmark '{benchmark}', {location}",
+            remedy=f"choose among {', '.join(sorted(found)) or ', '.join(FORMATS[name].num_questions or ())}",
+        )
+    return [question for question in questions if reading.wants(question.category)]
+
+
+def size_note(name: str, questions: Sequence[Question]) -> str:
+    """How many questions there are of how many published ones, task by task where they differ; for the report."""
+    published = FORMATS[name].num_questions
+    if published is None:
+        return f"{len(questions)} questions"
+    if "all" in published:
+        counts = {"all": len(questions)}
+    else:
+        counts = {task: sum(question.category == task for question in questions) for task in published}
+    short = [f"{task} {counts[task]} of {size}" for task, size in published.items() if counts[task] != size]
+    note = f"{sum(counts.values())} of {sum(published.values())} published questions"
+    return f"{note} ({', '.join(short)})" if short and "all" not in published else note

@@ -1,0 +1,89 @@
+"""LongVideoBench: referring questions about videos of 8 s to an hour, with subtitles (arXiv 2407.15754).
+
+Prompt, subtitles and their interleaving are those of the official longvideobench_dataset.py, which the released
+code of arXiv 2411.19951 repeats.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sparrow.core.errors import DataError
+from sparrow.evaluation.annotations import Problems, find_files, read_json, records, require
+from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
+from sparrow.evaluation.formats.tasks import seconds
+from sparrow.evaluation.questions import Question
+from sparrow.evaluation.subtitles import Subtitle, parse_longvideobench
+
+PATTERNS = ("lvb_val.json", "validation*.parquet", "data/validation*.parquet", "*.parquet")
+SUBTITLE_FOLDER = "subtitles"
+WORDING = Wording(preamble="Question: ", instruction=DIRECTLY)
+_NO_OPTION = "N/A"
+
+
+def read(location: Path, reading: Reading) -> list[Question]:
+    """Questions of `lvb_val.json` (`candidates`) or of the parquet file (`option0` ... `option4`, "N/A" for none).
+
+    Videos are named by `video_path`, subtitles are `subtitles/{subtitle_path}` beside the annotations.
+
+    Raises:
+        DataError: If annotations or subtitles are missing or wrong; all problems at once.
+    """
+    (path, *_) = find_files(location, PATTERNS, benchmark=reading.benchmark)
+    problems = Problems(reading.benchmark, path)
+    subtitles = (location if location.is_dir() else location.parent) / SUBTITLE_FOLDER
+    questions = []
+    for where, record in records(path, benchmark=reading.benchmark):
+        try:
+            question = _question(record, _subtitles(record, subtitles, reading))
+        except DataError as error:
+            problems.add(where, error.what)
+        else:
+            problems.check_id(where, question.id)
+            questions.append(question)
+    problems.raise_if_any()
+    return questions
+
+
+def _question(record: Any, subtitles: tuple[Subtitle, ...]) -> Question:
+    require(record, "id", "video_path", "question", "correct_choice", "duration_group", "question_category")
+    options = _options(record)
+    gold = record["correct_choice"]
+    if isinstance(gold, bool) or not isinstance(gold, int) or not 0 <= gold < len(options):
+        raise DataError(f"'correct_choice' is {gold!r}, there are {len(options)} options, counted from 0")
+    return WORDING.ask(
+        id=str(record["id"]),
+        video=str(record["video_path"]),
+        question=str(record["question"]),
+        options=options,
+        gold=gold,
+        category=str(record["question_category"]),
+        subtitles=subtitles,
+        groups={"duration_group": str(record["duration_group"])},
+    )
+
+
+def _options(record: dict[str, Any]) -> list[str]:
+    candidates = record.get("candidates")
+    if candidates is None:
+        candidates = [record[name] for i in range(5) if (name := f"option{i}") in record]
+        candidates = [candidate for candidate in candidates if candidate not in (None, _NO_OPTION)]
+    if not isinstance(candidates, list) or len(candidates) < 2:
+        raise DataError("expected two or more 'candidates', or 'option0' to 'option4'")
+    return [str(candidate) for candidate in candidates]
+
+
+def _subtitles(record: Any, folder: Path, reading: Reading) -> tuple[Subtitle, ...]:
+    if not reading.subtitles:
+        return ()
+    require(record, "subtitle_path", "duration", "starting_timestamp_for_subtitles")
+    name = str(record["subtitle_path"])
+    try:
+        return parse_longvideobench(
+            read_json(folder / name, benchmark=reading.benchmark),
+            duration_s=seconds(record, "duration"),
+            starting_s=seconds(record, "starting_timestamp_for_subtitles"),
+        )
+    except DataError as error:
+        raise DataError(f"subtitles {SUBTITLE_FOLDER}/{name}: {error.what}") from error

@@ -1,0 +1,77 @@
+"""MLVU dev: seven multiple-choice tasks and two open ones about long videos (arXiv 2406.04264).
+
+Prompts are those of the official evaluation templates for multiple-choice and open tasks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sparrow.core.errors import DataError
+from sparrow.evaluation.annotations import Problems, json_records, require
+from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
+from sparrow.evaluation.formats.tasks import gold_by_text, task_files
+from sparrow.evaluation.questions import Question
+
+MULTIPLE_CHOICE = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
+OPEN_ENDED = ("sub_scene", "summary")
+FILES = {task: f"{number}_{task}" for number, task in enumerate((*MULTIPLE_CHOICE, *OPEN_ENDED), 1)}
+WORDINGS = {
+    "official": Wording(
+        preamble="Question: ",
+        lead="Options:",
+        label="({}) ",
+        instruction="Only give the best option.",
+        system="Carefully watch this video and pay attention to every detail. Based on your observations, select the "
+        "best option that accurately addresses the question.",
+        reply_start="Best Option: (",
+    ),
+    "released": Wording(preamble="Question: ", instruction=DIRECTLY),
+}
+OPEN_ENDED_WORDING = Wording(
+    system="Carefully watch this video and pay attention to every detail. Based on your observations, answer the given "
+    "questions."
+)
+
+
+def read(location: Path, reading: Reading) -> list[Question]:
+    """Questions of `json/{number}_{task}.json`, named `task/position`; videos lie in `{number}_{task}/`.
+
+    An answer that is not among the candidates (two of the published questions) leaves `gold` None: the question is
+    asked and always wrong. Where candidates repeat (sixteen), the last that reads as the answer is `gold`.
+
+    Raises:
+        DataError: If a task's file is missing or wrong; all problems at once.
+    """
+    files = task_files(location, {task: f"{stem}.json" for task, stem in FILES.items()}, reading)
+    problems = Problems(reading.benchmark, location)
+    questions = []
+    for task, path in files.items():
+        for number, (line, record) in enumerate(json_records(path, benchmark=reading.benchmark)):
+            try:
+                questions.append(_question(task, number, record, WORDINGS[reading.protocol]))
+            except DataError as error:
+                problems.add(f"{path.name}, {line}", error.what)
+    problems.raise_if_any()
+    return questions
+
+
+def _question(task: str, number: int, record: Any, wording: Wording) -> Question:
+    require(record, "video", "question", "answer")
+    options, gold = [], None
+    if task in MULTIPLE_CHOICE:
+        require(record, "candidates")
+        options, gold = gold_by_text(record)
+    else:
+        wording = OPEN_ENDED_WORDING
+    question = wording.ask(
+        id=f"{task}/{number}",
+        video=f"{FILES[task]}/{record['video']}",
+        question=str(record["question"]),
+        options=options,
+        gold=gold,
+        category=task,
+    )
+    return question if options else replace(question, list_options=False)

@@ -1,0 +1,137 @@
+"""Video-MME: four options, graded by duration (arXiv 2405.21075; prompts from the repository's README)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+from sparrow.core.errors import DataError
+from sparrow.evaluation.annotations import Problems, find_files, read_text, records, require
+from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
+from sparrow.evaluation.questions import Question
+from sparrow.evaluation.subtitles import Subtitle, parse_srt
+
+PATTERNS = ("videomme/*.parquet", "*.parquet", "*.json")
+SUBTITLE_FOLDER = "subtitle"
+WORDINGS = {
+    "official": Wording(
+        preamble="Select the best answer to the following multiple-choice question based on the video. "
+        "Respond with only the letter (A, B, C, or D) of the correct option.\n",
+        instruction="The best answer is:",
+    ),
+    "released": Wording(instruction=DIRECTLY),
+}
+_YOUTUBE_ID = re.compile(r"(?:v=|youtu\.be/|shorts/)([\w-]{11})")
+_GROUPS = {
+    "duration": ("duration", "duration_category"),
+    "domain": ("domain", "video_category"),
+    "sub_category": ("sub_category", "video_sub_category"),
+}
+
+
+def read(location: Path, reading: Reading) -> list[Question]:
+    """Questions of the parquet file (a row a question) or of the official JSON (`questions` nested in each video).
+
+    Videos are `{videoID}.mp4`, subtitles `subtitle/{videoID}.srt` beside the annotations; a video may have none.
+
+    Raises:
+        DataError: If annotations or subtitles are missing or wrong; all problems at once.
+    """
+    (path, *_) = find_files(location, PATTERNS, benchmark=reading.benchmark)
+    problems = Problems(reading.benchmark, path)
+    subtitles = _Subtitles(location if location.is_dir() else location.parent, reading, problems)
+    questions = []
+    for where, record in _flat_records(path, reading.benchmark, problems):
+        try:
+            question = _question(record, WORDINGS[reading.protocol], subtitles)
+        except DataError as error:
+            problems.add(where, error.what)
+        else:
+            problems.check_id(where, question.id)
+            questions.append(question)
+    problems.raise_if_any()
+    return questions
+
+
+def _flat_records(path: Path, benchmark: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
+    for where, record in records(path, benchmark=benchmark):
+        if not isinstance(record, dict) or "questions" not in record:
+            yield where, record
+            continue
+        video = {name: value for name, value in record.items() if name != "questions"}
+        for number, question in enumerate(record["questions"], 1):
+            if isinstance(question, dict):
+                yield f"{where}, question {number}", {**video, **question}
+            else:
+                problems.add(f"{where}, question {number}", "expected an object")
+
+
+def _question(record: Any, wording: Wording, subtitles: _Subtitles) -> Question:
+    require(record, "question_id", "question", "answer", "task_type")
+    options = [str(option) for option in _one_of(record, "options", "choices")]
+    # Options are printed with their letters in most releases, without in some.
+    lettered = all(option.startswith(f"{letter}.") for letter, option in zip(ascii_uppercase, options, strict=False))
+    if lettered:
+        options = [option[2:].strip() for option in options]
+    letters = ascii_uppercase[: len(options)]
+    answer = str(record["answer"]).strip().rstrip(".")
+    if len(options) < 2 or answer not in tuple(letters):
+        raise DataError(f"'answer' is {record['answer']!r}, there are {len(options)} options")
+    video = _video_id(record)
+    return wording.ask(
+        id=str(record["question_id"]),
+        video=f"{video}.mp4",
+        question=str(record["question"]).strip(),
+        options=options,
+        gold=letters.index(answer),
+        category=str(record["task_type"]),
+        subtitles=subtitles.of(video),
+        groups={group: str(_one_of(record, *names)) for group, names in _GROUPS.items()},
+    )
+
+
+def _one_of(record: dict[str, Any], *names: str) -> Any:
+    """The field under the name it has in this release."""
+    for name in names:
+        if record.get(name) is not None:
+            return record[name]
+    raise DataError(f"missing {names[0]!r}")
+
+
+def _video_id(record: dict[str, Any]) -> str:
+    """The YouTube id that the video file is named after; the official JSON has it in the url only."""
+    if record.get("videoID"):
+        return str(record["videoID"])
+    match = _YOUTUBE_ID.search(str(record.get("url", "")))
+    if not match:
+        raise DataError("missing 'videoID', and no YouTube id in 'url'")
+    return match[1]
+
+
+class _Subtitles:
+    """Subtitles by video, each file read once."""
+
+    def __init__(self, root: Path, reading: Reading, problems: Problems) -> None:
+        self.folder, self.reading, self.problems = root / SUBTITLE_FOLDER, reading, problems
+        self._read: dict[str, tuple[Subtitle, ...]] = {}
+        if reading.subtitles and not self.folder.is_dir():
+            raise DataError(
+                "the folder of subtitles is missing",
+                where=f"benchmark '{reading.benchmark}', {self.folder}",
+                remedy="unpack the subtitles there, or turn subtitles off",
+            )
+
+    def of(self, video: str) -> tuple[Subtitle, ...]:
+        path = self.folder / f"{video}.srt"
+        if not self.reading.subtitles or not path.is_file():
+            return ()
+        if video not in self._read:
+            try:
+                self._read[video] = parse_srt(read_text(path, benchmark=self.reading.benchmark))
+            except DataError as error:
+                self._read[video] = ()
+                self.problems.add(f"{SUBTITLE_FOLDER}/{path.name}", str(error))
+        return self._read[video]

@@ -1,0 +1,85 @@
+"""The released code's words: the tokens of NLTK's `word_tokenize`, which spells text anew.
+
+Punctuation becomes words of its own, contractions are cut (`do n't`, `it 's`), straight double quotes turn into
+two backquotes and two apostrophes. The rules are those of the Penn Treebank (`tokenizer.sed`) with NLTK's additions
+for Unicode quotes.
+NLTK finds sentences with a trained model, of which only the full stops at their ends matter here; a short list of
+abbreviations stands in for it.
+"""
+
+from __future__ import annotations
+
+import re
+
+_ABBREVIATIONS = (
+    "mr mrs ms dr prof rev gen col capt lt sgt hon st jr sr inc ltd co corp vs etc e.g i.e fig no vol pp cf al"
+    " jan feb mar apr jun jul aug sep sept oct nov dec u.s u.k a.m p.m ph.d"
+).split()
+_SENTENCE_END = re.compile(r"(?<=[.?!])(?P<closing>[\"'”’)\]}]*)\s+(?=[\"'“‘`(\[]*[A-Z0-9])")
+_LAST_WORD = re.compile(r"(\S+)\.[\"'”’)\]}]*$")
+
+_RULES = [
+    # opening quotes
+    (r"([«“‘„]|`+)", r" \1 "),
+    (r'^"', " `` "),
+    (r'([ (\[{<])("|\'\')', r"\1 `` "),
+    (r"(?i)'(?!(?:re|ve|ll|m|t|s|d|n)\b)(\w)\b", r"' \1"),
+    # punctuation; the full stop only at the end of a sentence
+    (r"([^.])(\.)([\])}>\"'»”’ ]*)\s*$", r"\1 \2 \3 "),
+    (r"([:,])([^\d])", r" \1 \2"),
+    (r"([:,])$", r" \1 "),
+    (r"\.{2,}", r" \g<0> "),
+    (r"[;@#$%&?!*]", r" \g<0> "),
+    (r"([^'])' ", r"\1 ' "),
+    (r"[\]\[(){}<>]", r" \g<0> "),
+    (r"--", " -- "),
+]
+_CLOSING_RULES = [
+    # closing quotes and contractions, once the sentence stands between spaces
+    (r"[»”’]", r" \g<0> "),
+    (r"''", " '' "),
+    (r'"', " '' "),
+    (r"\s+", " "),
+    (r"([^' ])('[sSmMdD]|') ", r"\1 \2 "),
+    (r"([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) ", r"\1 \2 "),
+    (r"(?i)\b(can)(not)\b", r" \1 \2 "),
+    (r"(?i)\b(d)('ye)\b", r" \1 \2 "),
+    (r"(?i)\b(gim|lem)(me)\b", r" \1 \2 "),
+    (r"(?i)\b(gon|wan)(na)\b", r" \1 \2 "),
+    (r"(?i)\b(got)(ta)\b", r" \1 \2 "),
+    (r"(?i)\b(more)('n)\b", r" \1 \2 "),
+    (r"(?i) ('t)(is|was)\b", r" \1 \2 "),
+]
+_COMPILED = [(re.compile(pattern), to) for pattern, to in _RULES]
+_COMPILED_CLOSING = [(re.compile(pattern), to) for pattern, to in _CLOSING_RULES]
+
+
+def treebank_tokens(text: str) -> list[str]:
+    """The tokens of a text, sentence by sentence."""
+    return [token for sentence in sentences(text) for token in sentence_tokens(sentence)]
+
+
+def sentence_tokens(sentence: str) -> list[str]:
+    """The tokens of one sentence."""
+    for pattern, replacement in _COMPILED:
+        sentence = pattern.sub(replacement, sentence)
+    sentence = f" {sentence} "
+    for pattern, replacement in _COMPILED_CLOSING:
+        sentence = pattern.sub(replacement, sentence)
+    return sentence.split()
+
+
+def sentences(text: str) -> list[str]:
+    """A text cut after full stops, question and exclamation marks that a capital, digit or quote follows."""
+    found = []
+    start = 0
+    for match in _SENTENCE_END.finditer(text):
+        candidate = text[start : match.end("closing")]
+        last = _LAST_WORD.search(candidate)
+        is_abbreviation = last is not None and (
+            last[1].lower().lstrip("\"'([") in _ABBREVIATIONS or re.fullmatch(r"[\"'(]*[A-Z]", last[1]) is not None
+        )
+        if not is_abbreviation:
+            found.append(candidate)
+            start = match.end()
+    return [*found, text[start:]]
