@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from transformers.utils import logging as transformers_logging
 
 from sparrow.app.entry import compose_parent, factors_of, is_sweep, one_message, parent_folder, run_folder
 from sparrow.app.settings import checked
@@ -23,6 +24,12 @@ from sparrow.runs.record import RunRecord
 from sparrow.runs.training import MODEL_FOLDER, Interrupted, train
 
 log = logging.getLogger(__name__)
+QUIET = (
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists.*",
+    ".*LeafSpec.* is deprecated.*",
+    ".*ModelCheckpoint with manual optimization.*",
+)
 
 
 def train_job(config: DictConfig) -> float | None:
@@ -111,7 +118,9 @@ def metric_of(record: RunRecord) -> float | None:
     scores = record.scores.get(benchmark, {})
     found = scores.get(phase or "after")  # type: ignore[call-overload]
     if found is None:
-        raise ConfigError(f"study.metric: '{record.study.metric}' was not measured; measured: {', '.join(record.scores)}")
+        raise ConfigError(
+            f"study.metric: '{record.study.metric}' was not measured; measured: {', '.join(record.scores)}"
+        )
     return found.accuracy
 
 
@@ -120,7 +129,8 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*pin_memory.*"):
+    transformers_logging.disable_progress_bar()
+    for message in QUIET:
         warnings.filterwarnings("ignore", message)
 
 

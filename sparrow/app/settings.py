@@ -10,8 +10,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sparrow.app.provenance import origin_of
 from sparrow.app.checks import check
+from sparrow.app.provenance import origin_of
 from sparrow.core.config import EvaluateConfig, ExperimentConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
 

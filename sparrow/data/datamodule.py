@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytorch_lightning as pl
+import torch
 
-from sparrow.data.batching import StepDataset, StepLoader
+from sparrow.data.batching import StepBatch, StepDataset, StepLoader
 from sparrow.data.encode import Presentation
 from sparrow.data.plan import Plan
 from sparrow.data.sources import SourceData
@@ -49,3 +50,7 @@ class PlannedData(pl.LightningDataModule):
             first_step=self.trainer.global_step,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
+
+    def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:
+        """Left to the training step, which moves one micro-batch at a time: a whole step may not fit the device."""
+        return batch

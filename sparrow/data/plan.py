@@ -145,10 +145,9 @@ def _reject_long(ledger: pd.DataFrame, limit: int) -> None:
     too_long = (ledger["status"] == "used") & (ledger["visual_tokens"] + ledger["text_tokens"] > limit)
     ledger.loc[too_long, "status"] = "rejected"
     ledger.loc[too_long, "reason"] = f"longer than {limit} tokens"
-    ledger.loc[too_long, "detail"] = (
-        (ledger["visual_tokens"] + ledger["text_tokens"]).astype(str)
-        + f" tokens, at most {limit}; lower frames.max_frames or raise batching.max_seq_len_tokens"
-    )
+    ledger.loc[too_long, "detail"] = (ledger["visual_tokens"] + ledger["text_tokens"]).astype(
+        str
+    ) + f" tokens, at most {limit}; lower frames.max_frames or raise batching.max_seq_len_tokens"
 
 
 def _enforce_policy(ledger: pd.DataFrame, on_bad_sample: str, max_bad_fraction: float) -> None:

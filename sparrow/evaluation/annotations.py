@@ -154,9 +154,9 @@ class Problems:
 
     def check_id(self, where: str, question_id: str) -> None:
         """Note a problem where the id was met before."""
-        first = self._ids.setdefault(question_id, where)
-        if first is not where:
-            self.add(where, f"question id {question_id!r} stands already in {first}")
+        if question_id in self._ids:
+            self.add(where, f"question id {question_id!r} stands already in {self._ids[question_id]}")
+        self._ids.setdefault(question_id, where)
 
     def raise_if_any(self) -> None:
         """Raise one error with all problems.

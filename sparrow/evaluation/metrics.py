@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sparrow.core.errors import DataError
 from sparrow.evaluation.predictions import Prediction
+
+PAPER_MEANS = {
+    "general": {"video_mme": "accuracy", "mvbench": "accuracy", "tempcompass": "categories.multi-choice.accuracy"},
+    "long": {"video_mme": "groups.duration.long.accuracy", "longvideobench": "accuracy", "mlvu": "accuracy"},
+}
 
 
 def score(predictions: Iterable[Prediction]) -> dict[str, Any]:
@@ -50,6 +55,36 @@ def video_counts(predictions: Iterable[Prediction]) -> dict[str, tuple[int, int]
         if prediction.options:
             counts[prediction.video or f"question {prediction.question_id}"].append(prediction.correct)
     return {video: (sum(correct), len(correct)) for video, correct in sorted(counts.items())}
+
+
+def pick(scores: Mapping[str, Any], path: str) -> float:
+    """One number of what `score` returns, by its path: `categories.count.accuracy`.
+
+    Raises:
+        DataError: If the scores have no such number.
+    """
+    value: Any = scores
+    for name in path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            raise DataError(f"the scores have no {path!r}", remedy="check which questions were asked")
+        value = value[name]
+    return float(value)
+
+
+def paper_means(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The means that the paper (arXiv 2411.19951) reports, of those benchmarks that are all there.
+
+    Args:
+        scores: What `score` returns, by benchmark format.
+
+    Returns:
+        `general` and `long`, or none of them.
+    """
+    return {
+        name: sum(pick(scores[benchmark], path) for benchmark, path in parts.items()) / len(parts)
+        for name, parts in PAPER_MEANS.items()
+        if parts.keys() <= scores.keys()
+    }
 
 
 def _counts_in(axis: str, predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:

@@ -150,7 +150,7 @@ def _lettered_lines(matches: Sequence[re.Match[str] | None], start: int) -> list
         match = matches[i]
         if match is None:
             continue
-        if match["letter"] != ascii_uppercase[len(found)]:
+        if match["letter"] != ascii_uppercase[len(found) : len(found) + 1]:
             break
         found.append(i)
     return found

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-from transformers.utils import logging as transformers_logging
 
 from sparrow.core.errors import BackboneError
 from sparrow.core.hashing import content_hash
@@ -46,7 +45,6 @@ def load_backbone(
         BackboneError: If the checkpoint is missing, of another family, or has code of its own.
     """
     _refuse_missing_folder(checkpoint)
-    transformers_logging.disable_progress_bar()
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(checkpoint, **options)

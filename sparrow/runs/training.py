@@ -13,7 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from sparrow.core.config import ExperimentConfig, run_id
@@ -35,7 +35,7 @@ from sparrow.runs.record import (
     package_versions,
     peak_memory_bytes,
 )
-from sparrow.training.callbacks import Heartbeat, LogFrames, StopOnSignal, Throughput
+from sparrow.training.callbacks import Heartbeat, LogFrames, Progress, StopOnSignal, Throughput
 from sparrow.training.module import FineTuning
 
 log = logging.getLogger(__name__)
@@ -240,7 +240,7 @@ def _fit(
             stop,
             LogFrames(),
             Heartbeat(lambda step: record.beat(folder)),
-            *([TQDMProgressBar(refresh_rate=10)] if config.trainer.progress_bar else []),
+            *([Progress(refresh_rate=10)] if config.trainer.progress_bar else []),
         ],
     )
     data = PlannedData(

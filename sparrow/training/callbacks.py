@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from sparrow.data.batching import StepBatch
@@ -120,3 +120,13 @@ class Heartbeat(Callback):
         if trainer.is_global_zero and now - self._last >= self.interval_s:
             self._last = now
             self.beat(trainer.global_step)
+
+
+class Progress(TQDMProgressBar):
+    """Lightning's progress bar over optimizer steps, without the logger's version."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Loss and samples/s."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return {str(name).split("/")[-1]: value for name, value in metrics.items()}

@@ -60,10 +60,6 @@ class FineTuning(pl.LightningModule):
         optimizer = build_optimizer(self.model, self.optimizer_settings)
         return [optimizer], [build_schedule(optimizer, self.schedule_settings, self.num_steps)]
 
-    def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:
-        """Micro-batches move one by one in `training_step`, so that a step never lies on the device as a whole."""
-        return batch
-
     def token_losses(self, micro_batch: MicroBatch) -> tuple[Tensor, Tensor]:
         """Cross-entropy a supervised token.
 

@@ -5,7 +5,6 @@ Prompts are those of the official evaluation templates for multiple-choice and o
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +59,12 @@ def read(location: Path, reading: Reading) -> list[Question]:
 
 def _question(task: str, number: int, record: Any, wording: Wording) -> Question:
     require(record, "video", "question", "answer")
-    options, gold = [], None
-    if task in MULTIPLE_CHOICE:
-        require(record, "candidates")
-        options, gold = gold_by_text(record)
-    else:
+    if task in OPEN_ENDED:
         wording = OPEN_ENDED_WORDING
-    question = wording.ask(
+        options, gold = list[str](), None
+    else:
+        options, gold = gold_by_text(require(record, "candidates"))
+    return wording.ask(
         id=f"{task}/{number}",
         video=f"{FILES[task]}/{record['video']}",
         question=str(record["question"]),
@@ -74,4 +72,3 @@ def _question(task: str, number: int, record: Any, wording: Wording) -> Question
         gold=gold,
         category=task,
     )
-    return question if options else replace(question, list_options=False)

@@ -119,7 +119,7 @@ def _caption_matching(text: str, answer: str) -> dict[str, Any]:
 
 
 def _captioning(text: str, answer: str) -> dict[str, Any]:
-    return {"question": text, "options": (), "gold": None, "list_options": False}
+    return {"question": text, "options": (), "gold": None}
 
 
 def _gold(answer: str, labels: tuple[str, ...], options: tuple[str, ...]) -> int:

@@ -61,12 +61,13 @@ def _flat_records(path: Path, benchmark: str, problems: Problems) -> Iterator[tu
         if not isinstance(record, dict) or "questions" not in record:
             yield where, record
             continue
+        nested = record["questions"]
         video = {name: value for name, value in record.items() if name != "questions"}
-        for number, question in enumerate(record["questions"], 1):
+        for number, question in enumerate(nested if isinstance(nested, list) else [nested], 1):
             if isinstance(question, dict):
                 yield f"{where}, question {number}", {**video, **question}
             else:
-                problems.add(f"{where}, question {number}", "expected an object")
+                problems.add(f"{where}, question {number}", f"expected an object, found {type(question).__name__}")
 
 
 def _question(record: Any, wording: Wording, subtitles: _Subtitles) -> Question:
