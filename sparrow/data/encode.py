@@ -1,4 +1,4 @@
-"""How a sample meets the model: its media become frames, its chat becomes tokens. One path for training and evaluation."""
+"""How a sample meets the model: media become frames, the chat becomes tokens, alike in training and evaluation."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,7 +124,7 @@ def _cache_file(
 def _media_state(source: SourceData, row: int) -> bytes:
     """Sizes and times of a sample's files, so that a file that was replaced is measured again."""
     try:
-        states = [os.stat(path) for path in media_files(source[row], source.media_root)]
+        states = [path.stat() for path in media_files(source[row], source.media_root)]
     except (DataError, OSError) as error:
         return str(error).encode()
     return repr([(state.st_size, state.st_mtime_ns) for state in states]).encode()

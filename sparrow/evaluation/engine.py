@@ -1,4 +1,4 @@
-"""Asking a model a benchmark's questions: a video is read and encoded once, its questions and options share the prefix."""
+"""Asking a model a benchmark's questions: a video is read and encoded once for all its questions and options."""
 
 from __future__ import annotations
 

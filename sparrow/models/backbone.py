@@ -132,13 +132,14 @@ class Backbone(ABC):
             DataError: If a text holds one of the model's control tokens.
         """
         self._refuse_control_tokens(messages)
-        rendered, spans = render_jinja_template(
-            conversations=[list(messages)],
+        rendering: Any = render_jinja_template(
+            conversations=[[dict(message) for message in messages]],
             chat_template=self.chat_template,
             return_assistant_tokens_mask=True,
             add_generation_prompt=add_generation_prompt,
             bos_token=self.tokenizer.bos_token or "",
         )
+        rendered, spans = rendering
         encoding = self.tokenizer(rendered[0], add_special_tokens=False, return_offsets_mapping=True)
         ids = np.asarray(encoding["input_ids"], dtype=np.int64)
         offsets = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)

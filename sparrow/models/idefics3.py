@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ class Idefics3(Backbone):
 
     def parts(self) -> dict[str, nn.Module]:  # noqa: D102
         core: Any = self.model.model
-        language = nn.ModuleList([core.text_model, self.model.lm_head])
+        language = nn.ModuleList([core.text_model, cast(nn.Module, self.model.lm_head)])
         return {"vision": core.vision_model, "projector": core.connector, "language_model": language}
 
     def blocks(self) -> list[nn.Module]:  # noqa: D102
@@ -94,7 +94,7 @@ class Idefics3(Backbone):
             other_special_tokens=["<fake_token_around_image>", "<image>", "<global-img>"],
         )
         config = Idefics3Config(
-            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+            image_token_id=cast(int, tokenizer.convert_tokens_to_ids("<image>")),
             scale_factor=2,
             tie_word_embeddings=False,
             vision_config={

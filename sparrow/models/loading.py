@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -52,7 +51,7 @@ def load_backbone(
         if adapter is None or (family is not None and config.model_type != family):
             raise BackboneError(
                 f"checkpoint {checkpoint!r} is of family '{config.model_type}', "
-                f"backbone.family is '{family or 'one of ' + ', '.join(sorted(FAMILIES))}'; name a checkpoint of that family"
+                f"expected '{family or ', '.join(sorted(FAMILIES))}'; set backbone.family or backbone.checkpoint"
             )
         processor = AutoProcessor.from_pretrained(checkpoint, **options)
         model = None
@@ -62,8 +61,8 @@ def load_backbone(
             )
     except OSError as error:
         raise BackboneError(
-            f"checkpoint {checkpoint!r} could not be loaded: {str(error).splitlines()[0]}; give a folder, or download it "
-            f"first with `hf download {checkpoint}`"
+            f"checkpoint {checkpoint!r} could not be loaded: {str(error).splitlines()[0]}; "
+            f"give a folder, or download it first with `hf download {checkpoint}`"
         ) from error
     return adapter(processor, config, frame_size_px, model)
 
@@ -88,7 +87,7 @@ def ensure_tiny(cache_root: Path, family: str, texts: Sequence[str], *, frame_si
             try:
                 adapter.make_tiny(temporary, texts, frame_size_px=frame_size_px, seed=seed)
                 temporary.chmod(0o755)
-                os.replace(temporary, folder)
+                temporary.replace(folder)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise

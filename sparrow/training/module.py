@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -100,14 +101,14 @@ class FineTuning(pl.LightningModule):
         sums = self._sum_over_ranks(sums)
         self.stop_requested = bool(sums[-1] > 0)
         loss = float(sums[: len(self.component_names)].sum() / supervised)
-        if loss != loss:
+        if math.isnan(loss):
             raise RunError(
                 f"the loss of step {batch.step} is NaN; its samples on this rank: {', '.join(batch.sample_ids)}; "
                 "lower optimizer.learning_rate, or look at them with `sparrow preview`"
             )
         gradient_norm = self._clip(optimizer)
         optimizer.step()
-        scheduler.step()  # type: ignore[union-attr, call-arg]
+        scheduler.step()  # type: ignore[union-attr]
         self.step_losses.append(loss)
         self._log_step(batch, loss, gradient_norm, sums, supervised, time.perf_counter() - started)
 
