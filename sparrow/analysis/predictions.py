@@ -66,7 +66,7 @@ def read_predictions(path: Path) -> Predictions:
     """
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be read ({type(error).__name__})", where=str(path), remedy="evaluate again") from None
     for number, line in enumerate(lines, start=1):

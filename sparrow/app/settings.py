@@ -10,7 +10,6 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sparrow.app.checks import check
 from sparrow.app.provenance import origin_of
 from sparrow.core.config import EvaluateConfig, ExperimentConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
@@ -47,6 +46,8 @@ def checked(config: DictConfig, schema: type[T]) -> T:
     Raises:
         ConfigError: With every unknown key, wrong type, missing value and contradiction, each with its file.
     """
+    from sparrow.app.checks import check  # loads the types that settings are for; --help does without
+
     problems: list[_Problem] = []
     plain = _resolved(config, problems)
     if not problems:

@@ -218,7 +218,7 @@ class Strategy:
 
 
 @dataclass
-class Checkpoint:
+class Checkpointing:
     """How often a run is saved and how many checkpoints are kept."""
 
     every_n_steps: int = recorded(500)
@@ -286,7 +286,7 @@ class ExperimentConfig:
     batching: Batching = field(default_factory=Batching)
     trainer: Trainer = field(default_factory=Trainer)
     strategy: Strategy = field(default_factory=Strategy)
-    checkpoint: Checkpoint = recorded(default_factory=Checkpoint)
+    checkpointing: Checkpointing = recorded(default_factory=Checkpointing)
     benchmark: dict[str, Benchmark] = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
     logger: dict[str, Logger] = recorded(default_factory=dict)
@@ -300,6 +300,17 @@ class PreviewConfig(ExperimentConfig):
 
 
 @dataclass
+class CheckpointOptions:
+    """How `sparrow evaluate` opens its checkpoint; family and frame size are the checkpoint's own where null."""
+
+    family: str | None = None
+    revision: str | None = None
+    frame_size_px: int | None = None
+    attn_implementation: str = "sdpa"
+    trust_remote_code: bool = False
+
+
+@dataclass
 class EvaluateConfig:
     """Settings of `sparrow evaluate`: a checkpoint, the benchmarks, and how frames are chosen."""
 
@@ -310,7 +321,7 @@ class EvaluateConfig:
     data_seed: int = 0
     world: World = field(default_factory=World)
     frames: Frames = field(default_factory=Frames)
-    backbone: Backbone = field(default_factory=Backbone)
+    backbone: CheckpointOptions = field(default_factory=CheckpointOptions)
     benchmark: dict[str, Benchmark] = field(default_factory=dict)
     blind: bool = False
     trainer: Trainer = field(default_factory=Trainer)

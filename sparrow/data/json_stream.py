@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 from sparrow.core.errors import DataError
 
 _MAX_VALUE_CHARS = 1 << 26
+_MARGIN_CHARS = 12
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
 
 
@@ -68,12 +69,16 @@ class JsonStream:
 
     def _value(self) -> tuple[Any, int]:
         while True:
+            # The end of the buffer cuts off a value: it is read in part (a number), fails near that end (a word or
+            # an escape), or fails at the start of a string that runs past it.
+            near_end = len(self._text) - _MARGIN_CHARS
             try:
-                return self._decode(self._text, self._at)
+                value, end = self._decode(self._text, self._at)
+                if end < near_end or not self._more():
+                    return value, end
             except json.JSONDecodeError as error:
-                # What the end of the buffer cut off fails near that end, or in a string that runs past it.
                 in_string = error.msg.startswith("Unterminated string")
-                if (in_string or error.pos >= len(self._text) - 12) and self._more():
+                if (in_string or error.pos >= near_end) and self._more():
                     continue
                 at_end = in_string or not self._text[error.pos :].strip()
                 self._fail(
@@ -109,7 +114,8 @@ class JsonStream:
             added += len(chunk)
             if added >= max(left, 1):
                 break
-        self._text, self._at = "".join(pieces), 0
+        if added:
+            self._text, self._at = "".join(pieces), 0
         return added > 0
 
     def _fail(self, what: str, line: int | None = None) -> NoReturn:

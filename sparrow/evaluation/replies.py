@@ -108,6 +108,8 @@ def _letters_in(text: str, options: Sequence[str], lower_case: bool) -> Iterator
     for match in phrases.LETTER.finditer(text):
         if lower_case or match[0].isupper():
             letter = match[0].upper()
+            if letter == "I" and len(options) < 9:
+                continue  # the pronoun
             end = _end_of_own_text(text, match.end(), letter, options)
             yield _Mention(letter, match.start(), end or match.end(), "letter and text" if end else "letter")
 

@@ -14,7 +14,7 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 
 _BLOCK = r"(?:think|thinking|thought|reasoning)"
-THINKING = _words(rf"<({_BLOCK})>.*?</\1>|◁think▷.*?◁/think▷".replace(".*?", "(?s:.*?)"))
+THINKING = _words(rf"<({_BLOCK})>(?s:.*?)</\1>|◁think▷(?s:.*?)◁/think▷")
 THINKING_END = _words(rf"</{_BLOCK}>|◁/think▷")
 THINKING_START = _words(rf"<{_BLOCK}>|◁think▷")
 BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
@@ -47,7 +47,7 @@ STATED_BEFORE = _words(
     rf"""(?: \b{_NOUN}["'”]?(?:\s+[\w'’]+){{0,8}}?\s*{_IS}\s*:?
            | \b(?:choose|chose|chosen|choosing|pick|picked|picking|select|selected|selecting|go(?:ing)?\s+with|opt\s+for
                |answer\s+with|settle\s+on):?
-           | (?:答案|选项)\s*(?:应该|应当|应|就)?\s*(?:是|为|选|:)\s*:?
+           | (?:答案|选项)\s*(?:应该|应当|应|就)?\s*(?:是|为|选|:)?\s*:?
            | (?<![不可能])选择?\s*:?
          )\s*{_HEDGE}(?:(?:the\s+)?(?:{_QUALITY}\s+)?{_NOUN}\s*:?|选项|答案)?{_OPEN}"""
 )
@@ -55,7 +55,7 @@ STATED_AFTER = _words(
     rf"""["'”’)\]]*\s*(?:选项)?\s*
     (?:(?:is|was|seems|appears|looks|would\s+be|must\s+be)\s+(?:to\s+be\s+)?(?:(?:the|my)\s+)?(?:one\s+|final\s+)?
        (?:{_QUALITY}|{_NOUN})\b
-      |(?:是|最|是最)?(?:正确|对的|符合|合适))"""
+      |(?:是|最|是最)?(?:正确|对(?!应|于)|符合|合适))"""
 )
 LINE_BEFORE = re.compile(r"(?:^|\n|[.!?:;。]\s)[\s\"'“‘(\[•-]*$")
 LINE_AFTER = re.compile(r"[\"'”’)\].。!]*\s*(?:$|\n)")
@@ -63,7 +63,7 @@ LEADING_BEFORE = _words(rf"^[^\w]*{_OPEN}")
 TEXT_LEADING_AFTER = re.compile(r"[\"'”’)\]]*\s*(?:$|[.,:;!\n。])")
 HINTED_BEFORE = _words(
     rf"""(?:\b(?:is|it['’]s|be|think|believe|guess|say|probably|likely|definitely|so|thus|hence|therefore|but|rather|maybe
-    |perhaps|{_NOUN})|\b(?:no|yes|well|okay|so|thus|hence|therefore|leaving),?|=>|->|[:→是]|选项)\s*{_OPEN}"""
+    |perhaps|either|both|{_NOUN})|\b(?:no|yes|well|okay|so|thus|hence|therefore|leaving),?|=>|->|[:→是]|选项)\s*{_OPEN}"""
 )
 OPTION_BEFORE = re.compile(r"\b(?:[Oo]ption|[Cc]hoice)\s*[\"'(\[]*$")
 BRACKET_BEFORE = re.compile(r"[(\[]\s*$")
@@ -75,7 +75,7 @@ JOINT = re.compile(
 )
 
 _FILLER = rf"""(?:\s*\b(?:think|believe|say|that|it|it['’]s|this|is|are|be|been|the|an?|either|my|likely|necessarily
-    |really|actually|of|to|going|with|choose|pick|select|{_NOUN}|{_QUALITY})\b)*"""
+    |really|actually|of|to|going|with|choose|pick|select|show|match|fit|{_NOUN}|{_QUALITY})\b)*"""
 DENIED_BEFORE = _words(
     rf"""(?:\b(?:no|not|never|neither|nor|cannot|without|except|excluding|excluded?|eliminat(?:e[sd]?|ing)|discard(?:ed)?
         |reject(?:ed)?|instead\s+of|rather\s+than|unlike|rul(?:e[sd]?|ing)\s+out)|n['’]t){_FILLER}{_OPEN}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from sparrow.core.errors import DataError
@@ -34,7 +35,7 @@ def parse_srt(content: str) -> tuple[Subtitle, ...]:
     found: list[Subtitle] = []
     lines = content.lstrip("\ufeff").splitlines()
     timings = [i for i, line in enumerate(lines) if "-->" in line]
-    for i, end in zip(timings, [*timings[1:], len(lines)], strict=True):
+    for i, end in pairwise([*timings, len(lines)]):
         match = _TIMING.match(lines[i])
         if not match:
             raise DataError(f"no subtitle times in {lines[i].strip()!r}", where=f"line {i + 1}")

@@ -82,11 +82,11 @@ def style_fingerprint(style: TextStyle) -> str:
 
 
 def _face(style: TextStyle) -> Typeface:
-    return _typeface(style.layout_engine, style.font_size_px, style.fallback_fonts)
+    return typeface_of(style.layout_engine, style.font_size_px, style.fallback_fonts)
 
 
 @lru_cache(maxsize=16)
-def _typeface(layout_engine: str, font_size_px: int, fallback_fonts: tuple[str, ...] | None) -> Typeface:
+def typeface_of(layout_engine: str, font_size_px: int, fallback_fonts: tuple[str, ...] | None) -> Typeface:
     """The typeface of some settings, made once a process, so that its bitmaps serve every text."""
     kind = ShapedTypeface if layout_engine == "raqm" else Typeface
     return kind(font_size_px, font_chain(fallback_fonts))

@@ -57,19 +57,19 @@ class ShapedTypeface(Typeface):
         drawn = []
         pen = 0
         for index, text in self._runs(word):
-            font = self._fonts[index]
-            mask, left, top = draw_run(font, text)
-            if mask.size:
-                drawn.append((mask, left + (pen + PIXEL // 2) // PIXEL, top))
-            pen += round(font.getlength(text) * PIXEL)
-        left = min((x for _, x, _ in drawn), default=0)
-        top = min((y for _, _, y in drawn), default=0)
-        right = max((x + mask.shape[1] for mask, x, _ in drawn), default=0)
-        bottom = max((y + mask.shape[0] for mask, _, y in drawn), default=0)
-        whole = np.zeros((bottom - top, right - left), np.uint8)
-        for mask, x, y in drawn:
-            blend(whole[y - top : y - top + mask.shape[0], x - left : x - left + mask.shape[1]], mask)
-        return Bitmap(whole, left, top, right, bottom), pen
+            run = draw_run(self._fonts[index], text)
+            if run.mask.size:
+                x = (pen + PIXEL // 2) // PIXEL
+                drawn.append(run._replace(left=x + run.left, right=x + run.right))
+            pen += round(self._fonts[index].getlength(text) * PIXEL)
+        if not drawn:
+            return Bitmap(np.zeros((0, 0), np.uint8), 0, 0, 0, 0), pen
+        left, top = min(run.left for run in drawn), min(run.top for run in drawn)
+        right, bottom = max(run.right for run in drawn), max(run.bottom for run in drawn)
+        mask = np.zeros((bottom - top, right - left), np.uint8)
+        for run in drawn:
+            blend(mask[run.top - top : run.bottom - top, run.left - left : run.right - left], run.mask)
+        return Bitmap(mask, left, top, right, bottom), pen
 
 
 def strong_direction(text: str) -> str | None:

@@ -20,7 +20,6 @@ from sparrow.media.fonts import character_map
 PIXEL = 64  # FreeType's unit of advance widths is 1/64 px
 MAX_WORDS = 20_000  # kept bitmaps; about 20 MB
 _ROUND = PIXEL // 2
-_EMPTY = np.zeros((0, 0), np.uint8)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -64,13 +63,18 @@ class Bitmap(NamedTuple):
 
 
 class Glyph(NamedTuple):
-    """One character's coverage and its corner, its advance in 1/64 px, and which font of the chain it is from."""
+    """One character's coverage and box, its advance in 1/64 px, and which font of the chain it is from."""
 
     mask: np.ndarray
     left: int
     top: int
+    right: int
+    bottom: int
     advance: int
     font: int
+
+
+_NO_GLYPH = Glyph(np.zeros((0, 0), np.uint8), 0, 0, 0, 0, 0, 0)
 
 
 def is_ignorable(char: str) -> bool:
@@ -129,7 +133,7 @@ class Typeface:
             for char in part:
                 glyph = self._glyphs[char]
                 pen += self._kerning[last + char] if last else 0
-                right = max(right, (pen + _ROUND) // PIXEL + glyph.left + glyph.mask.shape[1])
+                right = max(right, (pen + _ROUND) // PIXEL + glyph.right)
                 pen += glyph.advance
                 last = char
             if max(pen, right * PIXEL) > room:
@@ -141,13 +145,13 @@ class Typeface:
 
     def _load(self, char: str) -> Glyph:
         if is_ignorable(char):  # some fonts draw these as boxes
-            return Glyph(_EMPTY, 0, 0, 0, 0)
+            return _NO_GLYPH
         index = self.font_of(char)
         if index is None and char.isspace():
             return self._glyphs[" "]
         font = self._fonts[index or 0]
-        mask, left, top = draw_run(font, char)
-        return Glyph(mask, left, top, round(font.getlength(char) * PIXEL), index or 0)
+        bitmap = draw_run(font, char)
+        return Glyph(*bitmap, round(font.getlength(char) * PIXEL), index or 0)
 
     def _kern(self, pair: str) -> int:
         first, second = (self._glyphs[char] for char in pair)
@@ -155,60 +159,62 @@ class Typeface:
             return 0
         return round(self._fonts[first.font].getlength(pair) * PIXEL) - first.advance - second.advance
 
-    def _place(self, text: str) -> tuple[list[tuple[Glyph, int]], int]:
-        """Glyphs of a text with the px each starts at, and the advance of the whole in 1/64 px."""
-        placed = []
+    def _pens(self, text: str) -> list[tuple[int, Glyph]]:
+        """Each glyph of a text with its pen position in 1/64 px; last, without ink, the end of the text."""
+        pens = []
         pen = 0
         last = ""
         for char in text:
+            if last:
+                pen += self._kerning[last + char]
             glyph = self._glyphs[char]
-            pen += self._kerning[last + char] if last else 0
-            if glyph.mask.size:
-                placed.append((glyph, (pen + _ROUND) // PIXEL + glyph.left))
+            pens.append((pen, glyph))
             pen += glyph.advance
             last = char
-        return placed, pen
+        pens.append((pen, _NO_GLYPH))
+        return pens
 
     def _gap(self, key: tuple[str, str, str]) -> int:
         before, _, after = key
-        return self._advance("".join(key)) - self._advance(before) - self._advance(after)
-
-    def _advance(self, text: str) -> int:
-        return self._place(text)[1]
+        whole, *ends = (self._pens(text)[-1][0] for text in ("".join(key), before, after))
+        return whole - sum(ends)
 
     def _measure(self, word: str) -> Extent:
-        placed, advance = self._place(word)
-        if not placed:
+        pens = self._pens(word)
+        advance = pens[-1][0]
+        boxes = [((pen + _ROUND) // PIXEL, glyph) for pen, glyph in pens if glyph.right > glyph.left]
+        if not boxes:
             return Extent(advance, advance, 0, 0, 0, 0)
-        right = max(x + glyph.mask.shape[1] for glyph, x in placed)
+        right = max([x + glyph.right for x, glyph in boxes])
         return Extent(
             advance,
             width=max(advance, right * PIXEL),
-            left=min(x for _, x in placed),
-            top=min(glyph.top for glyph, _ in placed),
+            left=min([x + glyph.left for x, glyph in boxes]),
+            top=min([glyph.top for _, glyph in boxes]),
             right=right,
-            bottom=max(glyph.top + glyph.mask.shape[0] for glyph, _ in placed),
+            bottom=max([glyph.bottom for _, glyph in boxes]),
         )
 
     def _draw(self, word: str) -> Bitmap:
         _, _, left, top, right, bottom = self.extents[word]
         mask = np.zeros((bottom - top, right - left), np.uint8)
-        drawn_to = left
-        for glyph, x in self._place(word)[0]:
-            height, width = glyph.mask.shape
-            view = mask[glyph.top - top : glyph.top - top + height, x - left : x - left + width]
-            if x >= drawn_to:
-                view[...] = glyph.mask
-            else:
-                blend(view, glyph.mask)
-            drawn_to = max(drawn_to, x + width)
+        drawn_to = 0
+        for pen, glyph in self._pens(word):
+            if glyph.right > glyph.left:
+                x = (pen + _ROUND) // PIXEL - left
+                area = (slice(glyph.top - top, glyph.bottom - top), slice(x + glyph.left, x + glyph.right))
+                if x + glyph.left >= drawn_to:
+                    mask[area] = glyph.mask
+                else:
+                    blend(mask[area], glyph.mask)
+                drawn_to = max(drawn_to, x + glyph.right)
         return Bitmap(mask, left, top, right, bottom)
 
 
-def draw_run(font: ImageFont.FreeTypeFont, text: str) -> tuple[np.ndarray, int, int]:
-    """Coverage of a text in one font, drawn by Pillow and cut to its ink, and its corner in px from the origin."""
+def draw_run(font: ImageFont.FreeTypeFont, text: str) -> Bitmap:
+    """A text in one font, drawn by Pillow and cut to its ink."""
     left, top, right, bottom = (int(edge) for edge in font.getbbox(text, anchor="ls"))
     image = Image.new("L", (max(right - left, 1), max(bottom - top, 1)))
     ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=font, anchor="ls")
     ink = image.getbbox() or (0, 0, 0, 0)
-    return np.asarray(image.crop(ink)), left + ink[0], top + ink[1]
+    return Bitmap(np.asarray(image.crop(ink)), left + ink[0], top + ink[1], left + ink[2], top + ink[3])

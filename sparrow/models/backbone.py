@@ -99,6 +99,11 @@ class Backbone(ABC):
     def blocks(self) -> list[nn.Module]:
         """Transformer blocks of vision encoder and language model: the units of sharding and checkpointing."""
 
+    @staticmethod
+    @abstractmethod
+    def frame_size_of(processor: Any) -> int:
+        """The frame size that a saved processor is set to."""
+
     @classmethod
     @abstractmethod
     def make_tiny(cls, folder: Path, texts: Sequence[str], *, frame_size_px: int, seed: int) -> None:

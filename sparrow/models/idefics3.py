@@ -85,6 +85,10 @@ class Idefics3(Backbone):
         core: Any = self.model.model
         return [*core.vision_model.encoder.layers, *core.text_model.layers]
 
+    @staticmethod
+    def frame_size_of(processor: Any) -> int:  # noqa: D102
+        return int(processor.image_processor.max_image_size["longest_edge"])
+
     @classmethod
     def make_tiny(cls, folder: Path, texts: Sequence[str], *, frame_size_px: int, seed: int) -> None:  # noqa: D102
         tokenizer = train_tokenizer(

@@ -20,7 +20,7 @@ from sparrow.models.registry import FAMILIES, find_family
 def load_backbone(
     checkpoint: str,
     *,
-    frame_size_px: int,
+    frame_size_px: int | None = None,
     family: str | None = None,
     revision: str | None = None,
     with_model: bool = True,
@@ -32,7 +32,7 @@ def load_backbone(
 
     Args:
         checkpoint: A Hugging Face folder, or a Hub id (taken from the local cache when `HF_HUB_OFFLINE=1`).
-        frame_size_px: Side of the square at which a frame is shown.
+        frame_size_px: Side of the square at which a frame is shown; as the checkpoint's processor has it where None.
         family: The expected family; read from the checkpoint where None.
         revision: Revision of a Hub id.
         with_model: False loads the processor and configuration only, enough to count tokens.
@@ -64,7 +64,7 @@ def load_backbone(
             f"checkpoint {checkpoint!r} could not be loaded: {str(error).splitlines()[0]}; "
             f"give a folder, or download it first with `hf download {checkpoint}`"
         ) from error
-    return adapter(processor, config, frame_size_px, model)
+    return adapter(processor, config, frame_size_px or adapter.frame_size_of(processor), model)
 
 
 def _refuse_missing_folder(checkpoint: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sparrow.core.errors import DataError
-from sparrow.evaluation.metrics import score, video_counts
+from sparrow.evaluation.metrics import paper_means, pick, score, video_counts
 from sparrow.evaluation.predictions import Prediction
 
 
@@ -82,3 +82,23 @@ def test_videos_are_counted_as_clusters() -> None:
 def test_nothing_to_score_is_an_error() -> None:
     with pytest.raises(DataError, match="none of 1 predictions can be scored"):
         score(PREDICTIONS[-1:])
+
+
+def test_number_is_picked_by_its_path() -> None:
+    scores = score(PREDICTIONS)
+    assert pick(scores, "accuracy") == 0.4
+    assert pick(scores, "groups.duration.short.accuracy") == 1.0
+    with pytest.raises(DataError, match=r"the scores have no 'groups\.duration\.medium\.accuracy'"):
+        pick(scores, "groups.duration.medium.accuracy")
+
+
+def test_means_of_the_paper() -> None:
+    scores: dict[str, Any] = {
+        "video_mme": {"accuracy": 0.6, "groups": {"duration": {"long": {"accuracy": 0.3}}}},
+        "mvbench": {"accuracy": 0.5},
+        "tempcompass": {"accuracy": 0.9, "categories": {"multi-choice": {"accuracy": 0.4}}},
+        "mlvu": {"accuracy": 0.6, "macro_accuracy": 0.1},
+    }
+    assert paper_means(scores) == {"general": pytest.approx(0.5)}
+    scores["longvideobench"] = {"accuracy": 0.9}
+    assert paper_means(scores) == {"general": pytest.approx(0.5), "long": pytest.approx(0.6)}

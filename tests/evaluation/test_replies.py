@@ -84,6 +84,8 @@ REPLIES = [
     ("B</s>", "B"),
     ("C<|im_end|>", "C"),
     ("B (Blue)", "B"),
+    ("I would say the car is green", "C"),
+    ("I, for one, think it is (B).", "B"),
     # Markdown, LaTeX, JSON, chat marks
     ("**C**", "C"),
     ("**C. Green**", "C"),
@@ -105,6 +107,7 @@ REPLIES = [
     ("<think>The answer is A.\nOr D?</think>\n\nThe answer is D.", "D"),
     ("The answer is A, surely.</think>\nB", "B"),
     ("<thinking>B?</thinking> (C)", "C"),
+    ("B\n<think>Is it A?\nNo.</think>", "B"),
     ("◁think▷A◁/think▷C", "C"),
     ("<think>The answer is B, I believe", None),
     ("<think></think>", None),
@@ -131,6 +134,7 @@ REPLIES = [
     ("It is not option A, B, or D, so it must be C.", "C"),
     ("Eliminate A, B and C, leaving D.", "D"),
     ("All except B", None),
+    ("The video does not show (A), but (B)", "B"),
     # Chinese
     ("B。", "B"),
     ("Ｂ", "B"),
@@ -150,6 +154,8 @@ REPLIES = [
     ("A错误，选B", "B"),
     ("答案不是A，应该选C", "C"),
     ("A和B", None),
+    ("答案 B", "B"),
+    ("A不对，B不对，C对", "C"),
     ("无法确定。", None),
     ("以上都不对", None),
     # the option's text
@@ -171,6 +177,8 @@ REPLIES = [
     ("(A) and (C)", None),
     ("The answer is A or B.", None),
     ("Both A and C are correct.", None),
+    ("Either A or B.", None),
+    ("It's either A or it's B", None),
     ("A or B is correct.", None),
     ("A. Red\nB. Blue\nC. Green\nD. Yellow", None),
     ("A. Red B. Blue C. Green D. Yellow", None),

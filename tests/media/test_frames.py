@@ -157,11 +157,11 @@ def broken(kind: str, clip: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("missing", "there is no such file; mend the path"),
+        ("missing", "there is no such file; mend the record"),
         ("empty", "the file is empty; fetch it again"),
-        ("text", "cannot be decoded .*; fetch it again"),
-        ("truncated", "cannot be decoded .*; fetch it again"),
-        ("audio only", "cannot be decoded .* video stream"),
+        ("text", "cannot be decoded; .* fetch it again"),
+        ("truncated", "cannot be decoded; .* fetch it again"),
+        ("audio only", "the file has no video stream; mend"),
     ],
 )
 def test_what_is_no_video_is_an_error_with_path_and_remedy(kind: str, reason: str, clip: Path, tmp_path: Path) -> None:

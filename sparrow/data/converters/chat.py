@@ -89,10 +89,10 @@ def media_list(record: Record, kind: MediaKind) -> list[Part]:
         raise record.error(
             f"field '{name}' names a picture", "put the frames of a video into one folder and name the folder"
         )
-    bounds = {"start_s": record.number("start"), "end_s": record.number("end"), "fps": record.number("fps")}
-    if len(paths) > 1 and any(bound is not None for bound in bounds.values()):
+    start_s, end_s, fps = (record.number(field) for field in ("start", "end", "fps"))
+    if len(paths) > 1 and (start_s, end_s, fps) != (None, None, None):
         raise record.error(f"'start', 'end' or 'fps' with {len(paths)} videos", "give one video a record")
-    return [Video(path, **bounds) for path in paths]
+    return [Video(path, start_s, end_s, fps) for path in paths]
 
 
 class MediaQueue:

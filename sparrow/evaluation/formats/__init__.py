@@ -144,3 +144,16 @@ def size_note(name: str, questions: Sequence[Question]) -> str:
     short = [f"{task} {counts[task]} of {size}" for task, size in published.items() if counts[task] != size]
     note = f"{sum(counts.values())} of {sum(published.values())} published questions"
     return f"{note} ({', '.join(short)})" if short and "all" not in published else note
+
+
+def oddities(questions: Sequence[Question]) -> dict[str, list[str]]:
+    """Ids of questions that a reader of the score should know of, by what is odd; only what occurs.
+
+    `needs_a_judge` are answered and not scored, `no_right_option` always wrong, `repeated_options` list a text twice.
+    """
+    found = {
+        "needs_a_judge": [q.id for q in questions if not q.options],
+        "no_right_option": [q.id for q in questions if q.options and q.gold is None],
+        "repeated_options": [q.id for q in questions if len(set(q.options)) < len(q.options)],
+    }
+    return {what: ids for what, ids in found.items() if ids}

@@ -25,7 +25,7 @@ INSTRUCTIONS = {
     },
     "released": {"multi-choice": DIRECTLY, "yes_no": "", "caption_matching": DIRECTLY, "captioning": ""},
 }
-_CAPTION = re.compile(r"((?:Option|Sentence|Caption) \w+: )(.*)")
+_CAPTION = re.compile(r"((?:Option|Sentence|Caption) \w+:\s*)(.*)")
 
 
 def read(location: Path, reading: Reading) -> list[Question]:
@@ -123,11 +123,14 @@ def _captioning(text: str, answer: str) -> dict[str, Any]:
 
 
 def _gold(answer: str, labels: tuple[str, ...], options: tuple[str, ...]) -> int:
-    """The option that the answer repeats with its label, or at least by its text."""
+    """The option that the answer repeats whole, has the text of, or else has the label of, as officially scored."""
     whole = [label + option for label, option in zip(labels, options, strict=True)]
     for candidates in (whole, list(options)):
         if answer in candidates:
             return candidates.index(answer)
+    for i, label in enumerate(labels):
+        if answer.startswith(label.strip()):
+            return i
     raise DataError(f"'answer' {answer!r} is not among the options {whole}")
 
 

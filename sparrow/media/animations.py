@@ -1,0 +1,60 @@
+"""Animated pictures (gif, webp), which decord does not read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from PIL import Image
+
+from sparrow.media.images import picture_errors, refuse_large, rgb_array
+from sparrow.media.sampling import clock
+
+DEFAULT_DURATION_MS = 100  # what browsers show a frame for that names no time
+
+
+def is_animation(path: Path) -> bool:
+    """Whether a file begins as a gif or webp does."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    return head[:4] == b"GIF8" or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+
+
+class AnimationReader:
+    """Frames of an animated picture as they are shown, with its own times.
+
+    Raises:
+        MediaError: If it is damaged or over the pixel limit; from any method.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with picture_errors():
+            self._image = Image.open(path)
+            refuse_large(self._image)
+            durations = []
+            for i in range(getattr(self._image, "n_frames", 1)):
+                self._image.seek(i)
+                self._image.load()
+                durations.append((self._image.info.get("duration") or DEFAULT_DURATION_MS) / 1000)
+        ends = np.cumsum(durations)
+        starts = ends - durations
+        self.clock = clock(starts, float(ends[-1]), len(durations) / float(ends[-1]))
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """The frames of ascending indices: uint8 RGB [n, height, width, 3]."""
+        frames = []
+        with picture_errors():
+            for i in indices:
+                self._image.seek(i)
+                frames.append(rgb_array(self._image))
+        return np.stack(frames)
+
+    def __enter__(self) -> AnimationReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._image.close()

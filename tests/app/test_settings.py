@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pytest
+import sparrow.conf
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from sparrow.core.config import EvaluateConfig, PreviewConfig
+from sparrow.core.errors import ConfigError
+
+CONF = Path(sparrow.conf.__file__).parent
+EXPERIMENTS = sorted(str(p.relative_to(CONF / "experiment").with_suffix("")) for p in CONF.rglob("experiment/**/*.yaml"))
+OPTIONS = sorted(
+    (str(p.parent.relative_to(CONF)), p.stem)
+    for p in CONF.rglob("*.yaml")
+    if p.parent != CONF and p.relative_to(CONF).parts[0] != "experiment"
+)
+SEVERAL = ("benchmark", "logger", "source")
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_and_passes_the_checks(settings, experiment):
+    composed = settings(f"experiment={experiment}", small=False)
+    assert composed.mixture.components
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_of_every_group_composes_and_passes_the_checks(settings, group, option):
+    choice = f"[{option}]" if group in SEVERAL else option
+    prefix = "+" if group == "source" else ""
+    extra = ["benchmark.multiple_choice.file=x.jsonl"] if option == "multiple_choice" else []
+    base = [] if group == "mixture" else ["mixture=world_video"]
+    settings(*base, f"{prefix}{group}={choice}", *extra, small=False)
+
+
+def test_the_other_commands_compose(settings):
+    assert settings("num_samples=3", config_name="preview", schema=PreviewConfig).num_samples == 3
+    settings(config_name="prepare")
+    evaluate = settings("checkpoint=x", config_name="evaluate", schema=EvaluateConfig, small=False)
+    assert evaluate.checkpoint == "x"
+
+
+def test_all_problems_are_said_at_once_with_their_keys(settings):
+    with pytest.raises(ConfigError) as caught:
+        settings("+optimizer.learning_rat=1", "batching.num_epochs=three", "+nonsense=1")
+    message = str(caught.value)
+    assert "3 problems" in message
+    assert "optimizer.learning_rat: unknown key; did you mean 'learning_rate'?" in message
+    assert "batching.num_epochs: expected int, found 'three'" in message
+    assert "nonsense: unknown key" in message
+
+
+def test_contradictions_are_said_at_once(settings):
+    with pytest.raises(ConfigError) as caught:
+        settings(
+            "trainer.devices=2",
+            "mixture.components.video.present_as=frames",
+            "mixture.components.text.source=nowhere",
+            "frames.policy=best",
+            "text_to_image.font_size_px=1",
+        )
+    message = str(caught.value)
+    assert "5 problems" in message
+    for part in ("needs strategy=ddp", "'frames' is not one of", "'nowhere' is not among", "'best'", "font_size_px"):
+        assert part in message
+
+
+def test_an_experiment_file_with_a_typo_is_refused_by_name(settings, tmp_path, monkeypatch):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\noptimizer:\n  learning_rat: 1.0e-3\n")
+    with pytest.raises(ConfigError, match="optimizer.learning_rat: unknown key"):
+        settings("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
+
+
+def test_seed_zero_is_a_seed(settings):
+    assert settings("seed=0", "data_seed=0").seed == 0
+
+
+def test_every_target_can_be_followed():
+    for path in CONF.rglob("*.yaml"):
+        for _, target in _targets(OmegaConf.load(path)):
+            module, _, name = target.rpartition(".")
+            assert hasattr(__import__(module, fromlist=[name]), name), target
+
+
+def test_every_folder_of_conf_ships_with_the_package():
+    with initialize_config_module("sparrow.conf", version_base="1.3"):
+        assert compose("train", overrides=["mixture=world_video"]).mixture.num_samples == 60
+
+
+def _targets(node):
+    if OmegaConf.is_dict(node):
+        for key in node:
+            if key == "_target_":
+                yield key, node[key]
+            elif not OmegaConf.is_interpolation(node, key) and not OmegaConf.is_missing(node, key):
+                yield from _targets(node[key])

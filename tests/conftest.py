@@ -1,0 +1,87 @@
+"""What the tests share: composed settings, a small generated world, a tiny backbone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+SMALL_WORLD = [
+    "world.num_stills=24",
+    "world.num_pages=24",
+    "world.num_clips=48",
+    "world.num_event_texts=24",
+    "world.num_benchmark_clips=24",
+]
+SMALL_RUN = [
+    "scale=tiny",
+    "mixture=world_sparrow",
+    "sample_divisor=1",
+    "mixture.num_samples=24",
+    "batching.global_batch_size_samples=8",
+    "batching.micro_batch_size_samples=4",
+    "batching.num_workers=0",
+    "trainer.progress_bar=false",
+    "trainer.log_every_n_steps=1",
+    "schedule.warmup_steps=1",
+    *SMALL_WORLD,
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Two busy cores and a thread each: more threads only wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cache_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that the tests of one process share, so that the small world is written once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def settings(cache_root: Path) -> Iterator[Callable]:
+    """Compose and check settings as a command does: `settings("mixture=world_video", ...)`."""
+    from hydra import compose, initialize_config_module
+    from omegaconf import OmegaConf
+
+    from sparrow.app.entry import set_up
+    from sparrow.app.settings import checked
+    from sparrow.core.config import ExperimentConfig
+
+    set_up()
+
+    def make(*overrides: str, config_name: str = "train", schema: type = ExperimentConfig, small: bool = True):
+        with initialize_config_module("sparrow.conf", version_base="1.3"):
+            base = [*(SMALL_RUN if small else []), f"paths.cache_root={cache_root}"]
+            composed = compose(config_name, overrides=[*base, *overrides])
+        OmegaConf.set_struct(composed, False)
+        return checked(composed, schema)
+
+    yield make
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(cache_root: Path) -> Callable[[str], Path]:
+    """Folder of a family's tiny checkpoint."""
+    from sparrow.models.loading import ensure_tiny
+    from sparrow.world import world_texts
+
+    return lambda family: ensure_tiny(cache_root, family, world_texts(), frame_size_px=64, seed=0)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real clips and texts that `SPARROW_TEST_DATA` names."""
+    folder = os.environ.get("SPARROW_TEST_DATA")
+    if not folder:
+        pytest.skip("SPARROW_TEST_DATA is not set: the real clips and texts are not at hand")
+    return Path(folder)

@@ -1,0 +1,33 @@
+import math
+
+import pytest
+
+from sparrow.core.errors import MediaError
+from sparrow.core.files import inside_root, write_atomically, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "run.json"
+    write_atomically(path, "old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nan_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"loss": math.nan})
+
+
+def test_media_paths_stay_inside_their_root(tmp_path):
+    root = tmp_path / "media"
+    root.mkdir()
+    (tmp_path / "secret.mp4").write_bytes(b"x")
+    (root / "link.mp4").symlink_to(tmp_path / "secret.mp4")
+    (root / "a.mp4").write_bytes(b"x")
+    assert inside_root(root, "a.mp4") == (root / "a.mp4").resolve()
+    for path in ("../secret.mp4", str(tmp_path / "secret.mp4"), "link.mp4", "a/../../secret.mp4", "a\0.mp4"):
+        with pytest.raises(MediaError, match="media_root|NUL"):
+            inside_root(root, path)

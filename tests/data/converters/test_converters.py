@@ -1,0 +1,269 @@
+"""Every converter against a literal record and the literal samples that it must become."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sparrow.core.samples import Image, LongText, Message, Part, Sample, Text, Video
+from sparrow.data.converters import CONVERTERS, LeftOutError, Record, RecordError
+
+
+def sample(id: str, *turns: list[Part] | str) -> Sample:
+    """Lists are the user's turns, strings the assistant's."""
+    return Sample(
+        id,
+        "test",
+        tuple(
+            Message("assistant", (Text(turn),)) if isinstance(turn, str) else Message("user", tuple(turn))
+            for turn in turns
+        ),
+    )
+
+
+def converted(name: str, record: dict[str, Any]) -> list[Sample]:
+    chats = CONVERTERS[name].chats(Record(record, "file.json, line 1", "test"))
+    return [Sample(chat.id or "none", "test", chat.messages) for chat in chats]
+
+
+CASES: dict[str, tuple[dict[str, Any], list[Sample]]] = {
+    "alpaca": (
+        {"instruction": "Name the colour.", "input": "grass", "output": "Green."},
+        [sample("none", [Text("Name the colour.\n\ngrass")], "Green.")],
+    ),
+    "booksum": (
+        {
+            "prompt": "Q: asked the fox.\nA: said the hen.\n\nQ: Can you summarize this?\nA:",
+            "completion": " They talk. \n",
+        },
+        [
+            sample(
+                "none",
+                [LongText("Q: asked the fox.\nA: said the hen."), Text("Can you summarize this?")],
+                "They talk.",
+            )
+        ],
+    ),
+    "context_qa": (
+        {"id": "tale-1", "context": "Once.\n\n  Question: who?\n", "question": "Who?", "answer": "Nobody"},
+        [sample("tale-1", [LongText("Once.\n\n  Question: who?"), Text("Who?")], "Nobody")],
+    ),
+    "llava": (
+        {
+            "id": 7,
+            "video": "a/b.mp4",
+            "conversations": [
+                {"from": "human", "value": "<video>\nWhat happens?"},
+                {"from": "gpt", "value": "It rains."},
+                {"from": "human", "value": "And then?"},
+                {"from": "gpt", "value": "It stops."},
+            ],
+        },
+        [sample("7", [Video("a/b.mp4"), Text("What happens?")], "It rains.", [Text("And then?")], "It stops.")],
+    ),
+    "long_nq": (
+        {
+            "prompt": "Use the documents.\n\nDocument [1] Question: is it art? Yes.\n\nQuestion: who sang it in Rome\n",
+            "completion": "Answer: Ann Lee\nLong Answer: Ann Lee sang.\nGold Document ID: 1",
+        },
+        [
+            sample(
+                "none",
+                [
+                    LongText("Use the documents.\n\nDocument [1] Question: is it art? Yes."),
+                    Text("Who sang it in Rome?\nAnswer the question in short and give the corresponding document ID."),
+                ],
+                "Ann Lee\nDocument ID: 1",
+            )
+        ],
+    ),
+    "longalpaca": (
+        {
+            "instruction": "Below is a paper. Memorize the paper and answer my question after the paper.\n"
+            ' The paper begins. \nA study.\nQuestion: why? "Now the paper ends." they wrote.\n'
+            " Now the paper ends. \nWhat is studied?",
+            "output": "Nothing.",
+        },
+        [
+            sample(
+                "none",
+                [LongText('A study.\nQuestion: why? "Now the paper ends." they wrote.'), Text("What is studied?")],
+                "Nothing.",
+            )
+        ],
+    ),
+    "longqlora": (
+        {"input": "A long chapter.\n\nQ: Can you write a summary?\nA:", "output": "Short."},
+        [sample("none", [LongText("A long chapter."), Text("Can you write a summary?")], "Short.")],
+    ),
+    "messages": (
+        {
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "<image>Compare with <image>."},
+                {"role": "assistant", "content": "Equal."},
+            ],
+            "images": ["1.jpg", "2.jpg"],
+        },
+        [
+            Sample(
+                "none",
+                "test",
+                (
+                    Message("system", (Text("Be brief."),)),
+                    Message("user", (Image("1.jpg"), Text("Compare with "), Image("2.jpg"), Text("."))),
+                    Message("assistant", (Text("Equal."),)),
+                ),
+            )
+        ],
+    ),
+    "minicpmv": (
+        {
+            "id": "0",
+            "image": {"<image_00>": "a.jpg", "<image_01>": "b.jpg"},
+            "conversations": [
+                {"role": "user", "content": "What differs?\n<image_01>\n<image_00>\n"},
+                {"role": "assistant", "content": "The sky."},
+            ],
+        },
+        [sample("0", [Text("What differs?"), Image("b.jpg"), Image("a.jpg")], "The sky.")],
+    ),
+    "qmsum": (
+        {
+            "general_query_list": [{"query": "Summarize.", "answer": "They met."}],
+            "specific_query_list": [{"query": "Who spoke?", "answer": "Ann.", "relevant_text_span": [["0", "1"]]}],
+            "meeting_transcripts": [{"speaker": "Ann", "content": "Hello ."}, {"speaker": "Bo", "content": "Hi ."}],
+        },
+        [
+            sample("none", [LongText("Ann: Hello .\nBo: Hi ."), Text("Summarize.")], "They met."),
+            sample("none", [LongText("Ann: Hello .\nBo: Hi ."), Text("Who spoke?")], "Ann."),
+        ],
+    ),
+    "sharegemini": (
+        {
+            "video": "001.mp4",
+            "conversations": [
+                {"from": "human", "value": "Describe it.\n<video>"},
+                {"from": "gpt", "value": "A dog runs."},
+            ],
+        },
+        [sample("none", [Text("Describe it."), Video("001.mp4")], "A dog runs.")],
+    ),
+    "videochatgpt": (
+        {"q": "What is shown?", "a": "A boat.", "video_id": "v_k_ZXmr8pmrs"},
+        [sample("none", [Video("v_k_ZXmr8pmrs.mp4"), Text("What is shown?")], "A boat.")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONVERTERS)
+def test_a_literal_record_becomes_the_literal_samples(name: str) -> None:
+    record, expected = CASES[name]
+    assert converted(name, record) == expected
+
+
+def llava(question: str, **fields: Any) -> dict[str, Any]:
+    turns = [{"from": "human", "value": question}, {"from": "gpt", "value": "Yes."}]
+    return {"conversations": turns, **fields}
+
+
+def book(text: str) -> str:
+    head = (
+        "Below is some paragraphs in the book, A. B. See. Memorize the content and answer my question after the book."
+    )
+    return f"{head}\n{text}\n Now the material ends. Who?"
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "parts"),
+    [
+        ("llava", llava("Is it?", video="a.mp4"), [Video("a.mp4"), Text("Is it?")]),
+        ("llava", llava("<image>\nIs it?", video="a.mp4"), [Video("a.mp4"), Text("Is it?")]),
+        ("llava", llava("<video>Is it?", video="frames/7", fps=3, start=1.5, end="2"),
+         [Video("frames/7", start_s=1.5, end_s=2.0, fps=3.0), Text("Is it?")]),
+        ("llava", llava("<image>\n<image>\nSame?", image=["a.png", "b.png"]),
+         [Image("a.png"), Image("b.png"), Text("Same?")]),
+        ("llava", llava("<image> then <video>", images=["a.png"], videos=["b.mp4"]),
+         [Image("a.png"), Text(" then "), Video("b.mp4")]),
+        ("llava", llava("Is it?"), [Text("Is it?")]),
+        ("llava", llava("<image>Is it?", image={"path": "a.png", "bytes": None}), [Image("a.png"), Text("Is it?")]),
+        ("llava", llava("<image>Is it?", image="file:///data/a.png"), [Image("/data/a.png"), Text("Is it?")]),
+        ("videochatgpt", llava("<video>\nIs it?", video="v_1.mp4"), [Video("v_1.mp4"), Text("Is it?")]),
+        ("videochatgpt", {"q": "Is it?", "a": "Yes.", "video_id": "v_1.mkv"}, [Video("v_1.mkv"), Text("Is it?")]),
+        ("minicpmv",
+         {"image": {"<image_00>": "a.jpg"},
+          "conversations": [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "Yes."}]},
+         [Image("a.jpg"), Text("Is it?")]),
+        ("minicpmv",
+         {"image": "a.jpg",
+          "conversations": [{"role": "user", "content": "<image>\nIs it?"}, {"role": "assistant", "content": "Yes."}]},
+         [Image("a.jpg"), Text("Is it?")]),
+        ("messages",
+         {"messages": [
+             {"role": "user", "content": [
+                 {"type": "text", "text": "Is it "},
+                 {"type": "image_url", "value": "a.jpg"},
+                 {"type": "image"},
+                 {"type": "video", "video": "c.mp4", "video_start": 2, "video_end": 5.5}]},
+             {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]}],
+          "images": ["b.jpg"]},
+         [Text("Is it"), Image("a.jpg"), Image("b.jpg"), Video("c.mp4", 2.0, 5.5)]),
+        ("messages",
+         {"messages": [{"role": "user", "content": "<video>Is it?"}, {"role": "assistant", "content": "Yes."}],
+          "videos": '["a.mp4"]'},
+         [Video("a.mp4"), Text("Is it?")]),
+        ("longalpaca", {"instruction": book("Q: x\nA: y"), "output": "Ann"}, [LongText("Q: x\nA: y"), Text("Who?")]),
+        ("longalpaca",
+         {"instruction": "Below is a paper. Memorize the material and answer my question after the paper.\n"
+                         " Text. \n Now the material ends. Who?", "output": "Ann"},
+         [LongText("Text."), Text("Who?")]),
+        ("longalpaca",
+         {"instruction": "There are two papers. Memorize them and answer my question after the paper.\n"
+                         " The first paper begins. \n One. \n Now the first paper ends. \n The second paper begins. \n"
+                         " Two. \n Now the second paper ends. Which?", "output": "One"},
+         [LongText("One. \n Now the first paper ends. \n The second paper begins. \n Two."), Text("Which?")]),
+        ("longqlora", {"input": book("Text."), "output": "Ann"}, [LongText("Text."), Text("Who?")]),
+        ("longqlora",
+         {"input": "Docs.\n\nQuestion: who won?\nAnswer:",
+          "output": "Answer: Ann\nLong Answer: Ann won.\nGold Document ID: 3"},
+         [LongText("Docs."),
+          Text("Who won?\nAnswer the question in short and give the corresponding document ID.")]),
+    ],
+)  # fmt: skip
+def test_forms_of_the_schemas(name: str, record: dict[str, Any], parts: list[Part]) -> None:
+    (one,) = converted(name, record)
+    assert list(one.messages[-2].parts) == parts
+
+
+def test_seed_tasks_of_alpaca_give_a_sample_an_instance() -> None:
+    record = {
+        "id": "seed_1",
+        "instruction": "Classify.",
+        "instances": [{"input": "red", "output": "colour"}, {"input": "", "output": "none"}],
+    }
+    assert converted("alpaca", record) == [
+        sample("seed_1.1", [Text("Classify.\n\nred")], "colour"),
+        sample("seed_1.2", [Text("Classify.")], "none"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("longalpaca", {"instruction": "Name three fruits.", "output": "Apple, pear, plum."}),
+        ("longqlora", {"input": "Write a poem.", "output": "Roses."}),
+    ],
+)
+def test_short_instructions_of_long_sources_are_left_out(name: str, record: dict[str, Any]) -> None:
+    with pytest.raises(LeftOutError):
+        converted(name, record)
+
+
+def test_an_error_names_source_place_field_and_remedy() -> None:
+    with pytest.raises(RecordError) as caught:
+        converted("llava", {"video": "a.mp4"})
+    assert str(caught.value) == (
+        "source 'test', file.json, line 1: field 'conversations' is missing; "
+        "add it, or choose the converter of this schema (fields of the record: 'video')"
+    )

@@ -1,0 +1,325 @@
+"""Broken records and files: each gives the named error, or is rejected and counted, and changes nothing beside it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparrow.core.config import Source
+from sparrow.core.errors import DataError
+from sparrow.data.sources import SourceData, load_source
+
+ASK = {"from": "human", "value": "What?"}
+TELL = {"from": "gpt", "value": "That."}
+SHOW = {"from": "human", "value": "<video>\nWhat?"}
+BOOK = "Below is some paragraphs in the book, A. Memorize the content and answer my question after the book.\n"
+NQ = "Docs.\n\nQuestion: who\n"
+NQ_ANSWER = "Answer: Ann\nLong Answer: Ann did.\nGold Document ID: 1"
+LONG_NQ = f"{'word ' * 3000}\n\nQuestion: who\n"
+
+GOOD: dict[str, list[Any]] = {
+    "alpaca": [{"instruction": f"Say {n}.", "output": n} for n in ("one", "two")],
+    "booksum": [{"prompt": f"{'word ' * 3000}\nQ: {n}?\nA:", "completion": n} for n in ("one", "two")],
+    "context_qa": [{"id": n, "context": n, "question": n, "answer": n} for n in ("one", "two")],
+    "llava": [{"id": n, "video": f"{n}.mp4", "conversations": [SHOW, TELL]} for n in ("one", "two")],
+    "long_nq": [{"prompt": LONG_NQ, "completion": NQ_ANSWER.replace("Ann", n)} for n in ("one", "two")],
+    "longalpaca": [{"instruction": f"{BOOK}{n}\n Now the material ends. Who?", "output": n} for n in ("one", "two")],
+    "longqlora": [{"input": f"{n}\nQ: Who?\nA:", "output": n} for n in ("one", "two")],
+    "messages": [{"messages": [{"role": "user", "content": n}, {"role": "assistant", "content": n}]} for n in "ab"],
+    "minicpmv": [
+        {"conversations": [{"role": "user", "content": n}, {"role": "assistant", "content": n}]} for n in "ab"
+    ],
+    "qmsum": [
+        {
+            "meeting_transcripts": [{"speaker": "A", "content": n}],
+            "specific_query_list": [{"query": "Who?", "answer": n}],
+        }
+        for n in "ab"
+    ],
+    "videochatgpt": [{"q": n, "a": n, "video_id": n} for n in ("one", "two")],
+}
+
+
+def typed(*content: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(content)}, {"role": "assistant", "content": "Yes."}]}
+
+
+def numbered(content: str, **image: str) -> dict[str, Any]:
+    turns = [{"role": "user", "content": content}, {"role": "assistant", "content": "Yes."}]
+    return {"image": {f"<{name}>": path for name, path in image.items()}, "conversations": turns}
+
+
+# converter, the broken record (its JSON text where a string), what the error says
+BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
+    "line is cut off": ("llava", '{"id": "x", "vid', "the line is not JSON: Unterminated string"),
+    "line is two objects": ("llava", "{} {}", "the line is not JSON: Extra data"),
+    "line is single-quoted": ("llava", "{'id': 1}", "the line is not JSON"),
+    "line has a raw control character": ("llava", '{"id": "a\x01b"}', "the line is not JSON: Invalid control char"),
+    "number of 5,000 digits": ("llava", '{"id": ' + "9" * 5000 + "}", "the line is not JSON"),
+    "nesting of 100,000 levels": ("llava", "[" * 100_000, "the line is not JSON"),
+    "record is a list": ("llava", ["a"], "the record is a list, expected an object"),
+    "record is null": ("llava", "null", "the record is null, expected an object"),
+    "record is text": ("llava", '"a"', "the record is text, expected an object"),
+    "record is empty": ("llava", {}, "field 'conversations' is missing"),
+    "no conversations": ("llava", {"video": "a.mp4"}, "field 'conversations' is missing"),
+    "conversations null": ("llava", {"conversations": None}, "field 'conversations' is missing"),
+    "conversations empty": ("llava", {"conversations": []}, "field 'conversations' is empty"),
+    "conversations an object": ("llava", {"conversations": {"a": 1}}, "field 'conversations' is an object"),
+    "turn is text": ("llava", {"conversations": ["What?", "That."]}, "a turn of 'conversations' has no text"),
+    "turn without value": ("llava", {"conversations": [{"from": "human"}]}, "has no text in 'value'"),
+    "value a number": ("llava", {"conversations": [{"from": "human", "value": 3}]}, "has no text in 'value'"),
+    "unknown speaker": ("llava", {"conversations": [{"from": "bot", "value": "a"}]}, "a turn is spoken by 'bot'"),
+    "no speaker": ("llava", {"conversations": [{"value": "a"}]}, "a turn is spoken by None"),
+    "answer first": ("llava", {"conversations": [TELL, ASK]}, "turn 1 is 'assistant', expected 'user'"),
+    "two questions": ("llava", {"conversations": [ASK, ASK, TELL]}, "turn 2 is 'user', expected 'assistant'"),
+    "late system turn": ("llava", {"conversations": [ASK, {"from": "system", "value": "x"}]}, "a system turn stands"),
+    "no answer": ("llava", {"conversations": [ASK]}, "the last question has no answer"),
+    "last question open": ("llava", {"conversations": [ASK, TELL, ASK]}, "the last question has no answer"),
+    "blank answer": (
+        "llava",
+        {"conversations": [ASK, {"from": "gpt", "value": " \n"}]},
+        "of a assistant turn is empty",
+    ),
+    "blank question": ("llava", {"conversations": [{"from": "human", "value": " "}, TELL]}, "a user turn has no parts"),
+    "placeholder, no video": ("llava", {"conversations": [SHOW, TELL]}, "more <video> placeholders than videos (0)"),
+    "two placeholders, one video": (
+        "llava",
+        {"video": "a.mp4", "conversations": [{"from": "human", "value": "<video><video>"}, TELL]},
+        "more <video> placeholders than videos (1)",
+    ),
+    "two images, one placeholder": (
+        "llava",
+        {"image": ["a.png", "b.png"], "conversations": [{"from": "human", "value": "<image>?"}, TELL]},
+        "1 of 2 images have no <image> placeholder",
+    ),
+    "placeholder in an answer": (
+        "llava",
+        {"video": "a.mp4", "conversations": [SHOW, {"from": "gpt", "value": "See <video>"}]},
+        "a turn of the assistant holds a media placeholder",
+    ),
+    "video and videos": ("llava", {"video": "a", "videos": ["b"], "conversations": [SHOW, TELL]}, "both 'video' and"),
+    "video a number": ("llava", {"video": 3, "conversations": [SHOW, TELL]}, "field 'video' is a number, expected a"),
+    "video blank": ("llava", {"video": " ", "conversations": [SHOW, TELL]}, "field 'video' is text, expected a path"),
+    "video an address": (
+        "llava",
+        {"video": "https://x/a.mp4", "conversations": [SHOW, TELL]},
+        "field 'video' holds an address",
+    ),
+    "image as base64": (
+        "llava",
+        {"image": "data:image/png;base64,AA", "conversations": [ASK, TELL]},
+        "field 'image' holds an address",
+    ),
+    "video a list of frames": (
+        "llava",
+        {"video": ["1.jpg", "2.jpg"], "conversations": [SHOW, TELL]},
+        "field 'video' names a picture",
+    ),
+    "start negative": ("llava", {"video": "a", "start": -1, "conversations": [SHOW, TELL]}, "field 'start' is -1"),
+    "end not a number": (
+        "llava",
+        {"video": "a", "end": "soon", "conversations": [SHOW, TELL]},
+        "field 'end' is 'soon'",
+    ),
+    "fps infinite": ("llava", '{"video": "a", "fps": Infinity, "conversations": []}', "field 'conversations' is empty"),
+    "bounds of two videos": (
+        "llava",
+        {"videos": ["a", "b"], "end": 2, "conversations": [SHOW, TELL]},
+        "'start', 'end' or 'fps' with 2 videos",
+    ),
+    "no video_id": ("videochatgpt", {"q": "What?", "a": "That."}, "field 'video_id' is missing"),
+    "no answer field": ("videochatgpt", {"q": "What?", "video_id": "v"}, "field 'a' is missing"),
+    "question null": ("videochatgpt", {"q": None, "a": "x", "video_id": "v"}, "field 'q' is missing"),
+    "question a list": ("videochatgpt", {"q": ["a"], "a": "x", "video_id": "v"}, "field 'q' is a list, expected text"),
+    "question blank": ("videochatgpt", {"q": " ", "a": "x", "video_id": "v"}, "field 'q' is empty"),
+    "image key not named": (
+        "minicpmv",
+        numbered("<image_01>", image_00="a.jpg"),
+        "the turns mention <image_01>, which 'image' does not name",
+    ),
+    "image key not used": (
+        "minicpmv",
+        numbered("<image_00>", image_00="a.jpg", image_01="b.jpg"),
+        "no turn mentions the image <image_01>",
+    ),
+    "image key without a path": ("minicpmv", numbered("<image_00>", image_00=""), "field '<image_00>' is text"),
+    "message is text": ("messages", {"messages": ["hello"]}, "a message is text"),
+    "message of a tool": ("messages", {"messages": [{"role": "tool", "content": "x"}]}, "a turn is spoken by 'tool'"),
+    "content a number": (
+        "messages",
+        {"messages": [{"role": "user", "content": 1}]},
+        "content of a user message is a n",
+    ),
+    "part of unknown type": (
+        "messages",
+        typed({"type": "audio", "audio": "a.wav"}),
+        "a part of a user message is 'audi",
+    ),
+    "part is text": ("messages", typed("hello"), "a part of a user message is text"),
+    "text part without text": ("messages", typed({"type": "text"}), "a text part of a user message has no text"),
+    "image part without image": ("messages", typed({"type": "image"}), "more <image> placeholders than images (0)"),
+    "embedded bytes": ("messages", typed({"type": "image", "image": {"bytes": "AA"}}), "holds a file's bytes"),
+    "no instruction": ("alpaca", {"output": "x"}, "field 'instruction' is missing"),
+    "instance is text": (
+        "alpaca",
+        {"instruction": "x", "instances": ["a"]},
+        "an entry of 'instances' is not an object",
+    ),
+    "instance without output": ("alpaca", {"instruction": "x", "instances": [{"input": ""}]}, "field 'output' is miss"),
+    "context blank": ("context_qa", {"context": "\n", "question": "a", "answer": "b"}, "field 'context' is empty"),
+    "wrapper not closed": ("longalpaca", {"instruction": f"{BOOK}Text. Who?", "output": "x"}, "closing mark 'Now the"),
+    "wrapper around nothing": (
+        "longalpaca",
+        {"instruction": f"{BOOK} Now the material ends. Who?", "output": "x"},
+        "there is no long text between the wrapper's marks",
+    ),
+    "wrapper without question": (
+        "longalpaca",
+        {"instruction": f"{BOOK}Text. Now the material ends. ", "output": "x"},
+        "there is no question after 'Now the material ends.'",
+    ),
+    "prompt without question": (
+        "long_nq",
+        {"prompt": "Docs.", "completion": NQ_ANSWER},
+        "has no line that starts with",
+    ),
+    "completion without document": (
+        "long_nq",
+        {"prompt": NQ, "completion": "Answer: Ann\nLong Answer: Ann did."},
+        "the completion lacks",
+    ),
+    "completion without short answer": (
+        "long_nq",
+        {"prompt": NQ, "completion": NQ_ANSWER.replace("Ann\n", "\n")},
+        "there is no short answer",
+    ),
+    "summary without question": ("booksum", {"prompt": "Text.", "completion": "x"}, "does not end with 'Q: ...'"),
+    "summary of nothing": ("booksum", {"prompt": "Q: What?\nA:", "completion": "x"}, "there is no text before 'Q:'"),
+    "no output": ("longqlora", {"input": "x"}, "field 'output' is missing"),
+    "transcript turn without speaker": ("qmsum", {"meeting_transcripts": [{"content": "x"}]}, "lacks 'speaker'"),
+    "meeting without queries": (
+        "qmsum",
+        {"meeting_transcripts": [{"speaker": "A", "content": "x"}]},
+        "field 'specific_query_list' is missing",
+    ),
+    "one query of two without answer": (
+        "qmsum",
+        {
+            "meeting_transcripts": [{"speaker": "A", "content": "x"}],
+            "specific_query_list": [{"query": "a", "answer": "b"}, {"query": "c"}],
+        },
+        "field 'answer' is missing",
+    ),
+}
+
+
+def load(folder: Path, converter: str, file: str, on_bad_sample: str = "fail") -> SourceData:
+    source = Source(converter=converter, files=[file], root=str(folder))
+    return load_source("shelf", source, cache_root=folder / "cache", on_bad_sample=on_bad_sample)
+
+
+def write_lines(path: Path, records: list[Any]) -> None:
+    lines = (record if isinstance(record, str) else json.dumps(record) for record in records)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", BAD_RECORDS)
+def test_a_bad_record_is_named_or_counted(case: str, tmp_path: Path) -> None:
+    converter, record, said = BAD_RECORDS[case]
+    first, last = GOOD[converter]
+    write_lines(tmp_path / "good.jsonl", [first, last])
+    write_lines(tmp_path / "bad.jsonl", [first, record, last])
+
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, converter, "bad.jsonl")
+    message = str(caught.value)
+    assert message.startswith("source 'shelf', bad.jsonl, line 2: ")
+    assert said in message
+    assert "; " in message.removeprefix("source 'shelf', bad.jsonl, line 2: ")
+
+    skipped = load(tmp_path, converter, "bad.jsonl", "skip")
+    (rejected,) = skipped.rejected
+    assert rejected.where == "bad.jsonl, line 2"
+    assert said in rejected.reason
+    assert rejected.remedy
+    assert (skipped.stats.num_records, skipped.stats.num_used_records) == (3, 2)
+    good = load(tmp_path, converter, "good.jsonl")
+    assert skipped.ids == good.ids
+    assert skipped.content_hash == good.content_hash
+
+
+ONE = '{"context": "a", "question": "b", "answer": "c"}'
+ONE_CSV = b"context,question,answer\na,b,c\n"
+
+# name and content of a file that cannot be read to its end, where, and what the error says
+BAD_FILES: dict[str, tuple[str, bytes, str, str]] = {
+    "array cut off in a record": (
+        "a.json",
+        f"[\n{ONE},\n".encode() + b'{"context": "x',
+        ", line 3",
+        "in the middle of",
+    ),
+    "array cut off after a record": ("a.json", f"[\n{ONE}\n".encode(), ", line 3", "the array is not closed"),
+    "array cut off after a comma": ("a.json", f"[{ONE},\n".encode(), ", line 2", "it ends in the middle of a record"),
+    "array with a trailing comma": ("a.json", f"[{ONE},\n]\n".encode(), ", line 2", "it is not JSON: Expecting value"),
+    "array without a comma": ("a.json", f"[{ONE}\n{ONE}]".encode(), ", line 2", "'{' stands after a record"),
+    "text after the array": ("a.json", f"[{ONE}]\n\nx".encode(), ", line 3", "text stands after the end"),
+    "missing quote in an array": ("a.json", f'[{ONE},\n{{"id: 3}},\n{ONE}]'.encode(), ", line 2", "it is not JSON"),
+    "bare word in an array": ("a.json", f"[{ONE},\n{{'a': 1}}]".encode(), ", line 2", "it is not JSON"),
+    "nested array of 100,000 levels": ("a.json", b"[" + b"[" * 100_000, ", line 1", "nested too deeply"),
+    "number of 5,000 digits in an array": ("a.json", b'[{"a": ' + b"9" * 5000 + b"}]", ", line 1", "cannot be read"),
+    "HTML instead of JSON": ("a.json", b"<html>Sign in</html>", ", line 1", "it is not JSON"),
+    "Latin-1 text": ("a.jsonl", f"{ONE}\n".encode() + '{"a": "é"}'.encode("latin-1"), ", line 2", "it is not UTF-8"),
+    "UTF-16 text": ("a.json", f"[{ONE}]".encode("utf-16"), ", line 1", "it is not UTF-8 text"),
+    "gzip cut off": ("a.jsonl.gz", gzip.compress(f"{ONE}\n".encode() * 9)[:-20], "", "it is damaged or cut off"),
+    "gzip that is none": ("a.jsonl.gz", f"{ONE}\n".encode(), "", "it is damaged or cut off"),
+    "zstd that is none": ("a.jsonl.zst", f"{ONE}\n".encode(), "", "it cannot be read"),
+    "parquet that is none": ("a.parquet", b"PAR1 and no more", "", "it is not a whole parquet file"),
+    "empty parquet file": ("a.parquet", b"", "", "it is not a whole parquet file"),
+    "unknown ending": ("a.xlsx", b"", "", "its format is not known from its name"),
+    "no ending": ("a", b"", "", "its format is not known from its name"),
+    "CSV with an open quote": ("a.csv", ONE_CSV + b'"a,b,c\n', ", line 3", "it is not CSV"),
+    "CSV with a doubled column": ("a.csv", b"answer,answer\na,b\n", ", line 1", "a column has no name, or two have"),
+    "CSV with a nameless column": ("a.csv", b"context,\na,b\n", ", line 1", "a column has no name"),
+}
+
+
+@pytest.mark.parametrize("on_bad_sample", ["fail", "skip"])
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_file_that_cannot_be_read_on_fails_and_leaves_nothing(case: str, on_bad_sample: str, tmp_path: Path) -> None:
+    name, content, place, said = BAD_FILES[case]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, "context_qa", name, on_bad_sample)
+    assert str(caught.value).startswith(f"source 'shelf', {name}{place}")
+    assert said in str(caught.value)
+    assert not list((tmp_path / "cache/sources").glob("*/*.arrow"))
+    assert not list((tmp_path / "cache/sources").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.json", b"[]", "the files are empty"),
+        ("a.json", b"", "the files are empty"),
+        ("a.jsonl", b"\n\n", "the files are empty"),
+        ("a.csv", b"context,question,answer\n", "the files are empty"),
+        ("a.jsonl", b'{"a": 1}\n{"a": 2}\n', "2 x field 'context' is missing"),
+    ],
+)
+def test_a_source_without_samples_is_an_error(name: str, content: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="records became a sample") as caught:
+        load(tmp_path, "context_qa", name, "skip")
+    assert told in str(caught.value)
+
+
+def test_a_csv_row_of_another_length_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(ONE_CSV + b"a,b\n" + b"d,e,f\n")
+    with pytest.raises(DataError, match=r"a\.csv, line 3: the row has 2 cells, the header 3"):
+        load(tmp_path, "context_qa", "a.csv")
+    assert len(load(tmp_path, "context_qa", "a.csv", "skip")) == 2

@@ -1,0 +1,150 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sparrow.core.errors import DataError
+from sparrow.data.batching import StepDataset, share_of_rank
+from sparrow.runs.preparation import prepare
+
+
+@pytest.fixture(scope="module")
+def prepared(settings):
+    return prepare(settings())
+
+
+def test_counts_reconcile_and_every_used_sample_is_in_one_step(prepared):
+    manifest = prepared.plan.manifest()
+    assert {name: c["requested"] for name, c in manifest["components"].items()} == {"video": 16, "text": 8}
+    for counts in manifest["components"].values():
+        assert counts["requested"] == counts["used"] + counts["rejected"]
+        assert counts["frames"] > 0
+        assert 0 < counts["supervised_tokens"] < counts["text_tokens"]
+    positions = np.concatenate(prepared.plan.steps)
+    assert sorted(positions) == list(range(24))
+    assert [len(step) for step in prepared.plan.steps] == [8, 8, 8]
+
+
+def test_planned_tokens_are_those_that_are_encoded(prepared):
+    dataset = StepDataset(
+        prepared.plan, prepared.sources, prepared.backbone, prepared.presentations, micro_batch_size_samples=4
+    )
+    for position, row in enumerate(prepared.plan.ledger.itertuples()):
+        sample = dataset.encode(position)
+        assert len(sample.input_ids) == row.visual_tokens + row.text_tokens
+        assert sample.num_visual_tokens == row.visual_tokens
+        assert int((sample.labels >= 0).sum()) == row.supervised_tokens
+        assert len(sample.frames) == row.num_frames
+
+
+def test_the_same_settings_give_the_same_hash_and_others_another(settings, prepared):
+    assert prepare(settings()).plan.content_hash == prepared.plan.content_hash
+    for override in ("data_seed=1", "frames.max_frames=1", "mixture.num_samples=23", "text_to_image.words_per_page=5"):
+        assert prepare(settings(override)).plan.content_hash != prepared.plan.content_hash, override
+
+
+def test_a_smaller_plan_uses_a_part_of_the_larger_ones_samples(settings, prepared):
+    small = set(prepare(settings("mixture.num_samples=12")).plan.ledger["sample_id"])
+    assert len(small) == 12
+    assert small < set(prepared.plan.ledger["sample_id"])
+
+
+def test_epochs_repeat_the_samples_in_another_order(settings):
+    steps = prepare(settings("batching.num_epochs=2")).plan.steps
+    first, second = np.concatenate(steps[:3]), np.concatenate(steps[3:])
+    assert sorted(first) == sorted(second)
+    assert first.tolist() != second.tolist()
+
+
+def test_manifest_and_ledger_are_written(prepared, tmp_path):
+    prepared.plan.write(tmp_path)
+    assert json.loads((tmp_path / "manifest.json").read_text())["content_hash"] == prepared.plan.content_hash
+    ledger = pd.read_parquet(tmp_path / "ledger.parquet")
+    assert set(ledger["status"]) == {"used"}
+    assert set(ledger["first_step"]) == {0, 1, 2}
+
+
+def test_too_long_a_sample_is_planned_out_and_never_cut(settings):
+    with pytest.raises(DataError, match=r"at most 60; .*max_seq_len_tokens"):
+        prepare(settings("batching.max_seq_len_tokens=60"))
+    plan = prepare(settings("batching.max_seq_len_tokens=60", "on_bad_sample=skip", "max_bad_fraction=1.0")).plan
+    rejected = plan.ledger[plan.ledger["status"] == "rejected"]
+    assert 0 < len(rejected) < 24
+    assert set(rejected["reason"]) == {"longer than 60 tokens"}
+    assert max(plan.lengths()[np.concatenate(plan.steps)]) <= 60
+    assert plan.num_samples == 24 - len(rejected)
+
+
+def test_an_unreadable_video_is_rejected_while_planning_and_never_replaced(settings, tmp_path, test_broken_clips):
+    overrides = test_broken_clips(tmp_path)
+    with pytest.raises(DataError, match=r"sample 'bad-1'.*1 of 4 samples cannot be used.*on_bad_sample=skip"):
+        prepare(settings(*overrides))
+    with pytest.raises(DataError, match="more than max_bad_fraction=0.1: bad-1"):
+        prepare(settings(*overrides, "on_bad_sample=skip", "max_bad_fraction=0.1"))
+    plan = prepare(settings(*overrides, "on_bad_sample=skip", "max_bad_fraction=0.5")).plan
+    status = dict(zip(plan.ledger["sample_id"], plan.ledger["status"], strict=True))
+    assert status == {"good-0": "used", "bad-1": "rejected", "good-2": "used", "good-3": "used"}
+
+
+@pytest.fixture
+def test_broken_clips(settings, cache_root):
+    """Overrides for a source of four records, one with a damaged video."""
+    from sparrow.runs.preparation import with_world
+
+    def make(folder):
+        config = settings()
+        world = with_world(config.source["world_clips"], config.world, config.data_seed, str(cache_root))
+        records = json.loads((folder_of(world) / world.files[0]).read_text())[:4]
+        (folder / "media").mkdir()
+        for i, record in enumerate(records):
+            content = (folder_of(world) / world.media_root / record["video"]).read_bytes()
+            record["id"] = f"good-{i}"
+            if i == 1:
+                record["id"], content = "bad-1", b"this is not a video"
+            record["video"] = f"{record['id']}.mp4"
+            (folder / "media" / record["video"]).write_bytes(content)
+        (folder / "clips.json").write_text(json.dumps(records))
+        return [
+            "mixture=world_video",
+            "mixture.num_samples=4",
+            "source.world_clips.use_world=false",
+            "source.world_clips.files=[clips.json]",
+            f"source.world_clips.root={folder}",
+            "source.world_clips.media_root=media",
+        ]
+
+    return make
+
+
+def folder_of(source):
+    from pathlib import Path
+
+    return Path(source.root)
+
+
+def test_shares_of_ranks_are_a_balanced_partition():
+    lengths = np.random.default_rng(0).integers(10, 10_000, 64)
+    positions = np.random.default_rng(1).permutation(64)
+    shares = [share_of_rank(positions, lengths, rank, 8) for rank in range(8)]
+    assert sorted(np.concatenate(shares)) == list(range(64))
+    assert {len(share) for share in shares} == {8}
+    loads = [lengths[share].sum() for share in shares]
+    assert max(loads) < 1.1 * np.mean(loads)
+
+
+def test_every_rank_has_as_many_micro_batches(prepared):
+    for world_size in (2, 3, 5):
+        counts = set()
+        for rank in range(world_size):
+            dataset = StepDataset(
+                prepared.plan,
+                prepared.sources,
+                prepared.backbone,
+                prepared.presentations,
+                micro_batch_size_samples=1,
+                rank=rank,
+                world_size=world_size,
+            )
+            counts.add(len(dataset[0].micro_batches))
+        assert len(counts) == 1

@@ -1,0 +1,170 @@
+"""Readers: every format gives the same records, each with its line, in bounded memory."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparrow.core.errors import DataError
+from sparrow.data import json_stream, readers
+from sparrow.data.json_stream import JsonStream
+from sparrow.data.readers import read_hub_records, read_records
+
+RECORDS = [
+    {"id": "a", "text": "one, two"},
+    {"id": "b", "text": 'line\nbreak "quoted" \\ 🐦 née'},
+    {"id": "c", "text": "[]{}"},
+]
+
+
+def write_csv(path: Path) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["id", "text"])
+        writer.writeheader()
+        writer.writerows(RECORDS)
+
+
+def write(path: Path) -> None:
+    lines = "".join(json.dumps(record) + "\n" for record in RECORDS)
+    forms = {
+        "a.json": json.dumps(RECORDS),
+        "indented.json": json.dumps(RECORDS, indent=2, ensure_ascii=False),
+        "objects.json": "\n".join(json.dumps(record, indent=1) for record in RECORDS),
+        "bom.json": "\ufeff" + json.dumps(RECORDS),
+        "a.jsonl": lines,
+        "a.ndjson": lines,
+        "windows.jsonl": lines.replace("\n", "\r\n"),
+        "blank.jsonl": lines.replace("\n", "\n\n"),
+        "unfinished.jsonl": lines.rstrip("\n"),
+    }
+    if path.name in forms:
+        path.write_bytes(forms[path.name].encode())
+    elif path.suffix == ".gz":
+        path.write_bytes(gzip.compress(lines.encode()))
+    elif path.suffix == ".zst":
+        with pyarrow.output_stream(str(path), compression="zstd") as file:
+            file.write(json.dumps(RECORDS).encode())
+    elif path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(RECORDS), path)
+    else:
+        write_csv(path)
+
+
+WHERE = {
+    "a.json": ["line 1 (record 1)", "line 1 (record 2)", "line 1 (record 3)"],
+    "indented.json": ["line 2 (record 1)", "line 6 (record 2)", "line 10 (record 3)"],
+    "objects.json": ["line 1 (record 1)", "line 5 (record 2)", "line 9 (record 3)"],
+    "bom.json": ["line 1 (record 1)", "line 1 (record 2)", "line 1 (record 3)"],
+    "a.jsonl": ["line 1", "line 2", "line 3"],
+    "a.ndjson": ["line 1", "line 2", "line 3"],
+    "windows.jsonl": ["line 1", "line 2", "line 3"],
+    "blank.jsonl": ["line 1", "line 3", "line 5"],
+    "unfinished.jsonl": ["line 1", "line 2", "line 3"],
+    "a.jsonl.gz": ["line 1", "line 2", "line 3"],
+    "a.json.zst": ["line 1 (record 1)", "line 1 (record 2)", "line 1 (record 3)"],
+    "a.csv": ["line 2", "line 3", "line 5"],
+    "a.parquet": ["row 1", "row 2", "row 3"],
+}
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 1 << 20])
+@pytest.mark.parametrize("name", WHERE)
+def test_every_format_gives_the_records_and_their_places(
+    name: str, chunk_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "_CHUNK_BYTES", chunk_bytes)
+    write(tmp_path / name)
+    records = list(read_records(tmp_path / name))
+    assert [record.data for record in records] == RECORDS
+    assert [record.where for record in records] == [f"{name}, {place}" for place in WHERE[name]]
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(JSON_VALUES, max_size=4), st.integers(1, 20), st.sampled_from([None, 1]), st.booleans())
+def test_json_in_pieces_is_what_the_json_module_reads(
+    values: list[Any], size: int, indent: int | None, ascii_only: bool
+) -> None:
+    text = json.dumps(values, indent=indent, ensure_ascii=ascii_only)
+    pieces = (text[at : at + size] for at in range(0, len(text), size))
+    read = list(JsonStream(pieces, lambda what, line: DataError(f"{what} {line}")))
+    assert [value.value for value in read] == values
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "large.json"
+    with open(path, "w") as file:
+        for number in range(10_000):
+            file.write(("[" if number == 0 else ",\n") + json.dumps({"id": number, "text": "word " * 400}))
+        file.write("]")
+    tracemalloc.start()
+    assert sum(1 for _ in read_records(path)) == 10_000
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path.stat().st_size > 20_000_000
+    assert peak_bytes < 8_000_000
+
+
+def test_a_record_without_an_end_is_not_read_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "_CHUNK_BYTES", 100)
+    monkeypatch.setattr(json_stream, "_MAX_VALUE_CHARS", 1_000)
+    (tmp_path / "a.json").write_text('[{"text": "' + "word " * 10_000 + '"}]')
+    with pytest.raises(DataError, match=r"a\.json, line 1: a record is longer than 1,000 characters"):
+        list(read_records(tmp_path / "a.json"))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.parquet", "a.csv"])
+def test_nuls_and_lone_surrogates_are_replaced_and_counted(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name in ("a.parquet", "a.csv"):  # neither can hold a lone surrogate
+        record, expected, count = {"text": "a\x00b\x00"}, {"text": "a\ufffdb\ufffd"}, 2
+    else:
+        record = {"turns": [{"text": "a\x00b \ud800 \udfff"}], "bird": "🐦"}
+        expected, count = {"turns": [{"text": "a\ufffdb \ufffd \ufffd"}], "bird": "🐦"}, 3
+    if name == "a.parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([record]), path)
+    elif name == "a.csv":
+        path.write_text(f"text\n{record['text']}\n")
+    else:
+        path.write_text(json.dumps([record] if name == "a.json" else record))
+    (read,) = read_records(path)
+    assert read.data == expected
+    assert read.num_replaced_chars == count
+
+
+def test_a_hub_data_set_on_disk_is_read_by_name_and_split(tmp_path: Path) -> None:
+    import datasets
+
+    split = datasets.Dataset.from_list(RECORDS)
+    split.save_to_disk(str(tmp_path / "one"))
+    datasets.DatasetDict({"train": split, "test": split.select([1])}).save_to_disk(str(tmp_path / "two"))
+
+    fingerprint, records = read_hub_records("hf:one", root=tmp_path)
+    assert fingerprint
+    assert [record.data for record in records] == RECORDS
+    (record,) = read_hub_records("hf:two:test", root=tmp_path)[1]
+    assert (record.data, record.where) == (RECORDS[1], "hf:two:test, row 1")
+    with pytest.raises(DataError, match="it has no split 'val'; write hf:two:SPLIT with one of the splits train, test"):
+        read_hub_records("hf:two:val", root=tmp_path)
+
+
+def test_a_hub_data_set_that_cannot_be_loaded_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="source 's', hf:empty: the data set cannot be loaded"):
+        read_hub_records("hf:empty", root=tmp_path, source="s")
