@@ -35,9 +35,7 @@ def released_pages(text: str) -> list[Image.Image]:
     `str.split`, which is faster than the NLTK tokenizer that the release calls.
     """
     words = text.split()
-    return [
-        _released_page(words[start : start + WORDS_PER_PAGE]) for start in range(0, len(words), WORDS_PER_PAGE)
-    ]
+    return [_released_page(words[start : start + WORDS_PER_PAGE]) for start in range(0, len(words), WORDS_PER_PAGE)]
 
 
 def _released_page(words: list[str]) -> Image.Image:

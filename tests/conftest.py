@@ -85,3 +85,15 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("SPARROW_TEST_DATA is not set: the real clips and texts are not at hand")
     return Path(folder)
+
+
+def losses_of(folder: Path) -> dict[int, float]:
+    """Loss by step, as TensorBoard shows it; a step that was done again after a resume counts as it was last."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    losses: dict[int, float] = {}
+    for file in sorted(folder.glob("tensorboard/events*"), key=lambda path: path.stat().st_mtime_ns):
+        events = EventAccumulator(str(file)).Reload()
+        if "train/loss" in events.Tags()["scalars"]:
+            losses |= {event.step: event.value for event in events.Scalars("train/loss")}
+    return losses

@@ -18,7 +18,7 @@ from filelock import FileLock
 from sparrow.core import samples
 from sparrow.core.config import Source
 from sparrow.core.errors import ConfigError, DataError
-from sparrow.core.files import write_json
+from sparrow.core.files import write_atomically, write_json
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
 from sparrow.core.samples import Sample
 from sparrow.data import json_stream, readers
@@ -239,7 +239,7 @@ def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, 
                     origin = readers.read_records(origin, name=label, source=name, on_bad=work.reject_unread)
                 work.run(origin, writer.write)
         ids = work.ids()
-        write_json(temporary / "ids.json", ids)
+        write_atomically(temporary / "ids.json", json.dumps(ids))
         write_json(temporary / "stats.json", work.stats(ids))
         temporary.chmod(0o755)
         temporary.rename(folder)

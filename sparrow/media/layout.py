@@ -15,6 +15,7 @@ from sparrow.media.typeface import PIXEL, Extent, Typeface, is_ignorable
 
 TAB_STOP_SPACES = 4
 _ROUND = PIXEL // 2
+_CLOSING = "、。，．：；！？）」』】》〉〕”’"
 _WORD = re.compile(r"(\s*)(\S+)")
 
 Pieces = tuple[tuple[int, str], ...]
@@ -214,10 +215,13 @@ class Typesetter:
 
 
 def clusters(word: str) -> list[str]:
-    """A word cut into what a reader sees as characters: bases with their marks, joined emoji.
+    """A word cut where a line may break it: before each base character, with the marks and joined emoji that follow.
 
-    An approximation of the grapheme clusters of Unicode's annex 29 that needs no tables beyond Python's.
+    An approximation of the grapheme clusters of Unicode's annex 29 that needs no tables beyond Python's; full-width
+    closing punctuation stays with what it closes.
     """
+    if word.isascii():
+        return list(word)
     found: list[str] = []
     for char in word:
         if found and (_extends(char) or found[-1][-1] == "\u200d"):
@@ -230,7 +234,7 @@ def clusters(word: str) -> list[str]:
 def _extends(char: str) -> bool:
     is_mark = unicodedata.category(char) in ("Mn", "Mc", "Me")
     is_skin_tone = "\U0001f3fb" <= char <= "\U0001f3ff"
-    return is_mark or is_skin_tone or is_ignorable(char)
+    return is_mark or is_skin_tone or char in _CLOSING or is_ignorable(char)
 
 
 def set_text(text: str, style: TextStyle, face: Typeface) -> Iterator[Page]:

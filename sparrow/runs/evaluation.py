@@ -42,7 +42,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
         git=git_revision(),
         versions=package_versions(),
     )
-    earlier = open_run(folder, record)
+    earlier = open_run(folder, record, config)
     if earlier is not None:
         return earlier
     with recorded_outcome(record, folder, enabled=True):

@@ -7,14 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sparrow.core.config import identity
 from sparrow.core.errors import RunError
 from sparrow.runs.record import FILE_NAME, RunRecord
 
 MAX_SHOWN = 8
 
 
-def open_run(folder: Path, record: RunRecord) -> RunRecord | None:
+def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
     """Look at a run's folder before the run.
+
+    Args:
+        folder: The run's folder.
+        record: Of the run that is to begin.
+        config: Its settings.
 
     Returns:
         The earlier record if that run is finished; None if there is something to do. What an unfinished run has
@@ -27,7 +33,7 @@ def open_run(folder: Path, record: RunRecord) -> RunRecord | None:
         return None
     earlier = RunRecord.load(folder)
     if earlier.run_id != record.run_id:
-        changed = difference(earlier.config, record.config)
+        changed = difference(_like(identity(config), earlier.config), identity(config))
         if earlier.parent != record.parent:
             changed.append(f"parent: {earlier.parent} -> {record.parent}")
         raise RunError(
@@ -39,6 +45,13 @@ def open_run(folder: Path, record: RunRecord) -> RunRecord | None:
     record.started_at = earlier.started_at
     record.time_s = dict(earlier.time_s)
     return None
+
+
+def _like(template: Any, value: Any) -> Any:
+    """`value` without the keys that `template` lacks, such as settings that are recorded only."""
+    if isinstance(template, Mapping) and isinstance(value, Mapping):
+        return {key: _like(template[key], item) for key, item in value.items() if key in template}
+    return value
 
 
 def settings_difference(path: Path, value: Mapping[str, Any]) -> list[str]:

@@ -57,7 +57,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Shown:
-    """One sample of the page: `step`, from 1, is the first with the sample, `frames` are data URIs of the first ones."""
+    """One sample of the page: `step`, from 1, is the first with the sample, `frames` are data URIs of some."""
 
     id: str
     step: int

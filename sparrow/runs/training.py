@@ -90,7 +90,7 @@ def train(
     )
     main = is_main_process()
     if main:
-        earlier = open_run(folder, record)
+        earlier = open_run(folder, record, config)
         if earlier is not None:
             log.info("%s is finished already; its stored result is kept", folder)
             return earlier

@@ -97,7 +97,7 @@ def test_ids_that_are_not_unique() -> None:
     digest = 0x0123456789ABCDEF
     assert unique_ids(["a", None, "b"], [1, digest, 3]) == ["a", "0123456789abcdef", "b"]
     assert unique_ids(["a", "a"], [digest, 0]) == ["a~01234567", "a~00000000"]
-    assert unique_ids(["a", "a", "a#2"], [1, 1, 2]) == ["a", "a#2", "a#2#2"]
+    assert unique_ids(["a", "a", "a#2"], [1, 1, 2]) == ["a", "a#3", "a#2"]
     assert unique_ids([None] * 3, [digest] * 3) == ["0123456789abcdef" + tail for tail in ("", "#2", "#3")]
 
 

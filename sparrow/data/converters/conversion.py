@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash, hash_key
@@ -13,6 +13,7 @@ from sparrow.core.samples import LongText, Sample
 from sparrow.data.converters import Converter
 from sparrow.data.converters.record import LeftOutError, Record, RecordError
 
+T = TypeVar("T")
 Messages = list[dict[str, Any]]
 
 
@@ -107,19 +108,32 @@ def unique_ids(own_ids: Sequence[str | None], digests: Sequence[int]) -> list[st
     A sample without an id of its own is named by its content. Samples of different content that share an id get
     `~` and the start of their content hash; further copies of one sample get `#2`, `#3` and so on.
     """
-    shared = {id for id, count in Counter(own_ids).items() if count > 1}
+    shared = _repeated(own_ids)
     contents = Counter(id for id, _ in {pair for pair in zip(own_ids, digests, strict=True) if pair[0] in shared})
+    names = [_name(own_id, digest, contents) for own_id, digest in zip(own_ids, digests, strict=True)]
+    copied = _repeated(names)
+    if not copied:
+        return names
+    taken = set(names) - copied
     copies: Counter[str] = Counter()
-    taken: set[str] = set()
-    ids = []
-    for own_id, digest in zip(own_ids, digests, strict=True):
-        name = f"{digest:016x}" if own_id is None else own_id
-        if own_id is not None and contents[own_id] > 1:
-            name = f"{own_id}~{digest:016x}"[:-8]
-        unique = name
-        while unique in taken:
+    for i, name in enumerate(names):
+        if name in copied:
             copies[name] += 1
-            unique = f"{name}#{copies[name] + 1}"
-        taken.add(unique)
-        ids.append(unique)
-    return ids
+            unique = name if copies[name] == 1 else f"{name}#{copies[name]}"
+            while unique in taken:
+                copies[name] += 1
+                unique = f"{name}#{copies[name]}"
+            taken.add(unique)
+            names[i] = unique
+    return names
+
+
+def _name(own_id: str | None, digest: int, contents: Counter[str | None]) -> str:
+    if own_id is None:
+        return f"{digest:016x}"
+    return own_id if contents[own_id] <= 1 else f"{own_id}~{digest >> 32:08x}"
+
+
+def _repeated(names: Sequence[T]) -> set[T]:
+    seen: set[T] = set()
+    return {name for name in names if name in seen or seen.add(name)}  # type: ignore[func-returns-value]

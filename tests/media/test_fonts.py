@@ -1,0 +1,93 @@
+"""Which font draws which character, on which the pages' pixels and their fingerprint depend."""
+
+import shutil
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from sparrow.core.errors import ConfigError
+from sparrow.media.fonts import SHIPPED_FONT, CharacterMap, font_chain, installed_fallbacks
+from sparrow.media.pages import TextStyle, layout_text, missing_characters, render_page, render_text, style_fingerprint
+
+DEJAVU = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+CMR = Path(matplotlib.get_data_path()) / "fonts/ttf/cmr10.ttf"
+WITH_DEJAVU = TextStyle(layout="fit", fallback_fonts=(str(DEJAVU),))
+
+
+@pytest.mark.parametrize("font", [SHIPPED_FONT, DEJAVU, CMR], ids=lambda font: font.name)
+def test_character_map_is_that_of_fonttools(font: Path) -> None:
+    tt_font = pytest.importorskip("fontTools.ttLib")
+    ours = CharacterMap(str(font))
+    expected = {code for code, name in tt_font.TTFont(font).getBestCmap().items() if name != ".notdef"}
+    assert {code for code in range(0x110000) if chr(code) in ours} == expected
+
+
+def test_a_file_that_is_no_font_is_a_config_error(tmp_path: Path) -> None:
+    for name, content in {"text.ttf": b"no font at all, though long enough to be one", "empty.ttf": b""}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ConfigError, match=f"{name}.*mend text_to_image.fallback_fonts"):
+            render_text("天", TextStyle(fallback_fonts=(str(tmp_path / name),)))
+
+
+def test_a_character_is_drawn_by_the_first_font_that_has_it() -> None:
+    """Pixels against Pillow: Latin by the shipped font, Arabic letters and stars one after another by the fallback."""
+    line = "abc ★☆ سلام xyz★"
+    (page,) = layout_text(line, WITH_DEJAVU)
+    fonts = [ImageFont.truetype(str(font), 20, layout_engine=ImageFont.Layout.BASIC) for font in (SHIPPED_FONT, DEJAVU)]
+    expected = Image.new("L", (448, 448), 255)
+    draw = ImageDraw.Draw(expected)
+    ((baseline, pieces),) = [(line.baseline_px, line.pieces) for line in page.lines]
+    assert [word for _, word in pieces] == line.split()
+    for x, word in pieces:
+        for run in ["xyz", "★"] if word == "xyz★" else [word]:
+            font = fonts[not run.isascii()]
+            draw.text((x, baseline), run, 0, font, anchor="ls")
+            x += round(font.getlength(run))
+    assert np.array_equal(render_page(page, WITH_DEJAVU), np.asarray(expected))
+    assert missing_characters(line, WITH_DEJAVU) == {}
+    assert set(missing_characters(line, TextStyle(fallback_fonts=()))) == set("★☆سلام")
+
+
+def test_a_missing_character_is_drawn_as_a_box() -> None:
+    bare = TextStyle(fallback_fonts=())
+    (box,) = render_text("天", bare)
+    (other,) = render_text("地", bare)
+    assert (box < 255).any() and np.array_equal(box, other)
+
+
+def test_the_fingerprint_follows_settings_and_content_of_fonts_not_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = shutil.copy(DEJAVU, tmp_path / "Another.ttf")
+    here = style_fingerprint(TextStyle(fallback_fonts=(str(DEJAVU),)))
+    assert style_fingerprint(TextStyle(fallback_fonts=(str(moved),))) == here
+    others = [
+        TextStyle(fallback_fonts=()),
+        TextStyle(fallback_fonts=(str(CMR),)),
+        TextStyle(fallback_fonts=(str(DEJAVU),), font_size_px=21),
+        TextStyle(fallback_fonts=(str(DEJAVU),), page_order="reversed"),
+    ]
+    assert len({here, *map(style_fingerprint, others)}) == 5
+
+
+def test_fonts_are_found_by_name_in_the_systems_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "share" / "fonts" / "deep"
+    folder.mkdir(parents=True)
+    for name in ("DejaVuSans.ttf", "NotoSansThai-Regular.ttf", "Comic.ttf"):
+        shutil.copy(DEJAVU, folder / name)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_DATA_DIRS", str(tmp_path / "share"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    installed_fallbacks.cache_clear()
+    try:
+        assert font_chain(None) == (
+            str(SHIPPED_FONT),
+            str(folder / "NotoSansThai-Regular.ttf"),
+            str(folder / "DejaVuSans.ttf"),
+        )
+    finally:
+        installed_fallbacks.cache_clear()

@@ -1,0 +1,72 @@
+"""Complex scripts through raqm: words in visual order, pixels of Pillow, a reason where it is missing."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont, features
+
+from sparrow.core.errors import ConfigError
+from sparrow.media.fonts import SHIPPED_FONT
+from sparrow.media.pages import TextStyle, layout_text, render_page
+from sparrow.media.shaping import visual_order
+
+DEJAVU = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+HEBREW = "כל בני האדם נולדו בני חורין ושווים בערכם ובזכויותיהם."
+ARABIC = "يولد جميع الناس أحرارًا متساوين في الكرامة والحقوق."
+needs_raqm = pytest.mark.skipif(not features.check("raqm"), reason="this Pillow cannot load raqm")
+
+
+@pytest.mark.parametrize(
+    ("line", "rtl", "shown"),
+    [
+        ("one two three", False, "one two three"),
+        ("אחת שתיים שלוש", True, "שלוש שתיים אחת"),
+        ("say אחת שתיים now", False, "say שתיים אחת now"),
+        ("say אחת 2 שתיים now 3", False, "say שתיים 2 אחת now 3"),
+        ("אחת two three שתיים", True, "שתיים two three אחת"),
+        ("אחת two שתיים - 3", True, "3 - שתיים two אחת"),
+        ("", True, ""),
+    ],
+)
+def test_visual_order(line: str, rtl: bool, shown: str) -> None:
+    words = line.split()
+    assert [words[i] for i in visual_order(words, rtl=rtl)] == shown.split()
+
+
+@needs_raqm
+@pytest.mark.parametrize(("text", "font"), [(HEBREW, SHIPPED_FONT), (ARABIC, DEJAVU)], ids=["hebrew", "arabic"])
+def test_lines_from_right_to_left_are_those_of_pillow(text: str, font: Path) -> None:
+    """Whole lines shaped by Pillow, their right ends on the margin."""
+    style = TextStyle(layout="fit", layout_engine="raqm", fallback_fonts=(str(DEJAVU),))
+    pillow = ImageFont.truetype(str(font), 20, layout_engine=ImageFont.Layout.RAQM)
+    (page,) = layout_text(text, style)
+    assert " ".join(line.text for line in page.lines) == text
+    expected = Image.new("L", (448, 448), 255)
+    for line in page.lines:
+        place = (428 - round(pillow.getlength(line.text)), line.baseline_px)
+        ImageDraw.Draw(expected).text(place, line.text, 0, pillow, anchor="ls")
+    assert np.array_equal(render_page(page, style), np.asarray(expected))
+
+
+@needs_raqm
+def test_letters_are_joined_only_by_raqm() -> None:
+    styles = [TextStyle(layout_engine=engine, fallback_fonts=(str(DEJAVU),)) for engine in ("raqm", "basic")]
+    shaped, plain = (render_page(layout_text("السلام", style)[0], style) for style in styles)
+    assert not np.array_equal(shaped, plain)
+    assert (shaped < 255).any(axis=0).sum() < (plain < 255).any(axis=0).sum()
+
+
+@needs_raqm
+@pytest.mark.parametrize("layout", ["paper", "fit"])
+def test_nothing_is_dropped_by_shaping(layout: str) -> None:
+    style = TextStyle(layout=layout, layout_engine="raqm", fallback_fonts=(str(DEJAVU),))
+    text = f"{HEBREW} mixed {ARABIC * 3}\nffi {'سلام' * 200} e\u0301\u0302 👍🏽 \u200d " * 3
+    assert "".join("".join(page.text for page in layout_text(text, style)).split()) == "".join(text.split())
+
+
+def test_raqm_is_refused_where_pillow_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "check", lambda name: name != "raqm")
+    with pytest.raises(ConfigError, match="layout_engine is 'raqm', which this Pillow cannot load; install FriBiDi"):
+        TextStyle(layout_engine="raqm")

@@ -1,0 +1,195 @@
+"""Runs as a user meets them: losses, checkpoints, resuming, the record and the model folder."""
+
+import json
+import signal
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from sparrow.core.errors import RunError
+from sparrow.runs.record import RunRecord
+from sparrow.runs.training import Interrupted, latest_checkpoint, train
+from sparrow.training.module import FineTuning
+from tests.conftest import losses_of
+
+
+@pytest.fixture(scope="module")
+def undisturbed(settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    config = settings(
+        "mixture.num_samples=48",
+        "benchmark=[world_short]",
+        "evaluation=before_and_after",
+        "benchmark.world_short.num_questions=6",
+    )
+    return folder, train(config, folder, name="undisturbed"), config
+
+
+def test_record_reconciles_and_tells_what_the_run_was(undisturbed):
+    folder, _, config = undisturbed
+    record = RunRecord.load(folder)
+    assert record.status == "finished"
+    assert all(counts.reconciles for counts in record.data.values())
+    assert sum(counts.used for counts in record.data.values()) == record.num_samples == 48
+    assert record.num_steps == 6
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert record.manifest_hash == manifest["content_hash"]
+    assert record.tokens.visual == sum(c["visual_tokens"] for c in manifest["components"].values())
+    assert record.config["optimizer"]["learning_rate"] == config.optimizer.learning_rate
+    assert record.versions["torch"].startswith("2.")
+    assert record.peak_memory_bytes["host"] > 1e8
+    assert record.throughput["samples_per_s"] > 0
+    assert set(record.time_s) >= {"prepare", "train", "evaluate"}
+
+
+def test_scores_come_from_predictions_on_disk(undisturbed):
+    folder, record, _ = undisturbed
+    scores = record.scores["world_short"]
+    assert set(scores) == {"before", "after", "blind"}
+    for score in scores.values():
+        lines = [json.loads(line) for line in (folder / score.predictions).read_text().splitlines()]
+        assert len(lines) == score.num_questions == 6
+        assert sum(line["correct"] for line in lines) == score.num_correct
+
+
+def test_ledger_names_every_planned_sample(undisturbed):
+    ledger = pd.read_parquet(undisturbed[0] / "ledger.parquet")
+    assert len(ledger) == 48
+    assert ledger["sample_id"].is_unique
+    assert set(ledger["component"]) == {"video", "text"}
+
+
+def test_model_folder_opens_with_transformers(undisturbed):
+    folder = undisturbed[0] / "model"
+    model = AutoModelForImageTextToText.from_pretrained(folder)
+    processor = AutoProcessor.from_pretrained(folder)
+    assert "generation" in processor.chat_template
+    assert sum(p.numel() for p in model.parameters()) > 300_000
+
+
+def test_tensorboard_shows_losses_rates_and_frames(undisturbed):
+    (file,) = undisturbed[0].glob("tensorboard/events*")
+    tags = EventAccumulator(str(file), size_guidance={"images": 0}).Reload().Tags()
+    assert {
+        "train/loss",
+        "train/loss_video",
+        "train/loss_text",
+        "train/learning_rate",
+        "throughput/samples_per_s",
+        "throughput/tokens_per_s",
+    } <= set(tags["scalars"])
+    assert tags["images"]
+
+
+def test_the_same_seeds_give_the_same_losses(undisturbed, settings, tmp_path):
+    train(settings("mixture.num_samples=48"), tmp_path, name="again")
+    assert losses_of(tmp_path) == losses_of(undisturbed[0])
+    train(settings("mixture.num_samples=48", "seed=1"), tmp_path / "other", name="other")
+    assert losses_of(tmp_path / "other") != losses_of(undisturbed[0])
+
+
+@pytest.mark.parametrize("overrides", [["batching.micro_batch_size_samples=1"], ["batching.num_workers=2"]])
+def test_micro_batches_and_workers_change_nothing(undisturbed, settings, tmp_path, overrides):
+    train(settings("mixture.num_samples=48", *overrides), tmp_path, name="other")
+    assert list(losses_of(tmp_path).values()) == pytest.approx(list(losses_of(undisturbed[0]).values()), rel=1e-5)
+
+
+def test_activation_checkpointing_changes_nothing(undisturbed, settings, tmp_path):
+    train(settings("mixture.num_samples=48", "tuning.activation_checkpointing=true"), tmp_path, name="other")
+    assert list(losses_of(tmp_path).values()) == pytest.approx(list(losses_of(undisturbed[0]).values()), rel=1e-5)
+
+
+def test_bf16_stays_close(undisturbed, settings, tmp_path):
+    train(settings("mixture.num_samples=48", "trainer.precision=bf16-mixed"), tmp_path, name="bf16")
+    losses = list(losses_of(tmp_path).values())
+    assert losses == pytest.approx(list(losses_of(undisturbed[0]).values()), rel=0.02)
+    assert losses != list(losses_of(undisturbed[0]).values())
+
+
+def test_a_stopped_run_goes_on_to_the_same_losses(undisturbed, settings, tmp_path, monkeypatch):
+    config = settings("mixture.num_samples=48")
+    stop_after(monkeypatch, steps=3)
+    with pytest.raises(Interrupted, match="after step 3 of 6"):
+        train(config, tmp_path, name="stopped")
+    assert RunRecord.load(tmp_path).status == "interrupted"
+    assert latest_checkpoint(tmp_path).name == "step=0000003.ckpt"
+    monkeypatch.undo()
+    train(config, tmp_path, name="stopped")
+    assert RunRecord.load(tmp_path).status == "finished"
+    assert losses_of(tmp_path) == losses_of(undisturbed[0])
+    finished = (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert finished == (undisturbed[0] / "model" / "model.safetensors").read_bytes()
+
+
+def stop_after(monkeypatch, steps):
+    """Send this process SIGINT inside the given step, as Ctrl-C does."""
+    original = FineTuning.training_step
+
+    def step_and_interrupt(self, batch, batch_idx):
+        if batch.step == steps - 1:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(FineTuning, "training_step", step_and_interrupt)
+
+
+def test_a_finished_run_is_kept_and_a_changed_one_refused(undisturbed, settings):
+    folder, record, config = undisturbed
+    before = (folder / "run.json").read_bytes()
+    assert train(config, folder, name="again").ended_at == record.ended_at
+    assert (folder / "run.json").read_bytes() == before
+    with pytest.raises(RunError, match=r"other settings: optimizer.learning_rate: 0.0015 -> 0.1"):
+        changed = replace(config, optimizer=replace(config.optimizer, learning_rate=0.1))
+        train(changed, folder, name="changed")
+
+
+def test_a_failed_run_says_why(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(FineTuning, "training_step", lambda *_: (_ for _ in ()).throw(RuntimeError("boom")))
+    with pytest.raises(RuntimeError, match="boom"):
+        train(settings(), tmp_path, name="failed")
+    record = RunRecord.load(tmp_path)
+    assert (record.status, record.error.type, record.error.message) == ("failed", "RuntimeError", "boom")
+
+
+def test_nan_loss_stops_and_names_the_samples(settings, tmp_path, monkeypatch):
+    original = FineTuning.token_losses
+
+    def poisoned(self, micro_batch):
+        losses, mask = original(self, micro_batch)
+        return losses * torch.nan, mask
+
+    monkeypatch.setattr(FineTuning, "token_losses", poisoned)
+    with pytest.raises(RunError, match=r"step 0 is NaN; its samples on this rank: .*/"):
+        train(settings(), tmp_path, name="nan")
+
+
+@pytest.mark.parametrize("part", ["vision", "projector", "language_model"])
+def test_frozen_parts_stay_as_they_were(settings, tmp_path, part, tiny_checkpoint):
+    config = settings("mixture.num_samples=8", f"tuning.trainable_parts=[{part}]")
+    train(config, tmp_path, name="frozen")
+    before = AutoModelForImageTextToText.from_pretrained(tiny_checkpoint("idefics3"))
+    after = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
+    modules = {"vision": "vision_model", "projector": "connector", "language_model": "text_model"}
+    for name, module in modules.items():
+        pairs = zip(
+            getattr(before.model, module).parameters(), getattr(after.model, module).parameters(), strict=True
+        )
+        changed = any(not torch.equal(a, b) for a, b in pairs)
+        assert changed == (name == part), name
+
+
+def test_plain_text_needs_no_frames(settings, tmp_path):
+    config = settings(
+        "mixture.components.text.present_as=text",
+        "mixture.components.video.fraction=0.25",
+        "mixture.components.text.fraction=0.75",
+        "batching.micro_batch_size_samples=1",
+    )
+    train(config, tmp_path, name="text")
+    record = RunRecord.load(tmp_path)
+    assert record.data["text"].visual_tokens == 0
+    assert record.data["text"].used == 18
