@@ -14,32 +14,39 @@ _CHUNK_ELEMENTS = 1_000_000
 Interval = tuple[float, float]
 
 
-def bootstrap_interval(values: ArrayLike, clusters: ArrayLike, *, seed: int = 0) -> Interval | None:
-    """Percentile interval of a mean, by a bootstrap over whole clusters.
+def bootstrap_interval(
+    values: ArrayLike, clusters: ArrayLike, strata: ArrayLike | None = None, *, seed: int = 0
+) -> Interval | None:
+    """Percentile interval of a mean, or of the mean of the means of strata, by a bootstrap over whole clusters.
 
-    With s_j and n_j the sum and number of the values of cluster j, each resample draws as many clusters as there
-    are, with replacement, and gives sum(s_j) / sum(n_j); the interval is its 2.5 and 97.5 % quantiles.
+    With s_jk and n_jk the sum and number of the values of cluster j in stratum k, each resample draws as many
+    clusters as there are, with replacement, and gives the mean over k of sum_j(s_jk) / sum_j(n_jk); strata that the
+    resample misses are left out. The interval is its 2.5 and 97.5 % quantiles.
     Source: Davison & Hinkley, Bootstrap Methods and their Application (1997), sections 3.8 and 5.3; for
     evaluations of language models, Miller, Adding Error Bars to Evals (arXiv 2411.00640), section 2.2.
 
     Args:
         values: [n] numbers.
         clusters: [n] cluster of each value.
+        strata: [n] stratum of each value; one stratum where None.
         seed: Seed of the resampling; the order of the values does not matter.
 
     Returns:
         None where a bootstrap says nothing: with fewer than twenty clusters, where its intervals are too narrow, and
         when all resamples give the same mean.
     """
-    sums, counts = _by_cluster(values, clusters)
+    sums, counts = _by_cluster(values, clusters, strata)
     if len(sums) < MIN_CLUSTERS:
         return None
     generator = np.random.default_rng(seed)
-    rows = max(1, _CHUNK_ELEMENTS // len(sums))
+    rows = max(1, _CHUNK_ELEMENTS // sums.size)
     means = []
     for start in range(0, NUM_RESAMPLES, rows):
         drawn = generator.integers(len(sums), size=(min(rows, NUM_RESAMPLES - start), len(sums)))
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+        totals, numbers = sums[drawn].sum(axis=1), counts[drawn].sum(axis=1)
+        present = numbers > 0
+        shares = np.divide(totals, numbers, out=np.zeros_like(totals), where=present)
+        means.append(shares.sum(axis=1) / present.sum(axis=1))
     low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return (float(low), float(high)) if high > low else None
 
@@ -55,19 +62,27 @@ def proportion_interval(successes: float, trials: float, *, level: float = LEVEL
     return float(low), float(high)
 
 
-def accuracy_interval(correct: ArrayLike, videos: ArrayLike, *, seed: int = 0) -> Interval:
-    """95 % interval of an accuracy over questions that share videos.
+def accuracy_interval(
+    correct: ArrayLike, videos: ArrayLike, strata: ArrayLike | None = None, *, seed: int = 0
+) -> Interval:
+    """95 % interval of an accuracy over questions that share videos, or of the mean of the strata's accuracies.
 
     The bootstrap over videos; where that says nothing, the exact interval in which each video counts as one trial,
     as if its questions told no more than one would: wide, and (0, 1) without a question.
     """
     correct = np.asarray(correct, dtype=float)
-    interval = bootstrap_interval(correct, videos, seed=seed)
+    interval = bootstrap_interval(correct, videos, strata, seed=seed)
     if interval is None:
         num_videos = len(np.unique(np.asarray(videos)))
-        share = float(correct.mean()) if correct.size else 0.0
+        share = stratified_mean(correct, strata) if correct.size else 0.0
         interval = proportion_interval(share * num_videos, num_videos)
     return interval
+
+
+def stratified_mean(values: ArrayLike, strata: ArrayLike | None = None) -> float:
+    """The mean of [n] values, or the mean of their means in each stratum."""
+    sums, counts = _by_cluster(values, np.zeros(np.size(values)) if strata is None else strata, None)
+    return float((sums / counts).mean())
 
 
 def difference_interval(differences: ArrayLike, videos: ArrayLike, *, seed: int = 0) -> Interval:
@@ -102,7 +117,16 @@ def chance_bound(chance: float, num_questions: int) -> float:
     return float(np.searchsorted(cumulative, LEVEL)) / num_questions
 
 
-def _by_cluster(values: ArrayLike, clusters: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    _, index = np.unique(np.asarray(clusters), return_inverse=True)
-    sums: NDArray[np.float64] = np.bincount(index, weights=np.asarray(values, dtype=float)).astype(float)
-    return sums, np.bincount(index).astype(float)
+def _by_cluster(
+    values: ArrayLike, clusters: ArrayLike, strata: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums and numbers of the values: [clusters, strata] each."""
+    cluster_names, cluster = np.unique(np.asarray(clusters), return_inverse=True)
+    stratum_names, stratum = np.unique(
+        np.zeros(len(cluster)) if strata is None else np.asarray(strata), return_inverse=True
+    )
+    cell, size = cluster * len(stratum_names) + stratum, len(cluster_names) * len(stratum_names)
+    sums = np.bincount(cell, weights=np.asarray(values, dtype=float), minlength=size).astype(float)
+    counts = np.bincount(cell, minlength=size).astype(float)
+    shape = (len(cluster_names), len(stratum_names))
+    return sums.reshape(shape), counts.reshape(shape)

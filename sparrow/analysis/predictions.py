@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ class Predictions:
     """One entry a question, in the order of the question ids.
 
     `gold` is the index of the right option, -1 where none is right, and `num_options` the number of options, both
-    [n] int; `correct` and `answered` are [n] bool. A question without a video is a video of its own.
+    [n] int; `correct` and `answered` are [n] bool. A question without a video is a video of its own. `groups` holds
+    further breakdowns, [n] str each, empty where a question belongs to none. Questions without options, which need a
+    judge, are only counted: `num_unscored`.
     """
 
     question_ids: tuple[str, ...]
@@ -32,18 +34,22 @@ class Predictions:
     num_options: NDArray[np.int64]
     correct: NDArray[np.bool_]
     answered: NDArray[np.bool_]
+    groups: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    num_unscored: int = 0
 
     def __len__(self) -> int:
         return len(self.question_ids)
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Predictions:
-        """Columns of prediction lines; questions without options, which need a judge, are left out.
+        """Columns of prediction lines.
 
         Raises:
             DataError: If a question is answered twice.
         """
+        rows = list(rows)
         ordered = sorted((row for row in rows if row["options"]), key=lambda row: str(row["question_id"]))
+        groups = [row.get("groups") or {} for row in ordered]
         ids = tuple(str(row["question_id"]) for row in ordered)
         if twice := [a for a, b in pairwise(ids) if a == b]:
             raise DataError(f"{len(twice)} questions are answered more than once, the first is {twice[0]!r}")
@@ -55,6 +61,11 @@ class Predictions:
             num_options=np.array([len(row["options"]) for row in ordered], dtype=np.int64),
             correct=np.array([row["correct"] for row in ordered], dtype=np.bool_),
             answered=np.array([row["choice"] is not None for row in ordered], dtype=np.bool_),
+            groups={
+                axis: np.array([group.get(axis, "") for group in groups], dtype=np.str_)
+                for axis in sorted({axis for group in groups for axis in group})
+            },
+            num_unscored=len(rows) - len(ordered),
         )
 
 

@@ -1,14 +1,23 @@
-"""What is said about a set of answers: accuracy, its interval, chance, and the same for each category."""
+"""What is said about a set of answers: accuracy, its interval, chance, and the same for each category and group."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparrow.analysis.intervals import accuracy_interval, chance_bound
+from sparrow.analysis.intervals import Interval, accuracy_interval, chance_bound, stratified_mean
 from sparrow.analysis.predictions import Predictions
+from sparrow.core.errors import DataError
+
+# The means of arXiv 2411.19951, by benchmark format.
+PAPER_MEANS = {
+    "general": {"video_mme": "accuracy", "mvbench": "accuracy", "tempcompass": "by_category.multi-choice.accuracy"},
+    "long": {"video_mme": "by_group.duration.long.accuracy", "longvideobench": "accuracy", "mlvu": "accuracy"},
+}
 
 
 @dataclass(kw_only=True)
@@ -35,35 +44,140 @@ class Accuracy:
 
 @dataclass(kw_only=True)
 class Score(Accuracy):
-    """The accuracy on one benchmark, and where the answers are that it can be recomputed from.
+    """What a benchmark's answers are worth, and where they are that it can be recomputed from.
 
-    `scoring` is how answers were read from the model, `predictions` the JSONL file relative to the run's folder.
+    Args:
+        macro_accuracy: Mean over categories, with its interval; `accuracy` is micro, over all questions.
+        num_videos: Videos that the questions share.
+        num_unscored: Questions without options, which need a judge: answered, and in no denominator.
+        by_category: The same by task or type of question.
+        by_group: The same by each value of each further breakdown, such as `duration`.
+        metric: Which of these numbers is the benchmark's score, as a path: `by_category.multi-choice.accuracy`.
+        scoring: How answers were read from the model.
+        predictions: The JSONL file, relative to the run's folder.
+        protocol: How the questions were asked, as plain values.
+        missing_videos: Videos that were not there; their questions count as wrong or, where the protocol says so,
+            were not asked.
     """
 
+    macro_accuracy: float | None = None
+    macro_low: float | None = None
+    macro_high: float | None = None
+    num_videos: int = 0
+    num_unscored: int = 0
     by_category: dict[str, Accuracy] = field(default_factory=dict)
+    by_group: dict[str, dict[str, Accuracy]] = field(default_factory=dict)
+    metric: str = "accuracy"
     scoring: str = ""
     predictions: str = ""
+    protocol: dict[str, Any] = field(default_factory=dict)
+    missing_videos: list[str] = field(default_factory=list)
+
+    @property
+    def official(self) -> float | None:
+        """The number that is the benchmark's score; None where it was not asked for."""
+        return pick(self, self.metric)[0] if self.has(self.metric) else None
+
+    @property
+    def official_interval(self) -> Interval | None:
+        """The 95 % interval of `official`."""
+        return pick(self, self.metric)[1] if self.has(self.metric) else None
+
+    def has(self, metric: str) -> bool:
+        """Whether there is a number of this path."""
+        try:
+            pick(self, metric)
+        except DataError:
+            return False
+        return True
 
 
-def score(predictions: Predictions, *, scoring: str = "", file: str = "", seed: int = 0) -> Score:
-    """The score of a benchmark's answers, over all questions (micro) and over each category.
+def score(
+    predictions: Predictions,
+    *,
+    metric: str = "accuracy",
+    scoring: str = "",
+    file: str = "",
+    protocol: Mapping[str, Any] | None = None,
+    missing_videos: Sequence[str] = (),
+    seed: int = 0,
+) -> Score:
+    """The score of a benchmark's answers, over all questions (micro), over categories (macro) and by each breakdown.
 
     Args:
         predictions: Answers to all questions of the benchmark.
+        metric: Which number is the benchmark's score.
         scoring: How the answers were read from the model.
         file: Where the predictions are stored, relative to the run's folder.
+        protocol: How the questions were asked.
+        missing_videos: Videos that were not there.
         seed: Seed of the bootstrap.
     """
     everything = np.ones(len(predictions), dtype=np.bool_)
+    macro, macro_interval = None, (None, None)
+    if len(predictions):
+        macro = stratified_mean(predictions.correct, predictions.categories)
+        macro_interval = accuracy_interval(predictions.correct, predictions.videos, predictions.categories, seed=seed)
     return Score(
         **asdict(_accuracy(predictions, everything, seed)),
-        by_category={
-            str(category): _accuracy(predictions, predictions.categories == category, seed)
-            for category in np.unique(predictions.categories)
-        },
+        macro_accuracy=macro,
+        macro_low=macro_interval[0],
+        macro_high=macro_interval[1],
+        num_videos=len(np.unique(predictions.videos)),
+        num_unscored=predictions.num_unscored,
+        by_category=_parts(predictions, predictions.categories, seed),
+        by_group={axis: _parts(predictions, values, seed) for axis, values in predictions.groups.items()},
+        metric=metric,
         scoring=scoring,
         predictions=file,
+        protocol=dict(protocol or {}),
+        missing_videos=list(missing_videos),
     )
+
+
+def pick(result: Score, metric: str) -> tuple[float, Interval]:
+    """One number of a score and its interval, by its path: `macro_accuracy`, `by_group.duration.long.accuracy`.
+
+    Raises:
+        DataError: If the score has no such number.
+    """
+    kind, _, name = metric.removesuffix("accuracy").rstrip(".").partition(".")
+    part: Accuracy | None = result
+    if kind == "by_category":
+        part = result.by_category.get(name)
+    elif kind == "by_group":
+        axis, _, value = name.partition(".")
+        part = result.by_group.get(axis, {}).get(value)
+    elif metric not in ("accuracy", "macro_accuracy"):
+        part = None
+    if metric == "macro_accuracy":
+        found = (result.macro_accuracy, result.macro_low, result.macro_high)
+    else:
+        found = (part.accuracy, part.low, part.high) if part else (None, None, None)
+    value, low, high = found
+    if value is None or low is None or high is None:
+        raise DataError(f"the score has no {metric!r}", remedy="check which questions were asked")
+    return value, (low, high)
+
+
+def paper_means(scores: Mapping[str, Score]) -> dict[str, float]:
+    """The means that the paper (arXiv 2411.19951) reports, of those whose benchmarks are all there.
+
+    Args:
+        scores: By benchmark format.
+
+    Returns:
+        `general` and `long`, or one or none of them, as fractions.
+    """
+    return {
+        name: sum(pick(scores[benchmark], metric)[0] for benchmark, metric in parts.items()) / len(parts)
+        for name, parts in PAPER_MEANS.items()
+        if all(benchmark in scores and scores[benchmark].has(metric) for benchmark, metric in parts.items())
+    }
+
+
+def _parts(predictions: Predictions, values: NDArray[np.str_], seed: int) -> dict[str, Accuracy]:
+    return {str(value): _accuracy(predictions, values == value, seed) for value in np.unique(values) if value}
 
 
 def _accuracy(predictions: Predictions, chosen: NDArray[np.bool_], seed: int) -> Accuracy:

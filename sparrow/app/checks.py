@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sparrow.core.config import EvaluateConfig, ExperimentConfig
+from sparrow.core.config import Benchmark, EvaluateConfig, ExperimentConfig
 from sparrow.core.errors import ConfigError
+from sparrow.evaluation.formats import FORMATS, PROTOCOLS
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
 from sparrow.world.settings import WorldSettings
@@ -16,7 +17,13 @@ PRESENT_AS = ("video", "pages", "text")
 ON_BAD_SAMPLE = ("fail", "skip")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 STRATEGIES = ("single", "ddp")
-SCORINGS = ("generate", "letter_likelihood", "option_likelihood")
+BENCHMARK_CHOICES = {
+    "format": tuple(FORMATS),
+    "protocol": PROTOCOLS,
+    "subtitles": ("off", "on", "interleaved"),
+    "scoring": ("generate", "letter_likelihood", "option_likelihood"),
+    "missing_videos": ("wrong", "exclude"),
+}
 POSITIVE = (
     "batching.global_batch_size_samples",
     "batching.micro_batch_size_samples",
@@ -43,11 +50,23 @@ def _check_common(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
     yield from _refused("frames", FramePolicy, config.frames)
     yield from _refused("world", WorldSettings, config.world)
     for name, benchmark in config.benchmark.items():
-        key = f"benchmark.{name}"
-        if benchmark.scoring not in SCORINGS:
-            yield f"{key}.scoring", f"'{benchmark.scoring}' is not one of {', '.join(SCORINGS)}"
-        if benchmark.scoring == "letter_likelihood" and not benchmark.show_options:
-            yield f"{key}.show_options", "letters can only be scored where the options are shown; set it to true"
+        yield from _check_benchmark(f"benchmark.{name}", benchmark)
+
+
+def _check_benchmark(key: str, benchmark: Benchmark) -> Iterator[Found]:
+    for name, allowed in BENCHMARK_CHOICES.items():
+        value = getattr(benchmark, name)
+        if value not in allowed:
+            quote = "; quote it, as YAML reads it as a truth value" if value in ("True", "False") else ""
+            yield f"{key}.{name}", f"'{value}' is not one of {', '.join(allowed)}{quote}"
+    for name in ("max_frames", "max_new_tokens", "max_new_tokens_open_ended", "num_questions"):
+        number = getattr(benchmark, name)
+        if number is not None and number < 1:
+            yield f"{key}.{name}", f"must be at least 1, is {number}"
+    if benchmark.scoring == "letter_likelihood" and not benchmark.show_options:
+        yield f"{key}.show_options", "letters can only be scored where the options are shown; set it to true"
+    if benchmark.subtitles != "off" and benchmark.format in FORMATS and not FORMATS[benchmark.format].has_subtitles:
+        yield f"{key}.subtitles", f"{benchmark.format} has no subtitles; set it to off"
 
 
 def _check_experiment(config: ExperimentConfig) -> Iterator[Found]:

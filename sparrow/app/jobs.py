@@ -21,6 +21,7 @@ from sparrow.runs.manifest import manifest_table
 from sparrow.runs.preparation import Prepared, prepare
 from sparrow.runs.preview import write_preview
 from sparrow.runs.record import RunRecord
+from sparrow.runs.report import print_table, read_studies
 from sparrow.runs.training import MODEL_FOLDER, Interrupted, train
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ def train_job(config: DictConfig) -> float | None:
             log.warning("%s", error.__cause__)
             raise KeyboardInterrupt from error
         raise
+    if not is_sweep():
+        print_table(read_studies([run_folder()]))
     log.info("finished: %s", run_folder())
     return metric_of(record)
 
@@ -90,7 +93,7 @@ def preview_job(config: DictConfig) -> None:
 
     def work() -> None:
         settings = checked(config, PreviewConfig)
-        page = write_preview(_prepare(settings), run_folder() / "preview.html", settings.num_samples)
+        page = write_preview(_prepare(settings), run_folder() / "preview.html", settings.num_samples, settings)
         print(f"open {page}")
 
     one_message(work)

@@ -226,18 +226,58 @@ class Checkpointing:
 
 
 @dataclass
+class BenchmarkPreset:
+    """What a protocol fixes beside its prompts; the fields are those of `Benchmark`."""
+
+    max_frames: int | None = None
+    subtitles: str = "off"
+    tasks: list[str] = field(default_factory=list)
+    metric: str = "accuracy"
+
+
+@dataclass
 class Benchmark:
-    """A set of questions about videos and the protocol by which it is asked and scored."""
+    """A set of questions about videos and the protocol by which it is asked and scored.
+
+    Args:
+        format: Schema of its annotations.
+        root: Its folder.
+        file: Annotation file or folder in `root`; the root itself when empty.
+        media_root: Folder of the videos in `root`.
+        world: Table of the generated world that is read instead.
+        protocol: Whose prompts are used: `official` or `released`.
+        presets: What each protocol sets; `max_frames`, `subtitles`, `tasks` and `metric` are taken from there unless
+            they are given.
+        max_frames: Frames of a video; null: as `frames.max_frames`.
+        subtitles: `off`, `on` (listed before the question), or `interleaved` with the frames.
+        tasks: Tasks that are asked; all when empty.
+        metric: Which number is the benchmark's score, as a path into it.
+        scoring: `generate`, `letter_likelihood` or `option_likelihood`.
+        show_options: Whether the prompt lists the options.
+        lower_case: Whether a small letter in a reply names an option.
+        max_new_tokens: Limit of a reply.
+        max_new_tokens_open_ended: The same for tasks without options.
+        missing_videos: What becomes of questions whose video is not there: `wrong`, or `exclude`, which is printed.
+        num_questions: Ask only so many, spread evenly; null asks all.
+    """
 
     format: str = REQUIRED
-    file: str = ""
     root: str = recorded(REQUIRED)
+    file: str = ""
     media_root: str = ""
     world: str | None = None
+    protocol: str = "official"
+    presets: dict[str, BenchmarkPreset] = recorded(default_factory=dict)
+    max_frames: int | None = None
+    subtitles: str = "off"
+    tasks: list[str] = field(default_factory=list)
+    metric: str = "accuracy"
     scoring: str = "generate"
     show_options: bool = True
+    lower_case: bool = False
     max_new_tokens: int = 16
-    max_frames: int | None = None
+    max_new_tokens_open_ended: int = 512
+    missing_videos: str = "wrong"
     num_questions: int | None = None
 
 

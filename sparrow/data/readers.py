@@ -20,7 +20,7 @@ from sparrow.data.json_stream import JsonStream, json_fault
 OnBad = Callable[[RecordError], None]
 HUB_PREFIX = "hf:"
 _COMPRESSIONS = (".gz", ".zst")
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
 _BATCH_ROWS = 64
 _UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 

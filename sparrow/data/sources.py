@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 
@@ -27,7 +27,7 @@ from sparrow.data.converters.conversion import Conversion
 from sparrow.data.converters.record import Record
 
 _FLUSH_CHARS = 1 << 21
-_FLUSH_ROWS = 1_000
+_FLUSH_ROWS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class SourceData:
         ids: The sample ids, in the order of the records.
         media_root: The folder that media paths of the samples are relative to.
         stats: What became of the records.
+        folder: Where the rows are kept.
     """
 
     name: str
@@ -103,6 +104,14 @@ class SourceData:
         return Sample.from_row({"id": self.ids[index], "source": self.name, **row})
 
 
+class Input(NamedTuple):
+    """Something to read: the name that errors call it, the hash of its content, and a file or its records."""
+
+    label: str
+    content_hash: str
+    origin: Path | Iterator[Record]
+
+
 def load_source(
     name: str,
     source: Source,
@@ -138,17 +147,18 @@ def load_source(
     inputs = _inputs(name, source, Path(cache_root))
     key = content_hash(
         {
-            "inputs": [(label, digest) for label, digest, _ in inputs],
+            "inputs": [(each.label, each.content_hash) for each in inputs],
             "converter": source.converter,
             "min_context_words": converter.min_context_words,
             "code": _code_hash(converter),
         }
     )
     folder = Path(cache_root) / "sources" / key
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "stats.json").is_file():
-            _ingest(name, inputs, converter, folder, fail=on_bad_sample == "fail")
+    if not _is_whole(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not _is_whole(folder):
+                _ingest(name, inputs, converter, folder, fail=on_bad_sample == "fail")
     stats = _read_stats(folder / "stats.json")
     if on_bad_sample == "fail" and stats.rejected:
         first = stats.rejected[0]
@@ -175,18 +185,16 @@ def missing_files(source: Source) -> list[str]:
     return [entry for entry in source.files if not entry.startswith(readers.HUB_PREFIX) and not _found(source, entry)]
 
 
-def _found(source: Source, entry: str) -> list[Path]:
+def _found(source: Source, entry: str) -> dict[str, Path]:
+    """The files that an entry of `source.files` stands for, by the names that errors call them."""
     root = Path(source.root)
     if any(mark in entry for mark in "*?["):
-        return sorted(root.glob(entry))
-    return [root / entry] if (root / entry).is_file() else []
-
-
-Input = tuple[str, str, "Iterator[Record] | Path"]
+        return {str(path.relative_to(root)): path for path in sorted(root.glob(entry))}
+    return {entry: root / entry} if (root / entry).is_file() else {}
 
 
 def _inputs(name: str, source: Source, cache_root: Path) -> list[Input]:
-    """Label, content hash and records of everything that `files` names."""
+    """Everything that `files` names."""
     if not source.files:
         raise ConfigError(f"source.{name}.files: it is empty; list the files that hold the records")
     missing = missing_files(source)
@@ -200,9 +208,10 @@ def _inputs(name: str, source: Source, cache_root: Path) -> list[Input]:
     for entry in source.files:
         if entry.startswith(readers.HUB_PREFIX):
             fingerprint, records = readers.read_hub_records(entry, root=Path(source.root), source=name)
-            inputs.append((entry, fingerprint, records))
-        for path in _found(source, entry) if not entry.startswith(readers.HUB_PREFIX) else []:
-            inputs.append((str(path.relative_to(source.root)), _remembered_hash(path, cache_root), path))
+            inputs.append(Input(entry, fingerprint, records))
+        else:
+            found = _found(source, entry).items()
+            inputs += [Input(label, _remembered_hash(path, cache_root), path) for label, path in found]
     return inputs
 
 
@@ -225,6 +234,10 @@ def _code_hash(converter: Converter) -> str:
     modules = [inspect.getmodule(converter.chats), readers, json_stream, chat, conversion, record, samples]
     files = {inspect.getsourcefile(module) for module in modules if module} | {__file__}
     return combined_hash(sorted(file_hash(Path(file)) for file in files if file))
+
+
+def _is_whole(folder: Path) -> bool:
+    return all((folder / file).is_file() for file in ("rows.arrow", "ids.json", "stats.json"))
 
 
 def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, *, fail: bool) -> None:
@@ -272,9 +285,10 @@ class _RowWriter:
         if len(self._rows) >= _FLUSH_ROWS or self._num_chars >= _FLUSH_CHARS:
             self._flush()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         with self._stream:
-            self._flush()
+            if failure is None:
+                self._flush()
 
     def _flush(self) -> None:
         import pyarrow

@@ -43,9 +43,8 @@ class FolderReader:
         self._files = frame_files(folder)
         total = len(self._files)
         if total == 0:
-            raise MediaError(
-                "the folder holds no pictures", remedy=f"fetch them ({', '.join(sorted(PICTURE_SUFFIXES))})"
-            )
+            kinds = ", ".join(sorted(PICTURE_SUFFIXES))
+            raise MediaError("the folder holds no pictures", remedy=f"fetch its frames ({kinds})")
         self.clock = Clock(num_frames=total, fps=fps, duration_s=None if fps is None else total / fps)
 
     def read(self, indices: Sequence[int]) -> np.ndarray:

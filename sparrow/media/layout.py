@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sparrow.core.errors import MediaError
-from sparrow.media.shaping import ShapedTypeface, is_rtl, visual_order
+from sparrow.media.shaping import LEFT_TO_RIGHT_MARK, RIGHT_TO_LEFT_MARK, ShapedTypeface, is_rtl
 from sparrow.media.style import TextStyle
 from sparrow.media.tokens import treebank_tokens
 from sparrow.media.typeface import PIXEL, Extent, Typeface, is_ignorable
@@ -23,7 +23,10 @@ Pieces = tuple[tuple[int, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: its text, the y of its baseline in px, and its words, each with the x of its origin in px."""
+    """One line: its text, the y of its baseline in px, and its pieces, each with the x of its origin in px.
+
+    A piece is a word or, where lines are shaped as wholes, the words up to a tab or the line's end.
+    """
 
     text: str
     baseline_px: int
@@ -54,8 +57,10 @@ class Typesetter:
         self.pages: list[Page] = []
         self._style = style
         self._face = face
-        self._margin_px = style.margin_px
-        self._room = (style.page_width_px - 2 * style.margin_px) * PIXEL
+        self._shapes = isinstance(face, ShapedTypeface)
+        # A shaped line may be a little wider than its words and spaces by themselves.
+        self._margin_px = max(style.margin_px, style.font_size_px // 2) if self._shapes else style.margin_px
+        self._room = (style.page_width_px - 2 * self._margin_px) * PIXEL
         self._top_px = 0 if style.layout == "paper" else style.margin_px
         self._capacity_px = style.page_height_px - 2 * self._top_px
         self._words_per_page = style.words_per_page if style.layout == "paper" else None
@@ -67,7 +72,7 @@ class Typesetter:
 
     def paragraph(self, text: str) -> None:
         """Say which paragraph the next words are of: a shaped one may run from right to left."""
-        self._rtl = isinstance(self._face, ShapedTypeface) and is_rtl(text)
+        self._rtl = self._shapes and is_rtl(text)
 
     def indent(self, space: str) -> None:
         """Start a line with white space, which its continuation lines repeat if it leaves half a line or more."""
@@ -103,7 +108,7 @@ class Typesetter:
         if self._used_px + height > self._capacity_px:
             self._end_page()
         if self._pieces or self._lines:  # no page starts with a blank line
-            pieces = self._in_visual_order() if isinstance(self._face, ShapedTypeface) else tuple(self._pieces)
+            pieces = self._shaped(self._pieces) if self._shapes else tuple(self._pieces)
             self._lines.append(("".join(self._texts), self._above, self._below, pieces))
             self._used_px += height
             self._words += self._words_on_line
@@ -146,11 +151,12 @@ class Typesetter:
         return self._pen + self._face.gaps[self._pieces[-1][1][-1], space, word[0]]
 
     def _after(self, pen: int, space: str) -> int:
-        """The pen after white space in which tabs lead to the next tab stop."""
+        """The pen after white space in which tabs lead to the next tab stop that is at least a space away."""
         for char in space:
             if char == "\t":
-                stop = TAB_STOP_SPACES * self._face.gaps["", " ", ""]
-                pen = (pen // stop + 1) * stop
+                blank = self._face.gaps["", " ", ""]
+                stop = TAB_STOP_SPACES * blank
+                pen = -(-(pen + blank) // stop) * stop
             else:
                 pen += self._face.gaps["", char, ""]
         return pen
@@ -164,6 +170,9 @@ class Typesetter:
         if self._pieces:
             self._texts.append(space)
         self._texts.append(word)
+        if self._shapes and self._pieces and "\t" not in space:
+            x, before = self._pieces.pop()
+            word = before + space + word
         self._pieces.append((x, word))
         self._pen = start + advance
         if -top > self._above:
@@ -194,24 +203,16 @@ class Typesetter:
             if first < len(parts):
                 self.end_line(self._indent)
 
-    def _in_visual_order(self) -> Pieces:
-        """The words of the line from left to right, where some run from right to left; aligned as the paragraph."""
-        words = [word for _, word in self._pieces]
-        order = visual_order(words, rtl=self._rtl)
-        if order == sorted(order) and not self._rtl:
-            return tuple(self._pieces)
-        extents = [self._face.extents[word] for word in words]
-        ends = [x + (extent.advance + _ROUND) // PIXEL for (x, _), extent in zip(self._pieces, extents, strict=True)]
-        gaps = [0, *(x - end for (x, _), end in zip(self._pieces[1:], ends, strict=False))]
-        left_px = self._pieces[0][0]
-        pen = self._style.page_width_px - ends[-1] if self._rtl else left_px
-        placed = []
-        for k, i in enumerate(order):
-            pen += gaps[max(i, order[k - 1])] if k else 0
-            x = min(max(pen, -extents[i].left), self._style.page_width_px - extents[i].right)
-            placed.append((x, words[i]))
-            pen += ends[i] - self._pieces[i][0]
-        return tuple(placed)
+    def _shaped(self, pieces: list[tuple[int, str]]) -> Pieces:
+        """Pieces with the paragraph's direction as their first character, mirrored where it runs from the right."""
+        shaped = []
+        for x, text in pieces:
+            marked = (RIGHT_TO_LEFT_MARK if self._rtl else LEFT_TO_RIGHT_MARK) + text
+            extent = self._face.extents[marked]
+            if self._rtl:
+                x = self._style.page_width_px - x - (extent.advance + _ROUND) // PIXEL
+            shaped.append((min(max(x, -extent.left), self._style.page_width_px - extent.right), marked))
+        return tuple(shaped)
 
 
 def clusters(word: str) -> list[str]:

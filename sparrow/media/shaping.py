@@ -1,4 +1,4 @@
-"""Complex scripts through Pillow's raqm engine: joined and stacked letters, right-to-left words and lines."""
+"""Complex scripts through Pillow's raqm engine: joined and stacked letters, lines from right to left."""
 
 from __future__ import annotations
 
@@ -10,13 +10,24 @@ import numpy as np
 from PIL import ImageFont
 
 from sparrow.media.fonts import character_map
-from sparrow.media.typeface import PIXEL, Bitmap, Extent, Typeface, blend, draw_run, is_ignorable
+from sparrow.media.typeface import PIXEL, Bitmap, Extent, Memo, Typeface, blend, draw_run, is_ignorable
+
+MAX_LINES = 500  # kept bitmaps; lines seldom come again
+LEFT_TO_RIGHT_MARK = "\u200e"
+RIGHT_TO_LEFT_MARK = "\u200f"
 
 
 class ShapedTypeface(Typeface):
-    """A typeface whose words are shaped by raqm, each in the direction of its first strong character."""
+    """A typeface whose texts are shaped and ordered as wholes, lines with the spaces between their words.
+
+    A text runs in the direction of its first strong character, which may be an invisible mark.
+    """
 
     layout_engine = ImageFont.Layout.RAQM
+
+    def __init__(self, font_size_px: int, fonts: tuple[str, ...]) -> None:
+        super().__init__(font_size_px, fonts)
+        self.bitmaps = Memo(self._draw, MAX_LINES)
 
     def fitting(self, parts: list[str], first: int, room: int) -> int:
         """How many parts of a word, from `first` on, fit together into `room` 1/64 px."""
@@ -25,51 +36,53 @@ class ShapedTypeface(Typeface):
             range(1, most + 1), room, key=lambda count: self._measure("".join(parts[first : first + count])).width
         )
 
-    def _gap(self, key: tuple[str, str, str]) -> int:
-        return super()._gap(("", key[1], ""))
+    def _runs(self, text: str) -> list[tuple[int, str]]:
+        """The text cut where the font changes, from left to right as shown: (font, text).
 
-    def _runs(self, word: str) -> list[tuple[int, str]]:
-        """The word cut where the font changes, from left to right as shown: (font, text)."""
+        Marks, spaces, digits and punctuation stay in the font of the letter before them where that has them.
+        """
         runs: list[tuple[int, str]] = []
-        for char in word:
-            font = runs[-1][0] if runs else None
-            is_mark = unicodedata.category(char).startswith("M")
-            stays = font is not None and (is_ignorable(char) or (is_mark and char in character_map(self._paths[font])))
-            if not stays:
+        for char in text:
+            is_letter = unicodedata.bidirectional(char) in ("L", "R", "AL") and unicodedata.category(char)[0] != "M"
+            last = runs[-1][0] if runs else None
+            if last is not None and (
+                is_ignorable(char) or (not is_letter and char in character_map(self._paths[last]))
+            ):
+                font = last
+            else:
                 font = self.font_of(char) or 0
-            if runs and runs[-1][0] == font:
+            if font == last or (runs and all(map(is_ignorable, runs[-1][1]))):
                 runs[-1] = (font, runs[-1][1] + char)
             else:
-                runs.append((font or 0, char))
-        order = visual_order([text for _, text in runs], rtl=is_rtl(word))
-        return [runs[i] for i in order]
+                runs.append((font, char))
+        return [runs[i] for i in visual_order([run for _, run in runs], rtl=is_rtl(text))]
 
-    def _measure(self, word: str) -> Extent:
-        bitmap, advance = self._shape(word)
-        _, left, top, right, bottom = bitmap
-        return Extent(advance, max(advance, right * PIXEL), left, top, right, bottom)
+    def _gap(self, key: tuple[str, str, str]) -> int:
+        return round(sum(self._fonts[font].getlength(run) for font, run in self._runs(key[1])) * PIXEL)
 
-    def _draw(self, word: str) -> Bitmap:
-        return self._shape(word)[0]
-
-    def _shape(self, word: str) -> tuple[Bitmap, int]:
-        """A word's bitmap and its advance in 1/64 px."""
-        drawn = []
+    def _measure(self, text: str) -> Extent:
         pen = 0
-        for index, text in self._runs(word):
-            run = draw_run(self._fonts[index], text)
-            if run.mask.size:
-                x = (pen + PIXEL // 2) // PIXEL
-                drawn.append(run._replace(left=x + run.left, right=x + run.right))
-            pen += round(self._fonts[index].getlength(text) * PIXEL)
-        if not drawn:
-            return Bitmap(np.zeros((0, 0), np.uint8), 0, 0, 0, 0), pen
-        left, top = min(run.left for run in drawn), min(run.top for run in drawn)
-        right, bottom = max(run.right for run in drawn), max(run.bottom for run in drawn)
+        boxes = []
+        for index, run in self._runs(text):
+            font = self._fonts[index]
+            left, top, right, bottom = (int(edge) for edge in font.getbbox(run, anchor="ls"))
+            x = (pen + PIXEL // 2) // PIXEL
+            boxes.append((x + left, top, x + right, bottom))
+            pen += round(font.getlength(run) * PIXEL)
+        lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+        right = max(rights)
+        return Extent(pen, max(pen, right * PIXEL), min(lefts), min(tops), right, max(bottoms))
+
+    def _draw(self, text: str) -> Bitmap:
+        _, _, left, top, right, bottom = self.extents[text]
         mask = np.zeros((bottom - top, right - left), np.uint8)
-        for run in drawn:
-            blend(mask[run.top - top : run.bottom - top, run.left - left : run.right - left], run.mask)
-        return Bitmap(mask, left, top, right, bottom), pen
+        pen = 0
+        for index, run in self._runs(text):
+            drawn = draw_run(self._fonts[index], run)
+            x = (pen + PIXEL // 2) // PIXEL - left
+            blend(mask[drawn.top - top : drawn.bottom - top, x + drawn.left : x + drawn.right], drawn.mask)
+            pen += round(self._fonts[index].getlength(run) * PIXEL)
+        return Bitmap(mask, left, top, right, bottom)
 
 
 def strong_direction(text: str) -> str | None:
@@ -82,33 +95,29 @@ def strong_direction(text: str) -> str | None:
 
 
 def is_rtl(text: str) -> bool:
-    """Whether a paragraph or word runs from right to left."""
+    """Whether a text runs from right to left."""
     return strong_direction(text) == "rtl"
 
 
-def visual_order(words: Sequence[str], *, rtl: bool) -> list[int]:
-    """Positions of the words of a line from left to right as shown.
+def visual_order(runs: Sequence[str], *, rtl: bool) -> list[int]:
+    """Positions of the runs of a text from left to right as shown.
 
-    The Unicode bidirectional algorithm (annex 9, rule L2) with whole words at the levels of the line and of the
-    opposite direction; a word without strong characters goes with its neighbours if they agree, else with the line.
+    The Unicode bidirectional algorithm (annex 9, rule L2) with whole runs at the levels of the text and of the
+    opposite direction; a run without strong characters goes with its neighbours if they agree, else with the text.
     """
     base = "rtl" if rtl else "ltr"
-    strong = [strong_direction(word) for word in words]
-    before = [base, *_carried(strong, base)[:-1]]
-    after = [*_carried(strong[::-1], base)[::-1][1:], base]
-    directions = [
-        own or (left if left == right else base) for own, left, right in zip(strong, before, after, strict=True)
-    ]
+    strong = [strong_direction(run) for run in runs]
+    before = [base, *_carried(strong, base)]
+    after = [base, *_carried(strong[::-1], base)][::-1]
     order: list[int] = []
-    start = 0
-    for i, direction in enumerate(directions):
+    start = 0  # of the sequence of opposite runs that is being set
+    for i, own in enumerate(strong):
+        direction = own or (before[i] if before[i] == after[i + 1] else base)
         if direction == base:
             order.append(i)
-        elif i and directions[i - 1] == direction:
-            order.insert(start, i)
+            start = i + 1
         else:
-            start = len(order)
-            order.append(i)
+            order.insert(start, i)
     return order[::-1] if rtl else order
 
 

@@ -26,13 +26,14 @@ V = TypeVar("V")
 
 
 class Memo(dict[K, V]):
-    """A dict that computes what it lacks, and is emptied when it holds `MAX_WORDS`."""
+    """A dict that computes what it lacks, and is emptied when it holds `most` values."""
 
-    def __init__(self, compute: Callable[[K], V]) -> None:
+    def __init__(self, compute: Callable[[K], V], most: int = MAX_WORDS) -> None:
         self._compute = compute
+        self._most = most
 
     def __missing__(self, key: K) -> V:
-        if len(self) >= MAX_WORDS:
+        if len(self) >= self._most:
             self.clear()
         value = self[key] = self._compute(key)
         return value

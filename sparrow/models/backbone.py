@@ -11,12 +11,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from sparrow.core.errors import BackboneError, DataError
+from sparrow.core.files import write_json
+from sparrow.models.frames import Frames, Size
 
-Size = tuple[int, int]
+__all__ = ["Backbone", "Size", "TokenizedChat"]
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,14 @@ class TokenizedChat:
 class Backbone(ABC):
     """Adapter of one family.
 
-    Frames are shown as images, each at `frame_size_px` squared, so that training, evaluation and planning agree
-    on the number of tokens of a frame before anything is decoded.
+    Frames are shown as images, so that training, evaluation and planning agree on the number of tokens of a frame
+    before anything is decoded.
 
     Args:
         processor: The family's processor, with its tokenizer and image processor.
         config: The model's configuration.
-        frame_size_px: Height and width at which a frame is shown to the vision encoder.
+        frame_size_px: Side of the square at which a frame is shown to the vision encoder; for a family that keeps
+            the frame's proportions, the side of the square that has as many pixels.
         model: The model, or None where tokens are only counted.
 
     Raises:
@@ -51,7 +56,20 @@ class Backbone(ABC):
     """
 
     family: ClassVar[str]
+    model_type: ClassVar[str]
+    end_of_turn: ClassVar[str]
     native_checkpoints: ClassVar[tuple[str, ...]]
+    template: ClassVar[str]
+    processor_class: ClassVar[Any] = AutoProcessor
+    video_processor_type: ClassVar[str | None] = None
+    supports_packing: ClassVar[bool] = True
+    supports_ragged_continuation: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("model_type", "template"):
+            if name not in cls.__dict__:
+                setattr(cls, name, cls.family)
 
     def __init__(self, processor: Any, config: Any, frame_size_px: int, model: nn.Module | None = None) -> None:
         self.processor = processor
@@ -59,9 +77,13 @@ class Backbone(ABC):
         self.config = config
         self.frame_size_px = frame_size_px
         self._model = model
-        self.chat_template = files("sparrow.models").joinpath(f"templates/{self.family}.jinja").read_text()
+        self.chat_template = files("sparrow.models").joinpath(f"templates/{self.template}.jinja").read_text()
         self.processor.chat_template = self.chat_template
-        self.processor.tokenizer.chat_template = self.chat_template
+        self.tokenizer.chat_template = self.chat_template
+        # Generation stops where a turn ends, whatever a checkpoint's tokenizer calls its end.
+        self.tokenizer.eos_token = self.end_of_turn
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.end_of_turn
         self.configure_processor()
 
     @property
@@ -84,12 +106,12 @@ class Backbone(ABC):
         """Token ids that stand for one frame of `size` (height, width), markers included."""
 
     @abstractmethod
-    def prepare_frame(self, frame: np.ndarray) -> np.ndarray:
-        """Resize a uint8 frame [h, w, 3] or page [h, w] as the family's image processor does; uint8 [3, H, W]."""
+    def prepared_size(self, size: Size) -> Size:
+        """(height, width) at which a frame of `size` is shown to the vision encoder."""
 
     @abstractmethod
-    def pixel_inputs(self, frames: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Model inputs of prepared uint8 frames [n, 3, H, W]: rescaled and normalised where the frames lie."""
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Model inputs of prepared frames: rescaled, normalised and laid out where the frames lie."""
 
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
@@ -106,8 +128,17 @@ class Backbone(ABC):
 
     @classmethod
     @abstractmethod
+    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:
+        """Configuration and processor of a tiny sibling of the real architecture."""
+
+    @classmethod
     def make_tiny(cls, folder: Path, texts: Sequence[str], *, frame_size_px: int, seed: int) -> None:
-        """Write a tiny, randomly initialised checkpoint of the real architecture as a Hugging Face folder."""
+        """Write the tiny sibling, randomly initialised, as a Hugging Face folder."""
+        config, processor = cls.tiny(texts, frame_size_px)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = AutoModelForImageTextToText.from_config(config)
+        cls(processor, config, frame_size_px, model).save(folder)
 
     @property
     def context_length_tokens(self) -> int:
@@ -139,7 +170,7 @@ class Backbone(ABC):
         self._refuse_control_tokens(messages)
         rendering: Any = render_jinja_template(
             conversations=[[dict(message) for message in messages]],
-            chat_template=self.chat_template,
+            chat_template=self.template_for_tokens(),
             return_assistant_tokens_mask=True,
             add_generation_prompt=add_generation_prompt,
             bos_token=self.tokenizer.bos_token or "",
@@ -177,17 +208,57 @@ class Backbone(ABC):
                             remedy="remove it from the record, or skip the sample with on_bad_sample=skip",
                         )
 
-    def prepare_frames(self, frames: Sequence[np.ndarray]) -> Tensor:
-        """Stack of prepared frames, uint8 [n, 3, H, W]."""
-        if not frames:
-            return torch.zeros((0, 3, self.frame_size_px, self.frame_size_px), dtype=torch.uint8)
-        return torch.from_numpy(np.stack([self.prepare_frame(frame) for frame in frames]))
+    def template_for_tokens(self) -> str:
+        """The chat template whose rendering is tokenized, each image one token."""
+        return self.chat_template
+
+    def prepare_frame(self, frame: np.ndarray) -> np.ndarray:
+        """Resize a uint8 frame [h, w, 3] or page [h, w] as the family's image processor does; the same layout."""
+        return self.resized(frame, self.prepared_size((int(frame.shape[0]), int(frame.shape[1]))))
+
+    def resized(self, frame: np.ndarray, size: Size) -> np.ndarray:
+        """A frame at `size` (height, width) with the image processor's filter; untouched where it has that size."""
+        if frame.shape[:2] == size:
+            return frame
+        resample = Image.Resampling(self.processor.image_processor.resample)
+        return np.asarray(Image.fromarray(frame).resize((size[1], size[0]), resample))
+
+    def prepare_frames(self, frames: Sequence[np.ndarray]) -> Frames:
+        """Frames at the sizes that the vision encoder sees."""
+        return Frames.of([self.prepare_frame(frame) for frame in frames])
+
+    def normalized(self, stack: Tensor, dtype: torch.dtype) -> Tensor:
+        """uint8 frames [k, 3, h, w] rescaled and normalised as the image processor does."""
+        image_processor = self.processor.image_processor
+        mean, std = (
+            torch.tensor(v, device=stack.device).view(1, 3, 1, 1)
+            for v in (image_processor.image_mean, image_processor.image_std)
+        )
+        return ((stack.float() * image_processor.rescale_factor - mean) / std).to(dtype)
+
+    def normalized_stack(self, frames: Frames, dtype: torch.dtype) -> Tensor:
+        """The same of frames that have one size, [n, 3, H, W]."""
+        (stack,) = frames.stacks()
+        return self.normalized(stack, dtype)
+
+    def token_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
+        """Model inputs that follow from the token ids, such as which of them stand for frames."""
+        return {}
+
+    def position_ids(self, input_ids: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Positions of one sample's tokens, int64 [n] or [k, n]; packed samples are joined along the last axis.
+
+        Args:
+            input_ids: int64 [n].
+            sizes: (height, width) of each prepared frame.
+        """
+        return torch.arange(len(input_ids), device=input_ids.device)
 
     def forward(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None,
-        frames: Tensor,
+        frames: Frames | None,
         *,
         position_ids: Tensor | None = None,
         logits_to_keep: Tensor | int = 0,
@@ -199,17 +270,20 @@ class Backbone(ABC):
         Args:
             input_ids: int64 [b, L].
             attention_mask: int64 [b, L], zero on padding; None where nothing is padded.
-            frames: Prepared uint8 frames [n, 3, H, W] of all rows, in reading order.
-            position_ids: int64 [b, L]; counted from the attention mask where None.
+            frames: Prepared frames of all rows, in reading order.
+            position_ids: int64 [b, L], or [k, b, L] of `position_ids`; counted from the attention mask where None.
+                Packed samples: each sample's own positions joined, `attention_mask` None, no cache.
             logits_to_keep: Positions whose logits are computed, int64 [k]; 0 for all.
-            past_key_values: Cache of an earlier part of the sequence.
+            past_key_values: Cache of an earlier part of the sequence; `position_ids` are then places in the sequence.
             use_cache: Whether the output holds a cache.
 
         Returns:
             The model's output; `logits` is [b, k, vocabulary].
         """
         dtype = next(self.model.parameters()).dtype
-        pixels = self.pixel_inputs(frames, dtype) if len(frames) else {}
+        inputs = self.pixel_inputs(frames, dtype) if frames is not None and len(frames) else {}
+        if past_key_values is None:
+            inputs |= self.token_inputs(input_ids)
         return self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -217,17 +291,37 @@ class Backbone(ABC):
             logits_to_keep=logits_to_keep,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            **pixels,
+            **inputs,
         )
 
     def save(self, folder: Path) -> None:
         """Write model and processor as a Hugging Face folder with safetensors."""
         self.model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+        self.model.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
         self.processor.save_pretrained(folder)
+        if self.video_processor_type is not None:
+            # Where torchvision is installed, transformers' own processor of the family asks for this file.
+            settings = {"video_processor_type": self.video_processor_type}
+            write_json(folder / "video_preprocessor_config.json", settings)
+
+    def _three_parts(self, vision: nn.Module, projector: nn.Module, language_model: nn.Module) -> dict[str, nn.Module]:
+        head: Any = self.model.lm_head
+        return {
+            "vision": vision,
+            "projector": projector,
+            "language_model": nn.ModuleList([language_model, head]),
+        }
 
     def _require_multiple(self, step_px: int) -> None:
         if self.frame_size_px <= 0 or self.frame_size_px % step_px:
             raise BackboneError(
                 f"backbone.frame_size_px={self.frame_size_px} does not fit {self.family}: "
                 f"it must be a multiple of {step_px}; take {max(step_px, self.frame_size_px // step_px * step_px)}"
+            )
+
+    def _require_size(self, size_px: int) -> None:
+        if self.frame_size_px != size_px:
+            raise BackboneError(
+                f"backbone.frame_size_px={self.frame_size_px} does not fit this {self.family} checkpoint: "
+                f"its vision encoder takes {size_px} only"
             )

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
-from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
+from transformers import Idefics3Config, Idefics3Processor
 from transformers.models.idefics3.image_processing_pil_idefics3 import (
     Idefics3ImageProcessorPil,
     get_resize_output_image_size,
 )
 
 from sparrow.models.backbone import Backbone, Size
-from sparrow.models.tiny import train_tokenizer
-
-TINY_MAX_POSITIONS = 16_384
+from sparrow.models.frames import Frames
+from sparrow.models.tiny import text_sizes, train_tokenizer, vision_sizes
 
 
 class Idefics3(Backbone):
     """Adapter of `Idefics3ForConditionalGeneration`; a frame is one global view, never split into tiles."""
 
     family = "idefics3"
+    end_of_turn = "<end_of_utterance>"
     native_checkpoints = ("HuggingFaceM4/Idefics3-8B-Llama3",)
 
     def configure_processor(self) -> None:  # noqa: D102
@@ -41,45 +39,32 @@ class Idefics3(Backbone):
 
     @property
     def image_token_id(self) -> int:  # noqa: D102
-        return int(self.processor.image_token_id)
+        return int(self.tokenizer.convert_tokens_to_ids("<image>"))
 
     @cached_property
     def _frame_token_ids(self) -> list[int]:
-        processor = self.processor
-        fake, view, image = processor.fake_image_token_id, processor.global_image_token_id, processor.image_token_id
-        return [fake, view, *[image] * processor.image_seq_len, fake]
+        fake, view = self.tokenizer.convert_tokens_to_ids(["<fake_token_around_image>", "<global-img>"])
+        return [fake, view, *[self.image_token_id] * self.processor.image_seq_len, fake]
 
     def frame_token_ids(self, size: Size) -> list[int]:  # noqa: D102
         return self._frame_token_ids
 
-    def prepare_frame(self, frame: np.ndarray) -> np.ndarray:
-        """As `Idefics3ImageProcessorPil`: the longest edge to the frame size, then squared, both Lanczos."""
-        side = self.frame_size_px
-        if frame.shape[:2] != (side, side):
-            picture = Image.fromarray(frame)
-            if picture.mode != "RGB":
-                picture = picture.convert("RGB")
-            height, width = get_resize_output_image_size(np.empty((3, *frame.shape[:2])), resolution_max_side=side)
-            for target in ((width, height), (side, side)):
-                picture = picture.resize(target, Image.Resampling.LANCZOS)
-            frame = np.asarray(picture)
-        if frame.ndim == 2:
-            return np.broadcast_to(frame, (3, side, side))
-        return frame.transpose(2, 0, 1)
+    def prepared_size(self, size: Size) -> Size:  # noqa: D102
+        return self.frame_size_px, self.frame_size_px
 
-    def pixel_inputs(self, frames: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:  # noqa: D102
-        image_processor = self.processor.image_processor
-        mean, std = (
-            torch.tensor(v, device=frames.device).view(1, 3, 1, 1)
-            for v in (image_processor.image_mean, image_processor.image_std)
-        )
-        pixels = (frames.float() * image_processor.rescale_factor - mean) / std
-        return {"pixel_values": pixels.to(dtype).unsqueeze(0)}
+    def prepare_frame(self, frame: np.ndarray) -> np.ndarray:
+        """As the image processor: the longest edge to the frame size first, then squared."""
+        if frame.shape[:2] != self.prepared_size(frame.shape[:2]):
+            longest = get_resize_output_image_size(np.empty((3, *frame.shape[:2])), self.frame_size_px)
+            frame = self.resized(frame, longest)
+        return super().prepare_frame(frame)
+
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Tensor]:  # noqa: D102
+        return {"pixel_values": self.normalized_stack(frames, dtype).unsqueeze(0)}
 
     def parts(self) -> dict[str, nn.Module]:  # noqa: D102
         core: Any = self.model.model
-        language = nn.ModuleList([core.text_model, cast(nn.Module, self.model.lm_head)])
-        return {"vision": core.vision_model, "projector": core.connector, "language_model": language}
+        return self._three_parts(core.vision_model, core.connector, core.text_model)
 
     def blocks(self) -> list[nn.Module]:  # noqa: D102
         core: Any = self.model.model
@@ -90,44 +75,18 @@ class Idefics3(Backbone):
         return int(processor.image_processor.max_image_size["longest_edge"])
 
     @classmethod
-    def make_tiny(cls, folder: Path, texts: Sequence[str], *, frame_size_px: int, seed: int) -> None:  # noqa: D102
+    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
         tokenizer = train_tokenizer(
             texts,
             bos_token="<|begin_of_text|>",
-            eos_token="<end_of_utterance>",
+            eos_token=cls.end_of_turn,
             other_special_tokens=["<fake_token_around_image>", "<image>", "<global-img>"],
         )
         config = Idefics3Config(
-            image_token_id=cast(int, tokenizer.convert_tokens_to_ids("<image>")),
+            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),  # type: ignore[arg-type]
             scale_factor=2,
             tie_word_embeddings=False,
-            vision_config={
-                "hidden_size": 48,
-                "intermediate_size": 96,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "image_size": frame_size_px,
-                "patch_size": 16,
-                "initializer_range": 0.06,
-            },
-            text_config={
-                "model_type": "llama",
-                "vocab_size": len(tokenizer),
-                "hidden_size": 96,
-                "intermediate_size": 192,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "num_key_value_heads": 4,
-                "max_position_embeddings": TINY_MAX_POSITIONS,
-                "initializer_range": 0.06,
-                "rms_norm_eps": 1e-5,
-                "bos_token_id": tokenizer.bos_token_id,
-                "eos_token_id": tokenizer.eos_token_id,
-                "pad_token_id": tokenizer.pad_token_id,
-            },
+            vision_config=vision_sizes(image_size=frame_size_px),
+            text_config=text_sizes(tokenizer, model_type="llama"),
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = Idefics3ForConditionalGeneration(config)
-        processor = Idefics3Processor(Idefics3ImageProcessorPil(), tokenizer)
-        cls(processor, config, frame_size_px, model).save(folder)
+        return config, Idefics3Processor(Idefics3ImageProcessorPil(), tokenizer)

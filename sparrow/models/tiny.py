@@ -1,23 +1,43 @@
-"""What tiny checkpoints share: a byte-level BPE trained on given texts, so that no text is out of vocabulary."""
+"""What tiny checkpoints share: sizes, and a byte-level BPE trained on given texts, so that every text has tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 MAX_VOCABULARY = 2048
+MAX_POSITIONS = 16_384
+INITIALIZER_RANGE = 0.06
+VISION_WIDTH = 48
+TEXT_WIDTH = 96
+PATCH_PX = 16
 
 
 def train_tokenizer(
-    texts: Sequence[str], *, bos_token: str, eos_token: str, other_special_tokens: Sequence[str]
+    texts: Sequence[str],
+    *,
+    eos_token: str,
+    bos_token: str | None = None,
+    other_special_tokens: Sequence[str] = (),
+    named_tokens: Mapping[str, str] | None = None,
 ) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE of at most 2,048 tokens; words frequent in `texts` become single tokens."""
-    special = ["<pad>", bos_token, eos_token, *other_special_tokens]
+    """Train a byte-level BPE of at most 2,048 tokens; words frequent in `texts` become single tokens.
+
+    Args:
+        texts: What it is trained on.
+        eos_token: Ends a turn.
+        bos_token: Begins a chat.
+        other_special_tokens: Control tokens that processors know by their text.
+        named_tokens: Control tokens that processors ask the tokenizer for by name, such as `image_token`.
+    """
+    named = dict(named_tokens or {})
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    special = ["<pad>", *([bos_token] if bos_token else []), eos_token, *other_special_tokens, *named.values()]
     trainer = trainers.BpeTrainer(
         vocab_size=MAX_VOCABULARY,
         special_tokens=special,
@@ -31,4 +51,35 @@ def train_tokenizer(
         bos_token=bos_token,
         eos_token=eos_token,
         additional_special_tokens=list(other_special_tokens),
+        **({"extra_special_tokens": named} if named else {}),
     )
+
+
+def vision_sizes(**changes: Any) -> dict[str, Any]:
+    """Settings of a tiny vision encoder, under the names that most families use."""
+    return {
+        "hidden_size": VISION_WIDTH,
+        "intermediate_size": 2 * VISION_WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "patch_size": PATCH_PX,
+        "initializer_range": INITIALIZER_RANGE,
+    } | changes
+
+
+def text_sizes(tokenizer: PreTrainedTokenizerFast, **changes: Any) -> dict[str, Any]:
+    """Settings of a tiny language model."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 2 * TEXT_WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": MAX_POSITIONS,
+        "initializer_range": INITIALIZER_RANGE,
+        "rms_norm_eps": 1e-5,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    } | changes

@@ -180,6 +180,18 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, monkeypatch: p
     assert len(load(tmp_path, "a.json")) == 2
 
 
+def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", [tale(1), tale(2)])
+    data = load(tmp_path, "a.json")
+    (data.folder / "rows.arrow").unlink()
+    assert len(list(load(tmp_path, "a.json"))) == 2
+
+
+def test_a_file_may_lie_elsewhere(tmp_path: Path) -> None:
+    write(tmp_path / "there/a.json", [tale(1)])
+    assert len(load(tmp_path / "here", str(tmp_path / "there/a.json"))) == 1
+
+
 def test_a_source_travels_to_worker_processes(tmp_path: Path) -> None:
     write(tmp_path / "a.json", [tale(1), tale(2)])
     data = load(tmp_path, "a.json")

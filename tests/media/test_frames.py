@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import struct
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from video_clips import index_of, write_clip
+from video_clips import index_of, picture, write_clip
 
 from sparrow.core.errors import ConfigError, MediaError
 from sparrow.media.frames import (
@@ -109,6 +110,49 @@ def test_kinds_of_video(tmp_path: Path, settings: dict) -> None:
     frames, _ = read_frames(path, ALL)
     assert [index_of(frame) for frame in frames] == list(range(settings.get("num_frames", 48)))
     assert frames.shape[1:] == (settings.get("height", 64), settings.get("width", 128), 3)
+
+
+def rotate(path: Path) -> Path:
+    """Write a quarter turn into the display matrix of an mp4's track header (ISO 14496-12, 8.3.2)."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    data[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def test_rotation_is_applied(tmp_path: Path) -> None:
+    path = rotate(write_clip(tmp_path / "clip.mp4", 6))
+    info = probe_video(path)
+    assert (info.width_px, info.height_px) == (64, 128)
+    frames, _ = read_frames(path, ALL)
+    assert [index_of(np.rot90(frame)) for frame in frames] == list(range(6))
+
+
+def test_times_count_from_the_first_frame(tmp_path: Path) -> None:
+    """A transport stream whose first frame is shown after 200 s."""
+    path = write_clip(tmp_path / "clip.ts", 24, ticks=list(range(4800, 4824)))
+    frames, times_s = read_frames(path, ALL, 0.25, 0.5)
+    assert [index_of(frame) for frame in frames] == [6, 7, 8, 9, 10, 11]
+    assert times_s[0] == pytest.approx(0.25, abs=1e-3)
+
+
+def test_sound_and_a_second_video_stream_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=16_000)
+        streams = [container.add_stream("libx264", rate=24) for _ in range(2)]
+        for stream, (width, height) in zip(streams, ((64, 32), (128, 64)), strict=True):
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for i in range(12):
+            for stream in streams:
+                image = picture(i, stream.width, stream.height)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        for stream in (*streams, sound):
+            container.mux(stream.encode())
+    frames, _ = read_frames(path, ALL)
+    assert frames.shape == (12, 64, 128, 3)
+    assert [index_of(frame) for frame in frames] == list(range(12))
 
 
 def test_a_variable_frame_rate_is_sampled_in_time(tmp_path: Path) -> None:
@@ -253,3 +297,86 @@ def test_real_clips(name: str, num_frames: int, size: tuple[int, int]) -> None:
 def test_real_broken_clips(name: str) -> None:
     with pytest.raises(MediaError, match=name):
         read_frames(Path(str(DATA)) / "clips_broken" / name, ALL)
+
+
+def write_folder(folder: Path, names: list[str], size: tuple[int, int] = (64, 48)) -> Path:
+    """A folder of pictures, each of the grey value of its position."""
+    folder.mkdir()
+    for i, name in enumerate(names):
+        Image.new("RGB", size, (i, i, i)).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_folder_of_frames_is_read_in_the_order_of_its_numbers(tmp_path: Path, first: int) -> None:
+    folder = write_folder(tmp_path / "frames", [f"frame_{i}.png" for i in range(first, first + 30)])
+    (folder / "notes.txt").write_text("no frame")
+    (folder / ".hidden.png").write_text("no frame")
+    info = probe_video(folder, fps=3.0)
+    assert info == VideoInfo(num_frames=30, fps=3.0, duration_s=10.0, width_px=64, height_px=48)
+    frames, times_s = read_frames(folder, ALL, 2.0, 4.0, fps=3.0)
+    assert frames[:, 0, 0, 0].tolist() == planned_frames(info, ALL, 2.0, 4.0) == [6, 7, 8, 9, 10, 11]
+    assert times_s == pytest.approx([2, 7 / 3, 8 / 3, 3, 10 / 3, 11 / 3])
+
+
+def test_a_folder_without_a_rate_has_frames_but_no_times(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "frames", [f"{i:03}.png" for i in range(10)])
+    info = probe_video(folder)
+    assert info.fps is None and info.duration_s is None
+    frames, times_s = read_frames(folder, FramePolicy(max_frames=4))
+    assert frames[:, 0, 0, 0].tolist() == planned_frames(info, FramePolicy(max_frames=4)) == [1, 3, 5, 8]
+    assert np.isnan(times_s).all()
+    for policy, start_s in ((ALL, 1.0), (FramePolicy("fps", fps=1.0), None)):
+        with pytest.raises(MediaError, match=r"frames: the folder's frame rate is not known.*give the record its fps"):
+            read_frames(folder, policy, start_s)
+
+
+def test_folders_that_cannot_be_read_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MediaError, match="empty: the folder holds no pictures; fetch its frames"):
+        probe_video(tmp_path / "empty")
+    mixed = write_folder(tmp_path / "mixed", ["0.png", "1.png"])
+    Image.new("RGB", (8, 8)).save(mixed / "1.png")
+    with pytest.raises(MediaError, match=r"frames differ in size: 0.png is 64 x 48, 1.png 8 x 8; scale them"):
+        read_frames(mixed, ALL)
+    (mixed / "1.png").write_text("damaged")
+    with pytest.raises(MediaError, match=r"1.png: the file is not a picture"):
+        read_frames(mixed, ALL)
+    with pytest.raises(MediaError, match="the folder's frame rate is 0; mend the record's fps"):
+        probe_video(mixed, fps=0)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_an_animated_picture_has_its_own_times(tmp_path: Path, suffix: str) -> None:
+    images = [Image.new("RGB", (32, 16), (50 * i, 0, 0)) for i in range(5)]
+    path = tmp_path / f"animation.{suffix}"
+    images[0].save(
+        path, save_all=True, append_images=images[1:], duration=[100, 100, 600, 100, 100], loop=0, lossless=True
+    )
+    info = probe_video(path)
+    assert (info.num_frames, info.width_px, info.height_px) == (5, 32, 16)
+    assert info.starts_s == pytest.approx((0, 0.1, 0.2, 0.8, 0.9)) and info.duration_s == pytest.approx(1.0)
+    frames, times_s = read_frames(path, FramePolicy("fps", fps=4.0))
+    assert planned_frames(info, FramePolicy("fps", fps=4.0)) == [0, 2]
+    assert frames[:, 0, 0, 0].tolist() == pytest.approx([0, 100], abs=3)
+    assert times_s == pytest.approx([0, 0.2])
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(MediaError, match=f"animation.{suffix}: the picture cannot be read"):
+        read_frames(path, ALL)
+
+
+def test_the_same_file_gives_the_same_error_every_time(clip: Path, tmp_path: Path) -> None:
+    path = broken("truncated", clip, tmp_path)
+    messages = []
+    for _ in range(2):
+        with pytest.raises(MediaError) as caught:
+            probe_video(path)
+        messages.append((caught.value.what, str(caught.value)))
+    assert messages[0] == messages[1]
+    assert messages[0][0] == "the video cannot be decoded"
+
+
+@real
+def test_real_gif() -> None:
+    frames, times_s = read_frames(Path(str(DATA)) / "clips" / "torchcodec_animated.gif", ALL)
+    assert len(frames) == len(times_s) == 4

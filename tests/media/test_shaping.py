@@ -46,7 +46,7 @@ def test_lines_from_right_to_left_are_those_of_pillow(text: str, font: Path) -> 
     expected = Image.new("L", (448, 448), 255)
     for line in page.lines:
         place = (428 - round(pillow.getlength(line.text)), line.baseline_px)
-        ImageDraw.Draw(expected).text(place, line.text, 0, pillow, anchor="ls")
+        ImageDraw.Draw(expected).text(place, line.text, 0, pillow, anchor="ls", direction="rtl")
     assert np.array_equal(render_page(page, style), np.asarray(expected))
 
 

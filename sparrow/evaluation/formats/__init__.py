@@ -8,25 +8,24 @@ from pathlib import Path
 
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.evaluation.formats import longvideobench, mlvu, mvbench, tempcompass, video_mme
-from sparrow.evaluation.formats.protocols import Preset, Reading, Subtitles
+from sparrow.evaluation.formats.protocols import Reading, Subtitles
 from sparrow.evaluation.questions import Question, read_questions
 
 Reader = Callable[[Path, Reading], list[Question]]
+PROTOCOLS = ("official", "released")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A benchmark's files and protocols.
+    """A benchmark's files; what its protocols set beside the prompts stands in `conf/benchmark/<name>.yaml`.
 
     Args:
         read: Reader of its annotations.
-        presets: What each protocol fixes, by name.
         num_questions: Size of the published benchmark, a task; None where it has no fixed content.
         has_subtitles: Whether its videos come with subtitles.
     """
 
     read: Reader
-    presets: Mapping[str, Preset]
     num_questions: Mapping[str, int] | None = None
     has_subtitles: bool = False
 
@@ -36,29 +35,15 @@ def _read_multiple_choice(location: Path, reading: Reading) -> list[Question]:
 
 
 FORMATS: dict[str, Format] = {
-    "multiple_choice": Format(read=_read_multiple_choice, presets={"official": Preset(), "released": Preset()}),
-    "video_mme": Format(
-        read=video_mme.read,
-        presets={"official": Preset(), "released": Preset()},
-        num_questions={"all": 2700},
-        has_subtitles=True,
-    ),
-    "mvbench": Format(
-        read=mvbench.read,
-        presets={"official": Preset(score="macro_accuracy", max_frames=16), "released": Preset()},
-        num_questions=dict.fromkeys(mvbench.VIDEO_FOLDERS, 200),
-    ),
+    "multiple_choice": Format(read=_read_multiple_choice),
+    "video_mme": Format(read=video_mme.read, num_questions={"all": 2700}, has_subtitles=True),
+    "mvbench": Format(read=mvbench.read, num_questions=dict.fromkeys(mvbench.VIDEO_FOLDERS, 200)),
     "tempcompass": Format(
         read=tempcompass.read,
-        presets={
-            "official": Preset(score="categories.multi-choice.accuracy"),
-            "released": Preset(score="categories.multi-choice.accuracy", tasks=("multi-choice",)),
-        },
         num_questions={"multi-choice": 1580, "yes_no": 2453, "caption_matching": 1503, "captioning": 2004},
     ),
     "mlvu": Format(
         read=mlvu.read,
-        presets={"official": Preset(score="macro_accuracy"), "released": Preset(tasks=mlvu.MULTIPLE_CHOICE)},
         num_questions={
             "plotQA": 539,
             "needle": 355,
@@ -69,27 +54,8 @@ FORMATS: dict[str, Format] = {
             "topic_reasoning": 264,
         },
     ),
-    "longvideobench": Format(
-        read=longvideobench.read,
-        presets={"official": Preset(subtitles="interleaved"), "released": Preset(subtitles="interleaved")},
-        num_questions={"all": 1337},
-        has_subtitles=True,
-    ),
+    "longvideobench": Format(read=longvideobench.read, num_questions={"all": 1337}, has_subtitles=True),
 }
-
-
-def preset_of(name: str, protocol: str) -> Preset:
-    """What a protocol of a format fixes.
-
-    Raises:
-        ConfigError: If there is no such format or protocol.
-    """
-    if name not in FORMATS:
-        raise ConfigError(f"unknown benchmark format {name!r}; choose one of {', '.join(FORMATS)}")
-    presets = FORMATS[name].presets
-    if protocol not in presets:
-        raise ConfigError(f"unknown protocol {protocol!r} of {name}; choose one of {', '.join(presets)}")
-    return presets[protocol]
 
 
 def read_benchmark(
@@ -98,32 +64,38 @@ def read_benchmark(
     *,
     benchmark: str,
     protocol: str = "official",
-    subtitles: Subtitles | None = None,
+    subtitles: Subtitles = "off",
     tasks: Sequence[str] = (),
 ) -> list[Question]:
     """The questions of a benchmark.
+
+    A `.jsonl` file is read as the released code's form of any benchmark, whose prompts stand in the file.
 
     Args:
         name: Its format, a key of `FORMATS`.
         location: Its annotation file or folder.
         benchmark: Its name, for messages.
-        protocol: Whose prompts are used.
-        subtitles: How subtitles will be shown; None: as the protocol does.
-        tasks: Tasks (`Question.category`) that are asked; empty: those of the protocol.
+        protocol: Whose prompts are used, one of `PROTOCOLS`.
+        subtitles: How subtitles will be shown; they are read unless `off`.
+        tasks: Tasks (`Question.category`) that are asked; all when empty.
 
     Raises:
-        ConfigError: If the format has no such protocol, or no subtitles.
+        ConfigError: If there is no such format or protocol, or the format has no subtitles.
         DataError: If annotations are missing or wrong, all problems at once; if a task has no questions.
     """
-    preset = preset_of(name, protocol)
-    shown = preset.subtitles if subtitles is None else subtitles
-    if shown != "off" and not FORMATS[name].has_subtitles:
-        raise ConfigError(f"benchmark '{benchmark}': {name} has no subtitles; set subtitles: off")
-    wanted = tuple(tasks) or preset.tasks
-    reading = Reading(benchmark=benchmark, protocol=protocol, subtitles=shown != "off", tasks=wanted)
-    questions = FORMATS[name].read(location, reading)
+    if name not in FORMATS:
+        raise ConfigError(f"unknown benchmark format {name!r}; choose one of {', '.join(FORMATS)}")
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+    in_released_form = location.suffix == ".jsonl"
+    if subtitles != "off" and (in_released_form or not FORMATS[name].has_subtitles):
+        what = "the released code's jsonl" if in_released_form else name
+        raise ConfigError(f"benchmark '{benchmark}': {what} has no subtitles; set subtitles=off")
+    reading = Reading(benchmark=benchmark, protocol=protocol, subtitles=subtitles != "off", tasks=tuple(tasks))
+    read = _read_multiple_choice if in_released_form else FORMATS[name].read
+    questions = read(location, reading)
     found = {question.category for question in questions}
-    if unknown := [task for task in wanted if task not in found]:
+    if unknown := [task for task in reading.tasks if task not in found]:
         raise DataError(
             f"no questions of the tasks {', '.join(unknown)}",
             where=f"benchmark '{benchmark}', {location}",

@@ -1,4 +1,4 @@
-"""How a protocol words its prompts, and what else it fixes: frames, subtitles, and which number is the score."""
+"""How a protocol words its prompts, and what a reader of annotations is asked for."""
 
 from __future__ import annotations
 
@@ -39,23 +39,6 @@ class Wording:
             reply_start=self.reply_start,
             **fields,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """What a protocol fixes beside the prompt; each is printed with the score.
-
-    Args:
-        score: The number that is the benchmark's score, as a path into what `metrics.score` returns.
-        max_frames: Frames of a video; None leaves them to the model.
-        subtitles: Whether subtitles are shown: not, listed before the prompt, or between the frames.
-        tasks: Tasks that are asked; all when empty.
-    """
-
-    score: str = "accuracy"
-    max_frames: int | None = None
-    subtitles: Subtitles = "off"
-    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,5 @@
+"""`python -m sparrow COMMAND`: the same as the `sparrow` command."""
+
+from sparrow.cli import main
+
+main()

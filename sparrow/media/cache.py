@@ -1,0 +1,77 @@
+"""Decoded frames kept on disk, for runs that read the same videos many times."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from sparrow.core.files import write_atomically
+from sparrow.core.hashing import combined_hash, content_hash, file_hash
+from sparrow.media.folders import frame_files
+from sparrow.media.frames import read_frames
+from sparrow.media.sampling import FramePolicy
+
+CACHE_VERSION = 1  # raised whenever the same file and policy come to mean other frames
+
+
+class FrameCache:
+    """`read_frames` that reads a clip once.
+
+    What is kept is found by the content of the video, the bounds and the policy, never by the video's name: a file
+    that is replaced is read anew, one that is renamed is not. Frames are stored as they are, so that a 24-frame clip
+    of 640 x 360 takes 17 MB.
+
+    Args:
+        folder: Where the frames are kept; several processes may use it at once.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def read_frames(
+        self,
+        path: str | Path,
+        policy: FramePolicy,
+        start_s: float | None = None,
+        end_s: float | None = None,
+        *,
+        fps: float | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same as `sparrow.media.frames.read_frames`, and the same errors."""
+        path = Path(path)
+        if not path.exists():
+            return read_frames(path, policy, start_s, end_s, fps=fps)
+        key = content_hash([CACHE_VERSION, video_hash(path), asdict(policy), start_s, end_s, fps], length=32)
+        kept = self.folder / key[:2] / f"{key}.npz"
+        try:
+            with np.load(kept, allow_pickle=False) as arrays:
+                return arrays["frames"], arrays["times_s"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or damaged
+            frames, times_s = read_frames(path, policy, start_s, end_s, fps=fps)
+        buffer = io.BytesIO()
+        np.savez(buffer, frames=frames, times_s=times_s)
+        write_atomically(kept, buffer.getvalue())
+        return frames, times_s
+
+
+def video_hash(path: Path) -> str:
+    """Hash of a video's bytes: of a file, or of the pictures of a folder in their order."""
+    if path.is_dir():
+        return combined_hash(_hash_of(file) for file in frame_files(path))
+    return _hash_of(path)
+
+
+def _hash_of(file: Path) -> str:
+    state = file.stat()
+    return _file_hash(file, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=100_000)
+def _file_hash(file: Path, size: int, modified_ns: int) -> str:
+    """Hash of a file's bytes, read again when its size or time changes."""
+    return file_hash(file, length=32)

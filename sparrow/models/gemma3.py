@@ -1,0 +1,97 @@
+"""Gemma 3: SigLIP at one fixed size, average-pooled projector, a language model that reads an image both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Gemma3Config, Gemma3Processor
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+
+from sparrow.models.backbone import Backbone, Size
+from sparrow.models.frames import Frames
+from sparrow.models.tiny import TEXT_WIDTH, text_sizes, train_tokenizer, vision_sizes
+
+NAMED_TOKENS = {
+    "image_token": "<image_soft_token>",
+    "boi_token": "<start_of_image>",
+    "eoi_token": "<end_of_image>",
+}
+TINY_TOKENS_A_FRAME = 4
+
+
+class Gemma3(Backbone):
+    """Adapter of `Gemma3ForConditionalGeneration`; a frame is one view, without pan and scan."""
+
+    family = "gemma3"
+    end_of_turn = "<end_of_turn>"
+    native_checkpoints = ("google/gemma-3-4b-it", "google/gemma-3-12b-it")
+
+    def configure_processor(self) -> None:  # noqa: D102
+        self._require_size(self.config.vision_config.image_size)
+        image_processor = self.processor.image_processor
+        image_processor.size = {"height": self.frame_size_px, "width": self.frame_size_px}
+        image_processor.do_pan_and_scan = False
+
+    @property
+    def image_token_id(self) -> int:  # noqa: D102
+        return int(self.tokenizer.boi_token_id)
+
+    def template_for_tokens(self) -> str:
+        """The blank lines around an image are text, which its neighbours may merge with when it is tokenized."""
+        return self.chat_template.replace("'<start_of_image>'", r"'\n\n<start_of_image>\n\n'")
+
+    @cached_property
+    def _frame_token_ids(self) -> list[int]:
+        tokenizer = self.tokenizer
+        soft = [tokenizer.image_token_id] * self.processor.image_seq_length
+        return [tokenizer.boi_token_id, *soft, tokenizer.eoi_token_id]
+
+    def frame_token_ids(self, size: Size) -> list[int]:  # noqa: D102
+        return self._frame_token_ids
+
+    def prepared_size(self, size: Size) -> Size:  # noqa: D102
+        return self.frame_size_px, self.frame_size_px
+
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Tensor]:  # noqa: D102
+        return {"pixel_values": self.normalized_stack(frames, dtype)}
+
+    def token_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:  # noqa: D102
+        return {"token_type_ids": (input_ids == self.tokenizer.image_token_id).long()}
+
+    def parts(self) -> dict[str, nn.Module]:  # noqa: D102
+        core: Any = self.model.model
+        return self._three_parts(core.vision_tower, core.multi_modal_projector, core.language_model)
+
+    def blocks(self) -> list[nn.Module]:  # noqa: D102
+        core: Any = self.model.model
+        return [*core.vision_tower.encoder.layers, *core.language_model.layers]
+
+    @staticmethod
+    def frame_size_of(processor: Any) -> int:  # noqa: D102
+        return int(processor.image_processor.size["height"])
+
+    @classmethod
+    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+        tokenizer = train_tokenizer(
+            texts,
+            bos_token="<bos>",
+            eos_token=cls.end_of_turn,
+            other_special_tokens=["<start_of_turn>"],
+            named_tokens=NAMED_TOKENS,
+        )
+        config = Gemma3Config(
+            image_token_id=tokenizer.convert_tokens_to_ids("<image_soft_token>"),  # type: ignore[arg-type]
+            boi_token_index=tokenizer.convert_tokens_to_ids("<start_of_image>"),  # type: ignore[arg-type]
+            eoi_token_index=tokenizer.convert_tokens_to_ids("<end_of_image>"),  # type: ignore[arg-type]
+            mm_tokens_per_image=TINY_TOKENS_A_FRAME,
+            vision_config=vision_sizes(image_size=frame_size_px, model_type="siglip_vision_model"),
+            text_config=text_sizes(
+                tokenizer, model_type="gemma3_text", head_dim=TEXT_WIDTH // 4, query_pre_attn_scalar=TEXT_WIDTH // 4
+            ),
+        )
+        processor = Gemma3Processor(Gemma3ImageProcessorPil(), tokenizer, image_seq_length=TINY_TOKENS_A_FRAME)
+        return config, processor

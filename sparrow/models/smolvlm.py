@@ -1,0 +1,49 @@
+"""SmolVLM2: Idefics3's design with smaller parts, and a pixel shuffle of its own scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import transformers
+from transformers import SmolVLMConfig
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+from sparrow.models.idefics3 import Idefics3
+from sparrow.models.processors import WithoutVideo
+from sparrow.models.tiny import text_sizes, train_tokenizer, vision_sizes
+
+
+class SmolVLMProcessor(WithoutVideo, transformers.SmolVLMProcessor):
+    """The family's processor for images."""
+
+
+class SmolVLM(Idefics3):
+    """Adapter of `SmolVLMForConditionalGeneration`; a frame is one global view, never split into tiles."""
+
+    family = "smolvlm"
+    template = "idefics3"
+    processor_class = SmolVLMProcessor
+    video_processor_type = "SmolVLMVideoProcessor"
+    native_checkpoints = (
+        "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
+        "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
+        "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
+    )
+
+    @classmethod
+    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+        tokenizer = train_tokenizer(
+            texts,
+            bos_token="<|im_start|>",
+            eos_token=cls.end_of_turn,
+            other_special_tokens=["<fake_token_around_image>", "<image>", "<global-img>"],
+        )
+        config = SmolVLMConfig(
+            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),  # type: ignore[arg-type]
+            scale_factor=2,
+            tie_word_embeddings=False,
+            vision_config=vision_sizes(image_size=frame_size_px),
+            text_config=text_sizes(tokenizer, model_type="llama"),
+        )
+        return config, SmolVLMProcessor(SmolVLMImageProcessorPil(), tokenizer, None)

@@ -1,0 +1,232 @@
+"""The commands as a user types them, each in a process of its own and in an empty folder."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sparrow.runs.record import RunRecord
+from tests.conftest import SMALL_RUN, losses_of
+
+ROOT = Path(__file__).parents[1]
+SPARROW = [sys.executable, "-m", "sparrow"]
+
+
+@pytest.fixture
+def sparrow(tmp_path, cache_root):
+    """Run `sparrow ...` in an empty folder."""
+
+    def run(*arguments, **changes):
+        environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"} | changes
+        return subprocess.run(
+            [*SPARROW, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+
+    return run
+
+
+def records_in(folder):
+    return {path.parent.name: RunRecord.load(path.parent) for path in folder.rglob("run.json")}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]])
+@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "preview"])
+def test_help_and_cfg_answer_without_loading_torch(command, arguments, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *SPARROW[1:], command, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    for library in ("torch", "transformers", "pytorch_lightning", "datasets", "pandas"):
+        assert f"| {library}\n" not in done.stderr, library
+    if arguments == ["--help"]:
+        assert "Three useful commands" in done.stdout
+        assert "benchmark: " in done.stdout
+
+
+def test_a_sweep_with_a_failing_job_reports_both(sparrow, tmp_path):
+    sweep = ["-m", *SMALL_RUN, "study.name=two", "study.factors=[mixture.num_samples]"]
+    done = sparrow("train", *sweep, "mixture=world_video", "mixture.num_samples=5000,16")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "asks for 5000 samples, 48 are left of 48" in done.stderr
+    records = records_in(tmp_path / "outputs/two")
+    assert {name: r.status for name, r in records.items()} == {"num_samples=5000": "failed", "num_samples=16": "finished"}
+    report = (tmp_path / "outputs/two/report.md").read_text()
+    assert "num_samples=16" in report
+    assert "asks for 5000 samples" in report
+    again = sparrow("train", *sweep, "mixture=world_video", "mixture.num_samples=5000,16")
+    assert again.returncode == 1
+    assert records_in(tmp_path / "outputs/two")["num_samples=16"] == records["num_samples=16"]
+
+
+def test_two_processes_give_the_losses_of_one(sparrow, tmp_path):
+    for name, extra in (("one", []), ("two", ["strategy=ddp", "trainer.devices=2"])):
+        done = sparrow("train", *SMALL_RUN, *extra, f"hydra.run.dir={tmp_path / name}")
+        assert done.returncode == 0, done.stderr
+    one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
+    assert len(one) == 3
+    assert list(two.values()) == pytest.approx(list(one.values()), rel=1e-5)
+    assert [r.run_id for r in records_in(tmp_path / "one").values()] == [
+        r.run_id for r in records_in(tmp_path / "two").values()
+    ]
+
+
+def test_several_devices_in_a_sweep_are_refused_before_anything_starts(sparrow, tmp_path):
+    done = sparrow("train", "-m", *SMALL_RUN, "strategy=ddp", "trainer.devices=2", "seed=0,1")
+    assert done.returncode == 1
+    assert "every child process would start the whole sweep" in done.stderr
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_ctrl_c_ends_within_seconds_with_a_checkpoint(tmp_path, cache_root):
+    folder = tmp_path / "run"
+    long = [*SMALL_RUN, "batching.num_epochs=2000", "checkpointing.every_n_steps=100000", f"hydra.run.dir={folder}"]
+    process = subprocess.Popen(
+        [*SPARROW, "train", *long],
+        cwd=tmp_path,
+        env=os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 200
+    while not list(folder.glob("tensorboard/events*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert RunRecord.load(folder).status == "interrupted"
+    assert list((folder / "checkpoints").glob("*.ckpt"))
+
+
+BAD_INPUT = {
+    "unknown key": (["+optimizer.learning_rat=1"], "did you mean 'learning_rate'"),
+    "wrong type": (["batching.num_epochs=many"], "expected int, found 'many'"),
+    "zero samples": (["mixture.num_samples=0"], "must be at least 1"),
+    "missing file": (
+        ["+source=[video_chatgpt]", "mixture.components.video.source=video_chatgpt", "source.video_chatgpt.use_world=false"],
+        "video_chatgpt",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input_gives_one_message(sparrow, tmp_path, name):
+    overrides, expected = BAD_INPUT[name]
+    done = sparrow("train", *SMALL_RUN, *overrides)
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.ckpt")), "nothing was trained"
+
+
+def test_full_errors_on_demand(sparrow):
+    done = sparrow("train", *SMALL_RUN, "batching.num_epochs=many", HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_prepare_twice_gives_the_same_manifest(sparrow, tmp_path):
+    for name in ("a", "b"):
+        done = sparrow("prepare", *SMALL_RUN, f"hydra.run.dir={tmp_path / name}")
+        assert done.returncode == 0, done.stderr
+        assert "24 samples in 3 optimizer steps" in done.stdout
+    assert (tmp_path / "a/manifest.json").read_bytes() == (tmp_path / "b/manifest.json").read_bytes()
+
+
+def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):
+    done = sparrow(
+        "evaluate",
+        f"checkpoint={tiny_checkpoint('idefics3')}",
+        "benchmark=[world_short]",
+        "trainer=cpu",
+        "blind=true",
+        *[override for override in SMALL_RUN if override.startswith("world.")],
+        f"hydra.run.dir={tmp_path / 'evaluation'}",
+    )
+    assert done.returncode == 0, done.stderr
+    (record,) = records_in(tmp_path / "evaluation").values()
+    assert record.scores["world_short"]["after"].num_questions == 24
+    assert set(record.scores["world_short"]) == {"after", "blind"}
+
+
+def test_unknown_commands_name_the_known_ones(tmp_path):
+    done = subprocess.run([*SPARROW, "trian"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "unknown command 'trian'" in done.stderr
+    assert "train" in done.stderr
+
+
+def commands_of(document):
+    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", document.read_text(), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.startswith(("sparrow ", "make "))]
+
+
+@pytest.mark.parametrize("command", commands_of(ROOT / "README.md"))
+def test_every_command_of_the_readme_is_there(command, sparrow):
+    program, name, *arguments = command.split()
+    if program == "make":
+        assert re.search(rf"^{name}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    elif name in ("train", "evaluate", "prepare", "preview"):
+        done = sparrow(name, *arguments, "--cfg", "job")
+        assert done.returncode == 0, done.stderr
+    else:
+        assert sparrow(name, "--help").returncode == 0
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_runs_from_another_folder(tmp_path, cache_root):
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist"), str(ROOT)],
+        check=True,
+        capture_output=True,
+        timeout=280,
+    )
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    target = tmp_path / "installed"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", str(target), str(wheel)],
+        check=True,
+        timeout=280,
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = os.environ | {"PYTHONPATH": str(target), "SPARROW_CACHE_ROOT": str(cache_root)}
+    where = subprocess.run(
+        [sys.executable, "-c", "import sparrow, sparrow.conf; print(sparrow.__file__, sparrow.conf.__file__)"],
+        cwd=elsewhere,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert where.stdout.count(str(target)) == 2
+    done = subprocess.run(
+        [*SPARROW, "train", *SMALL_RUN, f"hydra.run.dir={elsewhere / 'run'}"],
+        cwd=elsewhere,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((elsewhere / "run/run.json").read_text())["status"] == "finished"
