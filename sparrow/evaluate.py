@@ -5,7 +5,7 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from sparrow.app.entry import CONFIG_PATH, run_app, set_up
+from sparrow.app.entry import CONFIG_PATH, run_app
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name="evaluate")
@@ -17,5 +17,4 @@ def main(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    set_up()
     run_app(main)

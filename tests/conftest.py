@@ -33,6 +33,11 @@ SMALL_RUN = [
 ]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`pytest tests/models --family qwen3_vl` tests one family of backbones."""
+    parser.addoption("--family", default="all", help="a family of backbones, or all")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Two busy cores and a thread each: more threads only wait for each other."""

@@ -60,13 +60,16 @@ def test_help_and_cfg_answer_without_loading_torch(command, arguments, tmp_path)
 
 
 def test_a_sweep_with_a_failing_job_reports_both(sparrow, tmp_path):
-    sweep = ["-m", *SMALL_RUN, "study.name=two", "study.factors=[mixture.num_samples]"]
+    sweep = ["-m", *SMALL_RUN, "study.name=two"]
     done = sparrow("train", *sweep, "mixture=world_video", "mixture.num_samples=5000,16")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "asks for 5000 samples, 48 are left of 48" in done.stderr
     records = records_in(tmp_path / "outputs/two")
-    assert {name: r.status for name, r in records.items()} == {"num_samples=5000": "failed", "num_samples=16": "finished"}
+    assert {name: r.status for name, r in records.items()} == {
+        "num_samples=5000": "failed",
+        "num_samples=16": "finished",
+    }
     report = (tmp_path / "outputs/two/report.md").read_text()
     assert "num_samples=16" in report
     assert "asks for 5000 samples" in report
@@ -121,7 +124,11 @@ BAD_INPUT = {
     "wrong type": (["batching.num_epochs=many"], "expected int, found 'many'"),
     "zero samples": (["mixture.num_samples=0"], "must be at least 1"),
     "missing file": (
-        ["+source=[video_chatgpt]", "mixture.components.video.source=video_chatgpt", "source.video_chatgpt.use_world=false"],
+        [
+            "+source=[video_chatgpt]",
+            "mixture.components.video.source=video_chatgpt",
+            "source.video_chatgpt.use_world=false",
+        ],
         "video_chatgpt",
     ),
 }

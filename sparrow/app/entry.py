@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,8 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sparrow.app.callbacks import launched_sweep
+from sparrow.app.callbacks import RememberSweep
+from sparrow.app.help import help_text
 from sparrow.app.settings import checked, register_schemas
 from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import SparrowError
@@ -30,19 +31,24 @@ def set_up() -> None:
 
 
 def factors_of(config: DictConfig) -> dict[str, Any]:
-    """Values of the study's factors: the choice of a group, or the value of a key."""
-    choices = OmegaConf.to_container(HydraConfig.get().runtime.choices)
-    assert isinstance(choices, dict)
-    return {key: choices.get(key, OmegaConf.select(config, key)) for key in config.study.factors}
+    """Values of the study's factors and of what else is swept: the choice of a group, or the value of a key."""
+    return _factor_values(config, HydraConfig.get().runtime.choices)
 
 
 def run_name(*, _root_: DictConfig) -> str:
-    """A run's folder inside its sweep: the values of the study's factors, as `mixture=sparrow,seed=0`."""
-    choices = _root_.hydra.runtime.choices
-    values = {key: choices.get(key, OmegaConf.select(_root_, key)) for key in _root_.study.factors}
+    """A run's folder inside its sweep: the values of its factors, as `mixture=sparrow,seed=0`."""
+    values = _factor_values(_root_, _root_.hydra.runtime.choices)
     name = ",".join(f"{key.split('.')[-1]}={value}" for key, value in values.items())
     name = "".join(c if c.isalnum() or c in "=,._-+[]" else "_" for c in name)
     return name[:MAX_NAME_CHARACTERS] or str(_root_.hydra.job.num)
+
+
+def _factor_values(config: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key in dict.fromkeys([*config.study.factors, *RememberSweep.swept_keys]):
+        value = choices[key] if key in choices else OmegaConf.select(config, key)
+        values[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return values
 
 
 def run_folder() -> Path:
@@ -88,13 +94,18 @@ def parent_folder(parent: ExperimentConfig) -> Path:
 
 def run_app(main: Callable[[], Any]) -> None:
     """Run a Hydra app; a multirun ends with its report, also when a job failed or the user stopped it."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        module = sys.modules["__main__"]
+        print(help_text(str(module.__spec__.name).rpartition(".")[2], str(module.__doc__)))  # type: ignore[union-attr]
+        return
+    set_up()
     try:
         main()
     except KeyboardInterrupt:
         print("sparrow: interrupted", file=sys.stderr)
         sys.exit(130)
     finally:
-        folder = launched_sweep()
+        folder = RememberSweep.folder
         if folder is not None and folder.is_dir():
             from sparrow.runs.report import end_of_sweep
 

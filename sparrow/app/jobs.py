@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 QUIET = (
     ".*does not have many workers.*",
     ".*Checkpoint directory .* exists.*",
+    ".*smaller than the logging interval.*",
     ".*LeafSpec.* is deprecated.*",
     ".*ModelCheckpoint with manual optimization.*",
 )

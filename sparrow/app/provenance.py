@@ -8,9 +8,7 @@ from typing import Any
 import yaml
 from hydra.core.hydra_config import HydraConfig
 
-import sparrow.conf
-
-CONF_FOLDER = Path(sparrow.conf.__file__).parent
+from sparrow.app.help import CONF_FOLDER
 
 
 def origin_of(key: str) -> str:

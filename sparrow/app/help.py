@@ -1,0 +1,53 @@
+"""`--help` of the Hydra commands: their groups and three useful commands.
+
+Hydra's own help copies its whole cache of configurations once for every group and takes seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sparrow.conf
+
+CONF_FOLDER = Path(sparrow.conf.__file__).parent
+EXPERIMENTS = """\
+  sparrow prepare experiment=quickstart                      what would each run see?
+  sparrow train experiment=quickstart                        train and evaluate two arms, end with a table
+  sparrow train -m experiment=quickstart seed=0,1,2          the same with three seeds"""
+EVALUATIONS = """\
+  sparrow evaluate checkpoint=RUN benchmark=[world_short,world_long] blind=true
+  sparrow evaluate checkpoint=MODEL benchmark=[multiple_choice] benchmark.multiple_choice.file=mine.jsonl
+  sparrow evaluate -m checkpoint=RUN benchmark=[world_long] frames.max_frames=4,8,16"""
+EVALUATE_GROUPS = ("benchmark", "frames", "paths", "trainer")
+
+
+def help_text(command: str, purpose: str) -> str:
+    """The help of `sparrow <command>`; `purpose` is its first line."""
+    options = _options_by_group()
+    if command == "evaluate":
+        options = {group: names for group, names in options.items() if group in EVALUATE_GROUPS}
+    groups = "\n".join(f"  {group}: {', '.join(names)}" for group, names in options.items())
+    examples = EVALUATIONS if command == "evaluate" else EXPERIMENTS
+    return f"""{purpose}
+
+usage: sparrow {command} [group=choice ...] [key=value ...] [-m]
+
+Groups and their choices:
+{groups}
+
+Three useful commands:
+{examples}
+
+Any setting can be given as group=choice or key=value; `--cfg job` prints all of them, with `--resolve` resolved.
+`-m` runs every combination of comma-separated values. `--hydra-help` tells what Hydra adds.
+"""
+
+
+def _options_by_group() -> dict[str, list[str]]:
+    options: dict[str, list[str]] = {}
+    for path in sorted(CONF_FOLDER.rglob("*.yaml")):
+        if path.parent == CONF_FOLDER:
+            continue
+        group, *folders = path.relative_to(CONF_FOLDER).with_suffix("").parts
+        options.setdefault(group, []).append("/".join(folders))
+    return options
