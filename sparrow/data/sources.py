@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,38 +23,11 @@ from sparrow.core.hashing import combined_hash, content_hash, file_hash
 from sparrow.core.samples import Sample
 from sparrow.data import json_stream, readers
 from sparrow.data.converters import CONVERTERS, Converter, chat, conversion, record
-from sparrow.data.converters.conversion import Conversion
+from sparrow.data.converters.conversion import Conversion, Rejected, SourceStats
 from sparrow.data.converters.record import Record
 
 _FLUSH_CHARS = 1 << 21
 _FLUSH_ROWS = 4_096
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A record that could not be used: where it stands, its own id if it has one, and what is wrong."""
-
-    where: str
-    id: str | None
-    reason: str
-    remedy: str | None
-
-
-@dataclass(frozen=True)
-class SourceStats:
-    """What became of the records of a source: `num_records` = used + left out + rejected.
-
-    A record may give several samples (`num_samples`). Records left out are those that the source's published
-    rules do not use, by reason.
-    """
-
-    num_records: int
-    num_used_records: int
-    num_samples: int
-    left_out: dict[str, int]
-    rejected: tuple[Rejected, ...]
-    num_replaced_chars: int
-    content_hash: str
 
 
 @dataclass(frozen=True)
@@ -253,7 +226,7 @@ def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, 
                 work.run(origin, writer.write)
         ids = work.ids()
         write_atomically(temporary / "ids.json", json.dumps(ids))
-        write_json(temporary / "stats.json", work.stats(ids))
+        write_json(temporary / "stats.json", asdict(work.stats(ids)))
         temporary.chmod(0o755)
         temporary.rename(folder)
     except BaseException:

@@ -132,6 +132,8 @@ def test_a_record_without_an_end_is_not_read_forever(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.parquet", "a.csv"])
 def test_nuls_and_lone_surrogates_are_replaced_and_counted(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
+    record: dict[str, Any]
+    expected: dict[str, Any]
     if name in ("a.parquet", "a.csv"):  # neither can hold a lone surrogate
         record, expected, count = {"text": "a\x00b\x00"}, {"text": "a\ufffdb\ufffd"}, 2
     else:

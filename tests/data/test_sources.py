@@ -8,7 +8,7 @@ import pickle
 import random
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import yaml
@@ -168,7 +168,7 @@ def test_unknown_converter_and_no_files_are_configuration_errors(tmp_path: Path)
 def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.json", [tale(1), tale(2)])
 
-    def interrupted(_: object, ids: list[str]) -> dict[str, Any]:
+    def interrupted(_: object, ids: list[str]) -> NoReturn:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

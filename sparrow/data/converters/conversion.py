@@ -6,6 +6,7 @@ import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sparrow.core.errors import DataError
@@ -16,6 +17,33 @@ from sparrow.data.converters.record import LeftOutError, Record, RecordError
 
 T = TypeVar("T")
 Messages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that could not be used: where it stands, its own id if it has one, and what is wrong."""
+
+    where: str
+    id: str | None
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class SourceStats:
+    """What became of the records of a source: `num_records` = used + left out + rejected.
+
+    A record may give several samples (`num_samples`). Records left out are those that the source's published
+    rules do not use, by reason.
+    """
+
+    num_records: int
+    num_used_records: int
+    num_samples: int
+    left_out: dict[str, int]
+    rejected: tuple[Rejected, ...]
+    num_replaced_chars: int
+    content_hash: str
 
 
 class Conversion:
@@ -33,7 +61,7 @@ class Conversion:
         self._num_used = 0
         self._num_replaced_chars = 0
         self._left_out: Counter[str] = Counter()
-        self._rejected: list[dict[str, Any]] = []
+        self._rejected: list[Rejected] = []
         self._own_ids: list[str | None] = []
         self._digests = array("Q")  # 64 bits of each sample's content hash
 
@@ -65,24 +93,24 @@ class Conversion:
         """The ids of the samples, in the order they were written."""
         return unique_ids(self._own_ids, self._digests)
 
-    def stats(self, ids: list[str]) -> dict[str, Any]:
-        """The account, as plain values."""
+    def stats(self, ids: list[str]) -> SourceStats:
+        """The account, given the ids of the samples."""
         # A sum, so that the order of the records does not count.
         total = sum(int.from_bytes(hash_key(digest, id)) for id, digest in zip(ids, self._digests, strict=True))
-        return {
-            "num_records": self._num_records,
-            "num_used_records": self._num_used,
-            "num_samples": len(ids),
-            "left_out": dict(self._left_out),
-            "rejected": self._rejected,
-            "num_replaced_chars": self._num_replaced_chars,
-            "content_hash": f"{total % 2**128:032x}"[:16],
-        }
+        return SourceStats(
+            num_records=self._num_records,
+            num_used_records=self._num_used,
+            num_samples=len(ids),
+            left_out=dict(self._left_out),
+            rejected=tuple(self._rejected),
+            num_replaced_chars=self._num_replaced_chars,
+            content_hash=f"{total % 2**128:032x}"[:16],
+        )
 
     def _reject(self, error: RecordError, own_id: str | None) -> None:
         if self.fail:
             raise error
-        self._rejected.append({"where": error.where, "id": own_id, "reason": error.what, "remedy": error.remedy})
+        self._rejected.append(Rejected(error.where, own_id, error.what, error.remedy))
 
     def _samples(self, record: Record) -> list[tuple[str | None, Sample]]:
         """All samples of a record with its own ids for them, or the error of the first that is not valid."""

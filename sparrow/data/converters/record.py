@@ -18,7 +18,7 @@ class LeftOutError(Exception):
 class RecordError(DataError):
     """A record that cannot become a sample; keeps its parts, so that they can be stored and told again."""
 
-    def __init__(self, what: str, *, source: str | None, where: str | None, remedy: str | None) -> None:
+    def __init__(self, what: str, *, source: str, where: str, remedy: str) -> None:
         super().__init__(what, source=source, where=where, remedy=remedy)
         self.where = where
         self.remedy = remedy
