@@ -79,29 +79,38 @@ class Source:
     files: list[str] = field(default_factory=list)
     root: str = recorded(REQUIRED)
     media_root: str = ""
+    min_context_words: int | None = None
     world: str | None = None
     use_world: bool = False
 
 
 @dataclass
 class Component:
-    """One part of a mixture: `num_samples` of a source, or a `fraction` of the mixture's total.
+    """One part of a mixture: `num_samples` of a source, a `fraction` of the mixture's total, or the `remainder` of it.
 
     `present_as` is how the model meets the samples: `video` (media as recorded), `pages` (long texts rendered as
-    page images) or `text` (long texts left as plain text).
+    page images) or `text` (long texts left as plain text). Each drawn sample is shown `repeat` times an epoch; the
+    sizes count all of them. `max_pages` and `max_instruction_words` leave samples out of the draw.
     """
 
     source: str = REQUIRED
     num_samples: int | None = None
     fraction: float | None = None
+    remainder: bool = False
+    repeat: int = 1
+    max_pages: int | None = None
+    max_instruction_words: int | None = None
     present_as: str = "video"
 
 
 @dataclass
 class Mixture:
-    """Components by name, and the total that their fractions are of."""
+    """Components by name, and the one total that their fractions are of: in samples, tokens, frames or learnt tokens."""
 
     num_samples: int | None = None
+    num_tokens: int | None = None
+    num_frames: int | None = None
+    num_supervised_tokens: int | None = None
     components: dict[str, Component] = field(default_factory=dict)
 
 
@@ -156,11 +165,53 @@ class StartFrom:
 
 
 @dataclass
-class Tuning:
-    """Which parts of the backbone learn: `vision`, `projector`, `language_model`."""
+class PartTuning:
+    """How one part of the backbone learns.
 
-    trainable_parts: list[str] = field(default_factory=lambda: ["vision", "projector", "language_model"])
+    `mode`: `frozen`; `adapted`, by low-rank adapters beside its linear layers; or `trained`. The part's learning rate
+    is `optimizer.learning_rate` times the multiplier, its weight decay the optimizer's where null.
+    """
+
+    mode: str = "trained"
+    learning_rate_multiplier: float = 1.0
+    weight_decay: float | None = None
+
+
+@dataclass
+class Lora:
+    """Low-rank adapters (arXiv 2106.09685) of the parts that are `adapted`.
+
+    `targets` are names of linear layers, or ends of names, such as `q_proj`; null adapts every linear layer.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.05
+    targets: list[str] | None = None
+
+
+@dataclass
+class Tuning:
+    """How the parts of the backbone learn, and what the loss is a mean over.
+
+    `quantization`: `nf4` keeps the weights in four bits, as in QLoRA; its parts are frozen or adapted.
+    `loss_normalization`: `token`, the mean over the supervised tokens of the global batch; `sample`, over its samples,
+    each the mean of its tokens; `micro_batch`, over micro-batches, each the mean of its tokens, so that what a token
+    weighs depends on what it is batched with.
+    """
+
+    vision: PartTuning = field(default_factory=PartTuning)
+    projector: PartTuning = field(default_factory=PartTuning)
+    language_model: PartTuning = field(default_factory=PartTuning)
+    lora: Lora = field(default_factory=Lora)
+    quantization: str | None = None
+    loss_normalization: str = "token"
     activation_checkpointing: bool = False
+
+    @property
+    def parts(self) -> dict[str, PartTuning]:
+        """The parts by name."""
+        return {"vision": self.vision, "projector": self.projector, "language_model": self.language_model}
 
 
 @dataclass
@@ -195,6 +246,7 @@ class Batching:
     max_seq_len_tokens: int = 10_740
     num_epochs: int = 1
     num_workers: int = recorded(2)
+    sample_timeout_s: int = recorded(600)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sparrow.core.errors import DataError
@@ -100,16 +100,16 @@ class Sample:
                 )
         for message in self.messages:
             if message.role != "user" and any(not isinstance(p, Text) for p in message.parts):
-                raise self._error(f"a {message.role} turn holds media", "only user turns may hold media")
+                raise self._error(f"the {message.role} turn holds media", "only user turns may hold media")
             for part in message.parts:
                 if isinstance(part, (Text, LongText)):
                     empty = not part.text.strip() and (isinstance(part, LongText) or message.role != "user")
                 else:
                     empty = not part.path
                 if empty:
-                    raise self._error(f"a {_TYPE_NAMES[type(part)]} part of a {message.role} turn is empty")
+                    raise self._error(f"the {_TYPE_NAMES[type(part)]} part of the {message.role} turn is empty")
             if not message.parts:
-                raise self._error(f"a {message.role} turn has no parts")
+                raise self._error(f"the {message.role} turn has no parts")
 
     def _error(self, what: str, remedy: str | None = None) -> DataError:
         return DataError(what, source=self.source, where=f"sample {self.id!r}", remedy=remedy)
@@ -131,7 +131,7 @@ class Sample:
             "messages": [
                 {
                     "role": m.role,
-                    "content": [{**EMPTY_PART, "type": _TYPE_NAMES[type(p)], **asdict(p)} for p in m.parts],
+                    "content": [{**EMPTY_PART, "type": _TYPE_NAMES[type(p)], **{n: getattr(p, n) for n in p.__dataclass_fields__}} for p in m.parts],
                 }
                 for m in self.messages
             ],

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from sparrow.core.errors import DataError
 from sparrow.data.encode import IGNORED, EncodedSample, Presentation, encode
 from sparrow.data.plan import Plan
 from sparrow.data.sources import SourceData
+from sparrow.data.watching import AtWork, watched
 from sparrow.models.backbone import Backbone
+from sparrow.models.frames import Frames
 
 GREY = 128
 
@@ -28,14 +30,14 @@ class MicroBatch:
         input_ids: int64 [b, L], padded on the right.
         attention_mask: int64 [b, L], zero on padding.
         labels: int64 [b, L], -100 where nothing is learnt.
-        frames: Prepared uint8 frames [n, 3, H, W] of all rows, in reading order.
+        frames: Prepared frames of all rows, in reading order.
         components: int64 [b], index of each row's mixture component, -1 for rows that only keep ranks in step.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
-    frames: Tensor
+    frames: Frames
     components: Tensor
 
     def to(self, device: torch.device) -> MicroBatch:
@@ -45,6 +47,14 @@ class MicroBatch:
     def pin_memory(self) -> MicroBatch:
         """The same in page-locked memory."""
         return MicroBatch(*(getattr(self, name).pin_memory() for name in self.__dataclass_fields__))
+
+
+class FailedSample(NamedTuple):
+    """A planned sample that could not be read when its turn came."""
+
+    component: str
+    sample_id: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class StepBatch:
         sample_ids: Samples of this rank, as `component/id`.
         num_tokens: Tokens of this rank without padding.
         num_visual_tokens: Tokens of these that stand for frames.
+        failed: Samples of this rank whose slots are empty, because they could no longer be read.
     """
 
     step: int
@@ -64,11 +75,11 @@ class StepBatch:
     sample_ids: list[str]
     num_tokens: int
     num_visual_tokens: int
+    failed: list[FailedSample] = field(default_factory=list)
 
     def pin_memory(self) -> StepBatch:
         """The same in page-locked memory."""
-        pinned = [micro_batch.pin_memory() for micro_batch in self.micro_batches]
-        return StepBatch(self.step, pinned, self.sample_ids, self.num_tokens, self.num_visual_tokens)
+        return replace(self, micro_batches=[micro_batch.pin_memory() for micro_batch in self.micro_batches])
 
 
 def share_of_rank(positions: np.ndarray, lengths: np.ndarray, rank: int, world_size: int) -> np.ndarray:
@@ -100,7 +111,7 @@ def collate(samples: Sequence[tuple[EncodedSample, int]], backbone: Backbone) ->
     frames = [sample.frames for sample, _ in samples]
     if not any(len(f) for f in frames):
         side = backbone.frame_size_px
-        frame_ids = torch.tensor(backbone.frame_token_ids((side, side)))
+        frame_ids = torch.tensor(backbone.frame_token_ids(backbone.prepared_size((side, side))))
         rows.append((frame_ids, torch.full_like(frame_ids, IGNORED), -1))
         frames.append(backbone.prepare_frames([np.full((side, side), GREY, dtype=np.uint8)]))
     length = max(len(ids) for ids, _, _ in rows)
@@ -112,11 +123,15 @@ def collate(samples: Sequence[tuple[EncodedSample, int]], backbone: Backbone) ->
         labels[i, : len(ids)] = row_labels
         attention_mask[i, : len(ids)] = 1
     components = torch.tensor([component for _, _, component in rows])
-    return MicroBatch(input_ids, attention_mask, labels, torch.cat(frames), components)
+    return MicroBatch(input_ids, attention_mask, labels, Frames.joined(frames), components)
 
 
 class StepDataset(Dataset):
-    """Optimizer steps of one rank; item i is step i of the plan, decoded, drawn and encoded when it is asked for."""
+    """Optimizer steps of one rank; item i is step i of the plan, decoded, drawn and encoded when it is asked for.
+
+    With `skip_failed`, a sample that can no longer be read leaves its slot empty and is named in the batch; another
+    never takes its place.
+    """
 
     def __init__(
         self,
@@ -128,10 +143,14 @@ class StepDataset(Dataset):
         micro_batch_size_samples: int,
         rank: int = 0,
         world_size: int = 1,
+        skip_failed: bool = False,
+        at_work: AtWork | None = None,
     ) -> None:
         self.plan, self.sources, self.backbone, self.presentations = plan, sources, backbone, presentations
         self.micro_batch_size_samples = micro_batch_size_samples
         self.rank, self.world_size = rank, world_size
+        self.skip_failed = skip_failed
+        self.at_work = at_work or AtWork(0)
         self.lengths = plan.lengths()
         self.component_names = list(presentations)
         columns = ("component", "source", "row", "sample_id")
@@ -143,7 +162,16 @@ class StepDataset(Dataset):
     def __getitem__(self, step: int) -> StepBatch:
         positions = self.plan.steps[step]
         mine = share_of_rank(positions, self.lengths, self.rank, self.world_size)
-        encoded = [(self.encode(position), self._component(position)) for position in mine]
+        encoded: list[tuple[EncodedSample, int]] = []
+        failed: list[FailedSample] = []
+        for position in mine:
+            self.at_work.begin(position)
+            try:
+                encoded.append((self.encode(position), self._component(position)))
+            except DataError as error:
+                if not self.skip_failed:
+                    raise
+                failed.append(FailedSample(self.rows[position][0], self.rows[position][3], error.what))
         size = self.micro_batch_size_samples
         micro_batches = [
             collate(encoded[begin : begin + size], self.backbone) for begin in range(0, len(encoded), size)
@@ -154,10 +182,15 @@ class StepDataset(Dataset):
         return StepBatch(
             step=step,
             micro_batches=micro_batches,
-            sample_ids=[f"{self.rows[p][0]}/{self.rows[p][3]}" for p in mine],
+            sample_ids=[self.name(position) for position in mine],
             num_tokens=sum(len(sample.input_ids) for sample, _ in encoded),
             num_visual_tokens=sum(sample.num_visual_tokens for sample, _ in encoded),
+            failed=failed,
         )
+
+    def name(self, position: int) -> str:
+        """Component and id of the sample at a ledger position."""
+        return f"{self.rows[position][0]}/{self.rows[position][3]}"
 
     def encode(self, position: int) -> EncodedSample:
         """The sample at a ledger position as tensors.
@@ -191,21 +224,28 @@ class StepLoader:
     """
 
     def __init__(
-        self, dataset: StepDataset, num_workers: int, *, first_step: int = 0, pin_memory: bool = False
+        self,
+        dataset: StepDataset,
+        num_workers: int,
+        *,
+        first_step: int = 0,
+        sample_timeout_s: int = 0,
+        pin_memory: bool = False,
     ) -> None:
-        self.dataset, self.num_workers, self.pin_memory = dataset, num_workers, pin_memory
-        self.first_step = first_step
+        self.dataset, self.num_workers, self.first_step = dataset, num_workers, first_step
+        self.sample_timeout_s, self.pin_memory = sample_timeout_s, pin_memory
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[StepBatch]:
-        return iter(
-            DataLoader(
-                self.dataset,
-                batch_size=None,
-                sampler=range(self.first_step, len(self.dataset)),
-                num_workers=self.num_workers,
-                pin_memory=self.pin_memory,
-            )
+        return watched(
+            self.dataset,
+            self.dataset.at_work,
+            self.dataset.name,
+            num_workers=self.num_workers,
+            timeout_s=self.sample_timeout_s,
+            batch_size=None,
+            sampler=range(self.first_step, len(self.dataset)),
+            pin_memory=self.pin_memory,
         )

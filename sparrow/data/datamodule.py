@@ -11,6 +11,7 @@ from sparrow.data.batching import StepBatch, StepDataset, StepLoader
 from sparrow.data.encode import Presentation
 from sparrow.data.plan import Plan
 from sparrow.data.sources import SourceData
+from sparrow.data.watching import AtWork
 from sparrow.models.backbone import Backbone
 
 
@@ -26,11 +27,13 @@ class PlannedData(pl.LightningDataModule):
         *,
         micro_batch_size_samples: int,
         num_workers: int,
+        sample_timeout_s: int = 0,
+        skip_failed: bool = False,
     ) -> None:
         super().__init__()
         self.plan, self.sources, self.backbone, self.presentations = plan, sources, backbone, presentations
         self.micro_batch_size_samples = micro_batch_size_samples
-        self.num_workers = num_workers
+        self.num_workers, self.sample_timeout_s, self.skip_failed = num_workers, sample_timeout_s, skip_failed
 
     def train_dataloader(self) -> StepLoader:
         """All steps of the plan that are still to be done."""
@@ -43,11 +46,14 @@ class PlannedData(pl.LightningDataModule):
             micro_batch_size_samples=self.micro_batch_size_samples,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
+            skip_failed=self.skip_failed,
+            at_work=AtWork(self.num_workers),
         )
         return StepLoader(
             dataset,
             self.num_workers,
             first_step=self.trainer.global_step,
+            sample_timeout_s=self.sample_timeout_s,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 

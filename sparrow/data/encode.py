@@ -19,6 +19,7 @@ from sparrow.media.images import read_image
 from sparrow.media.pages import count_pages, render_text
 from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone, Size, TokenizedChat
+from sparrow.models.frames import Frames
 
 PresentAs = Literal["video", "pages", "text"]
 IGNORED = -100
@@ -40,13 +41,13 @@ class EncodedSample:
     Args:
         input_ids: int64 [n].
         labels: int64 [n], -100 where nothing is learnt.
-        frames: Prepared uint8 frames [f, 3, H, W].
+        frames: Prepared frames.
         num_visual_tokens: Tokens of the n that stand for frames.
     """
 
     input_ids: Tensor
     labels: Tensor
-    frames: Tensor
+    frames: Frames
     num_visual_tokens: int
 
 

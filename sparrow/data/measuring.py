@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from sparrow.core.errors import DataError
+from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
 from sparrow.data.encode import Presentation, measure, media_files
 from sparrow.data.sources import SourceData
+from sparrow.data.watching import AtWork, watched, with_progress
 from sparrow.models.backbone import Backbone
 
 MEASURING_VERSION = 1
@@ -41,41 +42,57 @@ def measure_samples(
     *,
     cache_root: Path | None = None,
     num_workers: int = 0,
+    timeout_s: int = 0,
 ) -> pd.DataFrame:
-    """A row a sample, in the order of `rows`: `sample_id, status, reason, detail`, frames and tokens.
+    """A line a row, in the order of `rows`, each measured once: `sample_id, status, reason, detail`, frames and tokens.
 
     A sample that cannot be used is `rejected` with a reason; nothing is raised for it. The cache is keyed by the
     records, the state of the media files, the presentation and the tokenizer.
     """
-    cached = _cache_file(cache_root, source, rows, backbone, how) if cache_root is not None else None
+    distinct = list(dict.fromkeys(rows))
+    cached = _cache_file(cache_root, source, distinct, backbone, how) if cache_root is not None else None
     if cached is not None and cached.is_file():
-        return pd.read_parquet(cached).astype(COLUMNS)
-    dataset = _Measurements(source, list(rows), backbone, how)
-    loader = DataLoader(
+        table = pd.read_parquet(cached).astype(COLUMNS)
+    else:
+        table = _measure(source, distinct, backbone, how, num_workers, timeout_s)
+        if cached is not None:
+            write_atomically(cached, table.to_parquet(index=False))
+    return table.set_index("row").loc[list(rows)].reset_index()
+
+
+def _measure(
+    source: SourceData, rows: list[int], backbone: Backbone, how: Presentation, num_workers: int, timeout_s: int
+) -> pd.DataFrame:
+    if len(rows) < PARALLEL_FROM:
+        num_workers = 0
+    at_work = AtWork(num_workers)
+    dataset = _Measurements(source, rows, backbone, how, at_work)
+    chunks = watched(
         dataset,
+        at_work,
+        lambda row: f"{source.name}/{source.ids[row]}",
+        num_workers=num_workers,
+        timeout_s=timeout_s,
         batch_size=CHUNK,
-        num_workers=num_workers if len(rows) >= PARALLEL_FROM else 0,
         collate_fn=list,
     )
-    measured = [line for chunk in loader for line in chunk]
-    table = pd.DataFrame(measured, columns=list(COLUMNS)).astype(COLUMNS)
-    if cached is not None:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cached.parent, suffix=".tmp", delete=False) as file:
-            table.to_parquet(file.name, index=False)
-        Path(file.name).replace(cached)
-    return table
+    shown = with_progress(chunks, -(-len(rows) // CHUNK), f"measuring {source.name}")
+    measured = [line for chunk in shown for line in chunk]
+    return pd.DataFrame(measured, columns=list(COLUMNS)).astype(COLUMNS)
 
 
 class _Measurements(Dataset):
-    def __init__(self, source: SourceData, rows: list[int], backbone: Backbone, how: Presentation) -> None:
-        self.source, self.rows, self.backbone, self.how = source, rows, backbone, how
+    def __init__(
+        self, source: SourceData, rows: list[int], backbone: Backbone, how: Presentation, at_work: AtWork
+    ) -> None:
+        self.source, self.rows, self.backbone, self.how, self.at_work = source, rows, backbone, how, at_work
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         row = self.rows[position]
+        self.at_work.begin(row)
         line: dict[str, Any] = {
             "row": row,
             "sample_id": self.source.ids[row],

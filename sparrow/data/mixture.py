@@ -1,24 +1,77 @@
-"""Drawing a mixture: exact counts a component, in an order that nests smaller mixtures inside larger ones."""
+"""Drawing a mixture: exact sizes a component, in an order that nests smaller mixtures inside larger ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from sparrow.core.config import Mixture
+import pandas as pd
+
+from sparrow.core.config import Component, Mixture
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.hashing import hash_order
+from sparrow.core.samples import LongText, Sample, Text
 from sparrow.data.sources import SourceData
+from sparrow.media.pages import count_pages
+from sparrow.media.style import TextStyle
+
+FIRST_CHUNK = 256
+
+Measure = Callable[[str, list[int]], pd.DataFrame]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The drawn samples of one component: positions in its source, in hash order."""
+    """The drawn samples of one component.
+
+    Args:
+        component: Its name.
+        source: Name of its source.
+        rows: Positions in the source, in hash order, a repeated sample repeated.
+        left_out: Samples that came earlier in the order but were left out by the component's rules, by reason.
+    """
 
     component: str
     source: str
-    present_as: str
     rows: list[int]
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def draw(
+    mixture: Mixture, sources: Mapping[str, SourceData], data_seed: int, style: TextStyle, measure: Measure
+) -> list[Selection]:
+    """Choose the samples of every component: the first ones in hash order that its rules let in.
+
+    Samples of one source that serve two components are drawn without overlap, in the order of the components. Where
+    the total is in tokens or frames, a component takes samples until one more would exceed its share.
+
+    Args:
+        mixture: What is asked for.
+        sources: Sources by name.
+        data_seed: Decides the order.
+        style: Page style, for rules on the number of pages.
+        measure: Frames and tokens of some rows of a component, where the total is not in samples.
+
+    Raises:
+        DataError: If a source has fewer samples than a component asks for.
+        ConfigError: If the sizes do not add up.
+    """
+    orders = {
+        name: iter(hash_order(sources[name].ids, data_seed))
+        for name in {component.source for component in mixture.components.values()}
+    }
+    shares = _budgets(mixture)
+    sizes = {} if shares else component_sizes(mixture)
+    selections = []
+    for name, component in mixture.components.items():
+        draw_one = _Draw(name, component, sources[component.source], orders[component.source], style)
+        if shares:
+            rows = draw_one.fill(*shares[name], measure)
+        else:
+            rows = draw_one.take(sizes[name])
+        selections.append(Selection(name, component.source, rows, dict(draw_one.left_out)))
+    return selections
 
 
 def component_sizes(mixture: Mixture) -> dict[str, int]:
@@ -27,55 +80,115 @@ def component_sizes(mixture: Mixture) -> dict[str, int]:
     Rounding is by largest remainder: every share is cut down, and what is missing goes to the largest remainders.
 
     Raises:
-        ConfigError: If a component has not exactly one of `num_samples` and `fraction`, or they do not add up.
+        ConfigError: If the sizes do not add up to the total.
     """
-    fixed = {name: c.num_samples for name, c in mixture.components.items() if c.num_samples is not None}
-    shares = {name: c.fraction for name, c in mixture.components.items() if c.fraction is not None}
-    total = mixture.num_samples
-    if not shares:
-        if total is not None and total != sum(fixed.values()):
-            raise ConfigError(
-                f"mixture.num_samples={total}, but its components add up to {sum(fixed.values())}; "
-                "drop the one or change the other"
-            )
+    components, total = mixture.components, mixture.num_samples
+    fixed = {name: c.num_samples for name, c in components.items() if c.num_samples is not None}
+    if total is None:
         return fixed
-    assert total is not None
+    exact = {name: c.fraction * total for name, c in components.items() if c.fraction is not None}
+    takes_rest = [name for name, c in components.items() if c.remainder]
     available = total - sum(fixed.values())
-    exact = {name: share * total for name, share in shares.items()}
-    sizes = {name: int(value + 1e-9) for name, value in exact.items()}
-    missing = available - sum(sizes.values())
-    if abs(sum(exact.values()) - available) > 1e-6 * total + 1e-9:
+    missing = available - sum(exact.values())
+    if missing < -1e-6 * total or (not takes_rest and missing > 1e-6 * total):
         raise ConfigError(
-            f"mixture: fractions of {total} samples give {sum(exact.values()):.1f}, but {available} are left beside "
-            "the components with num_samples; fractions must add up to what is left"
+            f"mixture: the components add up to {total - missing:.6g} samples, mixture.num_samples is {total}; "
+            "change a fraction, a num_samples or the total"
         )
-    for name in sorted(sizes, key=lambda n: (sizes[n] - exact[n], n))[:missing]:
+    sizes = {name: int(value + 1e-9) for name, value in exact.items()}
+    rest = available - sum(sizes.values()) - (round(missing) if takes_rest else 0)
+    for name in sorted(sizes, key=lambda n: (sizes[n] - exact[n], n))[:rest]:
         sizes[name] += 1
-    return {name: fixed.get(name, sizes.get(name, 0)) for name in mixture.components}
+    sizes |= fixed | {name: round(missing) for name in takes_rest}
+    return {name: sizes[name] for name in components}
 
 
-def draw(mixture: Mixture, sources: Mapping[str, SourceData], data_seed: int) -> list[Selection]:
-    """Choose the samples of every component.
+def without_empty(mixture: Mixture) -> Mixture:
+    """The mixture without components of no samples, whose sources then need not be there."""
+    if mixture.num_samples is None:
+        return mixture
+    sizes = component_sizes(mixture)
+    return replace(mixture, components={name: c for name, c in mixture.components.items() if sizes[name] > 0})
 
-    Samples of one source that serve two components are drawn without overlap, in the order of the components.
 
-    Raises:
-        DataError: If a component asks for more samples than its source has left.
-    """
-    selections: list[Selection] = []
-    taken: dict[str, int] = {}
-    orders = {
-        name: hash_order(sources[name].ids, data_seed) for name in {c.source for c in mixture.components.values()}
-    }
-    for name, size in component_sizes(mixture).items():
-        component = mixture.components[name]
-        order, begin = orders[component.source], taken.get(component.source, 0)
-        if begin + size > len(order):
-            raise DataError(
-                f"component '{name}' asks for {size} samples, {len(order) - begin} are left of {len(order)}",
-                source=component.source,
-                remedy=f"lower its size, or add data; {len(sources[component.source].rejected)} records were rejected",
-            )
-        taken[component.source] = begin + size
-        selections.append(Selection(name, component.source, component.present_as, order[begin : begin + size]))
-    return selections
+def _budgets(mixture: Mixture) -> dict[str, tuple[str, float]]:
+    """Unit and budget of every component, where the mixture's total is not in samples."""
+    units = {"num_tokens": "tokens", "num_frames": "num_frames", "num_supervised_tokens": "supervised_tokens"}
+    for total_name, column in units.items():
+        total = getattr(mixture, total_name)
+        if total is not None:
+            return {name: (column, (c.fraction or 0.0) * total) for name, c in mixture.components.items()}
+    return {}
+
+
+class _Draw:
+    """The draw of one component from the rest of its source's order."""
+
+    def __init__(
+        self, name: str, component: Component, source: SourceData, order: Iterator[int], style: TextStyle
+    ) -> None:
+        self.name, self.component, self.source, self.order, self.style = name, component, source, order, style
+        self.left_out: Counter[str] = Counter()
+        self.num_seen = 0
+
+    def _eligible(self) -> Iterator[int]:
+        filtered = self.component.max_pages is not None or self.component.max_instruction_words is not None
+        for row in self.order:
+            self.num_seen += 1
+            reason = self._rule_against(self.source[row]) if filtered else None
+            if reason is None:
+                yield row
+            else:
+                self.left_out[reason] += 1
+
+    def _rule_against(self, sample: Sample) -> str | None:
+        words_limit, pages_limit = self.component.max_instruction_words, self.component.max_pages
+        first_turn = next(message for message in sample.messages if message.role == "user")
+        num_words = sum(len(part.text.split()) for part in first_turn.parts if isinstance(part, Text))
+        if words_limit is not None and num_words > words_limit:
+            return f"instruction longer than {words_limit} words"
+        if pages_limit is not None:
+            texts = [part.text for part in sample.parts() if isinstance(part, LongText)]
+            if sum(count_pages(text, self.style) for text in texts) > pages_limit:
+                return f"more than {pages_limit} pages"
+        return None
+
+    def take(self, size: int) -> list[int]:
+        """Rows for `size` showings; the last distinct sample may be shown less often than the others."""
+        repeat = self.component.repeat
+        distinct: list[int] = []
+        rows = self._eligible()
+        while len(distinct) < -(-size // repeat):
+            row = next(rows, None)
+            if row is None:
+                raise self._too_few(f"asks for {size} samples", len(distinct) * repeat)
+            distinct.append(row)
+        return [row for row in distinct for _ in range(repeat)][:size]
+
+    def fill(self, column: str, budget: float, measure: Measure) -> list[int]:
+        """Rows until one more would exceed the budget."""
+        repeat, rows = self.component.repeat, self._eligible()
+        chosen: list[int] = []
+        spent, chunk_size = 0.0, FIRST_CHUNK
+        while True:
+            chunk = [row for row, _ in zip(rows, range(chunk_size), strict=False)]
+            if not chunk:
+                raise self._too_few(f"asks for {budget:.0f} {column.removeprefix('num_').replace('_', ' ')}", spent)
+            table = measure(self.name, chunk)
+            table["tokens"] = table["visual_tokens"] + table["text_tokens"]
+            for row, cost in zip(chunk, table[column], strict=True):
+                if spent + repeat * cost > budget:
+                    return chosen
+                spent += repeat * cost
+                chosen += [row] * repeat
+            chunk_size *= 2
+
+    def _too_few(self, asks: str, have: float) -> DataError:
+        notes = [f"{count} left out: {reason}" for reason, count in self.left_out.items()]
+        notes += [f"{len(self.source.rejected)} records rejected"] if self.source.rejected else []
+        return DataError(
+            f"component '{self.name}' {asks}, {have:.0f} are left of {len(self.source)} samples"
+            + (f" ({'; '.join(notes)})" if notes else ""),
+            source=self.component.source,
+            remedy="lower its size, raise its repeat, or add data",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,32 @@ PERCENTILES = (5, 50, 95, 100)
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a component's samples were drawn from: counts of its source's records, and of samples left out by rules."""
+
+    records_read: int
+    records_rejected: int
+    records_left_out: dict[str, int]
+    samples_left_out: dict[str, int]
+    present_as: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """Every planned sample with its cost, and the optimizer steps.
 
     Args:
         ledger: A row a requested sample: `component, source, row, sample_id, status` (used | rejected), `reason,
-            num_frames, visual_tokens, text_tokens, supervised_tokens`.
+            num_frames, visual_tokens, text_tokens, supervised_tokens, showing` (0, or the number of the repetition).
         steps: For every optimizer step the positions in `ledger` of its samples, all ranks together.
         content_hash: Hash of what the model will see, in order: equal plans train on equal data.
+        origins: What stood behind the draw of every component.
     """
 
     ledger: pd.DataFrame
     steps: list[np.ndarray]
     content_hash: str
+    origins: dict[str, Origin] = field(default_factory=dict)
 
     @property
     def num_samples(self) -> int:
@@ -53,13 +66,16 @@ class Plan:
         for name, rows in self.ledger.groupby("component", sort=False):
             used = rows[rows["status"] == "used"]
             lengths = (used["visual_tokens"] + used["text_tokens"]).to_numpy()
+            origin = self.origins[str(name)]
             components[str(name)] = {
                 "source": str(rows["source"].iloc[0]),
+                **asdict(origin),
                 "requested": len(rows),
                 "used": len(used),
                 "rejected": len(rows) - len(used),
                 "rejected_by_reason": dict(Counter(rows.loc[rows["status"] == "rejected", "reason"])),
                 "frames": int(used["num_frames"].sum()),
+                "pages": int(used["num_frames"].sum()) if origin.present_as == "pages" else 0,
                 "visual_tokens": int(used["visual_tokens"].sum()),
                 "text_tokens": int(used["text_tokens"].sum()),
                 "supervised_tokens": int(used["supervised_tokens"].sum()),
@@ -99,6 +115,7 @@ def build_plan(
     max_bad_fraction: float = 0.0,
     cache_root: Path | None = None,
     num_workers: int = 0,
+    sample_timeout_s: int = 0,
 ) -> Plan:
     """Measure the drawn samples and order them into optimizer steps.
 
@@ -117,6 +134,7 @@ def build_plan(
         max_bad_fraction: With `skip`, the largest share of rejected samples that is still accepted.
         cache_root: Where measurements are kept for the next run.
         num_workers: Processes that measure.
+        sample_timeout_s: Seconds after which a sample that hangs fails the plan; 0 waits for ever.
 
     Raises:
         DataError: If a sample cannot be used (`fail`), too many cannot (`skip`), or none can.
@@ -130,15 +148,31 @@ def build_plan(
             presentations[selection.component],
             cache_root=cache_root,
             num_workers=num_workers,
+            timeout_s=sample_timeout_s,
         )
         table.insert(0, "component", selection.component)
         table.insert(1, "source", selection.source)
+        table["showing"] = table.groupby("row").cumcount()
         tables.append(table)
     ledger = pd.concat(tables, ignore_index=True)
     _reject_long(ledger, min(max_seq_len_tokens, backbone.context_length_tokens))
     _enforce_policy(ledger, on_bad_sample, max_bad_fraction)
     steps = _order(ledger, data_seed, global_batch_size_samples, num_epochs)
-    return Plan(ledger, steps, _plan_hash(ledger, steps, sources, presentations, backbone))
+    origins = {
+        selection.component: _origin(selection, sources[selection.source], presentations[selection.component])
+        for selection in selections
+    }
+    return Plan(ledger, steps, _plan_hash(ledger, steps, sources, presentations, backbone), origins)
+
+
+def _origin(selection: Selection, source: SourceData, how: Presentation) -> Origin:
+    return Origin(
+        records_read=source.stats.num_records,
+        records_rejected=len(source.rejected),
+        records_left_out=source.stats.left_out,
+        samples_left_out=selection.left_out,
+        present_as=how.present_as,
+    )
 
 
 def _reject_long(ledger: pd.DataFrame, limit: int) -> None:
@@ -179,7 +213,9 @@ def _enforce_policy(ledger: pd.DataFrame, on_bad_sample: str, max_bad_fraction: 
 
 def _order(ledger: pd.DataFrame, data_seed: int, batch_size: int, num_epochs: int) -> list[np.ndarray]:
     used = np.flatnonzero(ledger["status"] == "used")
-    names = [f"{ledger['component'].iat[i]}/{ledger['sample_id'].iat[i]}" for i in used]
+    columns = ledger[["component", "sample_id", "showing"]].itertuples(index=False, name=None)
+    all_names = ["/".join(map(str, values)) for values in columns]
+    names = [all_names[i] for i in used]
     steps: list[np.ndarray] = []
     for epoch in range(num_epochs):
         order = used[hash_order(names, data_seed, salt=f"epoch {epoch}")]

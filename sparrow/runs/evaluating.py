@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Mapping
-from dataclasses import replace
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from filelock import FileLock
@@ -15,16 +17,32 @@ from filelock import FileLock
 from sparrow.analysis.predictions import read_predictions
 from sparrow.analysis.scores import Score, score
 from sparrow.core.config import Benchmark, Frames, World
+from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 from sparrow.data.encode import Presentation
 from sparrow.evaluation.engine import Protocol, answer, prompt_hash
+from sparrow.evaluation.formats import oddities, read_benchmark, size_note
 from sparrow.evaluation.predictions import PredictionWriter, finalise, finished
-from sparrow.evaluation.questions import Question, read_questions
+from sparrow.evaluation.prompts import Scoring, Subtitles
+from sparrow.evaluation.questions import Question, missing_videos
+from sparrow.evaluation.units import group_into_units
 from sparrow.media.frames import FramePolicy
 from sparrow.models.backbone import Backbone
 from sparrow.world import TABLES, WorldSettings, ensure_world
 
 log = logging.getLogger(__name__)
+SHOWN_MISSING = 20
+NEWS_EVERY_S = 30.0
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The questions of a benchmark that are asked, the folder of their videos, and what a reader should know."""
+
+    questions: list[Question]
+    media_root: Path
+    missing_videos: list[str]
+    note: str
 
 
 class Evaluator:
@@ -53,24 +71,16 @@ class Evaluator:
     ) -> None:
         self.benchmarks, self.frames, self.world, self.data_seed = benchmarks, frames, world, data_seed
         self.cache_root, self.precision, self.num_workers = cache_root, precision, num_workers
-        self._questions: dict[str, tuple[list[Question], Path]] = {}
+        self._asked: dict[str, _Asked] = {}
 
     def questions(self, name: str) -> tuple[list[Question], Path]:
         """Questions of a benchmark and the folder of its videos.
 
         Raises:
-            DataError: If its file is missing or wrong.
+            DataError: If its files are missing or wrong, or none of its videos is there.
         """
-        if name not in self._questions:
-            settings = self.benchmarks[name]
-            root, file, media_root = Path(settings.root), settings.file, settings.media_root
-            if settings.world is not None:
-                table = TABLES[settings.world]
-                root = ensure_world(self.cache_root, WorldSettings(**vars(self.world)), self.data_seed)
-                file, media_root = table.file, table.media_root
-            questions = read_questions(root / file, benchmark=name)
-            self._questions[name] = (questions[: settings.num_questions], root / media_root)
-        return self._questions[name]
+        asked = self._read(name)
+        return asked.questions, asked.media_root
 
     def evaluate(self, backbone: Backbone, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
         """Answer all benchmarks and score them; questions answered before a kill are not asked again.
@@ -81,55 +91,172 @@ class Evaluator:
             folder: The run's folder; predictions go to `predictions/<phase>/<benchmark>.jsonl`.
             phase: `before`, `after`, or either with the prefix `blind_` / as `blind`: then without frames.
         """
-        return {name: self._evaluate_one(name, backbone, model_id, folder, phase) for name in self.benchmarks}
+        for name in self.benchmarks:
+            self.answer(name, backbone, model_id, folder, phase)
+        return self.collect(model_id, folder, phase)
 
     def evaluate_shared(self, backbone: Backbone, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
         """As `evaluate`, for a model that several runs start from: answered once, under a lock, then copied."""
         scores = {}
+        model_id = content_hash([model_id, self.precision, backbone.frame_size_px])
         for name in self.benchmarks:
-            questions, _ = self.questions(name)
-            protocol = self._protocol(name, phase)
-            key = content_hash([prompt_hash(question, protocol, model_id) for question in questions])
-            shared = self.cache_root / "evaluations" / key
+            hashes = self._hashes(name, model_id, phase)
+            shared = self.cache_root / "evaluations" / content_hash(sorted(hashes.values()))
             shared.mkdir(parents=True, exist_ok=True)
             with FileLock(shared / "lock"):
-                self._evaluate_one(name, backbone, model_id, shared, phase)
+                self.answer(name, backbone, model_id, shared, phase)
+                self._collect_one(name, model_id, shared, phase)
             target = folder / _predictions_file(phase, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(shared / _predictions_file(phase, name), target)
             scores[name] = self._score(name, folder, phase)
         return scores
 
-    def _evaluate_one(self, name: str, backbone: Backbone, model_id: str, folder: Path, phase: str) -> Score:
+    def answer(
+        self,
+        name: str,
+        backbone: Backbone,
+        model_id: str,
+        folder: Path,
+        phase: str,
+        *,
+        rank: int = 0,
+        take: Iterable[int] | None = None,
+    ) -> None:
+        """Answer what is unanswered of a benchmark, into the rank's own file.
+
+        Args:
+            name: The benchmark.
+            backbone: With its model.
+            model_id: Identifies the weights.
+            folder: The run's folder.
+            phase: As in `evaluate`.
+            rank: Number of this process.
+            take: Positions of the units that this process takes; all where None.
+        """
         questions, media_root = self.questions(name)
         protocol = self._protocol(name, phase)
-        hashes = {question.id: prompt_hash(question, protocol, model_id) for question in questions}
+        done = finished(_files(folder, phase, name), self._hashes(name, model_id, phase)).keys()
+        units = group_into_units(questions, media_root, protocol)
+        # A unit is answered whole or not at all, so that its numbers do not depend on where a kill fell.
+        todo = {i for i, unit in enumerate(units) if any(question.id not in done for question in unit)}
+        if not todo:
+            return
+        log.info("%s (%s): %d questions, %d answered before", name, phase, len(questions), len(done))
+        answers = answer(
+            backbone,
+            units,
+            media_root,
+            protocol,
+            benchmark=name,
+            model_id=model_id,
+            num_workers=self.num_workers,
+            take=(i for i in (range(len(units)) if take is None else take) if i in todo),
+        )
+        with PredictionWriter(_partial_file(folder, phase, name, rank)) as writer, self._numerics(backbone):
+            began = last = time.monotonic()
+            count = 0
+            for predictions in answers:
+                writer.write(*predictions)
+                count += len(predictions)
+                if time.monotonic() - last > NEWS_EVERY_S:
+                    last = time.monotonic()
+                    log.info("%s (%s), rank %d: %d answered, %.1f/s", name, phase, rank, count, count / (last - began))
+
+    def collect(self, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
+        """Put the answers of all ranks together, sorted by id, and score them.
+
+        Raises:
+            RunError: If a question is unanswered.
+        """
+        return {name: self._collect_one(name, model_id, folder, phase) for name in self.benchmarks}
+
+    def _collect_one(self, name: str, model_id: str, folder: Path, phase: str) -> Score:
+        files = _files(folder, phase, name)
         final = folder / _predictions_file(phase, name)
-        partial = final.with_suffix(".partial.jsonl")
-        earlier = [path for path in (final, partial) if path.is_file()]
-        done = finished(earlier, hashes)
-        todo = [question for question in questions if question.id not in done]
-        if todo:
-            log.info("%s (%s): %d questions, %d answered before", name, phase, len(questions), len(done))
-            with PredictionWriter(partial) as writer, self._numerics(backbone):
-                for prediction in answer(
-                    backbone,
-                    todo,
-                    media_root,
-                    protocol,
-                    benchmark=name,
-                    model_id=model_id,
-                    num_workers=self.num_workers,
-                ):
-                    writer.write(prediction)
-            earlier = [*earlier, partial] if partial not in earlier else earlier
-        finalise(earlier, hashes, into=final)
-        partial.unlink(missing_ok=True)
+        finalise(files, self._hashes(name, model_id, phase), into=final)
+        for path in files:
+            if path != final:
+                path.unlink()
         return self._score(name, folder, phase)
 
     def _score(self, name: str, folder: Path, phase: str) -> Score:
         file = _predictions_file(phase, name)
-        return score(read_predictions(folder / file), scoring=self.benchmarks[name].scoring, file=str(file))
+        settings = self.benchmarks[name]
+        return score(
+            read_predictions(folder / file),
+            metric=settings.metric,
+            scoring=settings.scoring,
+            file=str(file),
+            protocol=self._described(name, phase),
+            missing_videos=self._read(name).missing_videos,
+        )
+
+    def _described(self, name: str, phase: str) -> dict[str, Any]:
+        settings = self.benchmarks[name]
+        policy = self._protocol(name, phase).presentation.frames
+        frames = {"uniform": f"{policy.max_frames}", "all": "all"}.get(
+            policy.policy, f"{policy.fps} a second, at most {policy.max_frames}"
+        )
+        return {
+            "format": settings.format,
+            "protocol": settings.protocol,
+            "frames": "none" if phase.startswith("blind") else frames,
+            "subtitles": settings.subtitles,
+            "tasks": settings.tasks,
+            "options": "shown" if settings.show_options else "not shown",
+            "lower_case": settings.lower_case,
+            "missing_videos": settings.missing_videos,
+            "note": self._read(name).note,
+        }
+
+    def _read(self, name: str) -> _Asked:
+        if name not in self._asked:
+            self._asked[name] = self._asked_of(name)
+        return self._asked[name]
+
+    def _asked_of(self, name: str) -> _Asked:
+        settings = self.benchmarks[name]
+        root, file, media_root = Path(settings.root), settings.file, settings.media_root
+        if settings.world is not None:
+            table = TABLES[settings.world]
+            root = ensure_world(self.cache_root, WorldSettings(**vars(self.world)), self.data_seed)
+            file, media_root = table.file, table.media_root
+        questions = read_benchmark(
+            settings.format,
+            root / file,
+            benchmark=name,
+            protocol=settings.protocol,
+            subtitles=cast(Subtitles, settings.subtitles),
+            tasks=settings.tasks,
+        )
+        note = size_note(settings.format, questions)
+        if settings.num_questions is not None and settings.num_questions < len(questions):
+            step = len(questions) / settings.num_questions
+            questions = [questions[int(i * step)] for i in range(settings.num_questions)]
+            note = f"{len(questions)} spread evenly over {note}"
+        for what, ids in oddities(questions).items():
+            log.info("%s: %d questions: %s (%s)", name, len(ids), what.replace("_", " "), _some(ids))
+        missing = missing_videos(questions, root / media_root)
+        asked = [q for q in questions if settings.missing_videos == "wrong" or q.video not in missing]
+        if missing:
+            videos = {question.video for question in questions if question.video is not None}
+            if len(missing) == len(videos):
+                where = f"benchmark '{name}', {root / media_root}"
+                what = f"none of its {len(videos)} videos is there; looked for {_some(missing)}"
+                raise DataError(what, where=where, remedy="download and unpack them, or set its root and media_root")
+            affected = sum(question.video in missing for question in questions)
+            fate = "are not asked" if settings.missing_videos == "exclude" else "count as wrong"
+            log.warning(
+                "%s: %d of %d videos are missing in %s; their %d questions %s: %s",
+                *(name, len(missing), len(videos), root / media_root, affected, fate, _some(missing)),
+            )
+            note += f"; {affected} questions about {len(missing)} missing videos {fate}"
+        return _Asked(asked, root / media_root, missing, note)
+
+    def _hashes(self, name: str, model_id: str, phase: str) -> dict[str, str]:
+        protocol = self._protocol(name, phase)
+        return {question.id: prompt_hash(question, protocol, model_id) for question in self.questions(name)[0]}
 
     def _protocol(self, name: str, phase: str) -> Protocol:
         settings = self.benchmarks[name]
@@ -137,9 +264,12 @@ class Evaluator:
         if settings.max_frames is not None:
             policy = replace(policy, max_frames=settings.max_frames)
         return Protocol(
-            scoring=settings.scoring,  # type: ignore[arg-type]  # checked with the configuration
+            scoring=cast(Scoring, settings.scoring),
             show_options=settings.show_options,
+            lower_case=settings.lower_case,
             max_new_tokens=settings.max_new_tokens,
+            max_new_tokens_open_ended=settings.max_new_tokens_open_ended,
+            subtitles=cast(Subtitles, settings.subtitles),
             presentation=Presentation(frames=policy),
             blind=phase.startswith("blind"),
         )
@@ -151,5 +281,21 @@ class Evaluator:
         return contextlib.nullcontext()
 
 
+def _some(names: list[str]) -> str:
+    rest = len(names) - SHOWN_MISSING
+    return ", ".join(names[:SHOWN_MISSING]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def _predictions_file(phase: str, benchmark: str) -> Path:
     return Path("predictions") / phase / f"{benchmark}.jsonl"
+
+
+def _partial_file(folder: Path, phase: str, benchmark: str, rank: int) -> Path:
+    return (folder / _predictions_file(phase, benchmark)).with_suffix(f".partial-{rank}.jsonl")
+
+
+def _files(folder: Path, phase: str, benchmark: str) -> list[Path]:
+    """Files that hold answers of a benchmark: the final one and those of ranks, as far as they are there."""
+    final = folder / _predictions_file(phase, benchmark)
+    found: Iterator[Path] = final.parent.glob(f"{benchmark}.partial-*.jsonl")
+    return [*([final] if final.is_file() else []), *sorted(found)]

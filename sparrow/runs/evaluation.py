@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from sparrow.core.config import EvaluateConfig, run_id
 from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import content_hash, file_hash
-from sparrow.models.loading import load_backbone
-from sparrow.runs.evaluating import Evaluator
 from sparrow.runs.folder import open_run
-from sparrow.runs.record import FILE_NAME, RunRecord, git_revision, package_versions, peak_memory_bytes
+from sparrow.runs.ranks import Answering, answer_all, device_of
+from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions, peak_memory_bytes
+from sparrow.runs.report import print_table, read_studies
 from sparrow.runs.training import MODEL_FOLDER, recorded_outcome, timed
 
 log = logging.getLogger(__name__)
@@ -24,16 +25,20 @@ log = logging.getLogger(__name__)
 def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | None = None) -> RunRecord:
     """Evaluate `config.checkpoint`: a run's folder, a Hugging Face folder or a Hub id.
 
+    With `trainer.devices` above 1, as many processes take units of work from one list. An unfinished evaluation
+    goes on where it stopped, with any number of processes.
+
     Raises:
-        ConfigError: If no benchmark is chosen.
+        ConfigError: If no benchmark is chosen, or the processes cannot be started.
+        DataError: If a benchmark's files are missing or wrong; nothing is written.
         BackboneError: If the checkpoint cannot be loaded.
+        RunError: If a process fails; the answers so far are kept.
     """
-    if not config.benchmark:
-        raise ConfigError("benchmark: none is chosen; for example benchmark=[world_short,world_long]")
+    _check_processes(config)
     checkpoint = model_of(config.checkpoint)
-    model_id = fingerprint(checkpoint, config.backbone.revision)
+    weights = fingerprint(checkpoint, config.backbone.revision)
     record = RunRecord(
-        run_id=content_hash([run_id(config), model_id], length=12),
+        run_id=content_hash([run_id(config), weights], length=12),
         name=config.study.name,
         command="evaluate",
         config=asdict(config),
@@ -44,34 +49,21 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     )
     earlier = open_run(folder, record, config)
     if earlier is not None:
+        log.info("%s is finished already; its stored result is kept", folder)
         return earlier
+    model_id = content_hash([weights, config.backbone.frame_size_px, config.trainer.precision])
+    work = Answering(config, checkpoint, model_id, folder)
+    evaluator = work.evaluator()
+    for name in config.benchmark:
+        evaluator.questions(name)
     with recorded_outcome(record, folder, enabled=True):
-        backbone = load_backbone(
-            checkpoint,
-            family=config.backbone.family,
-            revision=config.backbone.revision,
-            frame_size_px=config.backbone.frame_size_px,
-            dtype=torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32,
-            attn_implementation=config.backbone.attn_implementation,
-            trust_remote_code=config.backbone.trust_remote_code,
-        )
-        use_gpu = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
-        backbone.model.to(torch.device("cuda" if use_gpu else "cpu"))
-        evaluator = Evaluator(
-            config.benchmark,
-            config.frames,
-            config.world,
-            config.data_seed,
-            Path(config.paths.cache_root),
-            precision=config.trainer.precision,
-            num_workers=1,
-        )
-        for phase in ("after", *(["blind"] if config.blind else [])):
-            with timed(record, "evaluate"):
-                scores = evaluator.evaluate(backbone, model_id, folder, phase)
-            for benchmark, result in scores.items():
-                record.scores.setdefault(benchmark, {})[phase] = result  # type: ignore[index]
+        with timed(record, "evaluate"):
+            answer_all(work, evaluator)
+        for phase in work.phases:
+            for benchmark, result in evaluator.collect(model_id, folder, phase).items():
+                record.scores.setdefault(benchmark, {})[cast(Phase, phase)] = result
         record.peak_memory_bytes = peak_memory_bytes()
+    print_table(read_studies([folder]))
     return record
 
 
@@ -87,3 +79,15 @@ def fingerprint(checkpoint: str, revision: str | None) -> str:
     if folder.is_dir():
         return content_hash([(path.name, file_hash(path)) for path in sorted(folder.glob("*.safetensors"))])
     return content_hash([checkpoint, revision])
+
+
+def _check_processes(config: EvaluateConfig) -> None:
+    if not config.benchmark:
+        raise ConfigError("benchmark: none is chosen; for example benchmark=[world_short,world_long]")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "sparrow evaluate starts its processes itself: run it once, with trainer.devices, not under a launcher"
+        )
+    on_gpu = device_of(config.trainer.accelerator).type == "cuda"
+    if on_gpu and config.trainer.devices > torch.cuda.device_count():
+        raise ConfigError(f"trainer.devices={config.trainer.devices}, but {torch.cuda.device_count()} GPUs are there")

@@ -6,10 +6,13 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from sparrow.core.config import Component, ExperimentConfig, Mixture, Source, World
 from sparrow.core.errors import ConfigError
 from sparrow.data.encode import Presentation
-from sparrow.data.mixture import draw
+from sparrow.data.measuring import measure_samples
+from sparrow.data.mixture import draw, without_empty
 from sparrow.data.plan import Plan, build_plan
 from sparrow.data.sources import SourceData, load_source
 from sparrow.media.frames import FramePolicy
@@ -51,11 +54,23 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
         with_model=False,
         trust_remote_code=config.backbone.trust_remote_code,
     )
-    sources = load_sources(config)
-    presentations = {name: presentation(config, part) for name, part in config.mixture.components.items()}
-    mixture = scaled_down(config.mixture, config.sample_divisor)
+    mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
+    sources = load_sources(config, mixture)
+    presentations = {name: presentation(config, part) for name, part in mixture.components.items()}
+
+    def measured(component: str, rows: list[int]) -> pd.DataFrame:
+        return measure_samples(
+            sources[mixture.components[component].source],
+            rows,
+            backbone,
+            presentations[component],
+            cache_root=Path(config.paths.cache_root),
+            num_workers=config.batching.num_workers,
+            timeout_s=config.batching.sample_timeout_s,
+        )
+
     plan = build_plan(
-        draw(mixture, sources, config.data_seed),
+        draw(mixture, sources, config.data_seed, TextStyle(**vars(config.text_to_image)), measured),
         sources,
         backbone,
         presentations,
@@ -67,6 +82,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
         max_bad_fraction=config.max_bad_fraction,
         cache_root=Path(config.paths.cache_root),
         num_workers=config.batching.num_workers,
+        sample_timeout_s=config.batching.sample_timeout_s,
     )
     return Prepared(checkpoint, backbone, sources, presentations, plan)
 
@@ -102,19 +118,20 @@ def presentation(config: ExperimentConfig, component: Component) -> Presentation
     )
 
 
-def load_sources(config: ExperimentConfig) -> dict[str, SourceData]:
-    """The sources that the mixture names.
+def load_sources(config: ExperimentConfig, mixture: Mixture) -> dict[str, SourceData]:
+    """The sources that the mixture's components name.
 
     Raises:
         DataError: If a file is missing or a record cannot be used.
     """
-    needed = {component.source for component in config.mixture.components.values()}
+    needed = {component.source for component in mixture.components.values()}
     return {
         name: load_source(
             name,
             with_world(config.source[name], config.world, config.data_seed, config.paths.cache_root),
             cache_root=Path(config.paths.cache_root),
             on_bad_sample=config.on_bad_sample,
+            min_context_words=config.source[name].min_context_words,
         )
         for name in sorted(needed)
     }
@@ -127,7 +144,7 @@ def with_world(source: Source, world: World, data_seed: int, cache_root: str) ->
     assert source.world is not None, "checked with the configuration"
     table = TABLES[source.world]
     folder = ensure_world(Path(cache_root), WorldSettings(**vars(world)), data_seed)
-    return replace(source, files=[table.file], root=str(folder), media_root=table.media_root)
+    return replace(source, converter=table.schema, files=[table.file], root=str(folder), media_root=table.media_root)
 
 
 def scaled_down(mixture: Mixture, divisor: int) -> Mixture:
@@ -139,4 +156,5 @@ def scaled_down(mixture: Mixture, divisor: int) -> Mixture:
         return None if count is None else math.ceil(count / divisor)
 
     components = {name: replace(c, num_samples=divide(c.num_samples)) for name, c in mixture.components.items()}
-    return Mixture(num_samples=divide(mixture.num_samples), components=components)
+    totals = {name: divide(getattr(mixture, name)) for name in vars(mixture) if name.startswith("num_")}
+    return Mixture(components=components, **totals)

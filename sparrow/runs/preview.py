@@ -179,16 +179,12 @@ def spans_of(sample: EncodedSample, backbone: Backbone, max_frames: int = MAX_FR
 def _frames_of_tokens(ids: Sequence[int], sample: EncodedSample, backbone: Backbone) -> list[int]:
     """For each token the number of its frame, from 1; 0 for text."""
     numbers = [0] * len(ids)
-    pattern = backbone.frame_token_ids((int(sample.frames.shape[-2]), int(sample.frames.shape[-1])))
-    at, number, size = 0, 0, len(pattern)
-    while number < len(sample.frames) and at < len(ids):
-        if ids[at] == pattern[0] and ids[at : at + size] == pattern:
-            number += 1
-            numbers[at : at + size] = [number] * size
-            at += size
-        else:
-            at += 1
-    assert number == len(sample.frames), f"tokens of {number} frames for {len(sample.frames)} frames"
+    at = 0
+    for number, size in enumerate(sample.frames.sizes, start=1):
+        pattern = backbone.frame_token_ids(size)
+        at = next(i for i in range(at, len(ids)) if ids[i] == pattern[0] and ids[i : i + len(pattern)] == pattern)
+        numbers[at : at + len(pattern)] = [number] * len(pattern)
+        at += len(pattern)
     return numbers
 
 

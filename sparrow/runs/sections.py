@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sparrow.analysis.scores import paper_means
 from sparrow.runs.collect import EVERY_CATEGORY
 from sparrow.runs.record import Accuracy, RunRecord, Score
 from sparrow.runs.results import Arm, Comparison, StudyResults
@@ -16,13 +17,14 @@ Row = tuple[str, ...]
 
 def full_tables(study: StudyResults) -> list[Table]:
     """All tables that have something to say, in the order of the written report."""
-    sections = (scores, between_arms, within_arms, categories, published, unfinished, data)
+    sections = (scores, protocols, means, between_arms, within_arms, categories, published, unfinished, data)
     return [table for section in sections if (table := section(study)).rows]
 
 
 def short_tables(study: StudyResults) -> list[Table]:
-    """What a terminal shows after a run: scores and costs, differences, and what went wrong."""
-    return [table for section in (short_scores, against_first_arm, unfinished) if (table := section(study)).rows]
+    """What a terminal shows after a run: scores and costs, how they were asked, differences, and what went wrong."""
+    sections = (short_scores, protocols, means, against_first_arm, unfinished)
+    return [table for section in sections if (table := section(study)).rows]
 
 
 def scores(study: StudyResults) -> Table:
@@ -78,6 +80,53 @@ def _share(part: Accuracy | None) -> str:
 
 def _chance(part: Accuracy | None) -> str:
     return f"{percent(part.chance)} ({percent(part.chance_bound)})" if part else NOTHING
+
+
+def protocols(study: StudyResults) -> Table:
+    """Each benchmark's own score and how its questions were asked, without which a number compares with nothing."""
+    rows = [
+        (
+            *(benchmark, arm.label, _asked(after), percent(after.official)),
+            *(interval(*(after.official_interval or (None, None))), percent(after.accuracy)),
+            percent(after.macro_accuracy),
+            *(str(n) for n in (after.num_questions, after.num_unanswered, after.num_unscored)),
+        )
+        for benchmark in study.benchmarks
+        for arm in study.arms
+        if (after := arm.score(benchmark, "after")) and after.protocol
+    ]
+    header = ("benchmark", "arm", "asked", "score", "95 % interval", "micro", "macro", "questions")
+    return Table(
+        "Benchmarks and protocols",
+        (*header, "unanswered", "unscored"),
+        rows,
+        left=3,
+        note="Score: the benchmark's own, of the named kind. Micro: over all questions; macro: mean of the categories. "
+        "Unanswered questions count as wrong; unscored ones have no options, need a judge, and are in no denominator.",
+    )
+
+
+def _asked(score: Score) -> str:
+    how = score.protocol
+    tasks = f", tasks {' '.join(how['tasks'])}" if how.get("tasks") else ""
+    return (
+        f"{how.get('protocol')}: frames {how.get('frames')}, subtitles {how.get('subtitles')}, {score.scoring}, "
+        f"options {how.get('options')}{tasks}; score: {score.metric}; {how.get('note')}"
+    )
+
+
+def means(study: StudyResults) -> Table:
+    """The paper's two means, where all their benchmarks were asked."""
+    rows = []
+    for arm in study.arms:
+        after = [score for name in study.benchmarks if (score := arm.score(name, "after"))]
+        found = paper_means({str(score.protocol.get("format")): score for score in after})
+        if found:
+            rows.append((arm.label, *(percent(found.get(name)) for name in ("general", "long"))))
+    note = (
+        "General: mean of Video-MME, MVBench, TempCompass multi-choice; long: of long Video-MME, LongVideoBench, MLVU."
+    )
+    return Table("Means over benchmarks (arXiv 2411.19951)", ("arm", "general", "long"), rows, note=note)
 
 
 def between_arms(study: StudyResults) -> Table:

@@ -35,7 +35,15 @@ from sparrow.runs.record import (
     package_versions,
     peak_memory_bytes,
 )
-from sparrow.training.callbacks import Heartbeat, LogFrames, Progress, StopOnSignal, Throughput
+from sparrow.training.callbacks import (
+    Heartbeat,
+    LogFrames,
+    Progress,
+    RecordFailed,
+    StopOnSignal,
+    Throughput,
+    read_failed,
+)
 from sparrow.training.module import FineTuning
 
 log = logging.getLogger(__name__)
@@ -239,6 +247,7 @@ def _fit(
             throughput,
             stop,
             LogFrames(),
+            RecordFailed(folder),
             Heartbeat(lambda step: record.beat(folder)),
             *([Progress(refresh_rate=10)] if config.trainer.progress_bar else []),
         ],
@@ -250,6 +259,8 @@ def _fit(
         prepared.presentations,
         micro_batch_size_samples=config.batching.micro_batch_size_samples,
         num_workers=config.batching.num_workers,
+        sample_timeout_s=config.batching.sample_timeout_s,
+        skip_failed=config.on_bad_sample == "skip",
     )
     checkpoint = latest_checkpoint(folder)
     if checkpoint is not None:
@@ -266,7 +277,19 @@ def _fit(
             "samples_per_s": ranks * throughput.num_samples / throughput.seconds,
             "tokens_per_s": ranks * throughput.num_tokens / throughput.seconds,
         }
+    if main:
+        _count_failed(record, read_failed(folder))
     record.final_loss = module.step_losses[-1] if module.step_losses else record.final_loss
+
+
+def _count_failed(record: RunRecord, failed: list[dict[str, Any]]) -> None:
+    """Move samples that could not be read during training from used to rejected."""
+    for component, _, reason in sorted({(f["component"], f["sample_id"], f["reason"]) for f in failed}):
+        counts = record.data[component]
+        counts.used -= 1
+        counts.rejected += 1
+        reason = f"while training: {reason}"
+        counts.rejected_by_reason[reason] = counts.rejected_by_reason.get(reason, 0) + 1
 
 
 def _loggers(config: ExperimentConfig, folder: Path) -> list[TensorBoardLogger]:

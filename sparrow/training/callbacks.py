@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from sparrow.data.batching import StepBatch
+from sparrow.models.frames import Frames
 from sparrow.training.module import FineTuning
 
 MAX_LOGGED_FRAMES = 16
@@ -99,10 +101,11 @@ class LogFrames(Callback):
         """Log at the very first step only."""
         if trainer.global_step > 0 or not trainer.is_global_zero:
             return
-        frames = torch.cat([m.frames for m in batch.micro_batches])[:MAX_LOGGED_FRAMES]
+        frames = Frames.joined([m.frames for m in batch.micro_batches])[:MAX_LOGGED_FRAMES]
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_images("data/first_frames", frames, 0)
+                for number, frame in enumerate(frames):
+                    logger.experiment.add_image(f"data/first_frames/{number:02d}", frame, 0)
 
 
 class Heartbeat(Callback):
@@ -130,3 +133,25 @@ class Progress(TQDMProgressBar):
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return {str(name).split("/")[-1]: value for name, value in metrics.items()}
+
+
+class RecordFailed(Callback):
+    """Appends samples that could not be read during training to `failed-<rank>.jsonl`, as they come."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
+    ) -> None:
+        """Note the empty slots of the step."""
+        if batch.failed:
+            with open(self.folder / f"failed-{trainer.global_rank}.jsonl", "a", encoding="utf-8") as file:
+                for sample in batch.failed:
+                    file.write(json.dumps({"step": batch.step, **sample._asdict()}) + "\n")
+
+
+def read_failed(folder: Path) -> list[dict[str, Any]]:
+    """What `RecordFailed` noted on all ranks; a step done again after a resume counts once."""
+    lines = [line for path in sorted(folder.glob("failed-*.jsonl")) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in dict.fromkeys(lines)]

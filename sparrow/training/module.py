@@ -14,7 +14,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparrow.core.config import Optimizer, Schedule
+from sparrow.core.config import Optimizer, Schedule, Tuning
 from sparrow.core.errors import RunError
 from sparrow.data.batching import MicroBatch, StepBatch
 from sparrow.data.encode import IGNORED
@@ -22,12 +22,26 @@ from sparrow.models.backbone import Backbone
 from sparrow.training.optim import build_optimizer, build_schedule
 
 
+def token_weights(mask: Tensor, normalization: str) -> Tensor:
+    """What each supervised token counts, float [b, k]; together the units of which the loss is the mean.
+
+    Args:
+        mask: True on supervised tokens, bool [b, k], a sample a row.
+        normalization: `token`, `sample` or `micro_batch`.
+    """
+    if normalization == "sample":
+        return mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    if normalization == "micro_batch":
+        return mask / mask.sum().clamp(min=1)
+    return mask.float()
+
+
 class FineTuning(pl.LightningModule):
     """Fine-tunes a backbone on planned steps.
 
     The loss of a step is the mean cross-entropy over the supervised tokens of the global batch, whatever the
     micro-batches, accumulation or number of ranks: every micro-batch contributes the sum over its tokens divided
-    by that number.
+    by that number. `tuning.loss_normalization` takes the mean over samples or micro-batches instead.
 
     Args:
         backbone: With its model.
@@ -35,6 +49,7 @@ class FineTuning(pl.LightningModule):
         schedule: Settings of the learning rate.
         num_steps: Optimizer steps of the plan.
         component_names: Components of the mixture, whose losses are logged apart.
+        tuning: How the parts learn, and what the loss is a mean over.
     """
 
     def __init__(
@@ -44,6 +59,7 @@ class FineTuning(pl.LightningModule):
         schedule: Schedule,
         num_steps: int,
         component_names: Sequence[str],
+        tuning: Tuning,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -51,6 +67,7 @@ class FineTuning(pl.LightningModule):
         self.model: nn.Module = backbone.model
         self.optimizer_settings = optimizer
         self.schedule_settings = schedule
+        self.tuning = tuning
         self.num_steps = num_steps
         self.component_names = list(component_names)
         self.stop_requested = False
@@ -58,7 +75,7 @@ class FineTuning(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW and the schedule, stepped by `training_step`."""
-        optimizer = build_optimizer(self.model, self.optimizer_settings)
+        optimizer = build_optimizer(self.backbone.parts(), self.optimizer_settings, self.tuning)
         return [optimizer], [build_schedule(optimizer, self.schedule_settings, self.num_steps)]
 
     def token_losses(self, micro_batch: MicroBatch) -> tuple[Tensor, Tensor]:
@@ -86,21 +103,25 @@ class FineTuning(pl.LightningModule):
         scheduler = self.lr_schedulers()
         assert isinstance(optimizer, pl.core.optimizer.LightningOptimizer)
         optimizer.zero_grad()
-        local_tokens = sum(int((m.labels[:, 1:] != IGNORED).sum()) for m in batch.micro_batches)
-        supervised = self._sum_over_ranks(torch.tensor([float(local_tokens)]))[0].item()
+        normalization = self.tuning.loss_normalization
+        masks = [m.labels[:, 1:] != IGNORED for m in batch.micro_batches]
+        own = [(float(mask.sum()), float(token_weights(mask, normalization).sum())) for mask in masks]
+        supervised, units = self._sum_over_ranks(torch.tensor(own).sum(dim=0)).tolist()
         # DDP averages gradients over ranks; times the world size, their mean is the sum that the loss is made of.
-        scale = self.trainer.world_size / supervised
-        sums = torch.zeros(2 * len(self.component_names) + 1)
+        scale = self.trainer.world_size / units
+        sums = torch.zeros(2 * len(self.component_names) + 2)
         for number, micro_batch in enumerate(batch.micro_batches):
             on_device = micro_batch.to(self.device)
             with self._no_gradient_sync(until_last=number < len(batch.micro_batches) - 1):
                 losses, mask = self.token_losses(on_device)
-                self.manual_backward(losses.sum() * scale)
-            sums[:-1] += self._component_sums(losses.detach(), mask, micro_batch.components)
+                weighted = (losses * token_weights(mask, normalization)).sum()
+                self.manual_backward(weighted * scale)
+            sums[:-2] += self._component_sums(losses.detach(), mask, micro_batch.components)
+            sums[-2] += weighted.detach().cpu()
         sums[-1] = float(self.stop_requested)
         sums = self._sum_over_ranks(sums)
         self.stop_requested = bool(sums[-1] > 0)
-        loss = float(sums[: len(self.component_names)].sum() / supervised)
+        loss = float(sums[-2] / units)
         if math.isnan(loss):
             raise RunError(
                 f"the loss of step {batch.step} is NaN; its samples on this rank: {', '.join(batch.sample_ids)}; "
@@ -156,7 +177,7 @@ class FineTuning(pl.LightningModule):
         self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])  # type: ignore[union-attr]
         self.log("train/supervised_tokens", supervised)
         count = len(self.component_names)
-        for name, total, tokens in zip(self.component_names, sums[:count], sums[count:-1], strict=True):
+        for name, total, tokens in zip(self.component_names, sums[:count], sums[count : 2 * count], strict=True):
             if tokens > 0:
                 self.log(f"train/loss_{name}", float(total / tokens))
         self.log("throughput/step_s", seconds)

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from sparrow.core.config import Optimizer, Schedule
+from sparrow.core.config import Optimizer, Schedule, Tuning
 
 
-def build_optimizer(model: nn.Module, settings: Optimizer) -> AdamW:
-    """AdamW over the trainable parameters, without weight decay on norms and biases (vectors and scalars)."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
+def parameter_groups(parts: Mapping[str, nn.Module], settings: Optimizer, tuning: Tuning) -> list[dict[str, Any]]:
+    """Trainable parameters in groups: a part each with its learning rate, matrices apart from norms and biases.
+
+    Weight decay acts on matrices only, not on vectors and scalars.
+    """
+    groups = []
+    for name, part in parts.items():
+        own = tuning.parts[name]
+        decay = settings.weight_decay if own.weight_decay is None else own.weight_decay
+        trainable = [p for p in part.parameters() if p.requires_grad]
+        matrices, vectors = [p for p in trainable if p.ndim >= 2], [p for p in trainable if p.ndim < 2]
+        for parameters, weight_decay in ((matrices, decay), (vectors, 0.0)):
+            if parameters:
+                rate = settings.learning_rate * own.learning_rate_multiplier
+                groups.append({"name": name, "params": parameters, "lr": rate, "weight_decay": weight_decay})
+    return groups
+
+
+def build_optimizer(parts: Mapping[str, nn.Module], settings: Optimizer, tuning: Tuning) -> AdamW:
+    """AdamW over what the tuning leaves trainable of a backbone's parts."""
+    groups = parameter_groups(parts, settings, tuning)
     return AdamW(
-        [group for group in groups if group["params"]],
-        lr=settings.learning_rate,
+        groups,
         betas=(settings.beta1, settings.beta2),
         eps=settings.eps,
-        fused=all(p.device.type == "cuda" for p in trainable),
+        fused=all(p.device.type == "cuda" for group in groups for p in group["params"]),
     )
 
 

@@ -1,10 +1,13 @@
 from dataclasses import dataclass
 
+import pandas as pd
 import pytest
 
 from sparrow.core.config import Component, Mixture
 from sparrow.core.errors import ConfigError, DataError
+from sparrow.core.samples import LongText, Message, Sample, Text
 from sparrow.data.mixture import component_sizes, draw
+from sparrow.media.style import TextStyle
 
 
 @dataclass
@@ -17,14 +20,23 @@ class Ids:
     def __len__(self):
         return len(self.ids)
 
+    def __getitem__(self, row):
+        """Sample i has i words of instruction and ten pages' worth of text for every tenth i."""
+        text = "word " * (1150 if row % 10 == 0 else 10)
+        return Sample(self.ids[row], "s", (Message("user", (LongText(text), Text("word " * (row + 1)))),))
+
 
 def mixture(total, **components):
     return Mixture(num_samples=total, components={k: Component(source=k, **v) for k, v in components.items()})
 
 
+def select(mix, sources, seed=0, measure=None):
+    return draw(mix, sources, seed, TextStyle(), measure)
+
+
 def drawn(mix, seed=0, size=1000):
     sources = {name: Ids([f"{name}-{i}" for i in range(size)]) for name in mix.components}
-    return {s.component: {sources[s.source].ids[row] for row in s.rows} for s in draw(mix, sources, seed)}
+    return {s.component: {sources[s.source].ids[row] for row in s.rows} for s in select(mix, sources, seed)}
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 100, 101, 30_000])
@@ -63,10 +75,70 @@ def test_a_components_draw_does_not_depend_on_the_others():
 def test_two_components_of_one_source_share_nothing():
     mix = Mixture(components={n: Component(source="s", num_samples=40) for n in ("x", "y")})
     sources = {"s": Ids([f"s-{i}" for i in range(100)])}
-    first, second = (set(s.rows) for s in draw(mix, sources, 0))
+    first, second = (set(s.rows) for s in select(mix, sources))
     assert not first & second
 
 
 def test_more_than_there_is_is_an_error_with_the_numbers():
     with pytest.raises(DataError, match="asks for 11 samples, 10 are left of 10"):
         drawn(mixture(None, a={"num_samples": 11}), size=10)
+
+
+def test_the_remainder_takes_what_is_left_and_may_be_nothing():
+    def sizes(total):
+        return component_sizes(
+            mixture(total, video={"fraction": 2 / 3}, text={"num_samples": 10_000}, extra={"remainder": True})
+        )
+
+    assert sizes(30_000) == {"video": 20_000, "text": 10_000, "extra": 0}
+    assert sizes(60_000) == {"video": 40_000, "text": 10_000, "extra": 10_000}
+    assert sizes(100_000) == {"video": 66_667, "text": 10_000, "extra": 23_333}
+    with pytest.raises(ConfigError, match="add up"):
+        sizes(20_000)
+
+
+def test_repeats_are_explicit_and_count():
+    mix = mixture(None, a={"num_samples": 25, "repeat": 3})
+    (selection,) = select(mix, {"a": Ids([f"a-{i}" for i in range(9)])})
+    assert len(selection.rows) == 25
+    assert len(set(selection.rows)) == 9
+    with pytest.raises(DataError, match="27 are left of 9"):
+        select(mixture(None, a={"num_samples": 28, "repeat": 3}), {"a": Ids([f"a-{i}" for i in range(9)])})
+
+
+def test_rules_leave_samples_out_before_the_count_and_say_so():
+    source = {"a": Ids([f"a-{i}" for i in range(100)])}
+    mix = mixture(None, a={"num_samples": 45, "max_pages": 5, "max_instruction_words": 50})
+    (selection,) = select(mix, source)
+    assert len(selection.rows) == 45
+    assert all(row % 10 and row < 50 for row in selection.rows)
+    assert selection.left_out["instruction longer than 50 words"] > 0
+    assert selection.left_out["more than 5 pages"] > 0
+    with pytest.raises(DataError, match="asks for 46 samples, 45 are left of 100 samples .*left out"):
+        select(mixture(None, a={"num_samples": 46, "max_pages": 5, "max_instruction_words": 50}), source)
+
+
+@pytest.mark.parametrize("unit", ["num_tokens", "num_frames", "num_supervised_tokens"])
+def test_totals_in_other_units_are_filled_and_not_exceeded(unit):
+    column = {"num_frames": "num_frames", "num_supervised_tokens": "supervised_tokens"}.get(unit)
+
+    def measure(component, rows):
+        costs = pd.DataFrame(
+            {name: 0 for name in ("visual_tokens", "text_tokens", "supervised_tokens", "num_frames")}, index=rows
+        )
+        costs[column or "text_tokens"] = [1 + row % 7 for row in rows]
+        return costs
+
+    def rows_of(total):
+        mix = mixture(None, a={"fraction": 0.75}, b={"fraction": 0.25})
+        setattr(mix, unit, total)
+        sources = {name: Ids([f"{name}-{i}" for i in range(3000)]) for name in "ab"}
+        return {s.component: s.rows for s in select(mix, sources, measure=measure)}
+
+    small, large = rows_of(1000), rows_of(4000)
+    for name, share in (("a", 0.75), ("b", 0.25)):
+        spent = sum(1 + row % 7 for row in large[name])
+        assert share * 4000 - 7 < spent <= share * 4000
+        assert large[name][: len(small[name])] == small[name]
+    with pytest.raises(DataError, match="are left of 3000"):
+        rows_of(40_000)

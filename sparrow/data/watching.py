@@ -1,0 +1,71 @@
+"""Loading in worker processes, with the name of the sample when one hangs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+from tqdm import tqdm
+
+from sparrow.core.errors import DataError
+
+NOTHING = -1
+
+
+class AtWork:
+    """What each worker is busy with, in memory that the parent process reads."""
+
+    def __init__(self, num_workers: int) -> None:
+        self._numbers = torch.full((max(1, num_workers),), NOTHING, dtype=torch.int64).share_memory_()
+
+    def begin(self, number: int) -> None:
+        """Note what the calling worker turns to."""
+        worker = get_worker_info()
+        if worker is not None:
+            self._numbers[worker.id] = number
+
+    def numbers(self) -> list[int]:
+        """What the workers were last busy with."""
+        return [int(number) for number in self._numbers if number != NOTHING]
+
+
+def watched(
+    dataset: Dataset,
+    at_work: AtWork,
+    name_of: Callable[[int], str],
+    *,
+    num_workers: int,
+    timeout_s: int,
+    **options: Any,
+) -> Iterator[Any]:
+    """Iterate over a `DataLoader`; a worker that gives nothing for `timeout_s` seconds (0: any time) is an error.
+
+    A time-out never skips a sample: what a run sees must not depend on how busy the machine is.
+
+    Raises:
+        DataError: If a worker hangs, with the names of the samples that the workers were busy with.
+    """
+    loader = DataLoader(dataset, num_workers=num_workers, timeout=timeout_s if num_workers > 0 else 0, **options)
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "timed out" not in str(error):
+                raise
+            busy = ", ".join(name_of(number) for number in at_work.numbers())
+            raise DataError(
+                f"nothing was loaded for {timeout_s} s; the workers are busy with {busy}",
+                remedy="look at these files, or raise batching.sample_timeout_s",
+            ) from error
+        yield batch
+
+
+def with_progress(batches: Iterator[Any], total: int, description: str) -> Iterator[Any]:
+    """The same batches with a progress bar on a terminal; `total` counts batches."""
+    return iter(tqdm(batches, total=total, desc=description, leave=False, disable=not sys.stderr.isatty()))
