@@ -144,13 +144,12 @@ class StepDataset(Dataset):
         rank: int = 0,
         world_size: int = 1,
         skip_failed: bool = False,
-        at_work: AtWork | None = None,
     ) -> None:
         self.plan, self.sources, self.backbone, self.presentations = plan, sources, backbone, presentations
         self.micro_batch_size_samples = micro_batch_size_samples
         self.rank, self.world_size = rank, world_size
         self.skip_failed = skip_failed
-        self.at_work = at_work or AtWork(0)
+        self.at_work = AtWork()
         self.lengths = plan.lengths()
         self.component_names = list(presentations)
         columns = ("component", "source", "row", "sample_id")

@@ -11,7 +11,6 @@ from sparrow.data.batching import StepBatch, StepDataset, StepLoader
 from sparrow.data.encode import Presentation
 from sparrow.data.plan import Plan
 from sparrow.data.sources import SourceData
-from sparrow.data.watching import AtWork
 from sparrow.models.backbone import Backbone
 
 
@@ -47,7 +46,6 @@ class PlannedData(pl.LightningDataModule):
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
             skip_failed=self.skip_failed,
-            at_work=AtWork(self.num_workers),
         )
         return StepLoader(
             dataset,

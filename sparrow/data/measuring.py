@@ -65,7 +65,7 @@ def _measure(
 ) -> pd.DataFrame:
     if len(rows) < PARALLEL_FROM:
         num_workers = 0
-    at_work = AtWork(num_workers)
+    at_work = AtWork()
     dataset = _Measurements(source, rows, backbone, how, at_work)
     chunks = watched(
         dataset,

@@ -13,13 +13,14 @@ from tqdm import tqdm
 from sparrow.core.errors import DataError
 
 NOTHING = -1
+MAX_WORKERS = 1024
 
 
 class AtWork:
     """What each worker is busy with, in memory that the parent process reads."""
 
-    def __init__(self, num_workers: int) -> None:
-        self._numbers = torch.full((max(1, num_workers),), NOTHING, dtype=torch.int64).share_memory_()
+    def __init__(self) -> None:
+        self._numbers = torch.full((MAX_WORKERS,), NOTHING, dtype=torch.int64).share_memory_()
 
     def begin(self, number: int) -> None:
         """Note what the calling worker turns to."""

@@ -22,7 +22,7 @@ from sparrow.core.hashing import content_hash
 from sparrow.data.datamodule import PlannedData
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import load_backbone
-from sparrow.models.tuning import apply_tuning
+from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
 from sparrow.runs.evaluating import Evaluator
 from sparrow.runs.folder import open_run, settings_difference
 from sparrow.runs.preparation import Prepared, prepare
@@ -118,6 +118,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         _describe_data(record, prepared)
         if main:
             _keep_manifest(prepared, folder)
+    check_tuning(prepared.backbone, config.tuning)
     backbone = load_backbone(
         prepared.checkpoint,
         family=config.backbone.family,
@@ -126,11 +127,14 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         dtype=torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32,
         attn_implementation=config.backbone.attn_implementation,
         trust_remote_code=config.backbone.trust_remote_code,
+        quantization=config.tuning.quantization,
     )
     if main:
         with timed(record, "evaluate_before"):
             _evaluate_before(config, evaluator, backbone, record, folder)
     apply_tuning(backbone, config.tuning)
+    if main:
+        log.info("what is learnt:\n%s", tuning_table(backbone, config.tuning, config.optimizer.learning_rate))
     with timed(record, "train"):
         _fit(config, prepared, backbone, record, folder, main=main)
     if main:
@@ -217,7 +221,12 @@ def _fit(
     main: bool,
 ) -> None:
     module = FineTuning(
-        backbone, config.optimizer, config.schedule, len(prepared.plan.steps), list(prepared.presentations)
+        backbone,
+        config.optimizer,
+        config.schedule,
+        len(prepared.plan.steps),
+        list(prepared.presentations),
+        config.tuning,
     )
     checkpoints = folder / CHECKPOINT_FOLDER
     throughput = Throughput()

@@ -124,7 +124,7 @@ def test_totals_in_other_units_are_filled_and_not_exceeded(unit):
 
     def measure(component, rows):
         costs = pd.DataFrame(
-            {name: 0 for name in ("visual_tokens", "text_tokens", "supervised_tokens", "num_frames")}, index=rows
+            dict.fromkeys(("visual_tokens", "text_tokens", "supervised_tokens", "num_frames"), 0), index=rows
         )
         costs[column or "text_tokens"] = [1 + row % 7 for row in rows]
         return costs

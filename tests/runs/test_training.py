@@ -10,7 +10,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from sparrow.core.errors import RunError
+from sparrow.core.errors import MediaError, RunError
+from sparrow.data import batching
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import Interrupted, latest_checkpoint, train
 from sparrow.training.module import FineTuning
@@ -169,15 +170,14 @@ def test_nan_loss_stops_and_names_the_samples(settings, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("part", ["vision", "projector", "language_model"])
 def test_frozen_parts_stay_as_they_were(settings, tmp_path, part, tiny_checkpoint):
-    config = settings("mixture.num_samples=16", f"tuning.trainable_parts=[{part}]")
+    others = {"vision", "projector", "language_model"} - {part}
+    config = settings("mixture.num_samples=16", *(f"tuning.{other}.mode=frozen" for other in others))
     train(config, tmp_path, name="frozen")
     before = AutoModelForImageTextToText.from_pretrained(tiny_checkpoint("idefics3"))
     after = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
     modules = {"vision": "vision_model", "projector": "connector", "language_model": "text_model"}
     for name, module in modules.items():
-        pairs = zip(
-            getattr(before.model, module).parameters(), getattr(after.model, module).parameters(), strict=True
-        )
+        pairs = zip(getattr(before.model, module).parameters(), getattr(after.model, module).parameters(), strict=True)
         changed = any(not torch.equal(a, b) for a, b in pairs)
         assert changed == (name == part), name
 
@@ -193,3 +193,24 @@ def test_plain_text_needs_no_frames(settings, tmp_path):
     record = RunRecord.load(tmp_path)
     assert record.data["text"].visual_tokens == 0
     assert record.data["text"].used == 18
+
+
+def test_a_file_lost_during_training_is_counted_and_the_rest_goes_on(settings, tmp_path, monkeypatch):
+    original = batching.encode
+    config = settings("on_bad_sample=skip")
+    lost = []
+
+    def encode(sample, *arguments, **options):
+        if sample.source == "world_clips" and (not lost or sample.id in lost):
+            lost.append(sample.id)
+            raise MediaError("the file is gone")
+        return original(sample, *arguments, **options)
+
+    monkeypatch.setattr(batching, "encode", encode)
+    train(config, tmp_path, name="lost")
+    counts = RunRecord.load(tmp_path).data["video"]
+    assert counts.reconciles
+    assert (counts.requested, counts.used, counts.rejected) == (16, 15, 1)
+    assert counts.rejected_by_reason == {"while training: the file is gone": 1}
+    noted = [json.loads(line) for line in (tmp_path / "failed-0.jsonl").read_text().splitlines()]
+    assert [line["sample_id"] for line in noted] == lost
