@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sparrow.core.config import Benchmark, EvaluateConfig, ExperimentConfig
-from sparrow.core.errors import ConfigError
+from sparrow.core.config import Benchmark, EvaluateConfig, ExperimentConfig, PrepareConfig
+from sparrow.core.errors import BackboneError, ConfigError
+from sparrow.data.trainer_records import EXPORTS
 from sparrow.evaluation.formats import FORMATS, PROTOCOLS
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
+from sparrow.models.quantization import QUANTIZATIONS, require_bitsandbytes
+from sparrow.models.registry import check_family, refuse_without_port
 from sparrow.world.settings import WorldSettings
 
 Found = tuple[str, str]
@@ -24,6 +27,9 @@ BENCHMARK_CHOICES = {
     "scoring": ("generate", "letter_likelihood", "option_likelihood"),
     "missing_videos": ("wrong", "exclude"),
 }
+MIXTURE_TOTALS = ("num_samples", "num_tokens", "num_frames", "num_supervised_tokens")
+PART_MODES = ("frozen", "adapted", "trained")
+LOSS_NORMALIZATIONS = ("token", "sample", "micro_batch")
 POSITIVE = (
     "batching.global_batch_size_samples",
     "batching.micro_batch_size_samples",
@@ -42,6 +48,8 @@ def check(config: Any) -> list[Found]:
     found = list(_check_common(config))
     if isinstance(config, ExperimentConfig):
         found += _check_experiment(config)
+    if isinstance(config, PrepareConfig) and config.export is not None:
+        found += _one_of(config, "export", tuple(EXPORTS))
     return found
 
 
@@ -83,27 +91,83 @@ def _check_experiment(config: ExperimentConfig) -> Iterator[Found]:
         yield "max_bad_fraction", f"must lie between 0 and 1, is {config.max_bad_fraction}"
     if config.trainer.devices * config.trainer.num_nodes > 1 and config.strategy.name == "single":
         yield "strategy", f"trainer.devices={config.trainer.devices} needs strategy=ddp"
+    yield from _check_backbone(config)
+    yield from _check_tuning(config)
     yield from _check_mixture(config)
+
+
+def _check_backbone(config: ExperimentConfig) -> Iterator[Found]:
+    try:
+        check_family(config.backbone.family)
+        refuse_without_port(config.backbone.checkpoint or "")
+    except BackboneError as error:
+        yield "backbone.family", str(error)
+
+
+def _check_tuning(config: ExperimentConfig) -> Iterator[Found]:
+    tuning = config.tuning
+    yield from _one_of(config, "tuning.loss_normalization", LOSS_NORMALIZATIONS)
+    for name, part in tuning.parts.items():
+        key = f"tuning.{name}"
+        yield from _one_of(config, f"{key}.mode", PART_MODES)
+        if part.learning_rate_multiplier <= 0:
+            yield (
+                f"{key}.learning_rate_multiplier",
+                f"must be above 0; use {key}.mode=frozen to leave the part as it is",
+            )
+        if part.weight_decay is not None and part.weight_decay < 0:
+            yield f"{key}.weight_decay", f"must not be negative, is {part.weight_decay}"
+    modes = {part.mode for part in tuning.parts.values()}
+    if modes == {"frozen"}:
+        yield "tuning", "every part is frozen, nothing would be learnt; set the mode of one to adapted or trained"
+    if tuning.lora.rank < 1:
+        yield "tuning.lora.rank", f"must be at least 1, is {tuning.lora.rank}"
+    if tuning.quantization is not None:
+        yield from _check_quantization(tuning.quantization, modes)
+
+
+def _check_quantization(quantization: str, modes: set[str]) -> Iterator[Found]:
+    if quantization not in QUANTIZATIONS:
+        yield "tuning.quantization", f"'{quantization}' is not one of {', '.join(QUANTIZATIONS)}, or null"
+        return
+    if "trained" in modes:
+        yield "tuning.quantization", "weights in four bits cannot be trained; set each part's mode to frozen or adapted"
+    try:
+        require_bitsandbytes()
+    except BackboneError as error:
+        yield "tuning.quantization", str(error)
 
 
 def _check_mixture(config: ExperimentConfig) -> Iterator[Found]:
     mixture = config.mixture
     if not mixture.components:
         yield "mixture.components", "is empty; choose a mixture, as in mixture=quickstart_sparrow"
-    if mixture.num_samples is not None and mixture.num_samples < 1:
-        yield "mixture.num_samples", f"must be at least 1, is {mixture.num_samples}"
+    totals = [name for name in MIXTURE_TOTALS if getattr(mixture, name) is not None]
+    if len(totals) > 1:
+        yield "mixture", f"has several totals: {', '.join(totals)}; keep one and set the others to null"
+    for name in totals:
+        if getattr(mixture, name) < 1:
+            yield f"mixture.{name}", f"must be at least 1, is {getattr(mixture, name)}"
+    if sum(component.remainder for component in mixture.components.values()) > 1:
+        yield "mixture.components", "only one component can take the remainder"
     for name, component in mixture.components.items():
         key = f"mixture.components.{name}"
         if component.present_as not in PRESENT_AS:
             yield f"{key}.present_as", f"'{component.present_as}' is not one of {', '.join(PRESENT_AS)}"
-        if (component.num_samples is None) == (component.fraction is None):
-            yield key, "needs exactly one of num_samples and fraction"
+        if sum((component.num_samples is not None, component.fraction is not None, component.remainder)) != 1:
+            yield key, "needs exactly one of num_samples, fraction and remainder=true"
+        for name_of_limit in ("repeat", "max_pages", "max_instruction_words"):
+            limit = getattr(component, name_of_limit)
+            if limit is not None and limit < 1:
+                yield f"{key}.{name_of_limit}", f"must be at least 1, is {limit}"
         if component.num_samples is not None and component.num_samples < 1:
             yield f"{key}.num_samples", f"must be at least 1, is {component.num_samples}; drop the component instead"
         if component.fraction is not None and not 0 < component.fraction <= 1:
             yield f"{key}.fraction", f"must lie above 0 and at most at 1, is {component.fraction}"
-        if component.fraction is not None and mixture.num_samples is None:
-            yield "mixture.num_samples", f"is needed for the fraction of component '{name}'"
+        if component.num_samples is None and not totals:
+            yield "mixture.num_samples", f"a total is needed for component '{name}'; or num_tokens, num_frames, ..."
+        if component.fraction is None and totals and mixture.num_samples is None:
+            yield key, f"needs a fraction where the mixture's total is {totals[0]}"
         source = config.source.get(component.source)
         if source is None:
             known = ", ".join(sorted(config.source)) or "none"

@@ -14,15 +14,18 @@ from transformers.utils import logging as transformers_logging
 
 from sparrow.app.entry import compose_parent, factors_of, is_sweep, one_message, parent_folder, run_folder
 from sparrow.app.settings import checked
-from sparrow.core.config import EvaluateConfig, ExperimentConfig, PreviewConfig
+from sparrow.core.config import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
+from sparrow.data.exporting import export_mixture
 from sparrow.runs.evaluation import evaluate
 from sparrow.runs.manifest import manifest_table
+from sparrow.runs.outcome import MODEL_FOLDER, Interrupted
+from sparrow.runs.overlap import overlap_of, overlap_text, write_overlap
 from sparrow.runs.preparation import Prepared, prepare
 from sparrow.runs.preview import write_preview
 from sparrow.runs.record import RunRecord
 from sparrow.runs.report import print_table, read_studies
-from sparrow.runs.training import MODEL_FOLDER, Interrupted, train
+from sparrow.runs.training import train
 
 log = logging.getLogger(__name__)
 QUIET = (
@@ -76,16 +79,39 @@ def ensure_parent(config: ExperimentConfig) -> Path | None:
 
 
 def prepare_job(config: DictConfig) -> None:
-    """Plan, write manifest and ledger, print the table."""
+    """Plan, look for overlap, write manifest, ledger and what another trainer needs, print the table."""
     quiet_libraries()
 
     def work() -> None:
-        prepared = _prepare(checked(config, ExperimentConfig))
+        settings = checked(config, PrepareConfig)
+        prepared = _prepare(settings)
         prepared.plan.write(run_folder())
         print(manifest_table(prepared.plan.manifest()))
-        print(f"\nmanifest and ledger: {run_folder()}")
+        overlap = overlap_of(settings, prepared)
+        write_overlap(overlap, run_folder())
+        print(overlap_text(overlap))
+        if settings.export is not None:
+            print(_export(settings, prepared, settings.export))
+        print(f"\nmanifest, ledger and overlap: {run_folder()}")
 
     one_message(work)
+
+
+def _export(config: PrepareConfig, prepared: Prepared, trainer: str) -> str:
+    folder = run_folder() / trainer
+    export = export_mixture(
+        prepared.plan,
+        prepared.sources,
+        prepared.presentations,
+        trainer,
+        folder,
+        on_bad_sample=config.on_bad_sample,
+        max_bad_fraction=config.max_bad_fraction,
+        num_workers=config.batching.num_workers,
+    )
+    left_out = [f"  {len(ids):,} left out: {reason}: {ids[0]}" for reason, ids in export.left_out.items()]
+    counts = f"{export.num_samples:,} samples, {export.num_images:,} pictures, {export.num_videos:,} videos"
+    return "\n".join([f"\nExport for {trainer}: {counts}: {folder}", *left_out])
 
 
 def preview_job(config: DictConfig) -> None:

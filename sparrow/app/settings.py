@@ -11,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sparrow.app.provenance import origin_of
-from sparrow.core.config import EvaluateConfig, ExperimentConfig, PreviewConfig
+from sparrow.core.config import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
 
 T = TypeVar("T")
 SCHEMAS = {
     "experiment_schema": ExperimentConfig,
+    "prepare_schema": PrepareConfig,
     "preview_schema": PreviewConfig,
     "evaluate_schema": EvaluateConfig,
 }

@@ -49,6 +49,7 @@ class World:
     num_event_texts: int = 100
     num_benchmark_clips: int = 40
     frame_size_px: int = 64
+    still_shapes: list[int] = field(default_factory=lambda: [1, 2])
     clip_events: list[int] = field(default_factory=lambda: [1, 2])
     text_events: list[int] = field(default_factory=lambda: [4, 8])
     long_events: list[int] = field(default_factory=lambda: [8])
@@ -382,6 +383,13 @@ class ExperimentConfig:
     benchmark: dict[str, Benchmark] = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
     logger: dict[str, Logger] = recorded(default_factory=dict)
+
+
+@dataclass
+class PrepareConfig(ExperimentConfig):
+    """Settings of `sparrow prepare`; `export` names a trainer whose files are written too."""
+
+    export: str | None = recorded(None)
 
 
 @dataclass

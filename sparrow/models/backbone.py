@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,7 +20,9 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from sparrow.core.errors import BackboneError, DataError
 from sparrow.core.files import write_json
+from sparrow.models.adapters import has_adapters, save_trained_parts
 from sparrow.models.frames import Frames, Size
+from sparrow.models.tiny import INITIALIZER_RANGE
 
 __all__ = ["Backbone", "Size", "TokenizedChat"]
 
@@ -52,7 +56,7 @@ class Backbone(ABC):
         model: The model, or None where tokens are only counted.
 
     Raises:
-        BackboneError: If the frame size does not fit the vision encoder.
+        BackboneError: If the frame size does not fit the vision encoder, or the chat template marks no answer.
     """
 
     family: ClassVar[str]
@@ -63,7 +67,7 @@ class Backbone(ABC):
     processor_class: ClassVar[Any] = AutoProcessor
     video_processor_type: ClassVar[str | None] = None
     supports_packing: ClassVar[bool] = True
-    supports_ragged_continuation: ClassVar[bool] = True
+    skips_cached_padding: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -78,6 +82,11 @@ class Backbone(ABC):
         self.frame_size_px = frame_size_px
         self._model = model
         self.chat_template = files("sparrow.models").joinpath(f"templates/{self.template}.jinja").read_text()
+        if not re.search(r"{%-?\s*generation\b", self.chat_template):
+            raise BackboneError(
+                f"templates/{self.template}.jinja marks no answer, so that nothing would be learnt; put "
+                "{% generation %} and {% endgeneration %} around an assistant's words and their end marker"
+            )
         self.processor.chat_template = self.chat_template
         self.tokenizer.chat_template = self.chat_template
         # Generation stops where a turn ends, whatever a checkpoint's tokenizer calls its end.
@@ -85,6 +94,12 @@ class Backbone(ABC):
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.end_of_turn
         self.configure_processor()
+
+    def with_model(self, model: nn.Module) -> Self:
+        """This backbone with a model."""
+        other = copy(self)
+        other._model = model
+        return other
 
     @property
     def model(self) -> nn.Module:
@@ -103,14 +118,14 @@ class Backbone(ABC):
 
     @abstractmethod
     def frame_token_ids(self, size: Size) -> list[int]:
-        """Token ids that stand for one frame of `size` (height, width), markers included."""
+        """Token ids that stand for one prepared frame of `size` (height, width), markers included."""
 
     @abstractmethod
     def prepared_size(self, size: Size) -> Size:
         """(height, width) at which a frame of `size` is shown to the vision encoder."""
 
     @abstractmethod
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Tensor]:
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
         """Model inputs of prepared frames: rescaled, normalised and laid out where the frames lie."""
 
     @abstractmethod
@@ -138,6 +153,10 @@ class Backbone(ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForImageTextToText.from_config(config)
+            for parameter in model.parameters():
+                # Some families leave a projection or the positions at zero for the checkpoint to fill.
+                if parameter.ndim >= 2 and not parameter.any():
+                    nn.init.normal_(parameter, std=INITIALIZER_RANGE)
         cls(processor, config, frame_size_px, model).save(folder)
 
     @property
@@ -147,7 +166,21 @@ class Backbone(ABC):
 
     def visual_tokens(self, size: Size, num_frames: int) -> int:
         """Tokens that `num_frames` frames of `size` (height, width) take, markers included."""
-        return num_frames * len(self.frame_token_ids(size))
+        return num_frames * len(self.frame_token_ids(self.prepared_size(size)))
+
+    def require_room(self, num_frames: int | None) -> None:
+        """Refuse more frames than fit into a sequence, before any is decoded.
+
+        Raises:
+            BackboneError: If `num_frames` square frames take more tokens than the context length.
+        """
+        side = self.frame_size_px
+        needed = self.visual_tokens((side, side), num_frames or 0)
+        if needed > self.context_length_tokens:
+            raise BackboneError(
+                f"frames.max_frames={num_frames} at backbone.frame_size_px={side} take {needed} tokens, "
+                f"{self.family} was made for {self.context_length_tokens}; lower one of them"
+            )
 
     def tokenize_chat(
         self,
@@ -189,7 +222,7 @@ class Backbone(ABC):
         assert len(places) == len(frame_sizes), f"{len(places)} image tokens for {len(frame_sizes)} frames"
         id_pieces, mask_pieces, begin, visual = [], [], 0, 0
         for place, size in zip(places, frame_sizes, strict=True):
-            frame_ids = self.frame_token_ids(size)
+            frame_ids = self.frame_token_ids(self.prepared_size(size))
             id_pieces += [ids[begin:place], np.asarray(frame_ids, dtype=np.int64)]
             mask_pieces += [supervised[begin:place], np.zeros(len(frame_ids), dtype=bool)]
             visual += len(frame_ids)
@@ -231,10 +264,12 @@ class Backbone(ABC):
         """uint8 frames [k, 3, h, w] rescaled and normalised as the image processor does."""
         image_processor = self.processor.image_processor
         mean, std = (
-            torch.tensor(v, device=stack.device).view(1, 3, 1, 1)
+            torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1)
             for v in (image_processor.image_mean, image_processor.image_std)
         )
-        return ((stack.float() * image_processor.rescale_factor - mean) / std).to(dtype)
+        # (x * rescale - mean) / std, in place and in two operations.
+        scale, shift = (image_processor.rescale_factor / std).float(), (mean / std).float()
+        return stack.float().mul_(scale.to(stack.device)).sub_(shift.to(stack.device)).to(dtype)
 
     def normalized_stack(self, frames: Frames, dtype: torch.dtype) -> Tensor:
         """The same of frames that have one size, [n, 3, H, W]."""
@@ -246,13 +281,26 @@ class Backbone(ABC):
         return {}
 
     def position_ids(self, input_ids: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """Positions of one sample's tokens, int64 [n] or [k, n]; packed samples are joined along the last axis.
+        """Positions of one sample's tokens, int64 [n] or [k, n].
 
         Args:
             input_ids: int64 [n].
             sizes: (height, width) of each prepared frame.
         """
         return torch.arange(len(input_ids), device=input_ids.device)
+
+    def packed_position_ids(self, samples: Sequence[tuple[Tensor, Sequence[Size]]]) -> Tensor:
+        """Positions of samples that share one row, each given as its token ids and the sizes of its prepared frames.
+
+        Returns:
+            int64 [1, L] or [k, 1, L], for `forward` with `attention_mask=None` and no cache.
+
+        Raises:
+            BackboneError: If the model would mix the samples.
+        """
+        if not self.supports_packing:
+            raise BackboneError(f"samples of {self.family} cannot share a row; set batching=padded")
+        return torch.cat([self.position_ids(ids, sizes) for ids, sizes in samples], dim=-1).unsqueeze(-2)
 
     def forward(
         self,
@@ -299,6 +347,8 @@ class Backbone(ABC):
         self.model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
         self.model.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
         self.processor.save_pretrained(folder)
+        if has_adapters(self.model):
+            save_trained_parts(self.model, folder)
         if self.video_processor_type is not None:
             # Where torchvision is installed, transformers' own processor of the family asks for this file.
             settings = {"video_processor_type": self.video_processor_type}

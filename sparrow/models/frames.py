@@ -1,4 +1,4 @@
-"""Prepared frames of any sizes in one buffer, so that they cross to a worker's parent and to the device in one piece."""
+"""Prepared frames of any sizes in one buffer, which crosses from worker to parent to device in one piece."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImagePr
 
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
-from sparrow.models.tiny import TEXT_WIDTH, text_sizes, train_tokenizer, vision_sizes
+from sparrow.models.tiny import TEXT_WIDTH, text_sizes, token_ids, train_tokenizer, vision_sizes
 
 NAMED_TOKENS = {
     "image_token": "<image_soft_token>",
@@ -28,6 +28,8 @@ class Gemma3(Backbone):
 
     family = "gemma3"
     end_of_turn = "<end_of_turn>"
+    # transformers 5 looks an image's tokens up at their place in the sample, not in the packed row.
+    supports_packing = False
     native_checkpoints = ("google/gemma-3-4b-it", "google/gemma-3-12b-it")
 
     def configure_processor(self) -> None:  # noqa: D102
@@ -56,7 +58,7 @@ class Gemma3(Backbone):
     def prepared_size(self, size: Size) -> Size:  # noqa: D102
         return self.frame_size_px, self.frame_size_px
 
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Tensor]:  # noqa: D102
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
         return {"pixel_values": self.normalized_stack(frames, dtype)}
 
     def token_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:  # noqa: D102
@@ -84,9 +86,12 @@ class Gemma3(Backbone):
             named_tokens=NAMED_TOKENS,
         )
         config = Gemma3Config(
-            image_token_id=tokenizer.convert_tokens_to_ids("<image_soft_token>"),  # type: ignore[arg-type]
-            boi_token_index=tokenizer.convert_tokens_to_ids("<start_of_image>"),  # type: ignore[arg-type]
-            eoi_token_index=tokenizer.convert_tokens_to_ids("<end_of_image>"),  # type: ignore[arg-type]
+            **token_ids(
+                tokenizer,
+                image_token_id="<image_soft_token>",
+                boi_token_index="<start_of_image>",
+                eoi_token_index="<end_of_image>",
+            ),
             mm_tokens_per_image=TINY_TOKENS_A_FRAME,
             vision_config=vision_sizes(image_size=frame_size_px, model_type="siglip_vision_model"),
             text_config=text_sizes(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import Idefics3Config, Idefics3Processor
 from transformers.models.idefics3.image_processing_pil_idefics3 import (
     Idefics3ImageProcessorPil,
@@ -17,7 +17,7 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import (
 
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
-from sparrow.models.tiny import text_sizes, train_tokenizer, vision_sizes
+from sparrow.models.tiny import text_sizes, token_ids, train_tokenizer, vision_sizes
 
 
 class Idefics3(Backbone):
@@ -25,13 +25,14 @@ class Idefics3(Backbone):
 
     family = "idefics3"
     end_of_turn = "<end_of_utterance>"
-    native_checkpoints = ("HuggingFaceM4/Idefics3-8B-Llama3",)
+    native_checkpoints: ClassVar[tuple[str, ...]] = ("HuggingFaceM4/Idefics3-8B-Llama3",)
 
     def configure_processor(self) -> None:  # noqa: D102
-        vision = self.config.vision_config
-        self._require_multiple(vision.patch_size * self.config.scale_factor)
-        side = self.frame_size_px // vision.patch_size // self.config.scale_factor
-        self.processor.image_seq_len = side**2
+        patch, scale = self.config.vision_config.patch_size, self.config.scale_factor
+        side = self.frame_size_px // patch
+        if side == 0 or side % scale:
+            self._require_multiple(patch * scale)
+        self.processor.image_seq_len = (side // scale) ** 2
         image_processor = self.processor.image_processor
         image_processor.do_image_splitting = False
         image_processor.size = {"longest_edge": self.frame_size_px}
@@ -59,7 +60,7 @@ class Idefics3(Backbone):
             frame = self.resized(frame, longest)
         return super().prepare_frame(frame)
 
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Tensor]:  # noqa: D102
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
         return {"pixel_values": self.normalized_stack(frames, dtype).unsqueeze(0)}
 
     def parts(self) -> dict[str, nn.Module]:  # noqa: D102
@@ -83,7 +84,7 @@ class Idefics3(Backbone):
             other_special_tokens=["<fake_token_around_image>", "<image>", "<global-img>"],
         )
         config = Idefics3Config(
-            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),  # type: ignore[arg-type]
+            **token_ids(tokenizer, image_token_id="<image>"),
             scale_factor=2,
             tie_word_embeddings=False,
             vision_config=vision_sizes(image_size=frame_size_px),

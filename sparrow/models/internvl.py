@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import nn
 from transformers import InternVLConfig
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
 from sparrow.models.processors import WithoutVideo
-from sparrow.models.tiny import PATCH_PX, text_sizes, train_tokenizer, vision_sizes
+from sparrow.models.tiny import PATCH_PX, text_sizes, token_ids, train_tokenizer, vision_sizes
 
 NAMED_TOKENS = {
     "start_image_token": "<img>",
@@ -28,7 +28,7 @@ NAMED_TOKENS = {
 class InternVLProcessor(WithoutVideo, transformers.InternVLProcessor):
     """The family's processor for images, which shows an image as one view unless asked to cut it."""
 
-    images_kwargs = {"crop_to_patches": False}
+    images_kwargs: ClassVar[Any] = {"crop_to_patches": False}  # type: ignore[misc]
 
 
 class InternVL(Backbone):
@@ -71,7 +71,7 @@ class InternVL(Backbone):
     def prepared_size(self, size: Size) -> Size:  # noqa: D102
         return self.frame_size_px, self.frame_size_px
 
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Tensor]:  # noqa: D102
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
         return {"pixel_values": self.normalized_stack(frames, dtype)}
 
     def parts(self) -> dict[str, nn.Module]:  # noqa: D102
@@ -92,10 +92,13 @@ class InternVL(Backbone):
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>"], named_tokens=NAMED_TOKENS
         )
         config = InternVLConfig(
-            image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),  # type: ignore[arg-type]
+            **token_ids(tokenizer, image_token_id="<IMG_CONTEXT>"),
             image_seq_length=(frame_size_px // PATCH_PX // 2) ** 2,
             vision_config=vision_sizes(
-                image_size=[frame_size_px] * 2, patch_size=[PATCH_PX] * 2, use_qk_norm=False, model_type="internvl_vision"
+                image_size=[frame_size_px] * 2,
+                patch_size=[PATCH_PX] * 2,
+                use_qk_norm=False,
+                model_type="internvl_vision",
             ),
             text_config=text_sizes(tokenizer, model_type="qwen2"),
         )

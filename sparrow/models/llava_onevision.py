@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import nn
 from transformers import LlavaOnevisionConfig
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
 from sparrow.models.processors import WithoutVideo
-from sparrow.models.tiny import PATCH_PX, text_sizes, train_tokenizer, vision_sizes
+from sparrow.models.tiny import PATCH_PX, text_sizes, token_ids, train_tokenizer, vision_sizes
 
 
 class LlavaOnevisionProcessor(WithoutVideo, transformers.LlavaOnevisionProcessor):
@@ -62,22 +62,49 @@ class LlavaOnevision(Backbone):
             frame = square
         return super().prepare_frame(frame)
 
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Tensor]:
-        """One view an image.
-
-        The model takes a single image for a tiled one; as one of two images it is one view, and the other's features
-        are dropped again in `forward`.
-        """
-        pixels = self.normalized_stack(frames, dtype)
-        count = len(pixels)
-        sizes = torch.tensor(frames.sizes, device=pixels.device)
-        return {"pixel_values": pixels.unsqueeze(1), "image_sizes": sizes, "batch_num_images": torch.tensor([count])}
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
+        views = self.normalized_stack(frames, dtype).unsqueeze(1)
+        sizes = torch.tensor(frames.sizes, device=views.device)
+        if len(views) > 1:
+            return {"pixel_values": views, "image_sizes": sizes, "batch_num_images": [len(views)]}
+        # The model takes a single image for a tiled one. Shown twice it is one view each time, of which one is used.
+        core: Any = self.model.model
+        features = core.get_image_features(
+            views.repeat(2, 1, 1, 1, 1), sizes.repeat(2, 1), batch_num_images=[2], return_dict=True
+        )
+        features.pooler_output = features.pooler_output[:1]
+        return {"mm_encoder_outputs": {"image": features}}
 
     def parts(self) -> dict[str, nn.Module]:  # noqa: D102
         core: Any = self.model.model
-        parts = self._three_parts(core.vision_tower, core.multi_modal_projector, core.language_model)
-        return parts | {"projector": _WithNewline(core.multi_modal_projector, core.image_newline)}
+        projector = nn.ModuleList([core.multi_modal_projector, nn.ParameterList([core.image_newline])])
+        return self._three_parts(core.vision_tower, projector, core.language_model)
 
     def blocks(self) -> list[nn.Module]:  # noqa: D102
         core: Any = self.model.model
         return [*core.vision_tower.encoder.layers, *core.language_model.layers]
+
+    @staticmethod
+    def frame_size_of(processor: Any) -> int:  # noqa: D102
+        return int(processor.image_processor.size["height"])
+
+    @classmethod
+    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+        tokenizer = train_tokenizer(
+            texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>", "<image>", "<video>"]
+        )
+        config = LlavaOnevisionConfig(
+            **token_ids(tokenizer, image_token_id="<image>", video_token_id="<video>"),
+            vision_feature_layer=-1,
+            image_grid_pinpoints=[[frame_size_px, frame_size_px]],
+            vision_config=vision_sizes(image_size=frame_size_px, model_type="siglip_vision_model"),
+            text_config=text_sizes(tokenizer, model_type="qwen2"),
+        )
+        processor = LlavaOnevisionProcessor(
+            LlavaOnevisionImageProcessorPil(image_grid_pinpoints=[[frame_size_px, frame_size_px]]),
+            tokenizer,
+            None,
+            num_image_tokens=(frame_size_px // PATCH_PX) ** 2,
+            vision_feature_select_strategy="full",
+        )
+        return config, processor

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from sparrow.core.errors import BackboneError
-from sparrow.core.hashing import content_hash
+from sparrow.core.hashing import content_hash, file_hash
+from sparrow.models import tiny
+from sparrow.models.adapters import base_of_adapters, load_adapters
 from sparrow.models.backbone import Backbone
-from sparrow.models.registry import FAMILIES, find_family
+from sparrow.models.quantization import nf4
+from sparrow.models.registry import FAMILIES, find_family, refuse_without_port
 
 
 def load_backbone(
@@ -24,47 +29,74 @@ def load_backbone(
     family: str | None = None,
     revision: str | None = None,
     with_model: bool = True,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str = torch.float32,
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
+    quantization: str | None = None,
 ) -> Backbone:
     """Load processor and, if asked, model.
 
     Args:
-        checkpoint: A Hugging Face folder, or a Hub id (taken from the local cache when `HF_HUB_OFFLINE=1`).
+        checkpoint: A Hugging Face folder, or a Hub id (taken from the local cache when `HF_HUB_OFFLINE=1`). A folder
+            of adapters names the checkpoint that they belong to.
         frame_size_px: Side of the square at which a frame is shown; as the checkpoint's processor has it where None.
         family: The expected family; read from the checkpoint where None.
         revision: Revision of a Hub id.
         with_model: False loads the processor and configuration only, enough to count tokens.
-        dtype: Type of the weights.
+        dtype: Type of the weights; `auto` as they are stored.
         attn_implementation: As in transformers.
         trust_remote_code: Whether code that ships with the checkpoint may run.
+        quantization: `nf4` keeps the linear layers in four bits; None leaves them as they are.
 
     Raises:
         BackboneError: If the checkpoint is missing, of another family, or has code of its own.
     """
+    refuse_without_port(checkpoint)
     _refuse_missing_folder(checkpoint)
-    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    _refuse_missing_folder(base_of_adapters(checkpoint) or checkpoint)
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(checkpoint, **options)
-        adapter = FAMILIES.get(config.model_type)
-        if adapter is None or (family is not None and config.model_type != family):
-            raise BackboneError(
-                f"checkpoint {checkpoint!r} is of family '{config.model_type}', "
-                f"expected '{family or ', '.join(sorted(FAMILIES))}'; set backbone.family or backbone.checkpoint"
-            )
-        processor = AutoProcessor.from_pretrained(checkpoint, **options)
-        model = None
+        adapter = _adapter_of(config, checkpoint, family)
+        processor = adapter.processor_class.from_pretrained(checkpoint, **options)
+        # What does not fit is refused before the weights are read.
+        backbone = adapter(processor, config, frame_size_px or adapter.frame_size_of(processor))
         if with_model:
+            if quantization is not None:
+                options["quantization_config"] = nf4()
+            base = base_of_adapters(checkpoint)
             model = AutoModelForImageTextToText.from_pretrained(
-                checkpoint, dtype=dtype, attn_implementation=attn_implementation, **options
+                base or checkpoint, dtype=dtype, attn_implementation=attn_implementation, **options
             )
+            if base is not None:
+                load_adapters(model, Path(checkpoint))
+            backbone = backbone.with_model(model)
     except OSError as error:
         raise BackboneError(
             f"checkpoint {checkpoint!r} could not be loaded: {str(error).splitlines()[0]}; "
             f"give a folder, or download it first with `hf download {checkpoint}`"
         ) from error
-    return adapter(processor, config, frame_size_px or adapter.frame_size_of(processor), model)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise BackboneError(
+            f"checkpoint {checkpoint!r} needs code of its own, which is not run; choose a checkpoint of "
+            f"{', '.join(sorted(FAMILIES))}, or set backbone.trust_remote_code=true if you trust it"
+        ) from error
+    return backbone
+
+
+def _adapter_of(config: Any, checkpoint: str, family: str | None) -> type[Backbone]:
+    if family is not None:
+        find_family(family)
+    of_type = {find_family(name).model_type: find_family(name) for name in FAMILIES}
+    adapter = of_type.get(config.model_type)
+    if adapter is None or (family is not None and adapter.family != family):
+        raise BackboneError(
+            f"checkpoint {checkpoint!r} is of family '{adapter.family if adapter else config.model_type}', "
+            f"expected '{family or ', '.join(sorted(FAMILIES))}'; set backbone.family or backbone.checkpoint"
+        )
+    return adapter
 
 
 def _refuse_missing_folder(checkpoint: str) -> None:
@@ -78,7 +110,8 @@ def _refuse_missing_folder(checkpoint: str) -> None:
 def ensure_tiny(cache_root: Path, family: str, texts: Sequence[str], *, frame_size_px: int, seed: int) -> Path:
     """Folder of a family's tiny checkpoint, made where it is not there yet; a pure function of the arguments."""
     adapter = find_family(family)
-    key = content_hash([family, list(texts), frame_size_px, seed, adapter.__module__])
+    code = [file_hash(Path(inspect.getfile(module))) for module in (inspect.getmodule(adapter), tiny) if module]
+    key = content_hash([family, list(texts), frame_size_px, seed, code])
     folder = cache_root / "tiny" / f"{family}-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):

@@ -1,24 +1,69 @@
-"""The families that Sparrow knows, by the name that `backbone.family` takes."""
+"""The families that Sparrow knows, by the name that `backbone.family` takes; light, for checking settings."""
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from sparrow.core.errors import BackboneError
-from sparrow.models.backbone import Backbone
-from sparrow.models.idefics3 import Idefics3
 
-FAMILIES: dict[str, type[Backbone]] = {adapter.family: adapter for adapter in (Idefics3,)}
+if TYPE_CHECKING:
+    from sparrow.models.backbone import Backbone
+
+# The module of each family, and its adapter there.
+FAMILIES = {
+    "gemma3": "Gemma3",
+    "idefics3": "Idefics3",
+    "internvl": "InternVL",
+    "llava_onevision": "LlavaOnevision",
+    "minicpmv": "MiniCPMV",
+    "qwen2_5_vl": "Qwen2_5_VL",
+    "qwen3_vl": "Qwen3VL",
+    "smolvlm": "SmolVLM",
+}
+
+# Backbones of the paper that people ask for: how their names are written, the nearest family, and a model of it.
+WITHOUT_NATIVE_PORT = {
+    "MiniCPM-Llama3-V-2.5": (r"minicpm[_-]*llama3[_-]*v[_-]*2[_.-]*5", "minicpmv", "minicpmv"),
+    "Mini-InternVL-V1.5": (r"mini[_-]*internvl.*1[_.-]*5", "internvl", "internvl3_5_4b"),
+}
+
+
+def check_family(name: str) -> None:
+    """Refuse a name that is no family.
+
+    Raises:
+        BackboneError: With near names, or with the reason why the model cannot be used.
+    """
+    refuse_without_port(name)
+    if name not in FAMILIES:
+        near = get_close_matches(name, FAMILIES, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(FAMILIES)}"
+        raise BackboneError(f"unknown backbone.family '{name}'; {hint}")
 
 
 def find_family(name: str) -> type[Backbone]:
     """The adapter of a family.
 
     Raises:
-        BackboneError: If there is none of that name; near names are offered.
+        BackboneError: If there is none of that name.
     """
-    if name not in FAMILIES:
-        near = get_close_matches(name, FAMILIES, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(FAMILIES))}"
-        raise BackboneError(f"unknown backbone.family '{name}'; {hint}")
-    return FAMILIES[name]
+    check_family(name)
+    adapter: type[Backbone] = getattr(import_module(f"sparrow.models.{name}"), FAMILIES[name])
+    return adapter
+
+
+def refuse_without_port(name: str) -> None:
+    """Refuse a family, folder or Hub id of a model that transformers has no code of its own for.
+
+    Raises:
+        BackboneError: With the reason and the nearest family that can be trained.
+    """
+    for model, (pattern, family, config) in WITHOUT_NATIVE_PORT.items():
+        if re.search(pattern, name.lower()):
+            raise BackboneError(
+                f"{model} ('{name}') has no native port in transformers 5: its code ships with the checkpoint and was "
+                f"written for transformers 4.40; the nearest family is '{family}': set backbone={config}"
+            )

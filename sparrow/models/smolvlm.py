@@ -11,11 +11,14 @@ from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImag
 
 from sparrow.models.idefics3 import Idefics3
 from sparrow.models.processors import WithoutVideo
-from sparrow.models.tiny import text_sizes, train_tokenizer, vision_sizes
+from sparrow.models.tiny import text_sizes, token_ids, train_tokenizer, vision_sizes
 
 
 class SmolVLMProcessor(WithoutVideo, transformers.SmolVLMProcessor):
     """The family's processor for images."""
+
+    def __init__(self, image_processor: Any, tokenizer: Any, **kwargs: Any) -> None:
+        super().__init__(image_processor, tokenizer, None, **kwargs)
 
 
 class SmolVLM(Idefics3):
@@ -40,10 +43,10 @@ class SmolVLM(Idefics3):
             other_special_tokens=["<fake_token_around_image>", "<image>", "<global-img>"],
         )
         config = SmolVLMConfig(
-            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),  # type: ignore[arg-type]
+            **token_ids(tokenizer, image_token_id="<image>"),
             scale_factor=2,
             tie_word_embeddings=False,
             vision_config=vision_sizes(image_size=frame_size_px),
             text_config=text_sizes(tokenizer, model_type="llama"),
         )
-        return config, SmolVLMProcessor(SmolVLMImageProcessorPil(), tokenizer, None)
+        return config, SmolVLMProcessor(SmolVLMImageProcessorPil(), tokenizer)

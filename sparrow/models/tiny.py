@@ -9,6 +9,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 MAX_VOCABULARY = 2048
+ROLE_WORDS = ["User", "Assistant", "System", "user", "assistant", "system", "model"]
+ROLE_WEIGHT = 1000
 MAX_POSITIONS = 16_384
 INITIALIZER_RANGE = 0.06
 VISION_WIDTH = 48
@@ -24,7 +26,7 @@ def train_tokenizer(
     other_special_tokens: Sequence[str] = (),
     named_tokens: Mapping[str, str] | None = None,
 ) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE of at most 2,048 tokens; words frequent in `texts` become single tokens.
+    """Train a byte-level BPE of at most 2,048 tokens; words frequent in `texts` and chat roles are single tokens.
 
     Args:
         texts: What it is trained on.
@@ -44,7 +46,7 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator([*ROLE_WORDS * ROLE_WEIGHT, *texts], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
@@ -53,6 +55,11 @@ def train_tokenizer(
         additional_special_tokens=list(other_special_tokens),
         **({"extra_special_tokens": named} if named else {}),
     )
+
+
+def token_ids(tokenizer: PreTrainedTokenizerFast, **tokens: str) -> dict[str, Any]:
+    """Settings that name a token by its id, each given by the token's text."""
+    return {name: tokenizer.convert_tokens_to_ids(token) for name, token in tokens.items()}
 
 
 def vision_sizes(**changes: Any) -> dict[str, Any]:

@@ -1,33 +1,77 @@
-"""Which parts of a backbone learn."""
+"""Which parts of a backbone learn, and how."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import nn
+from transformers import AutoModelForImageTextToText
 
 from sparrow.core.config import Tuning
-from sparrow.core.errors import ConfigError
+from sparrow.models.adapters import add_adapters, linear_layers, merge_adapters
 from sparrow.models.backbone import Backbone
 
 
-def apply_tuning(backbone: Backbone, settings: Tuning) -> None:
-    """Freeze what is not to be trained and switch activation checkpointing on or off.
+def check_tuning(backbone: Backbone, settings: Tuning) -> None:
+    """Refuse what the model's layers do not allow; a backbone without its model is enough.
 
     Raises:
-        ConfigError: If a part is unknown or nothing is left to train.
+        ConfigError: If a LoRA target is no linear layer of the adapted parts.
     """
+    with torch.device("meta"):
+        skeleton = AutoModelForImageTextToText.from_config(backbone.config)
+    parts = backbone.with_model(skeleton).parts()
+    adapted = {name: part for name, part in parts.items() if settings.parts[name].mode == "adapted"}
+    if adapted:
+        linear_layers(skeleton, adapted, settings.lora)
+
+
+def apply_tuning(backbone: Backbone, settings: Tuning) -> None:
+    """Freeze, adapt or train each part, and switch activation checkpointing on or off.
+
+    Adapters that the model was loaded with are merged first: what is learnt next stands beside them.
+
+    Raises:
+        ConfigError: If a LoRA target is no linear layer of the adapted parts.
+    """
+    model: Any = backbone.model
+    merge_adapters(model)
     parts = backbone.parts()
-    unknown = sorted(set(settings.trainable_parts) - set(parts))
-    if unknown or not settings.trainable_parts:
-        raise ConfigError(
-            f"tuning.trainable_parts={settings.trainable_parts}: "
-            + (f"unknown part '{unknown[0]}'" if unknown else "nothing would be trained")
-            + f"; choose from {', '.join(parts)}"
-        )
+    adapted = {name: part for name, part in parts.items() if settings.parts[name].mode == "adapted"}
+    model.requires_grad_(False)
+    if adapted:
+        add_adapters(model, adapted, settings.lora)
     for name, part in parts.items():
-        part.requires_grad_(name in settings.trainable_parts)
-    model: nn.Module = backbone.model
+        if settings.parts[name].mode == "trained":
+            part.requires_grad_(True)
     if settings.activation_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        model.activation_checkpointing_enable({"use_reentrant": False})
     else:
-        model.activation_checkpointing_disable()  # type: ignore[operator]
+        model.activation_checkpointing_disable()
     model.train()
+
+
+def tuning_table(backbone: Backbone, settings: Tuning, learning_rate: float) -> str:
+    """What is learnt, a line a part: parameters, how many of them are trainable, learning rate."""
+    rows = [("part", "mode", "parameters", "trainable", "learning rate")]
+    totals = [0, 0]
+    for name, part in backbone.parts().items():
+        own = settings.parts[name]
+        counts = [_count(part, trainable_only=False), _count(part, trainable_only=True)]
+        totals = [total + count for total, count in zip(totals, counts, strict=True)]
+        rate = f"{learning_rate * own.learning_rate_multiplier:g}" if counts[1] else "-"
+        rows.append((name, own.mode, f"{counts[0]:,}", f"{counts[1]:,}", rate))
+    rows.append(("together", "", f"{totals[0]:,}", f"{totals[1]:,}", ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _count(part: nn.Module, *, trainable_only: bool) -> int:
+    return sum(p.numel() for p in part.parameters() if p.requires_grad or not trainable_only)

@@ -14,10 +14,10 @@ from sparrow.core.config import EvaluateConfig, run_id
 from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import content_hash, file_hash
 from sparrow.runs.folder import open_run
+from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome, timed
 from sparrow.runs.ranks import Answering, answer_all, device_of
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions, peak_memory_bytes
 from sparrow.runs.report import print_table, read_studies
-from sparrow.runs.training import MODEL_FOLDER, recorded_outcome, timed
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from sparrow.core.config import ExperimentConfig, run_id
-from sparrow.core.errors import RunError, SparrowError
+from sparrow.core.errors import RunError
 from sparrow.core.hashing import content_hash
 from sparrow.data.datamodule import PlannedData
 from sparrow.models.backbone import Backbone
@@ -25,6 +22,7 @@ from sparrow.models.loading import load_backbone
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
 from sparrow.runs.evaluating import Evaluator
 from sparrow.runs.folder import open_run, settings_difference
+from sparrow.runs.outcome import MODEL_FOLDER, Interrupted, is_main_process, recorded_outcome, timed
 from sparrow.runs.preparation import Prepared, prepare
 from sparrow.runs.record import (
     DataCounts,
@@ -47,17 +45,7 @@ from sparrow.training.callbacks import (
 from sparrow.training.module import FineTuning
 
 log = logging.getLogger(__name__)
-MODEL_FOLDER = "model"
 CHECKPOINT_FOLDER = "checkpoints"
-
-
-class Interrupted(SparrowError):
-    """The run was asked to stop and has saved where it is."""
-
-
-def is_main_process() -> bool:
-    """Whether this is the process of rank 0, before and after the ranks are connected."""
-    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def train(
@@ -316,31 +304,3 @@ def set_threads(config: ExperimentConfig) -> None:
     """Give each rank its share of the cores, or `trainer.num_threads`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(config.trainer.num_threads or max(1, cores // config.trainer.devices))
-
-
-@contextmanager
-def timed(record: RunRecord, stage: str) -> Iterator[None]:
-    """Add the seconds spent inside to a stage of the record."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        record.time_s[stage] = (record.time_s.get(stage) or 0.0) + time.perf_counter() - started
-
-
-@contextmanager
-def recorded_outcome(record: RunRecord, folder: Path, *, enabled: bool) -> Iterator[None]:
-    """Write `run.json` now and again at the end, with the status that the run ended in."""
-    if not enabled:
-        yield
-        return
-    record.save(folder)
-    try:
-        yield
-    except (KeyboardInterrupt, Interrupted) as error:
-        record.end(folder, "interrupted", error if isinstance(error, Interrupted) else None)
-        raise
-    except BaseException as error:
-        record.end(folder, "failed", error)
-        raise
-    record.end(folder, "finished")

@@ -10,6 +10,7 @@ from sparrow.world.phrasings import NUM_PHRASINGS, NUM_TEXT_TEMPLATES, NUM_TRAIN
 from sparrow.world.questions import MIN_EVENTS
 
 COMMON_KINDS = ("colour", "shape", "direction")
+MAX_STILL_SHAPES = 2
 RARE_KINDS = ("count", "last", "after")
 MOTION_KINDS = tuple(kind for kind in PHRASINGS if kind != "where")
 
@@ -25,6 +26,7 @@ class WorldSettings:
         num_event_texts: Long texts with one instruction each.
         num_benchmark_clips: Clips of each benchmark, one question a clip.
         frame_size_px: Side of a frame; a multiple of 16.
+        still_shapes: Numbers of shapes on the still pictures, 2 at most.
         clip_events: Numbers of events of the training clips and of the short benchmark.
         text_events: Numbers of events of the event texts.
         long_events: Numbers of events of the long benchmark.
@@ -48,6 +50,7 @@ class WorldSettings:
     num_event_texts: int = 100
     num_benchmark_clips: int = 40
     frame_size_px: int = 64
+    still_shapes: Sequence[int] = (1, 2)
     clip_events: Sequence[int] = (1, 2)
     text_events: Sequence[int] = (4, 8)
     long_events: Sequence[int] = (8,)
@@ -76,9 +79,11 @@ class WorldSettings:
         ]
         if self.frame_size_px % 16:
             faults.append(f"world.frame_size_px is {self.frame_size_px}, expected a multiple of 16")
-        for name in ("clip_events", "text_events", "long_events"):
+        for name in ("still_shapes", "clip_events", "text_events", "long_events"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 faults.append(f"world.{name} is {list(getattr(self, name))}, expected one or more numbers from 1 on")
+        if max(self.still_shapes, default=0) > MAX_STILL_SHAPES:
+            faults.append(f"world.still_shapes is {list(self.still_shapes)}, expected {MAX_STILL_SHAPES} at most")
         for name in ("clip_kinds", "clip_rare_kinds", "text_kinds", "benchmark_kinds"):
             kinds = getattr(self, name)
             unknown = sorted(set(kinds) - set(MOTION_KINDS))

@@ -41,7 +41,7 @@ class Table:
 def _stills(settings: WorldSettings, data_seed: int) -> Rows:
     for i in range(settings.num_stills):
         rng = _rng(data_seed, "stills", i)
-        scene = random_still_scene(rng.choice((1, 2)), rng)
+        scene = random_still_scene(rng.choice(settings.still_shapes), rng)
         kinds = [*_shuffled(("colour", "shape"), rng), "where", "where"]
         turns = follow_ups([], scene, kinds, rng)[:MAX_TURNS]
         phrased = [_phrase(turn, scene, settings, rng) for turn in turns]

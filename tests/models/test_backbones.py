@@ -1,85 +1,228 @@
 """Every family against its own reference code; a new entry of the registry is tested here without a change."""
 
-import json
+import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image as PIL
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from sparrow.core.errors import BackboneError, DataError
+from sparrow.models.frames import Frames
 from sparrow.models.loading import ensure_tiny, load_backbone
-from sparrow.models.registry import FAMILIES
 from sparrow.world import world_texts
+from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded, processed
 
-CHAT = [
-    {"role": "user", "content": [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "What colour is it?"}]},
-    {"role": "assistant", "content": [{"type": "text", "text": "red"}]},
-    {"role": "user", "content": [{"type": "text", "text": "And the shape?"}]},
-    {"role": "assistant", "content": [{"type": "text", "text": "circle"}]},
-]
-
-
-@pytest.fixture(params=sorted(FAMILIES), scope="module")
-def backbone(request, tiny_checkpoint):
-    return load_backbone(str(tiny_checkpoint(request.param)), family=request.param, frame_size_px=64)
-
-
-@pytest.fixture
-def frames():
-    generator = np.random.default_rng(0)
-    return [generator.integers(0, 256, size, dtype=np.uint8) for size in ((64, 64, 3), (50, 90, 3))]
+OFFICIAL = Path(__file__).parent / "official_templates"
+SYSTEM = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
+WITHOUT_TORCHVISION = ("idefics3", "gemma3")
 
 
 def test_tokens_and_pixels_are_those_of_the_familys_processor(backbone, frames):
-    sizes = [frame.shape[:2] for frame in frames]
-    chat = backbone.tokenize_chat(CHAT, sizes)
-    prompt = backbone.processor.apply_chat_template(CHAT, tokenize=False)
-    reference = backbone.processor(
-        text=prompt, images=[PIL.fromarray(f) for f in frames], return_tensors="pt", add_special_tokens=False
-    )
-    assert chat.input_ids.tolist() == reference["input_ids"][0].tolist()
-    assert chat.num_visual_tokens == sum(backbone.visual_tokens(size, 1) for size in sizes)
-    ours = backbone.pixel_inputs(backbone.prepare_frames(frames), torch.float32)
-    torch.testing.assert_close(ours["pixel_values"], reference["pixel_values"], atol=1e-5, rtol=0)
+    reference = processed(backbone, CHAT, frames)
+    ids, _, prepared = encoded(backbone, CHAT, frames)
+    assert ids.tolist() == reference["input_ids"][0].tolist()
+    ours = backbone.pixel_inputs(prepared, torch.float32) | backbone.token_inputs(ids[None])
+    for name, value in ours.items():
+        if name == "image_sizes":
+            continue  # LLaVA-OneVision reads them for tiled images only
+        torch.testing.assert_close(torch.as_tensor(value), reference[name], atol=1e-6, rtol=0, check_dtype=False)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (50, 90), (300, 40), (17, 23), (128, 128)])
+def test_visual_tokens_are_counted_before_anything_is_decoded(backbone, size):
+    picture = np.zeros((*size, 3), dtype=np.uint8)
+    ids, _, prepared = encoded(backbone, CHAT, [picture] * 2)
+    assert ids.tolist() == processed(backbone, CHAT, [picture] * 2)["input_ids"][0].tolist()
+    chat = backbone.tokenize_chat(CHAT, [size] * 2)
+    assert chat.num_visual_tokens == backbone.visual_tokens(size, 2)
+    text_only = backbone.tokenize_chat([{**CHAT[0], "content": CHAT[0]["content"][2:]}, *CHAT[1:]], [])
+    between = len(ids) - chat.num_visual_tokens - len(text_only.input_ids)
+    assert 0 <= between <= 8, "markers that the chat template writes around each image"
+    assert prepared.sizes == (backbone.prepared_size(size),) * 2
 
 
 def test_loss_and_gradients_are_those_of_the_transformers_model(backbone, frames):
-    chat = backbone.tokenize_chat(CHAT, [f.shape[:2] for f in frames])
-    ids = torch.from_numpy(chat.input_ids)[None]
-    labels = torch.where(torch.from_numpy(chat.supervised)[None], ids, -100)
-    prompt = backbone.processor.apply_chat_template(CHAT, tokenize=False)
-    reference = backbone.processor(
-        text=prompt, images=[PIL.fromarray(f) for f in frames], return_tensors="pt", add_special_tokens=False
-    )
+    ids, labels, prepared = encoded(backbone, CHAT, frames)
     backbone.model.zero_grad()
-    expected = backbone.model(**reference, labels=labels).loss
+    expected = backbone.model(**processed(backbone, CHAT, frames), labels=labels[None]).loss
     expected.backward()
-    expected_gradients = [p.grad.clone() for p in backbone.model.parameters() if p.grad is not None]
+    expected_gradients = {n: p.grad.clone() for n, p in backbone.model.named_parameters() if p.grad is not None}
     backbone.model.zero_grad()
-    logits = backbone.forward(ids, None, backbone.prepare_frames(frames)).logits
-    loss = torch.nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:])
+    logits = backbone.forward(ids[None], None, prepared).logits
+    loss = torch.nn.functional.cross_entropy(logits[0, :-1], labels[1:])
     loss.backward()
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
-    for ours, theirs in zip(
-        (p.grad for p in backbone.model.parameters() if p.grad is not None), expected_gradients, strict=True
-    ):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    gradients = {n: p.grad for n, p in backbone.model.named_parameters() if p.grad is not None}
+    assert set(gradients) == set(expected_gradients)
+    for name, theirs in expected_gradients.items():
+        torch.testing.assert_close(gradients[name], theirs, atol=1e-5, rtol=1e-4)
+    backbone.model.zero_grad()
 
 
-def test_only_the_assistants_words_and_their_end_are_supervised(backbone):
-    chat = backbone.tokenize_chat(CHAT, [(64, 64)] * 2)
-    runs = np.split(np.flatnonzero(chat.supervised), np.flatnonzero(np.diff(np.flatnonzero(chat.supervised)) > 1) + 1)
-    texts = [backbone.tokenizer.decode(chat.input_ids[run]) for run in runs]
-    end = backbone.tokenizer.eos_token
-    assert [text.strip() for text in texts] == [f"red{end}", f"circle{end}"]
+def test_only_chosen_logits_are_computed(backbone, frames):
+    ids, _, prepared = encoded(backbone, CHAT, frames)
+    with torch.inference_mode():
+        whole = backbone.forward(ids[None], None, prepared).logits
+        places = torch.tensor([3, len(ids) - 2])
+        chosen = backbone.forward(ids[None], None, prepared, logits_to_keep=places).logits
+    torch.testing.assert_close(chosen, whole[:, places], atol=1e-5, rtol=0)
+
+
+def test_padding_on_either_side_changes_nothing(backbone, frames):
+    ids, _, prepared = encoded(backbone, CHAT, frames)
+    padding = torch.full((7,), backbone.tokenizer.pad_token_id)
+    on, off = torch.ones(len(ids)), torch.zeros(7)
+    with torch.inference_mode():
+        alone = backbone.forward(ids[None], None, prepared).logits[0]
+        right = backbone.forward(torch.cat([ids, padding])[None], torch.cat([on, off]).long()[None], prepared).logits
+        left = backbone.forward(torch.cat([padding, ids])[None], torch.cat([off, on]).long()[None], prepared).logits
+    torch.testing.assert_close(right[0, : len(ids)], alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(left[0, 7:], alone, atol=1e-5, rtol=0)
+
+
+def test_rows_with_and_without_frames_share_a_batch(backbone, frames):
+    rows = [
+        encoded(backbone, CHAT, frames),
+        encoded(backbone, TEXT_CHAT, []),
+        encoded(backbone, OTHER_CHAT, frames[:1]),
+    ]
+    ids = torch.nn.utils.rnn.pad_sequence([row[0] for row in rows], True, backbone.tokenizer.pad_token_id)
+    lengths = torch.tensor([len(row[0]) for row in rows])
+    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+    with torch.inference_mode():
+        together = backbone.forward(ids, mask, Frames.joined([row[2] for row in rows])).logits
+        for logits, (row_ids, _, prepared) in zip(together, rows, strict=True):
+            alone = backbone.forward(row_ids[None], None, prepared).logits[0]
+            torch.testing.assert_close(logits[: len(row_ids)], alone, atol=1e-5, rtol=0)
+
+
+def test_packed_samples_do_not_see_each_other(backbone, frames):
+    samples = [
+        encoded(backbone, CHAT, frames),
+        encoded(backbone, OTHER_CHAT, frames[1:]),
+        encoded(backbone, TEXT_CHAT, []),
+    ]
+    row = [(ids, prepared.sizes) for ids, _, prepared in samples]
+    if not backbone.supports_packing:
+        with pytest.raises(BackboneError, match="batching=padded"):
+            backbone.packed_position_ids(row)
+        return
+    with torch.inference_mode():
+        packed = backbone.forward(
+            torch.cat([ids for ids, _ in row])[None],
+            None,
+            Frames.joined([prepared for _, _, prepared in samples]),
+            position_ids=backbone.packed_position_ids(row),
+        ).logits[0]
+        alone = [backbone.forward(ids[None], None, prepared).logits[0] for ids, _, prepared in samples]
+    torch.testing.assert_close(packed, torch.cat(alone), atol=1e-4, rtol=0)
+
+
+def test_positions_are_those_that_the_model_derives(backbone, frames):
+    core = backbone.model.model
+    if not hasattr(core, "get_rope_index"):
+        ids, _, prepared = encoded(backbone, CHAT, frames)
+        assert backbone.position_ids(ids, prepared.sizes).tolist() == list(range(len(ids)))
+        return
+    inputs = processed(backbone, CHAT, frames)
+    expected, _ = core.get_rope_index(inputs["input_ids"], inputs["mm_token_type_ids"], inputs["image_grid_thw"])
+    ours = backbone.position_ids(inputs["input_ids"][0], backbone.prepare_frames(frames).sizes)
+    assert ours[0].tolist() == list(range(inputs["input_ids"].shape[1]))
+    assert torch.equal(ours[1:], expected[:, 0])
+
+
+def test_what_follows_a_cached_prefix_is_what_follows_it_uncached(backbone, frames):
+    ids, _, prepared = encoded(backbone, CHAT, frames)
+    split = len(ids) - 9
+    with torch.inference_mode():
+        whole = backbone.forward(ids[None], None, prepared).logits[0, split:]
+        cache = backbone.forward(ids[None, :split], None, prepared, use_cache=True).past_key_values
+        cache = copy.deepcopy(cache)
+        cache.reorder_cache(torch.zeros(2, dtype=torch.int64))
+        suffix = ids[split:].expand(2, -1)
+        mask = torch.ones((2, len(ids)), dtype=torch.int64)
+        places = torch.arange(split, len(ids)).expand(2, -1)
+        logits = backbone.forward(suffix, mask, None, position_ids=places, past_key_values=cache, use_cache=True).logits
+    torch.testing.assert_close(logits, whole.expand(2, -1, -1), atol=1e-5, rtol=0)
+
+
+def test_the_template_renders_as_the_official_one(backbone):
+    official = OFFICIAL / f"{backbone.family}.jinja"
+    if not official.is_file():
+        pytest.skip(f"the official chat template of {backbone.family} is not at hand to compare with")
+    for chat in (CHAT, [SYSTEM, *CHAT], OTHER_CHAT, CHAT[:1], TEXT_CHAT):
+        for add_generation_prompt in (False, True):
+            ours, theirs = (
+                render_jinja_template(
+                    [chat],
+                    chat_template=template,
+                    add_generation_prompt=add_generation_prompt,
+                    bos_token=backbone.tokenizer.bos_token or "",
+                )[0][0]
+                for template in (backbone.chat_template, official.read_text().removesuffix("\n"))
+            )
+            assert ours == theirs
+
+
+# What the model reads for the first turn of the chat about two 64 px frames; what it learns stands in brackets.
+IMAGE = {
+    "idefics3": "<fake_token_around_image><global-img>" + 4 * "<image>" + "<fake_token_around_image>",
+    "internvl": "<img>" + 4 * "<IMG_CONTEXT>" + "</img>\n",
+    "qwen": "<|vision_start|>" + 4 * "<|image_pad|>" + "<|vision_end|>",
+    "llava_onevision": 17 * "<image>",
+    "minicpmv": "<image><|image_pad|></image>",
+    "gemma3": "\n\n<start_of_image>" + 4 * "<image_soft_token>" + "<end_of_image>\n\n",
+}
+CHAT_ML = "<|im_start|>user\n{}What colour is it?<|im_end|>\n<|im_start|>assistant\n[red<|im_end|>]\n"
+GOLDEN = {
+    "idefics3": f"<|begin_of_text|>User:{2 * IMAGE['idefics3']}What colour is it?<end_of_utterance>\n"
+    "Assistant:[ red<end_of_utterance>]\n",
+    "smolvlm": f"<|im_start|>User:{2 * IMAGE['idefics3']}What colour is it?<end_of_utterance>\n"
+    "Assistant:[ red<end_of_utterance>]\n",
+    "internvl": CHAT_ML.format(2 * IMAGE["internvl"]),
+    "qwen2_5_vl": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" + CHAT_ML.format(2 * IMAGE["qwen"]),
+    "qwen3_vl": CHAT_ML.format(2 * IMAGE["qwen"]),
+    "llava_onevision": f"<|im_start|>user {2 * IMAGE['llava_onevision']}\nWhat colour is it?<|im_end|>"
+    "<|im_start|>assistant \n[red<|im_end|>]",
+    "minicpmv": CHAT_ML.format(2 * IMAGE["minicpmv"]),
+    "gemma3": f"<bos><start_of_turn>user\n{2 * IMAGE['gemma3']}What colour is it?<end_of_turn>\n"
+    "<start_of_turn>model\n[red<end_of_turn>]\n",
+}
+
+
+def marked(backbone, chat):
+    """The tokens as text, supervised runs in brackets."""
+    pieces, inside = [], False
+    for token, supervised in zip(chat.input_ids, chat.supervised, strict=True):
+        if supervised != inside:
+            pieces.append("[" if supervised else "]")
+            inside = bool(supervised)
+        pieces.append(backbone.tokenizer.decode([token]))
+    return "".join(pieces) + ("]" if inside else "")
+
+
+def test_golden_tokens_and_labels(backbone):
+    """The literal tokens that expansion and masking must keep giving."""
+    assert marked(backbone, backbone.tokenize_chat(CHAT[:2], [(64, 64)] * 2)) == GOLDEN[backbone.family]
+
+
+def test_every_answer_is_supervised_with_its_end(backbone):
+    text = marked(backbone, backbone.tokenize_chat([SYSTEM, *CHAT], [(64, 64)] * 2))
+    learnt = [piece.split("]")[0].strip() for piece in text.split("[")[1:]]
+    assert learnt == [f"red{backbone.end_of_turn}", f"circle{backbone.end_of_turn}"]
+    assert backbone.tokenizer.eos_token == backbone.end_of_turn
 
 
 def test_a_grey_page_is_a_frame(backbone):
-    page = np.full((64, 64), 200, dtype=np.uint8)
-    colour = np.full((64, 64, 3), 200, dtype=np.uint8)
-    assert torch.equal(backbone.prepare_frames([page]), backbone.prepare_frames([colour]))
+    page = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
+    colour = np.repeat(page[..., None], 3, axis=2)
+    for cut in (64, 40):
+        grey, rgb = (backbone.prepare_frames([picture[:cut]]) for picture in (page, colour))
+        assert grey.sizes == rgb.sizes
+        assert torch.equal(grey.pixels, rgb.pixels)
 
 
 def test_text_with_a_control_token_is_refused(backbone):
@@ -89,67 +232,72 @@ def test_text_with_a_control_token_is_refused(backbone):
 
 
 def test_parts_hold_every_parameter_once(backbone):
-    held = [id(p) for part in backbone.parts().values() for p in part.parameters()]
-    assert sorted(held) == sorted(id(p) for p in backbone.model.parameters())
-    assert set(backbone.parts()) == {"vision", "projector", "language_model"}
+    held = {id(p): name for name, part in backbone.parts().items() for p in part.parameters()}
+    assert set(held) == {id(p) for p in backbone.model.parameters()}
+    assert sum(len(list(part.parameters())) for part in backbone.parts().values()) >= len(held)
+    assert set(held.values()) == {"vision", "projector", "language_model"}
+    layers = backbone.config.get_text_config().num_hidden_layers
+    assert len(backbone.blocks()) > layers
     assert all(isinstance(block, torch.nn.Module) for block in backbone.blocks())
 
 
-def test_saved_folder_opens_with_transformers_and_gives_the_same_logits(backbone, frames, tmp_path):
+def test_twenty_steps_learn_one_batch_by_heart(family, load_tiny, frames):
+    backbone = load_tiny(family)
+    ids, labels, prepared = encoded(backbone, CHAT, frames)
+    places = (labels[1:] != -100).nonzero().squeeze(1)
+    optimizer = torch.optim.AdamW(backbone.model.parameters(), lr=4e-3)
+    losses = []
+    for _ in range(20):
+        logits = backbone.forward(ids[None], None, prepared, logits_to_keep=places).logits[0]
+        loss = torch.nn.functional.cross_entropy(logits, labels[1:][places])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[0] > 5
+    assert losses[-1] < 0.05
+
+
+def generate(backbone, frames):
+    chat = backbone.tokenize_chat(CHAT[:1], [f.shape[:2] for f in frames], add_generation_prompt=True)
+    ids = torch.from_numpy(chat.input_ids)[None]
+    prepared = backbone.prepare_frames(frames)
+    with torch.inference_mode():
+        for _ in range(8):
+            step = backbone.forward(ids, None, prepared, logits_to_keep=1).logits[:, -1].argmax(-1)
+            ids = torch.cat([ids, step[:, None]], dim=1)
+    return ids[0, len(chat.input_ids) :].tolist()
+
+
+def test_a_saved_folder_gives_the_same_logits_and_replies(backbone, frames, tmp_path):
     backbone.save(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()
-    processor = AutoProcessor.from_pretrained(tmp_path)
-    model = AutoModelForImageTextToText.from_pretrained(tmp_path)
-    prompt = processor.apply_chat_template(CHAT, tokenize=False)
-    inputs = processor(
-        text=prompt, images=[PIL.fromarray(f) for f in frames], return_tensors="pt", add_special_tokens=False
-    )
-    ids = torch.from_numpy(backbone.tokenize_chat(CHAT, [f.shape[:2] for f in frames]).input_ids)[None]
-    ours = backbone.forward(ids, None, backbone.prepare_frames(frames)).logits
-    torch.testing.assert_close(model(**inputs).logits, ours, atol=1e-5, rtol=1e-5)
+    reloaded = load_backbone(str(tmp_path))
+    assert reloaded.family == backbone.family
+    assert reloaded.frame_size_px == backbone.frame_size_px
+    ids, _, prepared = encoded(reloaded, CHAT, frames)
+    with torch.inference_mode():
+        ours = backbone.forward(ids[None], None, prepared).logits
+        assert torch.equal(reloaded.forward(ids[None], None, prepared).logits, ours)
+        assert generate(reloaded, frames) == generate(backbone, frames)
+        model = AutoModelForImageTextToText.from_pretrained(tmp_path)
+        inputs = processed(backbone, CHAT, frames)
+        if backbone.family in WITHOUT_TORCHVISION:
+            inputs = processed(backbone, CHAT, frames, AutoProcessor.from_pretrained(tmp_path))
+        torch.testing.assert_close(model(**inputs).logits, ours, atol=1e-5, rtol=1e-5)
 
 
-def test_padding_changes_nothing(backbone, frames):
-    ids = torch.from_numpy(backbone.tokenize_chat(CHAT, [f.shape[:2] for f in frames]).input_ids)
-    prepared = backbone.prepare_frames(frames)
-    alone = backbone.forward(ids[None], None, prepared).logits[0]
-    padded = torch.cat([ids, torch.full((7,), backbone.tokenizer.pad_token_id)])[None]
-    mask = (torch.arange(len(ids) + 7) < len(ids)).long()[None]
-    torch.testing.assert_close(backbone.forward(padded, mask, prepared).logits[0, : len(ids)], alone, atol=1e-5, rtol=0)
+def test_tiny_checkpoints_follow_from_the_seed(family, tmp_path):
+    folders = [
+        ensure_tiny(tmp_path / name, family, world_texts(), frame_size_px=64, seed=seed)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
+    assert weights[0] == weights[1] != weights[2]
 
 
-def test_tiny_checkpoints_follow_from_the_seed(tmp_path):
-    for family in FAMILIES:
-        folders = [
-            ensure_tiny(tmp_path / name, family, world_texts(), frame_size_px=64, seed=seed)
-            for name, seed in (("a", 1), ("b", 1), ("c", 2))
-        ]
-        weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
-        assert weights[0] == weights[1] != weights[2]
-
-
-def test_golden_tokens_of_idefics3(tiny_checkpoint):
-    """The literal tokens and labels that masking and expansion must keep giving."""
-    backbone = load_backbone(str(tiny_checkpoint("idefics3")), frame_size_px=64, with_model=False)
-    chat = backbone.tokenize_chat(CHAT[:2], [(64, 64)] * 2)
-    frame = ["<fake_token_around_image>", "<global-img>", *["<image>"] * 4, "<fake_token_around_image>"]
-    question = ["What", "Ġcolour", "Ġis", "Ġit", "?"]
-    tokens = backbone.tokenizer.convert_ids_to_tokens(chat.input_ids.tolist())
-    text = "".join(tokens).replace("Ġ", " ").replace("Ċ", "\n")
-    images = "".join(frame * 2)
-    expected = f"<|begin_of_text|>User:{images}What colour is it?<end_of_utterance>\nAssistant: red<end_of_utterance>\n"
-    assert text == expected
-    assert tokens[-4:] == [":", "Ġred", "<end_of_utterance>", "Ċ"], question
-    assert chat.supervised.tolist() == [False] * (len(tokens) - 3) + [True, True, False]
-
-
-def test_a_missing_folder_and_another_family_are_refused(tmp_path, tiny_checkpoint):
-    with pytest.raises(BackboneError, match="does not exist"):
-        load_backbone(str(tmp_path / "nowhere"), frame_size_px=64)
-    folder = tmp_path / "llama"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    with pytest.raises(BackboneError, match="family 'llama'"):
-        load_backbone(str(folder), family="idefics3", frame_size_px=64)
-    with pytest.raises(BackboneError, match="multiple of 32"):
-        load_backbone(str(tiny_checkpoint("idefics3")), frame_size_px=65)
+def test_text_alone_and_a_single_frame_are_read(backbone, frames):
+    for chat, shown in ((TEXT_CHAT, []), (OTHER_CHAT, frames[1:])):
+        ids, labels, prepared = encoded(backbone, chat, shown)
+        loss = torch.nn.functional.cross_entropy(backbone.forward(ids[None], None, prepared).logits[0, :-1], labels[1:])
+        assert torch.isfinite(loss)

@@ -1,0 +1,107 @@
+"""Low-rank adapters through PEFT: beside the linear layers of named parts, saved alone, merged into the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from sparrow.core.config import Lora
+from sparrow.core.errors import BackboneError, ConfigError
+
+TRAINED_FILE = "trained_parts.safetensors"
+
+
+def linear_layers(model: nn.Module, parts: Mapping[str, nn.Module], lora: Lora) -> list[str]:
+    """Names of the linear layers of some parts that `lora.targets` chooses; the output head is left out.
+
+    Raises:
+        ConfigError: If a target names no linear layer of these parts.
+    """
+    inside = {id(module) for part in parts.values() for module in part.modules()}
+    head: Any = model.lm_head
+    layers = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and id(module) in inside and module is not head
+    ]
+    if lora.targets is None:
+        return layers
+    chosen = {target: [n for n in layers if n == target or n.endswith(f".{target}")] for target in lora.targets}
+    for target, matching in chosen.items():
+        if not matching:
+            known = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+            raise ConfigError(
+                f"tuning.lora.targets: '{target}' is no linear layer of {', '.join(parts)}; their layers are {known}"
+            )
+    return [name for name in layers if any(name in matching for matching in chosen.values())]
+
+
+def add_adapters(model: Any, parts: Mapping[str, nn.Module], lora: Lora) -> None:
+    """Put adapters, which change nothing at first, beside the chosen linear layers; all else is frozen."""
+    model.add_adapter(
+        LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=linear_layers(model, parts, lora),
+        )
+    )
+
+
+def has_adapters(model: nn.Module) -> bool:
+    """Whether some layer of the model has adapters."""
+    return any(isinstance(module, BaseTunerLayer) for module in model.modules())
+
+
+def merge_adapters(model: Any) -> None:
+    """Add what the adapters learnt to the weights, and take the adapters away."""
+    if not has_adapters(model):
+        return
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge(safe_merge=True)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, module.get_base_layer())
+    model._hf_peft_config_loaded = False
+    del model.peft_config
+
+
+def save_trained_parts(model: nn.Module, folder: Path) -> None:
+    """Write what was trained beside the adapters, which PEFT's own files do not hold."""
+    trained = {
+        name: parameter.detach().contiguous()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and ".lora_" not in name
+    }
+    if trained:
+        save_file(trained, folder / TRAINED_FILE)
+
+
+def base_of_adapters(checkpoint: str) -> str | None:
+    """The checkpoint that a folder of adapters belongs to; None for any other checkpoint."""
+    path = Path(checkpoint) / "adapter_config.json"
+    return str(json.loads(path.read_text())["base_model_name_or_path"]) if path.is_file() else None
+
+
+def load_adapters(model: Any, folder: Path) -> None:
+    """Put the adapters of a folder beside the model's layers, and read what was trained beside them.
+
+    Raises:
+        BackboneError: If the folder belongs to another model.
+    """
+    # transformers forgets how to write the model's own weights when it reads an adapter's.
+    conversions = model._weight_conversions
+    model.load_adapter(str(folder))
+    model._weight_conversions = conversions
+    path = folder / TRAINED_FILE
+    if path.is_file():
+        unexpected = model.load_state_dict(load_file(path), strict=False).unexpected_keys
+        if unexpected:
+            raise BackboneError(f"{path} does not belong to this model, which has no parameter '{unexpected[0]}'")

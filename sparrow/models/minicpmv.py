@@ -1,0 +1,162 @@
+"""MiniCPM-V 4.6: SigLIP with two mergers, a Qwen3.5 language model of linear and full attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import MiniCPMV4_6Config, ProcessorMixin
+from transformers.modeling_utils import slice_logits_to_keep
+from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import MiniCPMV4_6ImageProcessorPil
+
+from sparrow.models.backbone import Backbone, Size
+from sparrow.models.frames import Frames
+from sparrow.models.processors import WithoutVideo
+from sparrow.models.tiny import PATCH_PX, TEXT_WIDTH, text_sizes, train_tokenizer, vision_sizes
+
+NAMED_TOKENS = {
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "image_start_token": "<image>",
+    "image_end_token": "</image>",
+    "slice_start_token": "<slice>",
+    "slice_end_token": "</slice>",
+    "image_id_start_token": "<image_id>",
+    "image_id_end_token": "</image_id>",
+}
+SIDE_PATCHES_A_TOKEN = 4
+
+
+class MiniCPMV4_6Processor(WithoutVideo, transformers.MiniCPMV4_6Processor):  # noqa: N801
+    """The family's processor for images, which are shown whole and without a number."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        # The family's own constructor asks the video processor for its settings.
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+        self.slice_mode = False
+        self.default_use_image_id = False
+        for name in NAMED_TOKENS:
+            setattr(self, name, getattr(tokenizer, name))
+        self.image_token_id, self.video_token_id = tokenizer.image_token_id, tokenizer.video_token_id
+
+
+class MiniCPMV(Backbone):
+    """Adapter of `MiniCPMV4_6ForConditionalGeneration`.
+
+    A frame is one view of about `frame_size_px` squared pixels in its own proportions, never sliced.
+    """
+
+    family = "minicpmv"
+    model_type = "minicpmv4_6"
+    end_of_turn = "<|im_end|>"
+    processor_class = MiniCPMV4_6Processor
+    video_processor_type = "MiniCPMV4_6VideoProcessor"
+    native_checkpoints = ("openbmb/MiniCPM-V-4_6",)
+    # The state of linear attention runs on: from one sample of a packed row into the next, and over cached padding.
+    supports_packing = False
+    skips_cached_padding = False
+
+    def configure_processor(self) -> None:  # noqa: D102
+        image_processor = self.processor.image_processor
+        self._require_multiple(image_processor.patch_size * SIDE_PATCHES_A_TOKEN)
+        image_processor.slice_mode = False
+        image_processor.use_image_id = False
+        image_processor.downsample_mode = "16x"
+        image_processor.scale_resolution = self.frame_size_px
+
+    @property
+    def image_token_id(self) -> int:  # noqa: D102
+        return int(self.tokenizer.image_token_id)
+
+    def frame_token_ids(self, size: Size) -> list[int]:  # noqa: D102
+        side = self.processor.image_processor.patch_size * SIDE_PATCHES_A_TOKEN
+        tokens = [self.image_token_id] * (size[0] * size[1] // side**2)
+        return [self.tokenizer.image_start_token_id, *tokens, self.tokenizer.image_end_token_id]
+
+    def prepared_size(self, size: Size) -> Size:  # noqa: D102
+        image_processor = self.processor.image_processor
+        height, width = image_processor.find_best_resize(
+            size, self.frame_size_px, image_processor.patch_size, "16x", allow_upscale=True
+        )
+        return int(height), int(width)
+
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
+        patch = self.processor.image_processor.patch_size
+        strips = [self._strip(self.normalized(stack, dtype)) for stack in frames.stacks()]
+        sizes = [[height // patch, width // patch] for height, width in frames.sizes]
+        return {
+            "pixel_values": torch.cat(strips, dim=-1).unsqueeze(0),
+            "target_sizes": torch.tensor(sizes, dtype=torch.int32, device=frames.pixels.device),
+        }
+
+    def _strip(self, stack: Tensor) -> Tensor:
+        """Normalised frames [k, 3, h, w] as one row of patches, [3, p, k h w / p]."""
+        patch = self.processor.image_processor.patch_size
+        count, channels, height, width = stack.shape
+        patches = stack.reshape(count, channels, height // patch, patch, width // patch, patch)
+        return patches.permute(1, 3, 0, 2, 4, 5).reshape(channels, patch, -1)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        frames: Frames | None,
+        *,
+        position_ids: Tensor | None = None,
+        logits_to_keep: Tensor | int = 0,
+        past_key_values: Any = None,
+        use_cache: bool = False,
+    ) -> Any:
+        """As the base class; the model itself would compute the logits of every position."""
+        head: Any = self.model.lm_head
+        hook = head.register_forward_pre_hook(lambda _, inputs: slice_logits_to_keep(inputs[0], logits_to_keep))
+        try:
+            return super().forward(
+                input_ids,
+                attention_mask,
+                frames,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+            )
+        finally:
+            hook.remove()
+
+    def parts(self) -> dict[str, nn.Module]:  # noqa: D102
+        core: Any = self.model.model
+        return self._three_parts(core.vision_tower, core.merger, core.language_model)
+
+    def blocks(self) -> list[nn.Module]:  # noqa: D102
+        core: Any = self.model.model
+        return [*core.vision_tower.encoder.layers, *core.language_model.layers]
+
+    @staticmethod
+    def frame_size_of(processor: Any) -> int:  # noqa: D102
+        return int(processor.image_processor.scale_resolution)
+
+    @classmethod
+    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+        tokenizer = train_tokenizer(
+            texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>"], named_tokens=NAMED_TOKENS
+        )
+        config = MiniCPMV4_6Config(
+            image_token_id=tokenizer.image_token_id,
+            video_token_id=tokenizer.video_token_id,
+            insert_layer_id=0,
+            image_size=frame_size_px,
+            vision_config=vision_sizes(image_size=frame_size_px),
+            text_config=text_sizes(
+                tokenizer,
+                model_type="qwen3_5_text",
+                head_dim=TEXT_WIDTH // 4,
+                layer_types=["linear_attention", "full_attention"],
+                linear_num_key_heads=2,
+                linear_num_value_heads=2,
+                linear_key_head_dim=TEXT_WIDTH // 4,
+                linear_value_head_dim=TEXT_WIDTH // 4,
+            ),
+        )
+        return config, MiniCPMV4_6Processor(MiniCPMV4_6ImageProcessorPil(patch_size=PATCH_PX), tokenizer)

@@ -1,0 +1,67 @@
+"""Qwen3-VL: Qwen2.5-VL's way with frames, vision features fed to several layers of the language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import transformers
+from transformers import Qwen3VLConfig
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from sparrow.models.processors import WithoutVideo
+from sparrow.models.qwen2_5_vl import TINY_ROPE_SECTIONS, VISION_TOKENS, Qwen2_5_VL
+from sparrow.models.tiny import PATCH_PX, TEXT_WIDTH, VISION_WIDTH, text_sizes, token_ids, train_tokenizer
+
+
+class Qwen3VLProcessor(WithoutVideo, transformers.Qwen3VLProcessor):
+    """The family's processor for images."""
+
+
+class Qwen3VL(Qwen2_5_VL):
+    """Adapter of `Qwen3VLForConditionalGeneration`."""
+
+    family = "qwen3_vl"
+    processor_class = Qwen3VLProcessor
+    video_processor_type = "Qwen3VLVideoProcessor"
+    native_checkpoints = ("Qwen/Qwen3-VL-2B-Instruct", "Qwen/Qwen3-VL-4B-Instruct", "Qwen/Qwen3-VL-8B-Instruct")
+    vision_merging_parts = ("merger", "deepstack_merger_list")
+
+    @classmethod
+    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+        tokenizer = train_tokenizer(
+            texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>", *VISION_TOKENS.values()]
+        )
+        config = Qwen3VLConfig(
+            **token_ids(
+                tokenizer,
+                image_token_id="<|image_pad|>",
+                video_token_id="<|video_pad|>",
+                vision_start_token_id="<|vision_start|>",
+                vision_end_token_id="<|vision_end|>",
+            ),
+            vision_config={
+                "depth": 2,
+                "hidden_size": VISION_WIDTH,
+                "intermediate_size": 2 * VISION_WIDTH,
+                "num_heads": 4,
+                "out_hidden_size": TEXT_WIDTH,
+                "patch_size": PATCH_PX,
+                "num_position_embeddings": (frame_size_px // PATCH_PX) ** 2,
+                "deepstack_visual_indexes": [0],
+            },
+            text_config=text_sizes(
+                tokenizer,
+                head_dim=TEXT_WIDTH // 4,
+                rope_parameters={
+                    "rope_type": "default",
+                    "rope_theta": 5e6,
+                    "mrope_section": TINY_ROPE_SECTIONS,
+                    "mrope_interleaved": True,
+                },
+            ),
+        )
+        image_processor = Qwen2VLImageProcessorPil(
+            patch_size=PATCH_PX, image_mean=[0.5, 0.5, 0.5], image_std=[0.5, 0.5, 0.5]
+        )
+        return config, Qwen3VLProcessor(image_processor, tokenizer, None)

@@ -1,0 +1,153 @@
+"""Parts frozen, adapted or trained; adapters saved alone and merged."""
+
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sparrow.core.config import Lora, Optimizer, PartTuning, Tuning
+from sparrow.core.errors import BackboneError, ConfigError
+from sparrow.models.adapters import TRAINED_FILE, has_adapters, linear_layers, merge_adapters
+from sparrow.models.loading import load_backbone
+from sparrow.models.quantization import nf4
+from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
+from sparrow.training.optim import build_optimizer
+from tests.models.chats import CHAT, encoded
+
+PARTS = ("vision", "projector", "language_model")
+LORA = Lora(rank=4, dropout=0.0)
+
+
+def tuned(**modes):
+    return Tuning(**{part: PartTuning(mode=modes.get(part, "frozen")) for part in PARTS}, lora=LORA)
+
+
+def steps(backbone, tuning, frames, count=2):
+    """Train on one sample; the loss before each step."""
+    ids, labels, prepared = encoded(backbone, CHAT, frames)
+    optimizer = build_optimizer(backbone.parts(), Optimizer(learning_rate=3e-3), tuning)
+    losses = []
+    for _ in range(count):
+        logits = backbone.forward(ids[None], None, prepared).logits[0]
+        loss = torch.nn.functional.cross_entropy(logits[:-1], labels[1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def logits_of(backbone, frames):
+    ids, _, prepared = encoded(backbone, CHAT, frames)
+    with torch.inference_mode():
+        return backbone.forward(ids[None], None, prepared).logits
+
+
+def test_only_what_is_trained_moves(family, load_tiny, frames):
+    for trained in PARTS:
+        backbone = load_tiny(family)
+        tuning = tuned(**{trained: "trained"})
+        before = {name: [p.clone() for p in part.parameters()] for name, part in backbone.parts().items()}
+        apply_tuning(backbone, tuning)
+        steps(backbone, tuning, frames)
+        for name, part in backbone.parts().items():
+            moved = any(not torch.equal(a, b) for a, b in zip(before[name], part.parameters(), strict=True))
+            assert moved == (name == trained), name
+
+
+def test_adapters_start_at_nothing_and_are_saved_alone(family, load_tiny, frames, tmp_path):
+    backbone = load_tiny(family)
+    before = logits_of(backbone, frames)
+    tuning = tuned(vision="adapted", language_model="adapted")
+    apply_tuning(backbone, tuning)
+    torch.testing.assert_close(logits_of(backbone, frames), before, atol=1e-5, rtol=0)
+    losses = steps(backbone, tuning, frames, count=3)
+    assert losses[-1] < losses[0]
+    backbone.model.eval()
+    adapted = logits_of(backbone, frames)
+    backbone.save(tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+    assert not (tmp_path / TRAINED_FILE).exists()
+    assert all("lora_" in name for name in load_file(tmp_path / "adapter_model.safetensors"))
+    reloaded = load_backbone(str(tmp_path))
+    assert has_adapters(reloaded.model)
+    torch.testing.assert_close(logits_of(reloaded, frames), adapted, atol=1e-5, rtol=0)
+    merge_adapters(reloaded.model)
+    assert not has_adapters(reloaded.model)
+    torch.testing.assert_close(logits_of(reloaded, frames), adapted, atol=1e-4, rtol=0)
+    reloaded.save(tmp_path / "merged")
+    torch.testing.assert_close(logits_of(load_backbone(str(tmp_path / "merged")), frames), adapted, atol=1e-4, rtol=0)
+
+
+def test_a_part_trained_beside_adapters_is_saved_with_them(load_tiny, frames, tmp_path):
+    backbone = load_tiny("idefics3")
+    tuning = tuned(projector="trained", language_model="adapted")
+    apply_tuning(backbone, tuning)
+    steps(backbone, tuning, frames)
+    backbone.model.eval()
+    backbone.save(tmp_path)
+    assert {name.split(".")[1] for name in load_file(tmp_path / TRAINED_FILE)} == {"connector"}
+    reloaded = load_backbone(str(tmp_path))
+    torch.testing.assert_close(logits_of(reloaded, frames), logits_of(backbone, frames), atol=1e-5, rtol=0)
+    again = tuned(language_model="adapted")
+    apply_tuning(reloaded, again)
+    torch.testing.assert_close(logits_of(reloaded, frames), logits_of(backbone, frames), atol=1e-4, rtol=0)
+    names = [name for name, p in reloaded.model.named_parameters() if p.requires_grad]
+    assert names
+    assert all(".lora_" in name for name in names)
+
+
+def test_targets_choose_layers_of_the_adapted_parts_only(backbone):
+    parts = backbone.parts()
+    named = linear_layers(backbone.model, {"language_model": parts["language_model"]}, Lora(targets=["o_proj"]))
+    assert named
+    assert all(name.endswith(".o_proj") for name in named)
+    every = linear_layers(backbone.model, {"language_model": parts["language_model"]}, Lora())
+    assert set(named) < set(every)
+    assert "lm_head" not in every
+
+
+def test_a_target_that_matches_nothing_is_refused_before_weights_are_loaded(family, load_tiny):
+    backbone = load_tiny(family, with_model=False)
+    tuning = tuned(language_model="adapted")
+    check_tuning(backbone, tuning)
+    tuning.lora = Lora(targets=["o_proj", "w_query"])
+    with pytest.raises(ConfigError, match=r"lora\.targets: 'w_query' is no linear layer .* o_proj"):
+        check_tuning(backbone, tuning)
+
+
+def test_each_part_has_its_learning_rate_and_decay(backbone):
+    backbone.model.requires_grad_(True)
+    tuning = Tuning(
+        vision=PartTuning(learning_rate_multiplier=0.1, weight_decay=0.0), projector=PartTuning(weight_decay=0.3)
+    )
+    optimizer = build_optimizer(backbone.parts(), Optimizer(learning_rate=1e-3, weight_decay=0.05), tuning)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(backbone.model.parameters()))
+    expected = {"vision": (1e-4, 0.0), "projector": (1e-3, 0.3), "language_model": (1e-3, 0.05)}
+    for group in optimizer.param_groups:
+        rate, decay = expected[group["name"]]
+        assert math.isclose(group["lr"], rate)
+        vectors = {p.ndim < 2 for p in group["params"]}
+        assert len(vectors) == 1
+        assert group["weight_decay"] == (0.0 if vectors.pop() else decay)
+
+
+def test_the_table_counts_every_parameter(load_tiny):
+    backbone = load_tiny("idefics3")
+    tuning = tuned(projector="trained", language_model="adapted")
+    tuning.language_model.learning_rate_multiplier = 10
+    apply_tuning(backbone, tuning)
+    lines = [line.split() for line in tuning_table(backbone, tuning, 5e-6).splitlines()]
+    trainable = sum(p.numel() for p in backbone.model.parameters() if p.requires_grad)
+    assert lines[1][0::4] == ["vision", "-"]
+    assert lines[2][-1] == "5e-06"
+    assert lines[3][-1] == "5e-05"
+    total = sum(p.numel() for p in backbone.model.parameters())
+    assert lines[4][-2:] == [f"{total:,}", f"{trainable:,}"]
+
+
+def test_quantization_without_its_package_is_refused(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(BackboneError, match="bitsandbytes, which is not installed"):
+        nf4()
