@@ -86,7 +86,7 @@ def made_up_texts(count: int, num_words: int) -> list[str]:
     """Texts whose words come from a vocabulary of 30,000 with the frequencies of Zipf's law."""
     rng = random.Random(0)
     letters = "eeeeeettttaaaooiinnsshhrrddlucmwfgypbvk"
-    vocabulary = ["".join(rng.choices(letters, k=min(max(1, round(rng.gauss(6, 2.5))), 14))) for _ in range(30_000)]
+    vocabulary = ["".join(rng.choices(letters, k=min(max(1, round(rng.gauss(4.2, 2))), 12))) for _ in range(30_000)]
     weights = [1 / (rank + 3) for rank in range(len(vocabulary))]
     return [" ".join(rng.choices(vocabulary, weights, k=num_words)) for _ in range(count)]
 

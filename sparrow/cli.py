@@ -11,7 +11,11 @@ COMMANDS = {
     "evaluate": "ask a checkpoint the questions of benchmarks",
     "prepare": "plan a mixture: counts, tokens, steps, rejected samples; nothing is trained",
     "preview": "one HTML page of samples as the model gets them",
+    "export": "a run's model as a Hugging Face folder, with a model card",
     "report": "tables and plots over folders of runs",
+    "compare": "what differs between two runs in settings, data and scores",
+    "rescore": "recompute a run's scores from its stored predictions, without a model",
+    "ask": "one question about one video: the reply, the frames, the options weighed",
 }
 
 

@@ -10,7 +10,7 @@ from sparrow.app.entry import CONFIG_PATH, run_app
 
 @hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name="prepare")
 def main(config: DictConfig) -> None:
-    """Write manifest and ledger to the run's folder and print the manifest."""
+    """Write manifest, ledger and overlap to the run's folder, on demand another trainer's files, and print them."""
     from sparrow.app.jobs import prepare_job
 
     prepare_job(config)

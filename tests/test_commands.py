@@ -152,10 +152,15 @@ def test_full_errors_on_demand(sparrow):
 
 def test_prepare_twice_gives_the_same_manifest(sparrow, tmp_path):
     for name in ("a", "b"):
-        done = sparrow("prepare", *SMALL_RUN, f"hydra.run.dir={tmp_path / name}")
+        done = sparrow(
+            "prepare", *SMALL_RUN, "benchmark=[world_short]", "export=llava", f"hydra.run.dir={tmp_path / name}"
+        )
         assert done.returncode == 0, done.stderr
         assert "24 samples in 3 optimizer steps" in done.stdout
-    assert (tmp_path / "a/manifest.json").read_bytes() == (tmp_path / "b/manifest.json").read_bytes()
+        assert "of 24 world_short questions are worded as in a sample" in done.stdout
+        assert "Export for llava: 24 samples" in done.stdout
+    for file in ("manifest.json", "overlap.json", "llava/data.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
 def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):

@@ -14,7 +14,8 @@ from sparrow.core.errors import DataError
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Accuracy of `second` minus accuracy of `first`, its 95 % interval, and the questions that only one got right."""
+    """Accuracy of `second` minus accuracy of `first`, its 95 % interval, the questions that only one got right, and
+    those answered differently, rightly or not."""
 
     difference: float
     low: float
@@ -23,6 +24,7 @@ class PairedDifference:
     num_questions: int
     num_only_first: int
     num_only_second: int
+    num_different: int
 
     @property
     def is_shown(self) -> bool:
@@ -65,4 +67,13 @@ def paired_difference(first: Predictions, second: Predictions, *, seed: int = 0)
     differences = second.correct.astype(int) - first.correct.astype(int)
     low, high = difference_interval(differences, first.videos, seed=seed)
     lost, won = int(np.sum(differences < 0)), int(np.sum(differences > 0))
-    return PairedDifference(float(differences.mean()), low, high, mcnemar_p(lost, won), len(first), lost, won)
+    return PairedDifference(
+        difference=float(differences.mean()),
+        low=low,
+        high=high,
+        p_value=mcnemar_p(lost, won),
+        num_questions=len(first),
+        num_only_first=lost,
+        num_only_second=won,
+        num_different=int(np.sum(first.choices != second.choices)),
+    )

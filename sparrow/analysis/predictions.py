@@ -21,10 +21,10 @@ _FIELDS = ("question_id", "video", "category", "options", "gold", "choice", "cor
 class Predictions:
     """One entry a question, in the order of the question ids.
 
-    `gold` is the index of the right option, -1 where none is right, and `num_options` the number of options, both
-    [n] int; `correct` and `answered` are [n] bool. A question without a video is a video of its own. `groups` holds
-    further breakdowns, [n] str each, empty where a question belongs to none. Questions without options, which need a
-    judge, are only counted: `num_unscored`.
+    `gold` is the index of the right option, -1 where none is right, `num_options` the number of options, and `choices`
+    the index of the one chosen, -1 where none is: all [n] int; `correct` is [n] bool. A question without a video is a
+    video of its own. `groups` holds further breakdowns, [n] str each, empty where a question belongs to none.
+    Questions without options, which need a judge, are only counted: `num_unscored`.
     """
 
     question_ids: tuple[str, ...]
@@ -33,12 +33,17 @@ class Predictions:
     gold: NDArray[np.int64]
     num_options: NDArray[np.int64]
     correct: NDArray[np.bool_]
-    answered: NDArray[np.bool_]
+    choices: NDArray[np.int64]
     groups: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     num_unscored: int = 0
 
     def __len__(self) -> int:
         return len(self.question_ids)
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Whether an option was chosen, [n]."""
+        return self.choices >= 0
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Predictions:
@@ -60,7 +65,7 @@ class Predictions:
             gold=np.array([-1 if row["gold"] is None else row["gold"] for row in ordered], dtype=np.int64),
             num_options=np.array([len(row["options"]) for row in ordered], dtype=np.int64),
             correct=np.array([row["correct"] for row in ordered], dtype=np.bool_),
-            answered=np.array([row["choice"] is not None for row in ordered], dtype=np.bool_),
+            choices=np.array([-1 if row["choice"] is None else row["choice"] for row in ordered], dtype=np.int64),
             groups={
                 axis: np.array([group.get(axis, "") for group in groups], dtype=np.str_)
                 for axis in sorted({axis for group in groups for axis in group})

@@ -114,15 +114,12 @@ def score(
         seed: Seed of the bootstrap.
     """
     everything = np.ones(len(predictions), dtype=np.bool_)
-    macro, macro_interval = None, (None, None)
-    if len(predictions):
-        macro = stratified_mean(predictions.correct, predictions.categories)
-        macro_interval = accuracy_interval(predictions.correct, predictions.videos, predictions.categories, seed=seed)
+    low, high = accuracy_interval(predictions.correct, predictions.videos, predictions.categories, seed=seed)
     return Score(
         **asdict(_accuracy(predictions, everything, seed)),
-        macro_accuracy=macro,
-        macro_low=macro_interval[0],
-        macro_high=macro_interval[1],
+        macro_accuracy=stratified_mean(predictions.correct, predictions.categories) if len(predictions) else None,
+        macro_low=low,
+        macro_high=high,
         num_videos=len(np.unique(predictions.videos)),
         num_unscored=predictions.num_unscored,
         by_category=_parts(predictions, predictions.categories, seed),
@@ -142,22 +139,19 @@ def pick(result: Score, metric: str) -> tuple[float, Interval]:
         DataError: If the score has no such number.
     """
     kind, _, name = metric.removesuffix("accuracy").rstrip(".").partition(".")
-    part: Accuracy | None = result
-    if kind == "by_category":
-        part = result.by_category.get(name)
-    elif kind == "by_group":
-        axis, _, value = name.partition(".")
-        part = result.by_group.get(axis, {}).get(value)
-    elif metric not in ("accuracy", "macro_accuracy"):
-        part = None
+    axis, _, value = name.partition(".")
+    part = {
+        "": result,
+        "by_category": result.by_category.get(name),
+        "by_group": result.by_group.get(axis, {}).get(value),
+    }.get(kind)
+    found = (part.accuracy, part.low, part.high) if part else (None, None, None)
     if metric == "macro_accuracy":
         found = (result.macro_accuracy, result.macro_low, result.macro_high)
-    else:
-        found = (part.accuracy, part.low, part.high) if part else (None, None, None)
-    value, low, high = found
-    if value is None or low is None or high is None:
+    share, low, high = found
+    if share is None or low is None or high is None:
         raise DataError(f"the score has no {metric!r}", remedy="check which questions were asked")
-    return value, (low, high)
+    return share, (low, high)
 
 
 def paper_means(scores: Mapping[str, Score]) -> dict[str, float]:

@@ -57,6 +57,10 @@ def _check_common(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
     yield from _one_of(config, "trainer.precision", PRECISIONS)
     yield from _refused("frames", FramePolicy, config.frames)
     yield from _refused("world", WorldSettings, config.world)
+    if isinstance(config, EvaluateConfig):
+        for key, least in (("num_workers", 0), ("trainer.devices", 1)):
+            if _get(config, key) < least:
+                yield key, f"must be at least {least}, is {_get(config, key)}"
     for name, benchmark in config.benchmark.items():
         yield from _check_benchmark(f"benchmark.{name}", benchmark)
 

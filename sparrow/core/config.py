@@ -412,7 +412,10 @@ class CheckpointOptions:
 
 @dataclass
 class EvaluateConfig:
-    """Settings of `sparrow evaluate`: a checkpoint, the benchmarks, and how frames are chosen."""
+    """Settings of `sparrow evaluate`: a checkpoint, the benchmarks, and how frames are chosen.
+
+    `trainer.devices` processes answer, each with `num_workers` that read its next videos.
+    """
 
     checkpoint: str = REQUIRED
     study: Study = recorded(default_factory=Study)
@@ -424,6 +427,7 @@ class EvaluateConfig:
     backbone: CheckpointOptions = field(default_factory=CheckpointOptions)
     benchmark: dict[str, Benchmark] = field(default_factory=dict)
     blind: bool = False
+    num_workers: int = recorded(2)
     trainer: Trainer = field(default_factory=Trainer)
 
 

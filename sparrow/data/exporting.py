@@ -60,7 +60,7 @@ def export_mixture(
     max_bad_fraction: float = 0.0,
     num_workers: int = 0,
 ) -> Export:
-    """Write the used samples of a plan, each once, in the order of its first epoch.
+    """Write the used samples of a plan as its first epoch shows them: in its order, repeated ones repeatedly.
 
     The folder appears when it is whole, and replaces an earlier export. Videos and pictures are hard links, or copies
     where the file system has no such links; so the folder can be moved, and no path leads out of it.
@@ -145,16 +145,16 @@ class _Samples(Dataset):
         folder: Path,
     ) -> None:
         positions = list(dict.fromkeys(np.concatenate(plan.steps).tolist()))
-        self.rows = plan.ledger[["component", "source", "row"]].iloc[positions].to_numpy().tolist()
+        self.rows = plan.ledger[["component", "source", "row", "showing"]].iloc[positions].to_numpy().tolist()
         self.sources, self.presentations, self.form, self.folder = sources, presentations, form, folder
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, position: int) -> _Written:
-        component, source, row = self.rows[position]
+        component, source, row, showing = self.rows[position]
         data = self.sources[source]
-        name = f"{component}/{data.ids[row]}"
+        name = f"{component}/{data.ids[row]}" + (f"#{showing + 1}" if showing else "")
         try:
             sample = with_files(data[row], name, data.media_root, self.presentations[component], self.folder)
             record = json.dumps(self.form.record(sample), ensure_ascii=False)

@@ -131,6 +131,7 @@ def _cache_file(
             str(how),
             backbone.family,
             backbone.frame_size_px,
+            backbone.visual_tokens((480, 640), 1),
             backbone.chat_template,
             backbone.tokenizer.backend_tokenizer.to_str(),
         ]

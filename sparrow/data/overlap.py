@@ -101,13 +101,13 @@ def find_overlap(
         benchmarks: Questions by benchmark.
     """
     benchmarks = benchmarks or {}
-    used = ledger[ledger["status"] == "used"]
+    used = ledger[(ledger["status"] == "used") & (ledger["showing"] == 0)]  # a repetition is meant
     samples = _Samples({text_key(words) for items in benchmarks.values() for i in items for words in i.wordings})
     for (component, source), rows in used.groupby(["component", "source"], sort=False):
         samples.read(str(component), sources[str(source)], rows["row"].to_numpy())
     num_shown = len(samples.files)
     videos = {item.video for items in benchmarks.values() for item in items if item.video is not None}
-    numbers = {video: samples.file_number(video) for video in sorted(videos)}
+    numbers = {video: samples.file_number(str(video)) for video in sorted(videos)}
     contents = _contents(list(samples.files))
     overlap = Overlap(len(used))
     _among_samples(samples, contents, overlap)
@@ -151,19 +151,19 @@ class _Samples:
         """`component/id` of a sample."""
         return f"{self.components[self.component_of[sample]]}/{self.ids[sample]}"
 
-    def file_number(self, path: Path) -> int:
+    def file_number(self, path: str) -> int:
         """The number of a file, a new one where it was not seen before."""
-        return self.files.setdefault(str(path), len(self.files))
+        return self.files.setdefault(path, len(self.files))
 
     def read(self, component: str, data: SourceData, rows: np.ndarray) -> None:
         """Add the samples of some rows of a source, in the order of the source."""
         self.components.append(component)
         for row, messages in _stored_messages(data, np.sort(rows)):
-            self._add(messages, data.media_root)
+            self._add(messages, str(data.media_root))
             self.ids.append(data.ids[row])
             self.component_of.append(len(self.components) - 1)
 
-    def _add(self, messages: list[dict[str, Any]], media_root: Path) -> None:
+    def _add(self, messages: list[dict[str, Any]], media_root: str) -> None:
         digest = hashlib.blake2b(digest_size=8)
         media: list[int] = []
         long_texts: list[int] = []
@@ -175,7 +175,7 @@ class _Samples:
                 elif part["type"] == "long_text":
                     long_texts.append(text_key(part["text"]))
                 else:
-                    media.append(self.file_number(media_root / part["path"]))
+                    media.append(self.file_number(f"{media_root}/{part['path']}"))
                     digest.update(f"{part['start_s']} {part['end_s']}".encode())
             wording = text_key("".join(said))
             digest.update(message["role"].encode() + wording.to_bytes(8))

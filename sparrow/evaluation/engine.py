@@ -3,299 +3,197 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_uppercase
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from sparrow.core.errors import DataError
-from sparrow.core.files import inside_root
-from sparrow.core.hashing import content_hash
-from sparrow.core.samples import Message, Part, Sample, Text, Video
-from sparrow.data.encode import EncodedSample, Presentation, encode
-from sparrow.evaluation.predictions import Prediction, predict
-from sparrow.evaluation.questions import Question, prompt_text
-from sparrow.evaluation.replies import read_choice
-from sparrow.media.frames import planned_frames, probe_video
+from sparrow.evaluation.predictions import Prediction, predict, read_reply, reply_labels
+from sparrow.evaluation.prompts import Protocol, Row, common_length, end_ids, prompt_hash
+from sparrow.evaluation.questions import Question
+from sparrow.evaluation.units import Unit, Units
 from sparrow.models.backbone import Backbone
 
-Scoring = Literal["generate", "letter_likelihood", "option_likelihood"]
-QUESTIONS_A_BLIND_UNIT = 8
+__all__ = ["Protocol", "answer", "prompt_hash"]
+
 ROWS_A_PASS = 32
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How questions are asked and answers read.
-
-    Args:
-        scoring: `generate` decodes greedily and reads the reply; `letter_likelihood` compares the log-probability of
-            the option letters; `option_likelihood` that of the option texts, a token on average. The end marker of
-            the reply is not part of either.
-        show_options: Whether the prompt lists the options.
-        max_new_tokens: Limit of a generated reply.
-        presentation: Which frames of a video are shown.
-        blind: Ask without the video, to see what the questions alone give away.
-    """
-
-    scoring: Scoring
-    show_options: bool
-    max_new_tokens: int
-    presentation: Presentation
-    blind: bool = False
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One sequence to be scored or continued: `ids[begin:end]` are the tokens whose likelihood counts."""
-
-    ids: Tensor
-    begin: int
-    end: int
-
-
-@dataclass(frozen=True)
-class _Unit:
-    """Questions about the same frames, as rows; `failure` where the video cannot be read."""
-
-    questions: list[Question]
-    rows: list[list[_Row]]
-    frames: Tensor
-    frame_indices: tuple[int, ...]
-    failure: str | None = None
-
-
-def prompt_hash(question: Question, protocol: Protocol, model_id: str) -> str:
-    """Digest of all that an answer depends on: the question, the protocol and the model."""
-    return content_hash([repr(question), repr(protocol), model_id])
+TOKENS_A_PASS = 131_072  # of cached keys and values: rows of a long video go a few at a time
 
 
 def answer(
     backbone: Backbone,
-    questions: Sequence[Question],
+    units: list[list[Question]],
     media_root: Path,
     protocol: Protocol,
     *,
     benchmark: str,
     model_id: str,
     num_workers: int = 0,
-) -> Iterator[Prediction]:
-    """Answers to the questions, unit by unit; a video that cannot be read leaves its questions unanswered.
+    take: Iterable[int] | None = None,
+) -> Iterator[list[Prediction]]:
+    """Answers, a list a unit; a video that cannot be read leaves its questions unanswered.
 
     Args:
         backbone: With its model, which is put in evaluation mode.
-        questions: To be answered, in any order.
+        units: From `group_into_units`.
         media_root: Folder of the videos.
-        protocol: How they are asked and scored.
+        protocol: How questions are asked and scored.
         benchmark: Name, for messages.
         model_id: Identifies the weights, for `prompt_hash`.
         num_workers: Processes that read the next videos meanwhile.
+        take: Positions of the units that are answered, drawn as workers get free; all in order where None.
     """
-    units = _Units(_grouped(questions, blind=protocol.blind), backbone, media_root, protocol, benchmark)
-    loader = DataLoader(units, batch_size=None, num_workers=num_workers)
+    data = Units(units, backbone, media_root, protocol, benchmark)
+    loader = DataLoader(
+        data, batch_size=None, sampler=range(len(data)) if take is None else take, num_workers=num_workers
+    )
     backbone.model.eval()
-    device = next(backbone.model.parameters()).device
+    ends = end_ids(backbone)
     for unit in loader:
         with torch.inference_mode():
-            yield from _answer_unit(backbone, unit, protocol, model_id, device)
+            results = _answer_rows(backbone, unit, ends)
+        yield [
+            _prediction(question, results[number] if results else [], unit, protocol, model_id)
+            for number, question in enumerate(unit.questions)
+        ]
 
 
-def _grouped(questions: Sequence[Question], *, blind: bool) -> list[list[Question]]:
-    if blind:
-        ordered = sorted(questions, key=lambda q: q.id)
-        size = QUESTIONS_A_BLIND_UNIT
-        return [ordered[begin : begin + size] for begin in range(0, len(ordered), size)]
-
-    def unit(question: Question) -> tuple[str, float, float]:
-        return question.video or f"\0{question.id}", question.start_s or 0.0, question.end_s or float("inf")
-
-    return [list(group) for _, group in groupby(sorted(questions, key=lambda q: (unit(q), q.id)), key=unit)]
-
-
-class _Units(Dataset):
-    def __init__(
-        self, groups: list[list[Question]], backbone: Backbone, media_root: Path, protocol: Protocol, benchmark: str
-    ) -> None:
-        self.groups, self.backbone, self.media_root = groups, backbone, media_root
-        self.protocol, self.benchmark = protocol, benchmark
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def __getitem__(self, number: int) -> _Unit:
-        questions = self.groups[number]
-        try:
-            encoded = [[self._encode(q, reply) for reply in self._replies(q)] for q in questions]
-            indices = self._frame_indices(questions[0])
-        except DataError as error:
-            return _Unit(questions, [], torch.empty(0), (), failure=str(error))
-        rows = [[self._row(sample) for sample in samples] for samples in encoded]
-        return _Unit(questions, rows, encoded[0][0].frames, indices)
-
-    def _replies(self, question: Question) -> list[str | None]:
-        if self.protocol.scoring == "generate" or not question.options:
-            return [None]
-        if self.protocol.scoring == "letter_likelihood":
-            return list(ascii_uppercase[: len(question.options)])
-        return list(question.options)
-
-    def _encode(self, question: Question, reply: str | None) -> EncodedSample:
-        text = Text(prompt_text(question, show_options=self.protocol.show_options))
-        parts: tuple[Part, ...] = (text,)
-        if question.video is not None and not self.protocol.blind:
-            video = Video(question.video, question.start_s, question.end_s, question.fps)
-            parts = (video, text)
-        messages = [Message("user", parts)]
-        if question.system:
-            messages.insert(0, Message("system", (Text(question.system),)))
-        if reply is not None:
-            messages.append(Message("assistant", (Text(question.reply_start + reply),)))
-        sample = Sample(question.id, self.benchmark, tuple(messages))
-        encoded = encode(
-            sample, self.media_root, self.backbone, self.protocol.presentation, add_generation_prompt=reply is None
-        )
-        if reply is None and question.reply_start:
-            start = self.backbone.tokenizer(question.reply_start, add_special_tokens=False)["input_ids"]
-            encoded = replace(encoded, input_ids=torch.cat([encoded.input_ids, torch.tensor(start)]))
-        return encoded
-
-    def _row(self, sample: EncodedSample) -> _Row:
-        if not (sample.labels >= 0).any():
-            return _Row(sample.input_ids, len(sample.input_ids), len(sample.input_ids))
-        scored = (sample.labels >= 0).nonzero().squeeze(1)
-        words = scored[sample.input_ids[scored] != self.backbone.tokenizer.eos_token_id]
-        return _Row(sample.input_ids[: int(words[-1]) + 1], int(words[0]), int(words[-1]) + 1)
-
-    def _frame_indices(self, question: Question) -> tuple[int, ...]:
-        if question.video is None or self.protocol.blind:
-            return ()
-        info = probe_video(inside_root(self.media_root, question.video))
-        return tuple(planned_frames(info, self.protocol.presentation.frames, question.start_s, question.end_s))
-
-
-def _answer_unit(
-    backbone: Backbone, unit: _Unit, protocol: Protocol, model_id: str, device: torch.device
-) -> Iterator[Prediction]:
+def _answer_rows(backbone: Backbone, unit: Unit, ends: set[int]) -> list[list[Any]]:
+    """A log-probability or a reply for every row of every question."""
+    device = next(backbone.model.parameters()).device
     rows = [row for question_rows in unit.rows for row in question_rows]
-    results: list[Any] = []
-    if rows:
-        shared = _shared_prefix(rows)
-        prefix = rows[0].ids[:shared].unsqueeze(0).to(device)
-        cache = backbone.forward(prefix, None, unit.frames.to(device), logits_to_keep=1, use_cache=True).past_key_values
-        for begin in range(0, len(rows), ROWS_A_PASS):
-            part = rows[begin : begin + ROWS_A_PASS]
-            own_cache = copy.deepcopy(cache) if begin + ROWS_A_PASS < len(rows) else cache
-            own_cache.batch_repeat_interleave(len(part))
-            if rows[0].begin < rows[0].end:
-                results += _likelihoods(backbone, part, shared, own_cache, device)
-            else:
-                results += _generate(backbone, part, shared, own_cache, protocol.max_new_tokens, device)
-    begin = 0
-    for number, question in enumerate(unit.questions):
-        count = len(unit.rows[number]) if rows else 0
-        yield _prediction(question, results[begin : begin + count], unit, protocol, model_id)
-        begin += count
+    if not rows:
+        return []
+    shared = _shared_prefix(rows)
+    prefix = rows[0].ids[:shared].unsqueeze(0).to(device)
+    cache = backbone.forward(prefix, None, unit.frames.to(device), logits_to_keep=1, use_cache=True).past_key_values
+    passes = _passes(rows, padded=backbone.skips_cached_padding)
+    results: list[Any] = [None] * len(rows)
+    for numbers in passes:
+        own_cache = cache if numbers is passes[-1] else copy.deepcopy(cache)
+        work = _Pass(backbone, [rows[i] for i in numbers], shared, own_cache, ends, device)
+        for i, result in zip(numbers, work.results(), strict=True):
+            results[i] = result
+    remaining = iter(results)
+    return [[next(remaining) for _ in question_rows] for question_rows in unit.rows]
 
 
-def _shared_prefix(rows: Sequence[_Row]) -> int:
+def _shared_prefix(rows: Sequence[Row]) -> int:
     """Tokens that all rows begin with; one before the first scored token at most, as its logits are needed."""
-    limit = min(min(row.begin, len(row.ids)) - 1 for row in rows)
-    first = rows[0].ids[:limit]
-    for row in rows[1:]:
-        different = (row.ids[: len(first)] != first).nonzero()
-        if len(different):
-            first = first[: int(different[0])]
-    return len(first)
+    limit = min(row.begin for row in rows) - 1
+    return min(limit, *(common_length(rows[0].ids, row.ids) for row in rows))
 
 
-def _suffixes(rows: Sequence[_Row], shared: int, pad: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """What follows the shared prefix, padded on the right: ids [r, s], attention mask [r, shared + s], lengths [r]."""
-    lengths = torch.tensor([len(row.ids) - shared for row in rows])
-    longest = int(lengths.max())
-    ids = torch.full((len(rows), longest), pad)
+def _passes(rows: Sequence[Row], *, padded: bool) -> list[list[int]]:
+    """Rows that go through the model together: all scored, or all generated up to one limit.
+
+    Unless they may be `padded`, rows that are generated together are of one length.
+    """
+    size = max(1, min(ROWS_A_PASS, TOKENS_A_PASS // max(len(row.ids) for row in rows)))
+    alike: dict[tuple[int, int], list[int]] = {}
     for i, row in enumerate(rows):
-        ids[i, : lengths[i]] = row.ids[shared:]
-    mask = torch.ones((len(rows), shared + longest), dtype=torch.int64)
-    mask[:, shared:] = torch.arange(longest) < lengths[:, None]
-    return ids.to(device), mask.to(device), lengths.to(device)
+        length = len(row.ids) if row.max_new_tokens and not padded else 0
+        alike.setdefault((row.max_new_tokens, length), []).append(i)
+    return [group[begin : begin + size] for group in alike.values() for begin in range(0, len(group), size)]
 
 
-def _forward_suffixes(
-    backbone: Backbone, ids: Tensor, mask: Tensor, first_position: int, cache: Any
-) -> tuple[Tensor, Any]:
-    positions = torch.arange(first_position, first_position + ids.shape[1], device=ids.device)
-    no_frames = torch.empty(0, device=ids.device)
-    output = backbone.forward(
-        ids,
-        mask,
-        no_frames,
-        position_ids=positions.expand(len(ids), -1),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return output.logits, output.past_key_values
+@dataclass
+class _Pass:
+    """Rows that follow one prefix of `shared` tokens, whose keys and values are in `cache`."""
 
+    backbone: Backbone
+    rows: Sequence[Row]
+    shared: int
+    cache: Any
+    ends: set[int]
+    device: torch.device
 
-def _likelihoods(
-    backbone: Backbone, rows: Sequence[_Row], shared: int, cache: Any, device: torch.device
-) -> list[float]:
-    """Mean log-probability of the scored tokens of each row."""
-    ids, mask, _ = _suffixes(rows, shared, backbone.tokenizer.pad_token_id, device)
-    logits, _ = _forward_suffixes(backbone, ids, mask, shared, cache)
-    values = []
-    for i, row in enumerate(rows):
-        places = torch.arange(row.begin - shared, row.end - shared, device=device)
-        log_probabilities = logits[i, places - 1].float().log_softmax(dim=-1)
-        values.append(float(log_probabilities.gather(1, ids[i, places].unsqueeze(1)).mean()))
-    return values
+    def results(self) -> list[Any]:
+        """A log-probability or a reply a row."""
+        limit = self.rows[0].max_new_tokens
+        return self._replies(limit) if limit else self._likelihoods()
 
+    def _likelihoods(self) -> list[float]:
+        """Mean log-probability of the scored tokens of each row.
 
-def _generate(
-    backbone: Backbone, rows: Sequence[_Row], shared: int, cache: Any, max_new_tokens: int, device: torch.device
-) -> list[str]:
-    """Greedy replies; a row that has ended is fed its end marker until all have."""
-    tokenizer = backbone.tokenizer
-    ids, mask, lengths = _suffixes(rows, shared, tokenizer.pad_token_id, device)
-    logits, cache = _forward_suffixes(backbone, ids, mask, shared, cache)
-    next_ids = logits[torch.arange(len(rows), device=device), lengths - 1].argmax(dim=-1)
-    replies = [next_ids]
-    ended = next_ids == tokenizer.eos_token_id
-    for step in range(max_new_tokens - 1):
-        if bool(ended.all()):
-            break
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        output = backbone.forward(
-            next_ids[:, None],
+        The last token of a row is predicted, not read, so that rows which differ there alone, as letters do, are one.
+        """
+        inputs = [row.ids[self.shared : row.end - 1] for row in self.rows]
+        places: dict[tuple[int, ...], int] = {}
+        for suffix in inputs:
+            places.setdefault(tuple(suffix.tolist()), len(places))
+        first = min(row.begin for row in self.rows) - 1 - self.shared
+        logits, _ = self._forward([torch.tensor(suffix) for suffix in places], first)
+        values = []
+        for row, suffix in zip(self.rows, inputs, strict=True):
+            begin = row.begin - 1 - self.shared - first
+            scored = row.ids[row.begin : row.end].to(self.device)
+            its_logits = logits[places[tuple(suffix.tolist())], begin : begin + len(scored)]
+            values.append(float(its_logits.float().log_softmax(dim=-1).gather(1, scored.unsqueeze(1)).mean()))
+        return values
+
+    def _replies(self, max_new_tokens: int) -> list[str]:
+        """Greedy replies; a row that has ended is fed an end marker until all have."""
+        ends = torch.tensor(sorted(self.ends), device=self.device)
+        suffixes = [row.ids[self.shared :] for row in self.rows]
+        lengths = torch.tensor([len(suffix) for suffix in suffixes], device=self.device)
+        first = int(lengths.min()) - 1
+        logits, mask = self._forward(suffixes, first)
+        next_ids = logits[torch.arange(len(suffixes), device=self.device), lengths - 1 - first].argmax(dim=-1)
+        replies = [next_ids]
+        ended = torch.isin(next_ids, ends)
+        for step in range(max_new_tokens - 1):
+            if bool(ended.all()):
+                break
+            mask = torch.cat([mask, mask.new_ones(len(suffixes), 1)], dim=1)
+            positions = (self.shared + lengths + step)[:, None]
+            logits = self._run(next_ids[:, None], mask, positions, logits_to_keep=1)
+            next_ids = torch.where(ended, ends[0], logits[:, -1].argmax(dim=-1))
+            ended |= torch.isin(next_ids, ends)
+            replies.append(next_ids)
+        texts = self.backbone.tokenizer.batch_decode(torch.stack(replies, dim=1), skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def _forward(self, suffixes: Sequence[Tensor], first_logit: int) -> tuple[Tensor, Tensor]:
+        """Run what follows the prefix, padded on the right: logits from `first_logit` on, and the attention mask."""
+        lengths = torch.tensor([len(suffix) for suffix in suffixes])
+        longest = int(lengths.max())
+        ids = torch.full((len(suffixes), longest), min(self.ends))
+        for i, suffix in enumerate(suffixes):
+            ids[i, : len(suffix)] = suffix
+        mask = torch.ones((len(suffixes), self.shared + longest), dtype=torch.int64)
+        mask[:, self.shared :] = torch.arange(longest) < lengths[:, None]
+        mask = mask.to(self.device)
+        positions = torch.arange(self.shared, self.shared + longest, device=self.device).expand(len(suffixes), -1)
+        self.cache.reorder_cache(torch.zeros(len(suffixes), dtype=torch.int64, device=self.device))
+        keep = torch.arange(first_logit, longest, device=self.device)
+        return self._run(ids.to(self.device), mask, positions, logits_to_keep=keep), mask
+
+    def _run(self, ids: Tensor, mask: Tensor, positions: Tensor, *, logits_to_keep: Tensor | int) -> Tensor:
+        output = self.backbone.forward(
+            ids,
             mask,
-            torch.empty(0, device=device),
-            position_ids=(shared + lengths + step)[:, None],
-            past_key_values=cache,
+            None,
+            position_ids=positions,
+            logits_to_keep=logits_to_keep,
+            past_key_values=self.cache,
             use_cache=True,
         )
-        cache = output.past_key_values
-        next_ids = torch.where(ended, tokenizer.eos_token_id, output.logits[:, -1].argmax(dim=-1))
-        ended |= next_ids == tokenizer.eos_token_id
-        replies.append(next_ids)
-    texts = tokenizer.batch_decode(torch.stack(replies, dim=1), skip_special_tokens=True)
-    return [text.strip() for text in texts]
+        self.cache = output.past_key_values
+        return output.logits
 
 
 def _prediction(
-    question: Question, results: Sequence[Any], unit: _Unit, protocol: Protocol, model_id: str
+    question: Question, results: Sequence[Any], unit: Unit, protocol: Protocol, model_id: str
 ) -> Prediction:
     choice, rule, reply, likelihoods = None, unit.failure, None, None
     if results and isinstance(results[0], str):
-        reply = str(results[0])
-        if question.options:
-            read = read_choice(question.reply_start + reply, question.options)
-            rule = read.rule
-            choice = ascii_uppercase.index(read.letter) if read.letter is not None else None
+        reply = results[0]
+        choice, rule = read_reply(reply, question.options, reply_labels(question), lower_case=protocol.lower_case)
     elif results:
         likelihoods = tuple(float(value) for value in results)
         choice = max(range(len(likelihoods)), key=lambda i: likelihoods[i])
@@ -303,7 +201,7 @@ def _prediction(
     return predict(
         question,
         choice=choice,
-        scoring=protocol.scoring,
+        scoring=protocol.scoring if question.options else "generate",
         prompt_hash=prompt_hash(question, protocol, model_id),
         reply=reply,
         rule=rule,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from string import ascii_uppercase
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.files import write_atomically
-from sparrow.evaluation.questions import Question
+from sparrow.evaluation.questions import Question, option_names
+from sparrow.evaluation.replies import read_choice
 
 LIKELIHOOD_DIGITS = 5
+UNSCORED = "unscored: needs a judge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,7 @@ class Prediction:
         category: Its task or type.
         groups: Further breakdowns.
         options: Texts that were to choose from; empty for a task that needs a judge.
+        labels: What the prompt called them, where not by letter.
         gold: Position of the right option, None where none is right.
         choice: Position of the option chosen, None where the reply names none.
         scoring: `generate`, `letter_likelihood` or `option_likelihood`.
@@ -43,6 +47,7 @@ class Prediction:
     category: str
     groups: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     gold: int | None
     choice: int | None
     scoring: str
@@ -73,6 +78,13 @@ class Prediction:
             self.choice is not None and self.gold is not None and self.options[self.choice] == self.options[self.gold]
         )
 
+    def read_again(self, *, lower_case: bool) -> Prediction:
+        """The same with its reply read by the rules of today."""
+        if self.reply is None:
+            return self
+        choice, rule = read_reply(self.reply, self.options, self.labels, lower_case=lower_case)
+        return replace(self, choice=choice, rule=rule)
+
     def to_line(self) -> str:
         """The prediction as one JSON line, newline included."""
         return json.dumps({**asdict(self), "correct": self.correct}, ensure_ascii=False, allow_nan=False) + "\n"
@@ -101,6 +113,22 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def read_reply(
+    reply: str, options: Sequence[str], labels: Sequence[str], *, lower_case: bool
+) -> tuple[int | None, str]:
+    """Position of the option that a reply names, or None, and the rule by which it was read."""
+    if not options:
+        return None, UNSCORED
+    letter, rule = read_choice(reply, options, lower_case=lower_case, labels=labels)
+    return None if letter is None else ascii_uppercase.index(letter), rule
+
+
+def reply_labels(question: Question) -> tuple[str, ...]:
+    """What the prompt calls the options, where it lists them by other names than letters."""
+    names = option_names(question) if question.list_options else ()
+    return names if any(len(name) > 1 for name in names) else ()
+
+
 def predict(
     question: Question,
     *,
@@ -119,6 +147,7 @@ def predict(
         category=question.category,
         groups=dict(question.groups),
         options=question.options,
+        labels=reply_labels(question),
         gold=question.gold,
         choice=choice,
         scoring=scoring,
@@ -131,7 +160,7 @@ def predict(
 
 
 class PredictionWriter:
-    """Appends predictions to a file, each flushed at once, so that a kill loses at most the line being written."""
+    """Appends predictions to a file, flushed at once, so that a kill loses at most those being written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -150,10 +179,10 @@ class PredictionWriter:
         assert self._file is not None
         self._file.close()
 
-    def write(self, prediction: Prediction) -> None:
-        """Append one prediction."""
+    def write(self, *predictions: Prediction) -> None:
+        """Append predictions, in one piece."""
         assert self._file is not None, "the writer is used as a context manager"
-        self._file.write(prediction.to_line().encode())
+        self._file.write("".join(prediction.to_line() for prediction in predictions).encode())
         self._file.flush()
 
 

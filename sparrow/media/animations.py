@@ -1,10 +1,9 @@
-"""Animated pictures (gif, webp), which decord does not read."""
+"""Animated pictures (gif, webp), whose times stand in each frame."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from PIL import Image
@@ -51,10 +50,6 @@ class AnimationReader:
                 frames.append(rgb_array(self._image))
         return np.stack(frames)
 
-    def __enter__(self) -> AnimationReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._image.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,7 @@ def _open(path: str | Path, fps: float | None) -> Iterator[Reader]:
         if path.is_dir():
             yield FolderReader(path, fps)
         elif is_animation(checked_file(path)):
-            with AnimationReader(path) as animation:
-                yield animation
+            with closing(AnimationReader(path)) as reader:
+                yield reader
         else:
             yield VideoFileReader(path)

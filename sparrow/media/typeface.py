@@ -20,6 +20,7 @@ from sparrow.media.fonts import character_map
 PIXEL = 64  # FreeType's unit of advance widths is 1/64 px
 MAX_WORDS = 20_000  # kept bitmaps; about 20 MB
 _ROUND = PIXEL // 2
+_FAR = 1 << 20
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -156,59 +157,55 @@ class Typeface:
 
     def _kern(self, pair: str) -> int:
         first, second = (self._glyphs[char] for char in pair)
-        if first.font != second.font or is_ignorable(pair[0]) or is_ignorable(pair[1]):
+        characters = character_map(self._paths[first.font])
+        if first.font != second.font or any(is_ignorable(char) or char not in characters for char in pair):
             return 0
         return round(self._fonts[first.font].getlength(pair) * PIXEL) - first.advance - second.advance
 
-    def _pens(self, text: str) -> list[tuple[int, Glyph]]:
-        """Each glyph of a text with its pen position in 1/64 px; last, without ink, the end of the text."""
-        pens = []
+    def _gap(self, key: tuple[str, str, str]) -> int:
+        before, _, after = key
+        return self._measure("".join(key)).advance - self._measure(before).advance - self._measure(after).advance
+
+    def _measure(self, text: str) -> Extent:
         pen = 0
+        last = ""
+        left = top = _FAR
+        right = bottom = -_FAR
+        for char in text:
+            if last:
+                pen += self._kerning[last + char]
+            _, glyph_left, glyph_top, glyph_right, glyph_bottom, advance, _ = self._glyphs[char]
+            if glyph_right > glyph_left:
+                x = (pen + _ROUND) // PIXEL
+                left = min(left, x + glyph_left)
+                right = max(right, x + glyph_right)
+                top = min(top, glyph_top)
+                bottom = max(bottom, glyph_bottom)
+            pen += advance
+            last = char
+        if right < left:
+            return Extent(pen, pen, 0, 0, 0, 0)
+        return Extent(pen, max(pen, right * PIXEL), left, top, right, bottom)
+
+    def _draw(self, text: str) -> Bitmap:
+        _, _, left, top, right, bottom = self.extents[text]
+        mask = np.zeros((bottom - top, right - left), np.uint8)
+        pen = drawn_to = 0
         last = ""
         for char in text:
             if last:
                 pen += self._kerning[last + char]
-            glyph = self._glyphs[char]
-            pens.append((pen, glyph))
-            pen += glyph.advance
-            last = char
-        pens.append((pen, _NO_GLYPH))
-        return pens
-
-    def _gap(self, key: tuple[str, str, str]) -> int:
-        before, _, after = key
-        whole, *ends = (self._pens(text)[-1][0] for text in ("".join(key), before, after))
-        return whole - sum(ends)
-
-    def _measure(self, word: str) -> Extent:
-        pens = self._pens(word)
-        advance = pens[-1][0]
-        boxes = [((pen + _ROUND) // PIXEL, glyph) for pen, glyph in pens if glyph.right > glyph.left]
-        if not boxes:
-            return Extent(advance, advance, 0, 0, 0, 0)
-        right = max([x + glyph.right for x, glyph in boxes])
-        return Extent(
-            advance,
-            width=max(advance, right * PIXEL),
-            left=min([x + glyph.left for x, glyph in boxes]),
-            top=min([glyph.top for _, glyph in boxes]),
-            right=right,
-            bottom=max([glyph.bottom for _, glyph in boxes]),
-        )
-
-    def _draw(self, word: str) -> Bitmap:
-        _, _, left, top, right, bottom = self.extents[word]
-        mask = np.zeros((bottom - top, right - left), np.uint8)
-        drawn_to = 0
-        for pen, glyph in self._pens(word):
-            if glyph.right > glyph.left:
+            glyph, glyph_left, glyph_top, glyph_right, glyph_bottom, advance, _ = self._glyphs[char]
+            if glyph_right > glyph_left:
                 x = (pen + _ROUND) // PIXEL - left
-                area = (slice(glyph.top - top, glyph.bottom - top), slice(x + glyph.left, x + glyph.right))
-                if x + glyph.left >= drawn_to:
-                    mask[area] = glyph.mask
+                place = mask[glyph_top - top : glyph_bottom - top, x + glyph_left : x + glyph_right]
+                if x + glyph_left >= drawn_to:
+                    place[...] = glyph
                 else:
-                    blend(mask[area], glyph.mask)
-                drawn_to = max(drawn_to, x + glyph.right)
+                    blend(place, glyph)
+                drawn_to = max(drawn_to, x + glyph_right)
+            pen += advance
+            last = char
         return Bitmap(mask, left, top, right, bottom)
 
 

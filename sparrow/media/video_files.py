@@ -1,65 +1,169 @@
-"""Video files through decord, on one thread, opened anew for every use."""
+"""Video files through PyAV: frames found by their presentation times, on one thread, opened anew for every use.
+
+Readers that count packets from the key frame before (decord, OpenCV) give other frames than those asked for, without
+an error, where groups of pictures are open, an edit list cuts frames off, or the container has no index (avi, mpeg,
+transport streams). Times are right in all of them, and what lies between can be skipped faster.
+"""
 
 from __future__ import annotations
 
-import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, groupby
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sparrow.core.errors import MediaError
 from sparrow.media.sampling import Clock, clock
 
-_NOISE = re.compile(r"\[\d\d:\d\d:\d\d\] \S+?:\d+: |\(?-?\d+ vs\. -?\d+\)? |0x[0-9a-f]+")  # differs from run to run
+_DAMAGED = "it may be truncated or damaged: fetch it again or encode it anew"
+_SKIPPING_CODECS = ("h264", "hevc")  # decoders that leave out exactly the frames that no other frame needs
+_INDEXED_CONTAINERS = ("mov", "matroska")
+
+
+class Packet(NamedTuple):
+    """Header of one packet; times are ints in units of the stream's time base, None where the container holds none."""
+
+    pts: Any
+    dts: Any
+    duration: int
+    is_key: bool
+    is_shown: bool
 
 
 class VideoFileReader:
-    """The best video stream of a file, turned as its display matrix says.
+    """The best video stream of a file, frame by frame as its packets' times say.
 
-    decord seeks to the key frame before each frame that is asked for, and decodes from there.
+    Looks at every packet once, which takes some microseconds a frame, and decodes only around the frames that are
+    asked for.
 
     Raises:
-        MediaError: If the file is no video, is damaged, or has no video stream; from any method.
+        MediaError: If the file is no video, is truncated or damaged, or has no video stream; from any method.
     """
 
     def __init__(self, path: Path) -> None:
-        import decord
-
-        decord.logging.set_level(decord.logging.QUIET)
-        with _decord_errors():
-            self._reader = decord.VideoReader(str(path), num_threads=1)
-        self.clock = self._clock()
+        self._path = path
+        with _open_stream(path) as (container, stream):
+            packets = [
+                Packet(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, not packet.is_discard)
+                for packet in container.demux(stream)
+                if packet.size
+            ]
+            if len(packets) < max(stream.frames, 1):
+                raise MediaError(
+                    "the video is cut short",
+                    remedy=f"it holds {len(packets)} of {stream.frames} frames: fetch it again",
+                )
+            self._codec: str = stream.codec_context.name
+            self._has_index = container.format.name.startswith(_INDEXED_CONTAINERS)
+            self._keys = [packet for packet in packets if packet.is_key]
+            self._pts = _shown(packets)
+            self.clock = _clock(self._pts, packets, stream)
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames of ascending indices: uint8 RGB [n, height, width, 3]."""
-        with _decord_errors():
-            return self._reader.get_batch(list(indices)).asnumpy()
+        with _open_stream(self._path) as (container, stream):
+            if self._pts is None:
+                frames = _nth(container, stream, indices)
+            else:
+                frames = self._at_times(container, stream, [self._pts[i] for i in indices])
+        if len(frames) < len(indices):
+            raise MediaError("frames of the video cannot be decoded", remedy=_DAMAGED)
+        return np.stack(frames)
 
-    def _clock(self) -> Clock:
-        with _decord_errors():
-            total = len(self._reader)
-            if total == 0:
-                raise MediaError("the video has no frames", remedy="fetch it again or encode it anew")
-            spans = np.asarray(self._reader.get_frame_timestamp(range(total)), np.float64).reshape(total, 2)
-            fps = float(self._reader.get_avg_fps())
-        starts = spans[:, 0] - spans[0, 0]
-        return clock(starts, float(spans[-1, 1] - spans[0, 0]), fps)
+    def _at_times(self, container: Any, stream: Any, wanted: list[int]) -> list[np.ndarray]:
+        found: dict[int, np.ndarray] = {}
+        if self._has_index:
+            for group in self._groups(wanted):
+                key = next(key for key in reversed(self._keys) if key.pts <= group[0])
+                self._collect(_packets_from(key, container, stream), stream, group, found)
+        else:  # a seek would lead somewhere near
+            self._collect(container.demux(stream), stream, wanted, found)
+        return [found[pts] for pts in wanted if pts in found]
+
+    def _groups(self, wanted: list[int]) -> Iterator[list[int]]:
+        """The wanted times cut where a key frame lies between them, so that a seek saves decoding."""
+        keys = sorted(key.pts for key in self._keys)
+        for _, group in groupby(wanted, key=lambda pts: bisect_right(keys, pts)):
+            yield list(group)
+
+    def _collect(self, packets: Iterator[Any], stream: Any, wanted: list[int], found: dict[int, np.ndarray]) -> None:
+        """Decode packets until the last wanted time."""
+        remaining = set(wanted)
+        for packet in packets:
+            if self._codec in _SKIPPING_CODECS:
+                stream.codec_context.skip_frame = "DEFAULT" if packet.pts in remaining else "NONREF"
+            for frame in packet.decode():
+                if frame.pts in remaining:
+                    found[frame.pts] = _rgb(frame)
+                    remaining.discard(frame.pts)
+            if not remaining:
+                return
+
+
+def _packets_from(key: Packet, container: Any, stream: Any) -> Iterator[Any]:
+    """The packets from a key frame on; some indices go by presentation times, some by decoding times."""
+    for start in (key.pts, key.dts):
+        container.seek(start, stream=stream)
+        packets = container.demux(stream)
+        first = next(packets)
+        if first.pts is not None and first.pts <= key.pts:
+            break
+    return chain([first], packets)
+
+
+def _nth(container: Any, stream: Any, indices: Sequence[int]) -> list[np.ndarray]:
+    """The frames of ascending indices, by counting from the beginning."""
+    found: list[np.ndarray] = []
+    for i, frame in enumerate(container.decode(stream)):
+        if i == indices[len(found)]:
+            found.append(_rgb(frame))
+            if len(found) == len(indices):
+                break
+    return found
+
+
+def _clock(pts: list[int] | None, packets: list[Packet], stream: Any) -> Clock:
+    fps = float(stream.average_rate or stream.guessed_rate or 1)
+    if pts is None:
+        return Clock(num_frames=len(packets), fps=fps, duration_s=len(packets) / fps)
+    base = float(stream.time_base)
+    starts = (np.array(pts, np.int64) - pts[0]) * base
+    return clock(starts, float(starts[-1]) + (packets[-1].duration * base or 1 / fps), fps)
+
+
+def _shown(packets: list[Packet]) -> list[int] | None:
+    """Presentation times of the frames that a player shows, ascending; None where the container holds none.
+
+    Packets that an edit list cuts off are left out, and those before the first key frame, which cannot be decoded.
+    """
+    times = [packet.pts for packet in packets]
+    keys = [packet.pts for packet in packets if packet.is_key]
+    if None in times or len(set(times)) < len(times) or not keys:
+        return None
+    return sorted(packet.pts for packet in packets if packet.is_shown and packet.pts >= keys[0]) or None
+
+
+def _rgb(frame: Any) -> np.ndarray:
+    """A decoded frame, turned as its display matrix says: uint8 RGB [height, width, 3]."""
+    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90 % 4)
 
 
 @contextmanager
-def _decord_errors() -> Iterator[None]:
-    """Whatever decord raises, as a `MediaError` whose words are the same in every run."""
+def _open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
+    """A file's container and its video stream; whatever PyAV raises inside is a `MediaError`."""
+    import av
+    from av.stream import Disposition
+
     try:
-        yield
-    except MediaError:
-        raise
-    except Exception as error:  # RuntimeError, and DECORDError, which is not one
-        said = _NOISE.sub("", (str(error).strip().splitlines() or [type(error).__name__])[0])
-        if "cannot find video stream" in said:
-            raise MediaError("the file has no video stream", remedy="mend the record's path") from error
-        raise MediaError(
-            "the video cannot be decoded",
-            remedy=f"it may be truncated or damaged: fetch it again or encode it anew (decord: {said[:160].strip()})",
-        ) from error
+        with av.open(str(path)) as container:
+            stream = container.streams.best("video")
+            if stream is None or stream.disposition & Disposition.attached_pic:  # the cover of a sound file
+                raise MediaError("the file has no video stream", remedy="mend the record's path")
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except av.error.FFmpegError as error:
+        raise MediaError("the video cannot be decoded", remedy=f"{_DAMAGED} (FFmpeg: {error.strerror})") from error

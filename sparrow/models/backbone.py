@@ -6,7 +6,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,31 +14,16 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, AutoProcessor
-from transformers.utils.chat_template_utils import render_jinja_template
+from transformers import AutoProcessor
 
-from sparrow.core.errors import BackboneError, DataError
+from sparrow.core.errors import BackboneError
 from sparrow.core.files import write_json
 from sparrow.models.adapters import has_adapters, save_trained_parts
-from sparrow.models.frames import Frames, Size
-from sparrow.models.tiny import INITIALIZER_RANGE
+from sparrow.models.chat import TokenizedChat, expand_images, tokenize
+from sparrow.models.frames import Frames, Size, normalize
+from sparrow.models.tiny import random_model
 
 __all__ = ["Backbone", "Size", "TokenizedChat"]
-
-
-@dataclass(frozen=True)
-class TokenizedChat:
-    """A chat as the model reads it.
-
-    Args:
-        input_ids: Token ids, int64 [n], placeholders of frames expanded.
-        supervised: bool [n], true on the assistant's words and their end marker.
-        num_visual_tokens: How many of the n stand for frames, their markers included.
-    """
-
-    input_ids: np.ndarray
-    supervised: np.ndarray
-    num_visual_tokens: int
 
 
 class Backbone(ABC):
@@ -136,6 +120,10 @@ class Backbone(ABC):
     def blocks(self) -> list[nn.Module]:
         """Transformer blocks of vision encoder and language model: the units of sharding and checkpointing."""
 
+    def unused(self) -> list[nn.Module]:
+        """Modules that no output depends on: they would never have a gradient, which ranks wait for."""
+        return []
+
     @staticmethod
     @abstractmethod
     def frame_size_of(processor: Any) -> int:
@@ -150,14 +138,7 @@ class Backbone(ABC):
     def make_tiny(cls, folder: Path, texts: Sequence[str], *, frame_size_px: int, seed: int) -> None:
         """Write the tiny sibling, randomly initialised, as a Hugging Face folder."""
         config, processor = cls.tiny(texts, frame_size_px)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = AutoModelForImageTextToText.from_config(config)
-            for parameter in model.parameters():
-                # Some families leave a projection or the positions at zero for the checkpoint to fill.
-                if parameter.ndim >= 2 and not parameter.any():
-                    nn.init.normal_(parameter, std=INITIALIZER_RANGE)
-        cls(processor, config, frame_size_px, model).save(folder)
+        cls(processor, config, frame_size_px, random_model(config, seed)).save(folder)
 
     @property
     def context_length_tokens(self) -> int:
@@ -200,46 +181,10 @@ class Backbone(ABC):
         Raises:
             DataError: If a text holds one of the model's control tokens.
         """
-        self._refuse_control_tokens(messages)
-        rendering: Any = render_jinja_template(
-            conversations=[[dict(message) for message in messages]],
-            chat_template=self.template_for_tokens(),
-            return_assistant_tokens_mask=True,
-            add_generation_prompt=add_generation_prompt,
-            bos_token=self.tokenizer.bos_token or "",
-        )
-        rendered, spans = rendering
-        encoding = self.tokenizer(rendered[0], add_special_tokens=False, return_offsets_mapping=True)
-        ids = np.asarray(encoding["input_ids"], dtype=np.int64)
-        offsets = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)
-        supervised = np.zeros(len(ids), dtype=bool)
-        for start, end in spans[0]:
-            supervised |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
-        return self._expand_images(ids, supervised, frame_sizes)
-
-    def _expand_images(self, ids: np.ndarray, supervised: np.ndarray, frame_sizes: Sequence[Size]) -> TokenizedChat:
-        places = np.flatnonzero(ids == self.image_token_id)
-        assert len(places) == len(frame_sizes), f"{len(places)} image tokens for {len(frame_sizes)} frames"
-        id_pieces, mask_pieces, begin, visual = [], [], 0, 0
-        for place, size in zip(places, frame_sizes, strict=True):
-            frame_ids = self.frame_token_ids(self.prepared_size(size))
-            id_pieces += [ids[begin:place], np.asarray(frame_ids, dtype=np.int64)]
-            mask_pieces += [supervised[begin:place], np.zeros(len(frame_ids), dtype=bool)]
-            visual += len(frame_ids)
-            begin = int(place) + 1
-        return TokenizedChat(
-            np.concatenate([*id_pieces, ids[begin:]]), np.concatenate([*mask_pieces, supervised[begin:]]), visual
-        )
-
-    def _refuse_control_tokens(self, messages: Sequence[Mapping[str, Any]]) -> None:
-        for message in messages:
-            for part in message["content"]:
-                for token in self.tokenizer.all_special_tokens if part["type"] == "text" else ():
-                    if token in part["text"]:
-                        raise DataError(
-                            f"a {message['role']} text holds the model's control token {token!r}",
-                            remedy="remove it from the record, or skip the sample with on_bad_sample=skip",
-                        )
+        template = self.template_for_tokens()
+        chat = tokenize(messages, self.tokenizer, template, add_generation_prompt=add_generation_prompt)
+        tokens = [self.frame_token_ids(self.prepared_size(size)) for size in frame_sizes]
+        return expand_images(chat, self.image_token_id, tokens)
 
     def template_for_tokens(self) -> str:
         """The chat template whose rendering is tokenized, each image one token."""
@@ -262,14 +207,8 @@ class Backbone(ABC):
 
     def normalized(self, stack: Tensor, dtype: torch.dtype) -> Tensor:
         """uint8 frames [k, 3, h, w] rescaled and normalised as the image processor does."""
-        image_processor = self.processor.image_processor
-        mean, std = (
-            torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1)
-            for v in (image_processor.image_mean, image_processor.image_std)
-        )
-        # (x * rescale - mean) / std, in place and in two operations.
-        scale, shift = (image_processor.rescale_factor / std).float(), (mean / std).float()
-        return stack.float().mul_(scale.to(stack.device)).sub_(shift.to(stack.device)).to(dtype)
+        settings = self.processor.image_processor
+        return normalize(stack, settings.rescale_factor, settings.image_mean, settings.image_std).to(dtype)
 
     def normalized_stack(self, frames: Frames, dtype: torch.dtype) -> Tensor:
         """The same of frames that have one size, [n, 3, H, W]."""

@@ -77,3 +77,10 @@ class Frames:
 
     def _ends(self) -> list[int]:
         return [0, *accumulate(CHANNELS * h * w for h, w in self.sizes)]
+
+
+def normalize(stack: Tensor, rescale: float, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 frames [k, 3, h, w] as (x * rescale - mean) / std, float32, in two operations."""
+    means, stds = (torch.tensor(values, dtype=torch.float64).view(1, CHANNELS, 1, 1) for values in (mean, std))
+    scale, shift = (rescale / stds).float().to(stack.device), (means / stds).float().to(stack.device)
+    return stack.float().mul_(scale).sub_(shift)

@@ -93,7 +93,9 @@ class Gemma3(Backbone):
                 eoi_token_index="<end_of_image>",
             ),
             mm_tokens_per_image=TINY_TOKENS_A_FRAME,
-            vision_config=vision_sizes(image_size=frame_size_px, model_type="siglip_vision_model"),
+            vision_config=vision_sizes(
+                image_size=frame_size_px, model_type="siglip_vision_model", vision_use_head=False
+            ),
             text_config=text_sizes(
                 tokenizer, model_type="gemma3_text", head_dim=TEXT_WIDTH // 4, query_pre_attn_scalar=TEXT_WIDTH // 4
             ),

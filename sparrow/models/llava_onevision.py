@@ -80,6 +80,11 @@ class LlavaOnevision(Backbone):
         projector = nn.ModuleList([core.multi_modal_projector, nn.ParameterList([core.image_newline])])
         return self._three_parts(core.vision_tower, projector, core.language_model)
 
+    def unused(self) -> list[nn.Module]:
+        """The projector reads what goes into the encoder's last norm."""
+        core: Any = self.model.model
+        return [core.vision_tower.post_layernorm]
+
     def blocks(self) -> list[nn.Module]:  # noqa: D102
         core: Any = self.model.model
         return [*core.vision_tower.encoder.layers, *core.language_model.layers]
@@ -97,7 +102,9 @@ class LlavaOnevision(Backbone):
             **token_ids(tokenizer, image_token_id="<image>", video_token_id="<video>"),
             vision_feature_layer=-1,
             image_grid_pinpoints=[[frame_size_px, frame_size_px]],
-            vision_config=vision_sizes(image_size=frame_size_px, model_type="siglip_vision_model"),
+            vision_config=vision_sizes(
+                image_size=frame_size_px, model_type="siglip_vision_model", vision_use_head=False
+            ),
             text_config=text_sizes(tokenizer, model_type="qwen2"),
         )
         processor = LlavaOnevisionProcessor(

@@ -54,7 +54,7 @@ class MiniCPMV(Backbone):
     end_of_turn = "<|im_end|>"
     processor_class = MiniCPMV4_6Processor
     video_processor_type = "MiniCPMV4_6VideoProcessor"
-    native_checkpoints = ("openbmb/MiniCPM-V-4_6",)
+    native_checkpoints = ("openbmb/MiniCPM-V-4.6",)
     # The state of linear attention runs on: from one sample of a packed row into the next, and over cached padding.
     supports_packing = False
     skips_cached_padding = False

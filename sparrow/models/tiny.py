@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from torch import nn
+from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 MAX_VOCABULARY = 2048
 ROLE_WORDS = ["User", "Assistant", "System", "user", "assistant", "system", "model"]
@@ -60,6 +62,18 @@ def train_tokenizer(
 def token_ids(tokenizer: PreTrainedTokenizerFast, **tokens: str) -> dict[str, Any]:
     """Settings that name a token by its id, each given by the token's text."""
     return {name: tokenizer.convert_tokens_to_ids(token) for name, token in tokens.items()}
+
+
+def random_model(config: Any, seed: int) -> Any:
+    """A model of a configuration with random weights, a function of the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForImageTextToText.from_config(config)
+        for parameter in model.parameters():
+            # Some families leave a projection or the positions at zero for the checkpoint to fill.
+            if parameter.ndim >= 2 and not parameter.any():
+                nn.init.normal_(parameter, std=INITIALIZER_RANGE)
+    return model
 
 
 def vision_sizes(**changes: Any) -> dict[str, Any]:

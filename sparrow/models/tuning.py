@@ -45,6 +45,8 @@ def apply_tuning(backbone: Backbone, settings: Tuning) -> None:
     for name, part in parts.items():
         if settings.parts[name].mode == "trained":
             part.requires_grad_(True)
+    for module in backbone.unused():
+        module.requires_grad_(False)
     if settings.activation_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     else:

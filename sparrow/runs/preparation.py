@@ -54,6 +54,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
         with_model=False,
         trust_remote_code=config.backbone.trust_remote_code,
     )
+    backbone.require_room(config.frames.max_frames)
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
     sources = load_sources(config, mixture)
     presentations = {name: presentation(config, part) for name, part in mixture.components.items()}

@@ -13,7 +13,7 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import torch
-from torch.multiprocessing import get_context
+from torch.multiprocessing import get_context, set_start_method
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from sparrow.core.config import CheckpointOptions, EvaluateConfig
@@ -49,7 +49,7 @@ class Answering:
             config.data_seed,
             Path(config.paths.cache_root),
             precision=config.trainer.precision,
-            num_workers=1,
+            num_workers=config.num_workers,
         )
 
 
@@ -100,6 +100,8 @@ def device_of(accelerator: str, rank: int = 0) -> torch.device:
 
 
 def _rank_main(rank: int, work: Answering, counters: Counters) -> None:
+    # A child passes the way it was started on to its own: workers that read videos would import everything anew.
+    set_start_method(None, force=True)
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s")
     if rank > 0:
         logging.getLogger(Evaluator.__module__).setLevel(logging.ERROR)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
+from sparrow.core.hashing import hash_key
 from sparrow.world.phrasings import BOOK_TITLES, CAPTION_REQUESTS, NUM_TRAINED_PHRASINGS, WRAPPERS
 from sparrow.world.questions import MIN_EVENTS, Question, ask, follow_ups, kind_answers
 from sparrow.world.scenes import Scene, random_still_scene, tell
@@ -17,6 +18,7 @@ Rows = Iterator[tuple[Record, Scene]]
 T = TypeVar("T")
 
 MAX_TURNS = 3
+HELD_OUT_ONE_IN = 8
 LETTERS = "ABCD"
 ANSWER_BY_LETTER = "Answer with the option's letter from the given choices directly."
 
@@ -62,7 +64,7 @@ def _clips(settings: WorldSettings, data_seed: int) -> Rows:
         rng = _rng(data_seed, "clips", i)
         is_rare = rng.random() < settings.clip_rare_share
         kind = rng.choice(settings.clip_rare_kinds if is_rare else settings.clip_kinds)
-        lead, scene = _ask_any(kind, settings.clip_events, rng)
+        lead, scene = _ask_any(kind, settings.clip_events, rng, held_out=False)
         others = follow_ups([lead], scene, _shuffled(settings.clip_kinds, rng), rng)
         wants_caption = rng.random() < settings.clip_caption_share
         turns = [lead, *others][: MAX_TURNS - wants_caption]
@@ -93,7 +95,7 @@ def _benchmark(name: str, lengths: Sequence[int], settings: WorldSettings, data_
         kind = next(kinds)
         length = _length(lengths, kind, rng)
         answer = next(answers.setdefault((kind, length), _dealt(kind_answers(kind, length), rng)))
-        question, scene = ask(kind, answer, length, rng)
+        question, scene = _ask(kind, answer, length, rng, held_out=True)
         options = question.wrong_options(scene, rng)
         right = next(places.setdefault((kind, len(options)), _dealt(range(len(options) + 1), rng)))
         options.insert(right, answer)
@@ -151,9 +153,21 @@ def _dealt(values: Sequence[T], rng: Random) -> Iterator[T]:
         yield from _shuffled(values, rng)
 
 
-def _ask_any(kind: str, lengths: Sequence[int], rng: Random) -> tuple[Question, Scene]:
+def _ask_any(kind: str, lengths: Sequence[int], rng: Random, *, held_out: bool | None = None) -> tuple[Question, Scene]:
     length = _length(lengths, kind, rng)
-    return ask(kind, rng.choice(kind_answers(kind, length)), length, rng)
+    return _ask(kind, rng.choice(kind_answers(kind, length)), length, rng, held_out=held_out)
+
+
+def _ask(kind: str, answer: str, num_events: int, rng: Random, *, held_out: bool | None) -> tuple[Question, Scene]:
+    while True:
+        question, scene = ask(kind, answer, num_events, rng)
+        if held_out is None or is_held_out(scene) == held_out:
+            return question, scene
+
+
+def is_held_out(scene: Scene) -> bool:
+    """Whether clips of a scene are for benchmarks alone: one scene in eight; none of them is trained on."""
+    return hash_key(0, str(scene))[0] % HELD_OUT_ONE_IN == 0
 
 
 def _length(lengths: Sequence[int], kind: str, rng: Random) -> int:

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from sparrow.analysis.paired import mcnemar_p, paired_difference
 from sparrow.analysis.predictions import Predictions, read_predictions
-from sparrow.analysis.scores import score
+from sparrow.analysis.scores import paper_means, pick, score
 from sparrow.core.errors import DataError
 
 
@@ -134,3 +134,66 @@ def test_other_questions_are_refused():
         paired_difference(predictions([1, 0]), changed)
     with pytest.raises(DataError, match="no questions"):
         paired_difference(predictions([]), predictions([]))
+
+
+def test_macro_groups_and_unscored_questions_are_told():
+    rows = [
+        row(0, correct=True, groups={"duration": "short"}),
+        row(2, correct=True, groups={"duration": "short"}),
+        row(4, correct=False, choice=None, groups={"duration": "long"}),
+        row(1, correct=False),
+        row(6, correct=False, options=[], choice=None, category="summary"),
+    ]
+    result = score(Predictions.from_rows(rows), metric="macro_accuracy", protocol={"format": "mlvu"})
+    assert (result.num_questions, result.num_unscored, result.num_videos) == (4, 1, 3)
+    assert result.accuracy == 0.5
+    assert result.macro_accuracy == result.official == pytest.approx(1 / 3)
+    assert result.official_interval[0] <= 1 / 3 <= result.official_interval[1]
+    assert {name: part.num_questions for name, part in result.by_group["duration"].items()} == {"long": 1, "short": 2}
+    assert sorted(result.by_category) == ["colour", "count"]
+
+
+def test_the_macro_interval_covers_the_macro_mean():
+    """A large easy and a small hard category: the interval of the micro mean lies elsewhere."""
+    random = np.random.default_rng(2)
+    rows = [row(i, correct=bool(random.random() < 0.9), category="easy", video=f"v{i}") for i in range(300)]
+    rows += [row(i, correct=bool(random.random() < 0.2), category="hard", video=f"v{i}") for i in range(300, 340)]
+    result = score(Predictions.from_rows(rows))
+    assert result.macro_low < 0.55 < result.macro_high < result.low
+
+
+def test_numbers_are_picked_by_their_path():
+    result = score(Predictions.from_rows([row(0, correct=True, groups={"duration": "a.b"}), row(1, correct=False)]))
+    assert pick(result, "accuracy")[0] == 0.5
+    assert pick(result, "by_category.colour.accuracy")[0] == 1.0
+    assert pick(result, "by_group.duration.a.b.accuracy")[0] == 1.0
+    for absent in ("by_group.duration.long.accuracy", "by_category.shape.accuracy", "precision"):
+        with pytest.raises(DataError, match=f"the score has no '{absent}'"):
+            pick(result, absent)
+    assert score(Predictions.from_rows([]), metric="macro_accuracy").official is None
+
+
+def test_means_of_the_paper():
+    def of(shares, axis="category"):
+        """A score in which 10 questions of each name have these numbers right."""
+        rows = [
+            row(
+                i,
+                correct=i % 10 < right,
+                question_id=f"{name}{i}",
+                **({axis: name} if axis == "category" else {"groups": {axis: name}}),
+            )
+            for name, right in shares.items()
+            for i in range(10)
+        ]
+        return score(Predictions.from_rows(rows))
+
+    scores = {
+        "video_mme": of({"short": 9, "long": 3}, axis="duration"),
+        "mvbench": of({"a": 5}),
+        "tempcompass": of({"multi-choice": 4, "yes_no": 10}),
+        "mlvu": of({"ego": 6}),
+    }
+    assert paper_means(scores) == {"general": pytest.approx((0.6 + 0.5 + 0.4) / 3)}
+    scores["longvideobench"] = of({"S2E": 9})
+    assert paper_means(scores) == {"general": pytest.approx(0.5), "long": pytest.approx(0.6)}

@@ -1,3 +1,4 @@
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -5,11 +6,13 @@ import sparrow.conf
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from sparrow.core.config import EvaluateConfig, PreviewConfig
+from sparrow.core.config import EvaluateConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
 
 CONF = Path(sparrow.conf.__file__).parent
-EXPERIMENTS = sorted(str(p.relative_to(CONF / "experiment").with_suffix("")) for p in CONF.rglob("experiment/**/*.yaml"))
+EXPERIMENTS = sorted(
+    str(p.relative_to(CONF / "experiment").with_suffix("")) for p in CONF.rglob("experiment/**/*.yaml")
+)
 OPTIONS = sorted(
     (str(p.parent.relative_to(CONF)), p.stem)
     for p in CONF.rglob("*.yaml")
@@ -30,12 +33,17 @@ def test_every_option_of_every_group_composes_and_passes_the_checks(settings, gr
     prefix = "+" if group == "source" else ""
     extra = ["benchmark.multiple_choice.file=x.jsonl"] if option == "multiple_choice" else []
     base = [] if group == "mixture" else ["mixture=world_video"]
-    settings(*base, f"{prefix}{group}={choice}", *extra, small=False)
+    overrides = [*base, f"{prefix}{group}={choice}", *extra]
+    if option == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
+        with pytest.raises(ConfigError, match="bitsandbytes"):
+            settings(*overrides, small=False)
+    else:
+        settings(*overrides, small=False)
 
 
 def test_the_other_commands_compose(settings):
     assert settings("num_samples=3", config_name="preview", schema=PreviewConfig).num_samples == 3
-    settings(config_name="prepare")
+    assert settings("export=llava", config_name="prepare", schema=PrepareConfig).export == "llava"
     evaluate = settings("checkpoint=x", config_name="evaluate", schema=EvaluateConfig, small=False)
     assert evaluate.checkpoint == "x"
 

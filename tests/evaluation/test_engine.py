@@ -5,8 +5,10 @@ import torch
 
 from sparrow.core.samples import Message, Sample, Text, Video
 from sparrow.data.encode import Presentation, encode
+from sparrow.evaluation import engine, prompts
 from sparrow.evaluation.engine import Protocol, answer
 from sparrow.evaluation.questions import Question, read_questions
+from sparrow.evaluation.units import group_into_units
 from sparrow.models.loading import load_backbone
 from sparrow.runs.evaluating import Evaluator
 
@@ -19,7 +21,7 @@ def backbone(tiny_checkpoint):
 @pytest.fixture(scope="module")
 def benchmark(settings):
     config = settings("benchmark=[world_short]")
-    evaluator = Evaluator(
+    return Evaluator(
         config.benchmark,
         config.frames,
         config.world,
@@ -28,7 +30,6 @@ def benchmark(settings):
         precision="32-true",
         num_workers=0,
     )
-    return evaluator
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,8 @@ def protocol(scoring="option_likelihood", **changes):
 
 def ask(backbone, questions, how):
     asked, root = questions
-    return list(answer(backbone, asked, root, how, benchmark="b", model_id="m"))
+    units = group_into_units(asked, root, how)
+    return [p for unit in answer(backbone, units, root, how, benchmark="b", model_id="m") for p in unit]
 
 
 def naive_likelihood(backbone, root, question, reply):
@@ -56,7 +58,7 @@ def naive_likelihood(backbone, root, question, reply):
     sample = encode(Sample("q", "b", messages), root, backbone, Presentation())
     with torch.inference_mode():
         logits = backbone.forward(sample.input_ids[None], None, sample.frames).logits[0].log_softmax(-1)
-    places = [i for i in (sample.labels >= 0).nonzero().squeeze(1).tolist()]
+    places = (sample.labels >= 0).nonzero().squeeze(1).tolist()
     places = [i for i in places if sample.input_ids[i] != backbone.tokenizer.eos_token_id]
     return sum(float(logits[i - 1, sample.input_ids[i]]) for i in places) / len(places)
 
@@ -111,6 +113,47 @@ def test_letters_are_scored_where_options_are_shown(backbone, questions):
         assert prediction.choice is not None
 
 
+def test_rows_that_go_a_few_at_a_time_give_the_same(backbone, questions, monkeypatch):
+    asked, root = questions
+    together = [Question(**{**_fields(q), "video": asked[0].video}) for q in asked]
+    for scoring in ("generate", "option_likelihood"):
+        whole = {p.question_id: p for p in ask(backbone, (together, root), protocol(scoring))}
+        monkeypatch.setattr(engine, "TOKENS_A_PASS", 700)
+        for prediction in ask(backbone, (together, root), protocol(scoring)):
+            other = whole[prediction.question_id]
+            assert prediction.reply == other.reply
+            assert prediction.likelihoods == (other.likelihoods and pytest.approx(other.likelihoods, abs=1e-4))
+        monkeypatch.undo()
+
+
+def test_open_questions_are_answered_beside_scored_ones_of_the_same_video(backbone, questions):
+    asked, root = questions
+    scored = Question(**{**_fields(asked[0]), "id": "scored"})
+    free = Question(**{**_fields(asked[0]), "id": "free", "options": (), "labels": (), "gold": None})
+    how = protocol(max_new_tokens_open_ended=5)
+    both = {p.question_id: p for p in ask(backbone, ([scored, free], root), how)}
+    assert both["scored"].likelihoods == pytest.approx(ask(backbone, ([scored], root), how)[0].likelihoods, abs=1e-4)
+    (alone,) = ask(backbone, ([free], root), how)
+    assert (both["free"].reply, both["free"].scoring, both["free"].rule) == (
+        alone.reply,
+        "generate",
+        "unscored: needs a judge",
+    )
+
+
+def test_a_video_is_read_and_encoded_once_for_all_its_questions(backbone, questions, monkeypatch):
+    asked, root = questions
+    together = [Question(**{**_fields(q), "video": asked[0].video}) for q in asked]
+    reads, encoded, read, run = [], [], prompts.read_frames, backbone.pixel_inputs
+    monkeypatch.setattr(prompts, "read_frames", lambda path, *a, **k: reads.append(path) or read(path, *a, **k))
+    monkeypatch.setattr(
+        backbone, "pixel_inputs", lambda frames, dtype: encoded.append(len(frames)) or run(frames, dtype)
+    )
+    predictions = ask(backbone, (together, root), protocol())
+    assert len(predictions) == 4
+    assert (len(reads), len(encoded)) == (1, 1)
+
+
 def test_blind_answers_do_not_depend_on_the_video(backbone, questions):
     asked, root = questions
     blind = ask(backbone, questions, protocol(blind=True))
@@ -138,7 +181,7 @@ def test_evaluation_goes_on_after_a_kill_and_ends_in_the_same_file(backbone, ben
     torn = tmp_path / "torn" / whole.predictions
     torn.parent.mkdir(parents=True)
     lines = reference.read_bytes().splitlines(keepends=True)
-    torn.with_suffix(".partial.jsonl").write_bytes(b"".join(lines[:7]) + lines[7][:20])
+    torn.with_suffix(".partial-0.jsonl").write_bytes(b"".join(lines[:7]) + lines[7][:20])
     again = benchmark.evaluate(backbone, "m", tmp_path / "torn", "after")["world_short"]
     assert torn.read_bytes() == reference.read_bytes()
     assert again == whole

@@ -2,13 +2,22 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sparrow.core.errors import DataError, RunError
-from sparrow.evaluation.predictions import Prediction, PredictionWriter, finalise, finished, predict, read_predictions
+from sparrow.evaluation.predictions import (
+    Prediction,
+    PredictionWriter,
+    finalise,
+    finished,
+    predict,
+    read_predictions,
+    reply_labels,
+)
 from sparrow.evaluation.questions import Question
 
 
@@ -59,6 +68,7 @@ def test_line_holds_all_that_the_score_needs() -> None:
         "category": "colour",
         "groups": {"duration": "short"},
         "options": ["Red", "Blue"],
+        "labels": [],
         "gold": 1,
         "choice": 0,
         "correct": False,
@@ -85,6 +95,23 @@ def test_line_holds_all_that_the_score_needs() -> None:
 )
 def test_correct_is_the_text_of_the_gold_option(fields: dict[str, Any], correct: bool) -> None:
     assert prediction("q", **fields).correct is correct
+
+
+def test_reply_is_read_again_without_a_model() -> None:
+    kept = prediction("q", reply="Option 2.", labels=("Option 1", "Option 2"), choice=None, rule="by older rules")
+    again = kept.read_again(lower_case=False)
+    assert (again.choice, again.rule, again.correct) == (1, "letter", True)
+    assert prediction("q", reply="b").read_again(lower_case=False).choice is None
+    assert prediction("q", reply="b").read_again(lower_case=True).choice == 1
+    scored = prediction("q", reply=None, likelihoods=(-1.0, -2.0), choice=0)
+    assert scored.read_again(lower_case=False) is scored
+
+
+def test_labels_are_kept_where_options_are_not_called_by_letter() -> None:
+    asked = Question(id="7", video=None, question="?", options=("x", "y"), gold=0, category="c")
+    assert reply_labels(asked) == ()
+    assert reply_labels(replace(asked, labels=("Option 1: ", "Option 2: "))) == ("Option 1", "Option 2")
+    assert reply_labels(replace(asked, options=("yes", "no"), list_options=False)) == ()
 
 
 def test_likelihoods_must_be_finite() -> None:

@@ -1,6 +1,7 @@
 """Which font draws which character, on which the pages' pixels and their fingerprint depend."""
 
 import shutil
+import struct
 from pathlib import Path
 
 import matplotlib
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from sparrow.core.errors import ConfigError
-from sparrow.media.fonts import SHIPPED_FONT, CharacterMap, font_chain, installed_fallbacks
+from sparrow.media.fonts import SHIPPED_FONT, CharacterMap, font_chain, font_folders, installed_fallbacks
 from sparrow.media.pages import TextStyle, layout_text, missing_characters, render_page, render_text, style_fingerprint
 
 DEJAVU = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
@@ -32,6 +33,33 @@ def test_a_file_that_is_no_font_is_a_config_error(tmp_path: Path) -> None:
             render_text("天", TextStyle(fallback_fonts=(str(tmp_path / name),)))
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"), [("table", "it has no cmap table"), ("formats", "neither format 4 nor format 12")]
+)
+def test_a_font_without_a_character_map_that_is_understood(tmp_path: Path, change: str, reason: str) -> None:
+    data = bytearray(CMR.read_bytes())
+    entry = data.index(b"cmap")
+    (table,) = struct.unpack_from(">I", data, entry + 8)
+    if change == "table":
+        data[entry : entry + 4] = b"xxxx"
+    else:
+        (count,) = struct.unpack_from(">H", data, table + 2)
+        for i in range(count):
+            struct.pack_into(">H", data, table + struct.unpack_from(">I", data, table + 8 + 8 * i)[0], 99)
+    (tmp_path / "font.ttf").write_bytes(data)
+    with pytest.raises(ConfigError, match=reason):
+        CharacterMap(str(tmp_path / "font.ttf"))
+
+
+@pytest.mark.parametrize(
+    ("platform", "folder"), [("linux", "/fonts"), ("darwin", "/Library/Fonts"), ("win32", "Windows/Fonts")]
+)
+def test_font_folders_of_each_system(platform: str, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setenv("WINDIR", "C:/Windows")
+    assert all(path.as_posix().endswith((folder, ".fonts")) for path in font_folders())
+
+
 def test_a_character_is_drawn_by_the_first_font_that_has_it() -> None:
     """Pixels against Pillow: Latin by the shipped font, Arabic letters and stars one after another by the fallback."""
     line = "abc ★☆ سلام xyz★"
@@ -49,6 +77,34 @@ def test_a_character_is_drawn_by_the_first_font_that_has_it() -> None:
     assert np.array_equal(render_page(page, WITH_DEJAVU), np.asarray(expected))
     assert missing_characters(line, WITH_DEJAVU) == {}
     assert set(missing_characters(line, TextStyle(fallback_fonts=()))) == set("★☆سلام")
+
+
+def test_ink_that_overhangs_the_gap_is_laid_over_the_word_before() -> None:
+    """U+0489 circles the letter before it, here the last of another word."""
+    bare = TextStyle(fallback_fonts=())
+    (page,) = layout_text("WAW \u0489W", bare)
+    (line,) = page.lines
+    font = ImageFont.truetype(str(SHIPPED_FONT), 20, layout_engine=ImageFont.Layout.BASIC)
+    (first_x, _), (second_x, circled) = line.pieces
+    assert second_x + font.getbbox(circled, anchor="ls")[0] < first_x + font.getlength("WAW")
+    expected = Image.new("L", (448, 448), 255)
+    for x, word in line.pieces:
+        ImageDraw.Draw(expected).text((x, line.baseline_px), word, 0, font, anchor="ls")
+    assert np.array_equal(render_page(page, bare), np.asarray(expected))
+
+
+def test_a_line_is_as_high_as_its_highest_character() -> None:
+    (page,) = layout_text("abc\n\u0489\u2320\nabc\nabc", WITH_DEJAVU)
+    steps = np.diff([line.baseline_px for line in page.lines])
+    assert steps[2] == 24 and steps[0] + steps[1] > 48
+    rows = (render_page(page, WITH_DEJAVU) < 255).any(axis=1)
+    assert rows[:20].sum() == 0
+
+
+def test_white_space_that_no_font_has_is_a_space() -> None:
+    (wide,) = layout_text("a\u3000b", TextStyle(layout="fit", fallback_fonts=()))
+    (plain,) = layout_text("a b", TextStyle(layout="fit", fallback_fonts=()))
+    assert [line.pieces for line in wide.lines] == [line.pieces for line in plain.lines]
 
 
 def test_a_missing_character_is_drawn_as_a_box() -> None:

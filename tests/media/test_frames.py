@@ -6,6 +6,7 @@ import os
 import struct
 from dataclasses import asdict
 from pathlib import Path
+from random import Random
 
 import av
 import numpy as np
@@ -151,8 +152,57 @@ def test_sound_and_a_second_video_stream_do_no_harm(tmp_path: Path) -> None:
         for stream in (*streams, sound):
             container.mux(stream.encode())
     frames, _ = read_frames(path, ALL)
-    assert frames.shape == (12, 64, 128, 3)
     assert [index_of(frame) for frame in frames] == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("open groups.mp4", "libx264", {"x264-params": "open_gop=1:bframes=3"}),
+        ("open groups.mkv", "libx265", {"x265-params": "open-gop=1:log-level=none"}),
+        ("clip.avi", "mpeg4", {}),
+        ("no times.avi", "mpeg4", {"bf": "2"}),
+        ("clip.asf", "wmv2", {}),
+        ("clip.mpg", "mpeg2video", {"bf": "2"}),
+        ("clip.ts", "libx264", {}),
+        ("no times.h264", "libx264", {}),
+        ("clip.webm", "libvpx-vp9", {"cpu-used": "8"}),
+        ("clip.mp4", "libsvtav1", {"preset": "12"}),
+    ],
+)
+def test_the_frames_asked_for_are_those_that_come(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    """Files in which counting packets from the key frame before leads to other frames, or that decord cannot read."""
+    path = write_clip(tmp_path / name, 100, codec=codec, options=options)
+    total = probe_video(path).num_frames
+    assert 90 <= total <= 100
+    everything = [index_of(frame) for frame in read_frames(path, ALL)[0]]
+    assert everything == list(range(everything[0], everything[0] + total))
+    for count in (3, 7, 24):
+        frames, _ = read_frames(path, FramePolicy(max_frames=count))
+        assert [index_of(frame) for frame in frames] == [everything[i] for i in frame_indices(total, count)]
+
+
+def test_frames_that_an_edit_list_cuts_off_are_not_shown(tmp_path: Path) -> None:
+    """A clip cut without encoding it anew: it holds frames 12 to 59, a player shows it from frame 18 on."""
+    whole = write_clip(tmp_path / "whole.mp4", 60)
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "cut.mp4"), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        frame_ticks = int(1 / 24 / stream.time_base)
+        for packet in source.demux(stream):
+            if packet.size and packet.pts >= 12 * frame_ticks:
+                packet.pts -= 18 * frame_ticks
+                packet.dts -= 18 * frame_ticks
+                packet.stream = copy
+                target.mux(packet)
+    path = tmp_path / "cut.mp4"
+    frames, times_s = read_frames(path, ALL)
+    assert [index_of(frame) for frame in frames] == list(range(18, 60))
+    assert times_s[0] == 0
+    frames, _ = read_frames(path, ALL, 0.5, 0.625)
+    assert [index_of(frame) for frame in frames] == [30, 31, 32]
 
 
 def test_a_variable_frame_rate_is_sampled_in_time(tmp_path: Path) -> None:
@@ -167,6 +217,14 @@ def test_a_variable_frame_rate_is_sampled_in_time(tmp_path: Path) -> None:
     frames, times_s = read_frames(tmp_path / "clip.mp4", FramePolicy(max_frames=10))
     assert [index_of(frame) for frame in frames] == chosen
     assert times_s == pytest.approx([info.starts_s[i] for i in chosen])
+
+
+def test_a_frame_that_stays_on_screen_may_be_shown_twice(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 12, ticks=[*range(10), 100, 240])
+    planned = planned_frames(probe_video(path), FramePolicy(max_frames=6))
+    assert planned == [9, 9, 10, 10, 10, 10]
+    frames, _ = read_frames(path, FramePolicy(max_frames=6))
+    assert [index_of(frame) for frame in frames] == planned
 
 
 def test_reading_works_in_a_forked_worker(clip: Path) -> None:
@@ -185,6 +243,18 @@ def write_audio(path: Path) -> None:
         container.mux(stream.encode())
 
 
+def with_header_first(clip: Path, folder: Path) -> bytes:
+    """A clip whose index stands before its frames, as on web servers, so that the beginning can be played."""
+    path = folder / "streamed.mp4"
+    with av.open(str(clip)) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as target:
+        copy = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.stream = copy
+                target.mux(packet)
+    return path.read_bytes()
+
+
 def broken(kind: str, clip: Path, folder: Path) -> Path:
     path = folder / f"{kind}.mp4"
     if kind == "empty":
@@ -193,6 +263,8 @@ def broken(kind: str, clip: Path, folder: Path) -> Path:
         path.write_text("this is no video\n" * 100)
     elif kind == "truncated":
         path.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    elif kind == "cut short":
+        path.write_bytes(with_header_first(clip, folder)[:-2000])
     elif kind == "audio only":
         write_audio(path)
     return path
@@ -204,6 +276,7 @@ def broken(kind: str, clip: Path, folder: Path) -> Path:
         ("missing", "there is no such file; mend the record"),
         ("empty", "the file is empty; fetch it again"),
         ("text", "cannot be decoded; .* fetch it again"),
+        ("cut short", r"the video is cut short; it holds \d+ of 48 frames: fetch it again"),
         ("truncated", "cannot be decoded; .* fetch it again"),
         ("audio only", "the file has no video stream; mend"),
     ],
@@ -214,6 +287,21 @@ def test_what_is_no_video_is_an_error_with_path_and_remedy(kind: str, reason: st
         with pytest.raises(MediaError, match=reason) as caught:
             call(path)
         assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "libx265"])
+@pytest.mark.parametrize("damage", ["zeros", "noise"])
+def test_damage_in_the_middle_is_an_error_not_another_frame(tmp_path: Path, codec: str, damage: str) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    path = write_clip(tmp_path / "clip.mp4", codec=codec, width=256, height=128, options=options)
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][24]
+    size = packet.size - 8
+    content = bytearray(path.read_bytes())
+    content[packet.pos + 8 : packet.pos + packet.size] = bytes(size) if damage == "zeros" else Random(0).randbytes(size)
+    path.write_bytes(content)
+    with pytest.raises(MediaError, match=r"clip.mp4: .* cannot be decoded; it may be truncated or damaged"):
+        read_frames(path, ALL)
 
 
 @pytest.mark.parametrize(
@@ -374,6 +462,32 @@ def test_the_same_file_gives_the_same_error_every_time(clip: Path, tmp_path: Pat
         messages.append((caught.value.what, str(caught.value)))
     assert messages[0] == messages[1]
     assert messages[0][0] == "the video cannot be decoded"
+
+
+@pytest.mark.parametrize("settings", [{}, {"pix_fmt": "yuv420p10le"}, {"codec": "mpeg4"}], ids=str)
+def test_frames_are_those_of_decord_where_it_counts_right(tmp_path: Path, settings: dict) -> None:
+    """Pixels may differ by rounding between versions of FFmpeg's scaler."""
+    decord = pytest.importorskip("decord")
+    path = rotate(write_clip(tmp_path / "clip.mp4", **settings))
+    frames, _ = read_frames(path, FramePolicy(max_frames=9))
+    theirs = decord.VideoReader(str(path), num_threads=1).get_batch(frame_indices(48, 9)).asnumpy()
+    assert frames.shape == theirs.shape
+    assert np.abs(frames.astype(int) - theirs).max() <= 3
+
+
+def test_the_cover_of_a_sound_file_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp3"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("libmp3lame", rate=44_100)
+        cover = container.add_stream("png")
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "rgb24"
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(picture(0, 32, 32), format="rgb24")))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44_100), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44_100
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    with pytest.raises(MediaError, match=r"song.mp3: the file has no video stream; mend the record's path"):
+        probe_video(path)
 
 
 @real

@@ -4,17 +4,29 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 from sparrow.core.errors import ConfigError, MediaError
 from sparrow.media.fonts import SHIPPED_FONT
-from sparrow.media.pages import TextStyle, count_pages, layout_text, missing_characters, render_page, render_text
+from sparrow.media.images import encode_png
+from sparrow.media.pages import (
+    TextStyle,
+    count_pages,
+    layout_text,
+    missing_characters,
+    render_page,
+    render_text,
+    typeface_of,
+)
+from sparrow.media.typeface import Memo
 
 GOLDEN = Path(__file__).parent / "golden"
+DEJAVU = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
 PAPER = TextStyle(fallback_fonts=())
 FIT = TextStyle(layout="fit", fallback_fonts=())
 
@@ -40,7 +52,14 @@ TEXTS = {
     "code": CODE * 10,
     "control": "a\x00b\x07c\x1b[31m d\x7fe \x85 f\u200bg\ufeffh \ud800 i\ufffd" * 40,
 }
-GREEDY_WORDS = st.text(st.characters(codec=None, exclude_categories=()), max_size=300)
+GREEDY_WORDS = st.text(
+    st.one_of(
+        st.characters(codec=None, exclude_categories=()),
+        st.sampled_from("\u0301\u0e33\u0e49\u093f\u0644\u05d0\t\n fjWÅ"),
+        st.characters(min_codepoint=0x0250, max_codepoint=0x1FFF),
+    ),
+    max_size=200,
+)
 
 
 def without_space(text: str) -> str:
@@ -62,13 +81,31 @@ def test_200_000_characters_without_a_space() -> None:
     assert shown(text, PAPER) == text
 
 
-@settings(max_examples=60, deadline=None)
-@given(text=GREEDY_WORDS, style=st.sampled_from([PAPER, FIT, replace(FIT, margin_px=0, page_width_px=60)]))
-def test_whatever_the_text_pages_hold_it_all(text: str, style: TextStyle) -> None:
+NARROW = TextStyle(
+    layout="fit", margin_px=0, page_width_px=60, page_height_px=60, fallback_fonts=(str(DEJAVU),), font_size_px=13
+)
+STYLES = [PAPER, FIT, NARROW, replace(NARROW, layout="paper", words_per_page=2)]
+if features.check("raqm"):
+    STYLES += [replace(style, layout_engine="raqm") for style in (FIT, NARROW)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=GREEDY_WORDS, style=st.sampled_from(STYLES))
+def test_whatever_the_text_all_of_it_is_drawn_inside_the_page(text: str, style: TextStyle) -> None:
     try:
-        assert shown(text, style) == without_space(text)
+        pages = layout_text(text, style)
     except MediaError as error:
-        assert error.what == "the text is empty"
+        assert error.what == "the text is empty" or "is wider than a line" in error.what
+        return
+    assert without_space("".join(page.text for page in pages)) == without_space(text)
+    extents = typeface_of(style.layout_engine, style.font_size_px, style.fallback_fonts).extents
+    for page in pages:
+        for line in page.lines:
+            for x, piece in line.pieces:
+                _, _, left, top, right, bottom = extents[piece]
+                assert x + left >= 0 and x + right <= style.page_width_px
+                assert line.baseline_px + top >= 0 and line.baseline_px + bottom <= style.page_height_px
+        assert render_page(page, style).shape == (style.page_height_px, style.page_width_px)
 
 
 def ink_of_pieces(text: str, style: TextStyle) -> int:
@@ -109,9 +146,19 @@ def test_pixels_are_those_of_pillow(name: str, size: int, colours: tuple[int, in
         assert np.array_equal(render_page(page, style), np.asarray(expected))
 
 
-def test_golden_page() -> None:
-    page = render_text(ENGLISH * 3, PAPER)[0]
-    assert np.array_equal(page, np.asarray(Image.open(GOLDEN / "paper.png")))
+@pytest.mark.parametrize(("name", "text", "style"), [("paper", ENGLISH * 3, PAPER), ("fit", CODE * 3, FIT)])
+def test_golden_page(name: str, text: str, style: TextStyle) -> None:
+    page = render_text(text, style)[0]
+    assert np.array_equal(page, np.asarray(Image.open(GOLDEN / f"{name}.png")))
+
+
+def test_a_stored_page_is_the_page(tmp_path: Path) -> None:
+    page = render_text(ENGLISH, replace(PAPER, page_width_px=333))[0]
+    (tmp_path / "page.png").write_bytes(encode_png(page))
+    with Image.open(tmp_path / "page.png") as image:
+        image.load()
+        assert image.mode == "L"
+        assert np.array_equal(np.asarray(image), page)
 
 
 def test_paper_layout_has_115_words_a_page_centred_between_margins() -> None:
@@ -129,6 +176,20 @@ def test_fit_layout_keeps_lines_and_indentation() -> None:
     assert page.text == CODE.rstrip("\n")
     left = {line.text.strip(): line.pieces[0][0] for line in page.lines if line.pieces}
     assert left["def f(x):"] < left["if x:"] == left["return [x,  x]"] == left["return None"]
+
+
+def test_tabs_lead_to_common_columns() -> None:
+    (page,) = layout_text("name\tsize\nx\t1\nlonger name\t22\tend", FIT)
+    columns = [[x for x, _ in line.pieces] for line in page.lines]
+    stop = 4 * 6
+    assert all((x - 20) % stop == 0 for x in (columns[0][1], columns[1][1], columns[2][-1], columns[2][-2]))
+    assert columns[1][1] == 20 + stop
+
+
+def test_full_width_closing_punctuation_does_not_begin_a_line() -> None:
+    text = "天地玄黃,宇宙洪荒。" * 60
+    lines = [line.text for page in layout_text(text, PAPER) for line in page.lines]
+    assert len(lines) > 20 and not any(line.startswith("。") for line in lines)
 
 
 def test_fit_continues_a_wrapped_line_at_its_indentation() -> None:
@@ -172,9 +233,27 @@ def test_characters_that_no_font_has_are_counted() -> None:
 def test_settings_out_of_range_are_named_all_together() -> None:
     with pytest.raises(ConfigError) as caught:
         TextStyle(layout="letter", words_per_page=0, margin_px=220, text_grey=255)
-    message = str(caught.value)
-    for name in ("layout is 'letter'", "words_per_page is 0", "page_width_px", "text_grey equals"):
-        assert name in message
+    with pytest.raises(ConfigError) as others:
+        TextStyle(font_size_px=3, margin_px=-1, text_grey=256, page_height_px=9000, page_order="sorted")
+    for message, names in (
+        (caught.value, ("layout is 'letter'", "words_per_page is 0", "page_width_px is 448; use 460", "text_grey eq")),
+        (others.value, ("font_size_px is 3", "margin_px is -1", "text_grey is 256", "to 8192", "page_order is 'so")),
+    ):
+        assert [name for name in names if name not in str(message)] == []
+
+
+def test_a_joined_emoji_wider_than_a_line_is_broken() -> None:
+    style = TextStyle(layout="fit", page_width_px=50, margin_px=0, fallback_fonts=())
+    family = "👩\u200d👩\u200d👧\u200d👦"
+    assert shown(family, style) == family
+    assert sum(len(page.lines) for page in layout_text(family, style)) == 2
+
+
+def test_memory_of_words_is_bounded() -> None:
+    calls: list[int] = []
+    memo: Memo[int, int] = Memo(lambda key: calls.append(key) or -key, most=3)
+    assert [memo[key] for key in (1, 2, 3, 1, 4, 4, 1)] == [-1, -2, -3, -1, -4, -4, -1]
+    assert calls == [1, 2, 3, 4, 1] and len(memo) == 2
 
 
 def test_a_character_larger_than_the_page_is_an_error() -> None:

@@ -62,6 +62,16 @@ def test_loss_and_gradients_are_those_of_the_transformers_model(backbone, frames
     backbone.model.zero_grad()
 
 
+def test_bfloat16_gives_nearly_the_same_loss(family, backbone, load_tiny, frames):
+    ids, labels, prepared = encoded(backbone, CHAT, frames)
+    losses = []
+    for loaded in (backbone, load_tiny(family, dtype=torch.bfloat16)):
+        with torch.inference_mode():
+            logits = loaded.forward(ids[None], None, prepared).logits[0].float()
+        losses.append(torch.nn.functional.cross_entropy(logits[:-1], labels[1:]).item())
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+
+
 def test_only_chosen_logits_are_computed(backbone, frames):
     ids, _, prepared = encoded(backbone, CHAT, frames)
     with torch.inference_mode():

@@ -8,12 +8,14 @@ from safetensors.torch import load_file
 
 from sparrow.core.config import Lora, Optimizer, PartTuning, Tuning
 from sparrow.core.errors import BackboneError, ConfigError
+from sparrow.data.batching import collate
+from sparrow.data.encode import EncodedSample
 from sparrow.models.adapters import TRAINED_FILE, has_adapters, linear_layers, merge_adapters
 from sparrow.models.loading import load_backbone
 from sparrow.models.quantization import nf4
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
 from sparrow.training.optim import build_optimizer
-from tests.models.chats import CHAT, encoded
+from tests.models.chats import CHAT, TEXT_CHAT, encoded
 
 PARTS = ("vision", "projector", "language_model")
 LORA = Lora(rank=4, dropout=0.0)
@@ -54,6 +56,28 @@ def test_only_what_is_trained_moves(family, load_tiny, frames):
         for name, part in backbone.parts().items():
             moved = any(not torch.equal(a, b) for a, b in zip(before[name], part.parameters(), strict=True))
             assert moved == (name == trained), name
+
+
+def test_a_micro_batch_without_frames_reaches_every_parameter(family, load_tiny):
+    """Ranks wait for each other's gradients: which parameters have one must not depend on what was drawn."""
+    backbone = load_tiny(family)
+    apply_tuning(backbone, Tuning())
+    ids, labels, frames = encoded(backbone, TEXT_CHAT, [])
+    batch = collate([(EncodedSample(ids, labels, frames, 0), 0)], backbone)
+    backbone.forward(batch.input_ids, batch.attention_mask, batch.frames).logits.sum().backward()
+    assert [n for n, p in backbone.model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_activation_checkpointing_changes_no_gradient(family, load_tiny, frames):
+    gradients = []
+    for checkpointing in (False, True):
+        backbone = load_tiny(family)
+        apply_tuning(backbone, Tuning(activation_checkpointing=checkpointing))
+        ids, labels, prepared = encoded(backbone, CHAT, frames)
+        logits = backbone.forward(ids[None], None, prepared).logits[0]
+        torch.nn.functional.cross_entropy(logits[:-1], labels[1:]).backward()
+        gradients.append({n: p.grad for n, p in backbone.model.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-6, rtol=1e-4)
 
 
 def test_adapters_start_at_nothing_and_are_saved_alone(family, load_tiny, frames, tmp_path):

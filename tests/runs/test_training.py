@@ -12,8 +12,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.core.errors import MediaError, RunError
 from sparrow.data import batching
+from sparrow.runs.outcome import Interrupted
 from sparrow.runs.record import RunRecord
-from sparrow.runs.training import Interrupted, latest_checkpoint, train
+from sparrow.runs.training import latest_checkpoint, train
 from sparrow.training.module import FineTuning
 from tests.conftest import losses_of
 

@@ -13,6 +13,7 @@ from sparrow.evaluation.questions import Question, read_questions
 
 Reader = Callable[[Path, Reading], list[Question]]
 PROTOCOLS = ("official", "released")
+SHOWN_TASKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +114,12 @@ def size_note(name: str, questions: Sequence[Question]) -> str:
         counts = {"all": len(questions)}
     else:
         counts = {task: sum(question.category == task for question in questions) for task in published}
-    short = [f"{task} {counts[task]} of {size}" for task, size in published.items() if counts[task] != size]
     note = f"{sum(counts.values())} of {sum(published.values())} published questions"
-    return f"{note} ({', '.join(short)})" if short and "all" not in published else note
+    short = [f"{task} {counts[task]} of {size}" for task, size in published.items() if counts[task] != size]
+    if "all" in published or not short:
+        return note
+    rest = f", and {len(short) - SHOWN_TASKS} more tasks" if len(short) > SHOWN_TASKS else ""
+    return f"{note} ({', '.join(short[:SHOWN_TASKS])}{rest})"
 
 
 def oddities(questions: Sequence[Question]) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """Each official schema is read into questions, under both protocols, with every trap of its publisher."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sparrow.core.errors import ConfigError, DataError
-from sparrow.evaluation.formats import FORMATS, mvbench, oddities, preset_of, read_benchmark, size_note
-from sparrow.evaluation.metrics import pick, score
-from sparrow.evaluation.predictions import predict
+from sparrow.evaluation.formats import FORMATS, mvbench, oddities, read_benchmark, size_note
 from sparrow.evaluation.questions import Question, missing_videos, option_names, prompt_text
 from sparrow.evaluation.subtitles import Subtitle
 
@@ -39,13 +38,12 @@ def edit(path: Path, change: object) -> None:
 
 @pytest.mark.parametrize("name", OFFICIAL)
 @pytest.mark.parametrize("protocol", ["official", "released"])
-def test_every_format_is_read_and_scored(name: str, protocol: str) -> None:
+def test_every_format_is_read(name: str, protocol: str) -> None:
     questions = list(read(name, protocol=protocol).values())
     assert len({question.id for question in questions}) == len(questions) >= 7
-    right = [predict(q, choice=q.gold, scoring="generate", prompt_hash="h") for q in questions]
-    scores = score(right)
-    assert scores["num_correct"] == scores["num_questions"] - len(oddities(questions).get("no_right_option", []))
-    assert pick(scores, preset_of(name, protocol).score) > 0.85
+    odd = oddities(questions)
+    without_gold = {*odd.get("no_right_option", []), *odd.get("needs_a_judge", [])}
+    assert {question.id for question in questions if question.gold is None} == without_gold
 
 
 @pytest.mark.parametrize(
@@ -183,7 +181,7 @@ def test_tempcompass_tasks_and_malformed_items() -> None:
     caption = questions["captioning/1034419625/action/0"]
     assert prompt_text(caption).endswith("'dunking'}\nGenerated Caption:")
     assert oddities(list(questions.values())) == {"needs_a_judge": [caption.id]}
-    assert {question.category for question in read("tempcompass", protocol="released").values()} == {"multi-choice"}
+    assert {q.category for q in read("tempcompass", tasks=["multi-choice"]).values()} == {"multi-choice"}
 
 
 def test_tempcompass_parquet_reads_like_its_json(tmp_path: Path) -> None:
@@ -219,7 +217,7 @@ def test_mlvu_repeated_options_absent_golds_and_open_tasks() -> None:
 
 
 def test_longvideobench_subtitles_are_in_the_time_of_the_clip() -> None:
-    questions = read("longvideobench")
+    questions = read("longvideobench", subtitles="interleaved")
     assert questions["86CxyhFV9MI_0"].subtitles[2] == Subtitle(8.0, 10.5, "the end")
     assert questions["midOne_0"].subtitles == (Subtitle(1.0, 3.0, "a circle"),)
     assert questions["soNQYQXrx_A_0"].subtitles == (
@@ -228,7 +226,7 @@ def test_longvideobench_subtitles_are_in_the_time_of_the_clip() -> None:
     )
     assert questions["hourLong_1"].options[0] == "N/A"
     assert questions["hourLong_1"].groups == {"duration_group": "3600"}
-    assert read("longvideobench", subtitles="off")["midOne_0"].subtitles == ()
+    assert read("longvideobench")["midOne_0"].subtitles == ()
 
 
 def test_longvideobench_parquet_reads_like_its_json(tmp_path: Path) -> None:
@@ -267,6 +265,16 @@ def test_missing_videos_are_listed(tmp_path: Path) -> None:
     assert missing == ["86CxyhFV9MI.mp4", "hourLong.mp4", "soNQYQXrx_A.mp4"]
 
 
+def test_every_benchmark_is_read_from_the_released_codes_jsonl_too(tmp_path: Path) -> None:
+    record = {"question_id": 1, "video": "a.mp4", "prompt": "What?\nA. x\nB. y", "GT": "B", "category": "OCR"}
+    (tmp_path / "Video-MME.jsonl").write_text(json.dumps(record) + "\n")
+    for name in OFFICIAL:
+        (question,) = read(name, tmp_path / "Video-MME.jsonl", protocol="released").values()
+        assert (question.video, question.gold, prompt_text(question)) == ("a.mp4", 1, record["prompt"])
+    with pytest.raises(ConfigError, match="the released code's jsonl has no subtitles"):
+        read("video_mme", tmp_path / "Video-MME.jsonl", subtitles="on")
+
+
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_missing_annotations_say_what_was_looked_for_and_where(name: str, tmp_path: Path) -> None:
     (tmp_path / "readme.txt").touch()
@@ -278,13 +286,13 @@ def test_missing_annotations_say_what_was_looked_for_and_where(name: str, tmp_pa
 
 
 def test_unknown_protocol_format_or_subtitles_are_refused(copy: Path) -> None:
-    with pytest.raises(ConfigError, match=r"unknown protocol 'mine' of mlvu; choose one of official, released"):
+    with pytest.raises(ConfigError, match=r"unknown protocol 'mine'; choose one of official, released"):
         read("mlvu", protocol="mine")
     with pytest.raises(
         ConfigError, match=r"unknown benchmark format 'nextqa'; choose one of multiple_choice, video_mme"
     ):
         read("nextqa")
-    with pytest.raises(ConfigError, match=r"benchmark 'mine': mvbench has no subtitles; set subtitles: off"):
+    with pytest.raises(ConfigError, match=r"benchmark 'mine': mvbench has no subtitles; set subtitles=off"):
         read("mvbench", subtitles="on")
     shutil.rmtree(copy / "video_mme" / "subtitle")
     with pytest.raises(DataError, match=r"video_mme/subtitle: the folder of subtitles is missing"):
@@ -378,7 +386,7 @@ def test_problems_of_mlvu_and_longvideobench_are_told_with_their_lines(copy: Pat
     edit(copy / "longvideobench" / "lvb_val.json", spoil)
     (copy / "longvideobench" / "subtitles" / "midOne_en.json").write_text('[{"timestamp": 1}]')
     (copy / "longvideobench" / "subtitles" / "hourLong_en.json").unlink()
-    problems = problems_of("longvideobench", copy / "longvideobench")
+    problems = problems_of("longvideobench", copy / "longvideobench", subtitles="interleaved")
     assert [problem.split(": ", 1)[1] for problem in problems] == [
         "'correct_choice' is 4, there are 4 options, counted from 0",
         "question id '86CxyhFV9MI_2' stands already in line 28",
@@ -387,3 +395,13 @@ def test_problems_of_mlvu_and_longvideobench_are_told_with_their_lines(copy: Pat
         *["subtitles subtitles/midOne_en.json: fits neither subtitle schema: {'timestamp': 1}"] * 3,
         *["subtitles subtitles/hourLong_en.json: the file cannot be read (No such file or directory)"] * 3,
     ]
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_the_published_annotations_have_their_published_size(name: str) -> None:
+    root = Path(os.environ.get("SPARROW_TEST_DATA", "")) / name
+    if not os.environ.get("SPARROW_TEST_DATA") or not root.is_dir():
+        pytest.skip(f"the annotations of {name} are not at hand in SPARROW_TEST_DATA")
+    questions = list(read(name, root).values())
+    total = sum(FORMATS[name].num_questions.values())
+    assert size_note(name, questions) == f"{total} of {total} published questions"

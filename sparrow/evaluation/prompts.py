@@ -1,0 +1,185 @@
+"""How a question meets the model: its frames, its chat, and the token rows that are scored or continued.
+
+Chats go through training's `tokenize` and frames through its readers, so that what is measured is what was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparrow.core.files import inside_root
+from sparrow.core.hashing import content_hash
+from sparrow.core.samples import Message, Part, Sample, Text, Video
+from sparrow.data.encode import Presentation, tokenize
+from sparrow.evaluation.questions import Question, option_names, prompt_text
+from sparrow.evaluation.subtitles import interleave, subtitles_of_frames, with_subtitles
+from sparrow.media.frames import planned_frames, probe_video, read_frames
+from sparrow.models.backbone import Backbone
+
+Scoring = Literal["generate", "letter_likelihood", "option_likelihood"]
+Subtitles = Literal["off", "on", "interleaved"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How questions are asked and answers read.
+
+    Args:
+        scoring: `generate` decodes greedily and reads the reply; `letter_likelihood` compares the log-probability of
+            the option letters; `option_likelihood` that of the option texts, a token on average. The end marker of
+            the reply is not part of either. Tasks without options are always generated.
+        show_options: Whether the prompt lists the options.
+        lower_case: Whether a small letter in a reply names an option.
+        max_new_tokens: Limit of a generated reply.
+        max_new_tokens_open_ended: The same for tasks without options.
+        subtitles: Not shown, listed before the question, or between the frames.
+        presentation: Which frames of a video are shown.
+        blind: Ask without the video, to see what the questions alone give away.
+    """
+
+    scoring: Scoring
+    show_options: bool
+    max_new_tokens: int
+    presentation: Presentation
+    lower_case: bool = False
+    max_new_tokens_open_ended: int = 512
+    subtitles: Subtitles = "off"
+    blind: bool = False
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames that are shown of a video, uint8 [h, w, 3] each, their indices, and their times in s."""
+
+    frames: list[np.ndarray]
+    indices: tuple[int, ...]
+    times_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A token sequence: `ids[begin:end]` are scored, or else up to `max_new_tokens` are generated after it."""
+
+    ids: Tensor
+    begin: int
+    end: int
+    max_new_tokens: int = 0
+
+
+def prompt_hash(question: Question, protocol: Protocol, model_id: str) -> str:
+    """Digest of all that an answer depends on: the question, the protocol and the model."""
+    return content_hash([repr(question), repr(protocol), model_id])
+
+
+def shows_video(question: Question, protocol: Protocol) -> bool:
+    """Whether frames are shown with a question."""
+    return question.video is not None and not protocol.blind
+
+
+def read_clip(question: Question, media_root: Path, protocol: Protocol) -> Clip:
+    """The frames of a question.
+
+    Raises:
+        MediaError: If the video cannot be read.
+    """
+    if not shows_video(question, protocol):
+        return Clip([], (), ())
+    assert question.video is not None
+    path, policy = inside_root(media_root, question.video), protocol.presentation.frames
+    info = probe_video(path, fps=question.fps)
+    indices = planned_frames(info, policy, question.start_s, question.end_s)
+    frames, times_s = read_frames(path, policy, question.start_s, question.end_s, fps=question.fps)
+    return Clip(list(frames), tuple(indices), tuple(times_s.tolist()))
+
+
+def chat_of(
+    question: Question, clip: Clip, protocol: Protocol, benchmark: str, reply: str | None = None
+) -> tuple[Sample, list[int]]:
+    """The question as a chat, with a reply if given, and how many frames each of its video parts shows."""
+    text = prompt_text(question, show_options=protocol.show_options)
+    parts: list[Part] = []
+    frames_per_part: list[int] = []
+    if shows_video(question, protocol):
+        assert question.video is not None
+        video = Video(question.video, question.start_s, question.end_s, question.fps)
+        shown: list[int | str] = list(range(len(clip.frames)))
+        if protocol.subtitles == "interleaved":
+            shown = interleave(question.subtitles, clip.times_s)
+        elif protocol.subtitles == "on":
+            text = with_subtitles(text, subtitles_of_frames(question.subtitles, clip.times_s))
+        for item in shown:
+            if isinstance(item, str):
+                parts.append(Text(item))
+            elif parts and isinstance(parts[-1], Video):
+                frames_per_part[-1] += 1
+            else:
+                parts.append(video)
+                frames_per_part.append(1)
+    messages = [Message("user", (*parts, Text(text)))]
+    if question.system:
+        messages.insert(0, Message("system", (Text(question.system),)))
+    if reply is not None:
+        messages.append(Message("assistant", (Text(reply),)))
+    return Sample(question.id, benchmark, tuple(messages)), frames_per_part
+
+
+def rows_of(question: Question, clip: Clip, backbone: Backbone, protocol: Protocol, benchmark: str) -> list[Row]:
+    """The rows of a question: one to continue, or one an option to score.
+
+    Raises:
+        DataError: If a text holds one of the model's control tokens.
+    """
+    sizes = [(int(frame.shape[0]), int(frame.shape[1])) for frame in clip.frames]
+
+    def tokens(reply: str | None) -> tuple[Tensor, np.ndarray]:
+        sample, counts = chat_of(question, clip, protocol, benchmark, reply)
+        chat = tokenize(sample, backbone, sizes, counts, protocol.presentation, add_generation_prompt=reply is None)
+        return torch.from_numpy(chat.input_ids), chat.supervised
+
+    # The words that a reply is begun with lead to a letter, so that they have no place before an option's text.
+    begins_reply = bool(question.options) and protocol.show_options and protocol.scoring != "option_likelihood"
+    reply_start = question.reply_start if begins_reply else ""
+    prompt, supervised = tokens(reply_start or None)
+    if reply_start:
+        _, end = _reply_span(prompt, supervised, backbone)
+        prompt = prompt[:end]
+    if not question.options:
+        return [Row(prompt, len(prompt), len(prompt), protocol.max_new_tokens_open_ended)]
+    if protocol.scoring == "generate":
+        return [Row(prompt, len(prompt), len(prompt), protocol.max_new_tokens)]
+    replies = option_names(question) if protocol.scoring == "letter_likelihood" else question.options
+    return [_scored_row(prompt, *tokens(reply_start + reply), backbone) for reply in replies]
+
+
+def _scored_row(prompt: Tensor, ids: Tensor, supervised: np.ndarray, backbone: Backbone) -> Row:
+    """A reply's row, scored from where it leaves the prompt, the words that it is begun with included."""
+    begin, end = _reply_span(ids, supervised, backbone)
+    return Row(ids[:end], max(begin, min(common_length(prompt, ids), end - 1)), end)
+
+
+def _reply_span(ids: Tensor, supervised: np.ndarray, backbone: Backbone) -> tuple[int, int]:
+    """Where a chat's reply begins, and where its end marker stands."""
+    places = np.flatnonzero(supervised)
+    special = set(backbone.tokenizer.all_special_ids)
+    return int(places[0]), next((int(i) for i in places if int(ids[i]) in special), int(places[-1]) + 1)
+
+
+def common_length(first: Tensor, second: Tensor) -> int:
+    """How many tokens two sequences begin with in common."""
+    length = min(len(first), len(second))
+    different = (first[:length] != second[:length]).nonzero()
+    return int(different[0]) if len(different) else length
+
+
+def end_ids(backbone: Backbone) -> set[int]:
+    """Tokens that end a reply: the end of a turn, and those that the checkpoint names."""
+    named = getattr(getattr(backbone.model, "generation_config", None), "eos_token_id", None)
+    more = named if isinstance(named, Sequence) else [named] if named is not None else []
+    return {int(backbone.tokenizer.eos_token_id), *map(int, more)}

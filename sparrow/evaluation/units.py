@@ -1,0 +1,79 @@
+"""Units of work: the questions about one clip, in order of cost, read by workers while the model is busy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from sparrow.core.errors import DataError
+from sparrow.core.files import inside_root
+from sparrow.evaluation.prompts import Protocol, Row, read_clip, rows_of
+from sparrow.evaluation.questions import Question
+from sparrow.models.backbone import Backbone
+from sparrow.models.frames import Frames
+
+QUESTIONS_A_BLIND_UNIT = 8
+BYTES_A_REPLY = 20_000  # video that takes about as long to read as a reply to score: it only orders the units
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Questions about the same prepared frames, as rows; `failure` where they cannot be asked."""
+
+    questions: list[Question]
+    rows: list[list[Row]]
+    frames: Frames
+    frame_indices: tuple[int, ...]
+    failure: str | None = None
+
+
+def group_into_units(questions: Sequence[Question], media_root: Path, protocol: Protocol) -> list[list[Question]]:
+    """Questions that share their frames, and all that stands before them, together; the costliest units first.
+
+    The list depends on nothing but the arguments and the sizes of the videos, so that all ranks have the same.
+    """
+    if protocol.blind:
+        ordered = sorted(questions, key=lambda q: q.id)
+        size = QUESTIONS_A_BLIND_UNIT
+        return [ordered[begin : begin + size] for begin in range(0, len(ordered), size)]
+
+    def key(question: Question) -> tuple[str, str]:
+        before = question.subtitles if protocol.subtitles == "interleaved" else ()
+        rest = (question.start_s, question.end_s, question.fps, question.system, before)
+        return (question.video, repr(rest)) if question.video is not None else ("", question.id)
+
+    def cost(unit: list[Question]) -> int:
+        video = unit[0].video
+        path = inside_root(media_root, video) if video is not None else None
+        num_bytes = path.stat().st_size if path is not None and path.is_file() else 0
+        return num_bytes + BYTES_A_REPLY * sum(max(1, len(question.options)) for question in unit)
+
+    ordered = sorted(questions, key=lambda q: (key(q), q.id))
+    units = [list(group) for _, group in groupby(ordered, key=key)]
+    return sorted(units, key=lambda unit: (-cost(unit), unit[0].id))
+
+
+class Units(Dataset):
+    """Reads, tokenizes and hands over unit after unit; what cannot be asked is told, not raised."""
+
+    def __init__(
+        self, groups: list[list[Question]], backbone: Backbone, media_root: Path, protocol: Protocol, benchmark: str
+    ) -> None:
+        self.groups, self.backbone, self.media_root = groups, backbone, media_root
+        self.protocol, self.benchmark = protocol, benchmark
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, number: int) -> Unit:
+        questions = self.groups[number]
+        try:
+            clip = read_clip(questions[0], self.media_root, self.protocol)
+            rows = [rows_of(q, clip, self.backbone, self.protocol, self.benchmark) for q in questions]
+        except DataError as error:
+            return Unit(questions, [], Frames.of(()), (), failure=f"not asked: {error}")
+        return Unit(questions, rows, self.backbone.prepare_frames(clip.frames), clip.indices)

@@ -1,0 +1,189 @@
+"""Two runs side by side: what differs in their settings and their data, and what each scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
+from dataclasses import fields as dataclass_fields
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pandas as pd
+
+from sparrow.core.config import EvaluateConfig, ExperimentConfig
+from sparrow.core.errors import RunError
+from sparrow.runs.collect import PHASES
+from sparrow.runs.pairing import paired_tables
+from sparrow.runs.record import FILE_NAME, RunRecord, Score
+from sparrow.runs.tables import NOTHING, Table, duration, interval, percent
+
+Row = tuple[str, ...]
+SCHEMAS = {"train": ExperimentConfig, "evaluate": EvaluateConfig}
+COUNTED = ["num_frames", "visual_tokens", "text_tokens", "supervised_tokens"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a folder holds of a run; a folder of `sparrow prepare` has data only."""
+
+    folder: Path
+    record: RunRecord | None
+    manifest: Mapping[str, Any] | None
+    ledger: pd.DataFrame | None
+
+
+def read_run(folder: Path) -> RunFolder:
+    """What is there of a run.
+
+    Raises:
+        RunError: If there is neither a record nor a plan, or one of them cannot be read.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{str(folder)!r} is not a folder; name the folder of a run")
+    record = RunRecord.load(folder) if (folder / FILE_NAME).is_file() else None
+    manifest, ledger = folder / "manifest.json", folder / "ledger.parquet"
+    if record is None and not manifest.is_file():
+        raise RunError(f"{folder}: there is no {FILE_NAME} and no manifest.json; name the folder of one run")
+    try:
+        return RunFolder(
+            folder,
+            record,
+            json.loads(manifest.read_text()) if manifest.is_file() else None,
+            pd.read_parquet(ledger) if ledger.is_file() else None,
+        )
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder}: its manifest or ledger cannot be read ({error}); prepare the run again") from None
+
+
+def compare(first: Path, second: Path) -> str:
+    """What differs between two runs, as tables in plain text.
+
+    Raises:
+        RunError: If one of the folders holds no run.
+    """
+    one, other = read_run(first), read_run(second)
+    tables = [_runs(one, other), *_settings(one, other), *_data(one, other), *_scores(one, other)]
+    tables += paired_tables(first, one.record, second, other.record)
+    return "\n".join(table.text() for table in tables)
+
+
+def _runs(one: RunFolder, other: RunFolder) -> Table:
+    rows: list[Row] = [
+        (name, mine, theirs)
+        for (name, mine), (_, theirs) in zip(_facts(one), _facts(other), strict=True)
+        if (mine, theirs) != (NOTHING, NOTHING)
+    ]
+    note = "" if one.record and other.record else f"Settings are kept where there is a {FILE_NAME}: not compared."
+    return Table("Runs", ("", "A", "B"), rows, left=3, note=note)
+
+
+def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
+    record, manifest = run.record, run.manifest or {}
+    yield "folder", str(run.folder)
+    yield "run_id", record.run_id if record else NOTHING
+    yield "status", f"{record.command}, {record.status}" if record else "prepare"
+    yield "parent", (record.parent if record else None) or NOTHING
+    yield "manifest", str(manifest.get("content_hash", NOTHING))
+    yield "samples", f"{manifest['num_samples']:,} in {manifest['num_steps']:,} steps" if manifest else NOTHING
+    yield "final loss", f"{record.final_loss:.4f}" if record and record.final_loss is not None else NOTHING
+    yield "time", duration(record.total_time_s) if record else NOTHING
+    git = record.git if record else None
+    yield "revision", git.revision[:12] + (" with local changes" if git.dirty else "") if git else NOTHING
+
+
+def _settings(one: RunFolder, other: RunFolder) -> Iterator[Table]:
+    if one.record is None or other.record is None:
+        return
+    schemas = {SCHEMAS[one.record.command], SCHEMAS[other.record.command]}
+    differing = _differing(one.record.config, other.record.config)
+    recorded = {key for key, _, _ in differing if any(is_recorded(schema, key) for schema in schemas)}
+    changing = [row for row in differing if row[0] not in recorded]
+    note = "" if changing else "None differs."
+    yield Table("Settings that determine the result", ("setting", "A", "B"), changing, left=3, note=note)
+    if recorded:
+        rows = [row for row in differing if row[0] in recorded]
+        yield Table("Settings that do not", ("setting", "A", "B"), rows, left=3)
+    if versions := _differing(one.record.versions, other.record.versions):
+        yield Table("Versions", ("package", "A", "B"), versions, left=3)
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Row]:
+    """Leaves that differ between two documents, by key; a leaf that one lacks is `-`."""
+    mine, theirs = dict(_leaves(one)), dict(_leaves(other))
+    keys = [key for key in {**mine, **theirs} if key not in mine or key not in theirs or mine[key] != theirs[key]]
+    return [(key, *(str(leaves.get(key, NOTHING)) for leaves in (mine, theirs))) for key in keys]
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _leaves(item, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def is_recorded(schema: Any, key: str) -> bool:
+    """Whether a setting is only recorded: marked so in the schema, or below one that is."""
+    for name in key.split("."):
+        if get_origin(schema) is dict:
+            schema = get_args(schema)[1]
+        elif is_dataclass(schema):
+            field = next((field for field in dataclass_fields(schema) if field.name == name), None)
+            if field is None:
+                return False
+            if field.metadata.get("recorded"):
+                return True
+            schema = get_type_hints(schema)[name]
+    return False
+
+
+def _data(one: RunFolder, other: RunFolder) -> Iterator[Table]:
+    if one.ledger is None or other.ledger is None:
+        return
+    mine, theirs = _used(one.ledger), _used(other.ledger)
+    components = list(dict.fromkeys([*mine["component"], *theirs["component"]]))
+    rows = [_shared(name, mine[mine["component"] == name], theirs[theirs["component"] == name]) for name in components]
+    rows.append(_shared("all", mine, theirs))
+    header = ("component", "used A", "used B", "in both", "only A", "only B", "other tokens")
+    yield Table("Data", header, rows, note=_order(mine, theirs))
+
+
+def _used(ledger: pd.DataFrame) -> pd.DataFrame:
+    used = ledger[ledger["status"] == "used"]
+    return used.assign(key=used["source"] + "/" + used["sample_id"] + "#" + used["showing"].astype(str))
+
+
+def _shared(name: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> Row:
+    one, other = (table.set_index("key")[COUNTED] for table in (mine, theirs))
+    both = one.index.intersection(other.index)
+    altered = int((one.loc[both] != other.loc[both]).any(axis=1).sum())
+    counts = (len(mine), len(theirs), len(both), len(one) - len(both), len(other) - len(both), altered)
+    return (name, *(f"{count:,}" for count in counts))
+
+
+def _order(mine: pd.DataFrame, theirs: pd.DataFrame) -> str:
+    """Whether the steps of the first epoch hold the same samples; within a step their order does not count."""
+    one, other = (table.groupby("first_step")["key"].agg(frozenset).to_dict() for table in (mine, theirs))
+    for step in sorted({*one, *other}):
+        if one.get(step) != other.get(step):
+            return f"Step {step} is the first that holds other samples; the first is step 0."
+    return "Every step holds the same samples."
+
+
+def _scores(one: RunFolder, other: RunFolder) -> Iterator[Table]:
+    mine, theirs = (run.record.scores if run.record else {} for run in (one, other))
+    rows: list[Row] = []
+    for benchmark in sorted({*mine, *theirs}):
+        for phase in PHASES:
+            a, b = mine.get(benchmark, {}).get(phase), theirs.get(benchmark, {}).get(phase)
+            if a or b:
+                rows.append((benchmark, phase, *_score(a), *_score(b)))
+    if rows:
+        yield Table("Scores in %", ("benchmark", "phase", "A", "95 %", "B", "95 %"), rows, left=2)
+
+
+def _score(score: Score | None) -> tuple[str, str]:
+    if score is None or score.official is None:
+        return NOTHING, NOTHING
+    return percent(score.official), interval(*(score.official_interval or (None, None)))

@@ -1,0 +1,228 @@
+"""The five benchmarks end to end with a tiny model: nothing dropped, everything told, the same on any number of ranks."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from benchmark_folders import FPS, MISSING, OFFICIAL, questions_of, write_video
+
+from sparrow.core.errors import ConfigError, DataError, RunError
+from sparrow.evaluation.predictions import read_predictions
+from sparrow.runs.evaluation import evaluate
+from sparrow.runs.record import RunRecord
+from sparrow.runs.training import MODEL_FOLDER
+
+QUICK = {
+    "mlvu": ["benchmark.mlvu.max_new_tokens_open_ended=6"],
+    "tempcompass": ["benchmark.tempcompass.max_new_tokens_open_ended=6"],
+}
+
+
+def quick(name: str) -> list[str]:
+    return [f"benchmark=[{name}]", f"benchmark.{name}.max_new_tokens=4", *QUICK.get(name, [])]
+
+
+def run(evaluate_settings, folder: Path, *overrides: str) -> RunRecord:
+    return evaluate(evaluate_settings(*overrides), folder)
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_every_question_is_answered_and_every_score_is_told(evaluate_settings, tmp_path, name, capsys):
+    record = run(evaluate_settings, tmp_path, *quick(name))
+    questions = {question.id: question for question in questions_of(name)}
+    score = record.scores[name]["after"]
+    predictions = read_predictions(tmp_path / score.predictions)
+    assert [p.question_id for p in predictions] == sorted(questions)
+
+    missing = [p for p in predictions if questions[p.question_id].video == MISSING[name]]
+    assert score.missing_videos == [MISSING[name]]
+    assert missing
+    for prediction in predictions:
+        question = questions[prediction.question_id]
+        if prediction in missing:
+            assert (prediction.correct, prediction.choice, prediction.reply) == (False, None, None)
+            assert MISSING[name] in prediction.rule
+        else:
+            assert prediction.reply is not None
+            assert len(prediction.frame_indices) == (16 if name == "mvbench" else 4)
+        if not question.options and prediction not in missing:
+            assert prediction.rule == "unscored: needs a judge"
+    num_open = sum(not question.options for question in questions.values())
+    assert (score.num_questions, score.num_unscored) == (len(questions) - num_open, num_open)
+    assert score.num_questions == sum(part.num_questions for part in score.by_category.values())
+    assert score.official is not None
+
+    assert score.protocol["protocol"] == "official"
+    assert score.protocol["subtitles"] == ("interleaved" if name == "longvideobench" else "off")
+    assert "about 1 missing videos count as wrong" in score.protocol["note"]
+    assert record.config["benchmark"][name]["max_frames"] == (16 if name == "mvbench" else 4)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Benchmarks and protocols" in printed
+    assert "official:" in printed
+
+
+def test_bounds_choose_the_frames(evaluate_settings, tmp_path):
+    run(evaluate_settings, tmp_path, *quick("mvbench"), "benchmark.mvbench.max_frames=8")
+    found = {p.question_id: p for p in read_predictions(tmp_path / "predictions/after/mvbench.jsonl")}
+    for question_id, fps, start_s, end_s in (
+        ("action_sequence/0", FPS, 11.1, 21.0),
+        ("action_sequence/1", FPS, 2.5, 7.1),
+        ("episodic_reasoning/0", 3, 10.2, 25.6),
+    ):
+        indices = found[question_id].frame_indices
+        assert len(indices) == 8
+        assert start_s < (indices[0] + 1) / fps, "the first frame is still on screen when the part begins"
+        assert indices[-1] / fps < end_s
+
+
+def test_questions_about_missing_videos_are_left_out_where_that_is_said(evaluate_settings, tmp_path):
+    record = run(evaluate_settings, tmp_path, *quick("video_mme"), "benchmark.video_mme.missing_videos=exclude")
+    score = record.scores["video_mme"]["after"]
+    assert score.num_questions == 12 - sum(q.video == MISSING["video_mme"] for q in questions_of("video_mme"))
+    assert score.missing_videos == [MISSING["video_mme"]]
+    assert score.protocol["note"].endswith("3 questions about 1 missing videos are not asked")
+
+
+def test_presets_set_what_a_protocol_fixes(evaluate_settings):
+    def of(name, *more):
+        return evaluate_settings(f"benchmark=[{name}]", *more).benchmark[name]
+
+    official, released = of("mvbench"), of("mvbench", "benchmark.mvbench.protocol=released")
+    assert (official.max_frames, official.metric) == (16, "macro_accuracy")
+    assert (released.max_frames, released.metric) == (4, "accuracy")
+    assert of("mlvu", "benchmark.mlvu.protocol=released").tasks[0] == "plotQA"
+    assert of("tempcompass", "benchmark.tempcompass.protocol=released").tasks == ["multi-choice"]
+    assert of("longvideobench", "benchmark.longvideobench.subtitles=off").subtitles == "off"
+    assert of("mlvu", "benchmark.mlvu.max_frames=64").max_frames == 64
+
+
+def test_contradictions_in_a_benchmark_are_said_at_once(evaluate_settings):
+    with pytest.raises(ConfigError) as caught:
+        evaluate_settings(
+            "benchmark=[mvbench]",
+            "benchmark.mvbench.subtitles=on",
+            "benchmark.mvbench.scoring=judge",
+            "benchmark.mvbench.missing_videos=drop",
+            "benchmark.mvbench.num_questions=0",
+        )
+    for part in ("mvbench has no subtitles", "'judge' is not one of", "'drop' is not one of", "num_questions: must be"):
+        assert part in str(caught.value)
+
+
+def test_a_benchmark_without_any_of_its_videos_is_refused_before_anything_is_written(
+    evaluate_settings, benchmarks, tmp_path
+):
+    shutil.copytree(benchmarks / "longvideobench", tmp_path / "lvb", ignore=shutil.ignore_patterns("*.mp4"))
+    where = [f"benchmark.longvideobench.root={tmp_path}/lvb"]
+    with pytest.raises(DataError, match=r"none of its 4 videos is there; looked for 86CxyhFV9MI\.mp4, hourLong\.mp4"):
+        run(evaluate_settings, tmp_path / "run", *quick("longvideobench"), *where)
+    assert not (tmp_path / "run").exists()
+
+
+def test_own_questions_with_a_gif_and_a_folder_of_frames(evaluate_settings, tmp_path):
+    prompt = "What moves?\nA. a square\nB. a circle\nAnswer with the letter."
+    videos = ["a.gif", "frames", "b.mp4"]
+    for video in videos:
+        write_video(tmp_path / "media" / video, seconds=6)
+    lines = [
+        {"question_id": i, "video": video, "prompt": prompt, "GT": "A", "category": "motion"}
+        for i, video in enumerate(videos)
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    record = run(
+        evaluate_settings,
+        tmp_path / "run",
+        "benchmark=[multiple_choice]",
+        f"benchmark.multiple_choice.root={tmp_path}",
+        "benchmark.multiple_choice.file=mine.jsonl",
+        "benchmark.multiple_choice.media_root=media",
+        "benchmark.multiple_choice.scoring=letter_likelihood",
+    )
+    assert record.scores["multiple_choice"]["after"].num_unanswered == 0
+    found = read_predictions(tmp_path / "run/predictions/after/multiple_choice.jsonl")
+    assert {len(p.frame_indices) for p in found} == {4}
+
+
+def test_frames_are_swept_with_one_checkpoint(evaluate_settings, tmp_path):
+    hashes = set()
+    for frames in (2, 4):
+        name = f"benchmark.tempcompass.max_frames={frames}"
+        run(evaluate_settings, tmp_path / str(frames), *quick("tempcompass"), name)
+        predictions = read_predictions(tmp_path / f"{frames}/predictions/after/tempcompass.jsonl")
+        assert {len(p.frame_indices) for p in predictions if p.reply is not None} == {frames}
+        hashes.add(RunRecord.load(tmp_path / str(frames)).run_id)
+    assert len(hashes) == 2
+
+
+def answers(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted((folder / "predictions").rglob("*.jsonl")))
+
+
+def test_two_ranks_write_the_files_of_one(evaluate_settings, tmp_path):
+    benchmarks = ["benchmark=[video_mme,mvbench]", "benchmark.video_mme.subtitles=on", "blind=true"]
+    for devices in (1, 2):
+        run(evaluate_settings, tmp_path / str(devices), *benchmarks, f"trainer.devices={devices}")
+    one, two = RunRecord.load(tmp_path / "1"), RunRecord.load(tmp_path / "2")
+    assert one.run_id == two.run_id
+    assert one.scores == two.scores
+    assert answers(tmp_path / "1") == answers(tmp_path / "2")
+    assert len(list((tmp_path / "2").rglob("*.jsonl"))) == 4, "the ranks' own files are gone"
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_fails_the_run(evaluate_settings, tmp_path):
+    config = evaluate_settings("benchmark=[video_mme]", "trainer.devices=2")
+    broken = Path(shutil.copytree(config.checkpoint, tmp_path / "broken"))
+    with open(broken / "model.safetensors", "r+b") as file:
+        file.truncate(2000)
+    config.checkpoint = str(broken)
+    with pytest.raises(RunError, match=r"process \d of 2 failed \(.+\); the answers so far are kept"):
+        evaluate(config, tmp_path / "run")
+    assert RunRecord.load(tmp_path / "run").status == "failed"
+
+
+def test_a_launcher_is_refused(evaluate_settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"run it once, with trainer\.devices"):
+        run(evaluate_settings, tmp_path, *quick("video_mme"))
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_with_another_number_of_ranks_it_writes_the_same_files(
+    evaluate_overrides, cache_root, tmp_path
+):
+    def command(name: str, devices: int) -> list[str]:
+        where = [f"hydra.run.dir={tmp_path / name}", f"paths.cache_root={cache_root}", "benchmark=[mlvu,video_mme]"]
+        options = ["benchmark.mlvu.max_new_tokens_open_ended=300", f"trainer.devices={devices}"]
+        return [sys.executable, "-m", "sparrow.evaluate", *evaluate_overrides, *where, *options]
+
+    subprocess.run(command("whole", 1), check=True, capture_output=True)
+    killed = subprocess.Popen(command("killed", 2), start_new_session=True, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_size for path in (tmp_path / "killed").rglob("*.partial-*.jsonl")):
+        assert time.monotonic() < deadline and killed.poll() is None
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    partial = {path: path.read_bytes() for path in (tmp_path / "killed").rglob("*.partial-*.jsonl")}
+    before = sum(content.count(b"\n") for content in partial.values())
+    assert 0 < before < 25
+    done = subprocess.run(command("killed", 1), check=True, capture_output=True, text=True)
+    assert "answered before" in done.stdout + done.stderr
+    assert answers(tmp_path / "killed") == answers(tmp_path / "whole")
+    assert RunRecord.load(tmp_path / "killed").status == "finished"
+
+
+def test_the_model_of_a_run_is_found(evaluate_settings, tmp_path):
+    config = evaluate_settings(*quick("video_mme"), "benchmark.video_mme.num_questions=2")
+    record = RunRecord(run_id="r", name="n", command="train")
+    shutil.copytree(config.checkpoint, tmp_path / "trained" / MODEL_FOLDER)
+    record.save(tmp_path / "trained")
+    config.checkpoint = str(tmp_path / "trained")
+    assert evaluate(config, tmp_path / "out").scores["video_mme"]["after"].num_questions == 2

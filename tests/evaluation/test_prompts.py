@@ -1,0 +1,185 @@
+"""A question reaches the model as a training sample would, with its subtitles, its reply start and its labels."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmark_folders import FPS, write_video
+
+from sparrow.core.samples import Message, Sample, Text, Video
+from sparrow.data.encode import Presentation, encode
+from sparrow.evaluation.prompts import Clip, Protocol, chat_of, read_clip, rows_of
+from sparrow.evaluation.questions import Question, prompt_text
+from sparrow.evaluation.subtitles import Subtitle
+from sparrow.evaluation.units import group_into_units
+from sparrow.media.frames import FramePolicy
+from sparrow.models.loading import load_backbone
+from sparrow.models.registry import FAMILIES
+
+QUESTION = Question(
+    id="q",
+    video="a.mp4",
+    question="What moves?",
+    options=("a square", "a red circle", "nothing at all"),
+    gold=0,
+    category="motion",
+    instruction="Only give the best option.",
+)
+SUBTITLES = (Subtitle(0.5, 2.5, "It begins."), Subtitle(5.0, 7.5, "It ends."))
+FRAMES = Presentation(frames=FramePolicy(max_frames=4))
+
+
+def protocol(scoring="generate", **changes) -> Protocol:
+    values = {"show_options": scoring != "option_likelihood", "max_new_tokens": 4, "presentation": FRAMES}
+    return Protocol(scoring=scoring, **(values | changes))
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("media")
+    write_video(root / "a.mp4", seconds=8)
+    return root
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_checkpoint):
+    return load_backbone(str(tiny_checkpoint("idefics3")), with_model=False)
+
+
+def decoded(backbone, ids) -> str:
+    text = backbone.tokenizer.decode(ids)
+    for token in {backbone.tokenizer.decode([i]) for i in backbone.frame_token_ids((64, 64))}:
+        text = text.replace(token, "")
+    return text
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("scoring", ["generate", "letter_likelihood", "option_likelihood"])
+def test_a_question_has_the_tokens_and_frames_of_the_same_training_sample(tiny_checkpoint, media, family, scoring):
+    backbone = load_backbone(str(tiny_checkpoint(family)), with_model=False)
+    how = protocol(scoring)
+    clip = read_clip(QUESTION, media, how)
+    rows = rows_of(QUESTION, clip, backbone, how, "b")
+    replies = {"generate": [None], "letter_likelihood": ["A", "B", "C"], "option_likelihood": QUESTION.options}[scoring]
+    user = Message("user", (Video("a.mp4"), Text(prompt_text(QUESTION, show_options=how.show_options))))
+    for row, reply in zip(rows, replies, strict=True):
+        turns = (user,) if reply is None else (user, Message("assistant", (Text(reply),)))
+        trained = encode(Sample("q", "b", turns), media, backbone, FRAMES, add_generation_prompt=reply is None)
+        frames = backbone.prepare_frames(clip.frames)
+        assert torch.equal(frames.pixels, trained.frames.pixels)
+        assert frames.sizes == trained.frames.sizes
+        assert torch.equal(row.ids, trained.input_ids[: len(row.ids)])
+        scored = (trained.labels >= 0).nonzero().squeeze(1).tolist()
+        if reply is None:
+            assert len(row.ids) == len(trained.input_ids)
+        else:
+            assert backbone.tokenizer.decode(row.ids[row.begin : row.end]).strip() == reply
+            assert row.begin == scored[0]
+            assert int(trained.input_ids[row.end]) == backbone.tokenizer.eos_token_id
+
+
+def test_a_reply_start_is_part_of_the_prompt_and_of_no_score(backbone, media):
+    question = replace(QUESTION, reply_start="Best option:(", labels=("(A) ", "(B) ", "(C) "))
+    clip = read_clip(question, media, protocol())
+    (asked,) = rows_of(question, clip, backbone, protocol(), "b")
+    assert decoded(backbone, asked.ids).endswith("Assistant: Best option:(")
+    rows = rows_of(question, clip, backbone, protocol("letter_likelihood"), "b")
+    for letter, row in zip("ABC", rows, strict=True):
+        assert decoded(backbone, row.ids).endswith(f"Best option:({letter}")
+        assert letter in backbone.tokenizer.decode(row.ids[row.begin : row.end])
+        assert "option:" not in backbone.tokenizer.decode(row.ids[row.begin : row.end])
+    for option, row in zip(
+        question.options, rows_of(question, clip, backbone, protocol("option_likelihood"), "b"), strict=True
+    ):
+        assert decoded(backbone, row.ids).endswith(f"Assistant: {option}"), "a text does not stand behind 'option:('"
+
+
+def test_likelihood_is_that_of_what_the_prompt_calls_the_options(backbone, media):
+    question = replace(QUESTION, labels=("Option 1: ", "Option 2: ", "Option 3: "))
+    clip = read_clip(question, media, protocol())
+    rows = rows_of(question, clip, backbone, protocol("letter_likelihood"), "b")
+    assert [backbone.tokenizer.decode(row.ids[row.begin :]).strip() for row in rows] == [
+        "Option 1",
+        "Option 2",
+        "Option 3",
+    ]
+
+
+def test_a_task_without_options_is_generated_whatever_the_scoring(backbone, media):
+    question = replace(QUESTION, options=(), gold=None, reply_start="Best option:(")
+    clip = read_clip(question, media, protocol())
+    for scoring in ("generate", "letter_likelihood", "option_likelihood"):
+        how = protocol(scoring, max_new_tokens_open_ended=99, show_options=True)
+        (row,) = rows_of(question, clip, backbone, how, "b")
+        assert (row.begin, row.end, row.max_new_tokens) == (len(row.ids), len(row.ids), 99)
+        assert decoded(backbone, row.ids).endswith("Assistant:")
+
+
+def shown(question: Question, clip: Clip, how: Protocol) -> list:
+    sample, counts = chat_of(question, clip, how, "b")
+    numbers = iter(counts)
+    return [next(numbers) if isinstance(part, Video) else part.text for part in sample.parts()]
+
+
+def test_subtitles_stand_where_the_protocol_puts_them(media):
+    question = replace(QUESTION, subtitles=SUBTITLES)
+    clip = read_clip(question, media, protocol())
+    assert (
+        [round(time, 2) for time in clip.times_s] == [index / FPS for index in clip.indices] == [1.0, 3.0, 4.75, 6.75]
+    )
+    text = prompt_text(question)
+    assert shown(question, clip, protocol()) == [4, text]
+    assert shown(question, clip, protocol(subtitles="on")) == [
+        4,
+        f"This video's subtitles are listed below:\nIt begins.\nIt ends.\n{text}",
+    ]
+    assert shown(question, clip, protocol(subtitles="interleaved")) == [1, "It begins.", 2, "It ends.", 1, text]
+    assert shown(question, clip, protocol(subtitles="interleaved", blind=True)) == [text]
+
+
+def test_interleaved_subtitles_leave_every_frame_its_tokens(backbone, media):
+    question = replace(QUESTION, subtitles=SUBTITLES)
+    clip = read_clip(question, media, protocol())
+    (plain,), (between,) = (
+        rows_of(question, clip, backbone, protocol(subtitles=subtitles), "b") for subtitles in ("off", "interleaved")
+    )
+    for row in (plain, between):
+        assert int((row.ids == backbone.image_token_id).sum()) == 4 * backbone.frame_token_ids((64, 64)).count(
+            backbone.image_token_id
+        )
+    assert "It begins." in decoded(backbone, between.ids)
+
+
+def test_questions_of_one_unit_share_frames_and_all_before_them(media):
+    def unit_ids(*questions: Question, **changes) -> list[list[str]]:
+        return [[q.id for q in unit] for unit in group_into_units(questions, media, protocol(**changes))]
+
+    first = replace(QUESTION, id="1", subtitles=SUBTITLES)
+    same, other = replace(first, id="2"), replace(first, id="3", subtitles=SUBTITLES[:1])
+    assert unit_ids(first, same, other) == [["1", "2", "3"]]
+    assert unit_ids(first, same, other, subtitles="interleaved") == [["1", "2"], ["3"]]
+    bounded = replace(first, id="4", start_s=1.0, end_s=3.0)
+    assert unit_ids(first, bounded, replace(first, id="5", system="Look.")) == [["1"], ["4"], ["5"]]
+    alone = [replace(first, id=name, video=None) for name in "ab"]
+    assert unit_ids(*alone) == [["a"], ["b"]]
+
+
+def test_the_costliest_unit_comes_first(tmp_path):
+    for name, size in (("small.mp4", 10), ("large.mp4", 5_000_000)):
+        (tmp_path / name).write_bytes(bytes(size))
+    questions = [
+        replace(QUESTION, id=f"{video}{i}", video=video) for video in ("small.mp4", "large.mp4") for i in (1, 2)
+    ]
+    questions += [replace(QUESTION, id="one", video="gone.mp4")]
+    units = group_into_units(questions, tmp_path, protocol())
+    assert [unit[0].video for unit in units] == ["large.mp4", "small.mp4", "gone.mp4"]
+
+
+def test_a_folder_of_frames_without_a_clock_has_no_subtitles(tmp_path):
+    write_video(tmp_path / "frames", seconds=2)
+    question = replace(QUESTION, video="frames", subtitles=SUBTITLES)
+    clip = read_clip(question, tmp_path, protocol())
+    assert np.isnan(clip.times_s).all()
+    assert shown(question, clip, protocol(subtitles="on"))[-1] == prompt_text(question)

@@ -1,0 +1,31 @@
+"""A whole run of every family: video, pages and plain text mixed, trained, evaluated, saved, exported."""
+
+import pytest
+
+from sparrow.models.loading import load_backbone
+from sparrow.runs.exporting import export
+from sparrow.runs.record import RunRecord
+from sparrow.runs.training import train
+
+
+@pytest.mark.slow
+def test_a_run_of_each_family(family, settings, tmp_path):
+    config = settings(
+        f"backbone.family={family}",
+        "mixture.num_samples=32",
+        "mixture.components.video.fraction=0.5",
+        "mixture.components.text.fraction=0.25",
+        "+mixture.components.plain={source: world_event_texts, fraction: 0.25, present_as: text}",
+        "batching.micro_batch_size_samples=2",
+        "benchmark=[world_short]",
+        "tuning=lora",
+        "tuning.vision.mode=trained",
+        "tuning.vision.learning_rate_multiplier=0.1",
+    )
+    train(config, tmp_path / "run", name=family)
+    record = RunRecord.load(tmp_path / "run")
+    assert record.status == "finished"
+    assert record.data["plain"].used == 8
+    assert record.scores["world_short"]["after"].num_unanswered == 0
+    export(tmp_path / "run", tmp_path / "model", name="model")
+    assert load_backbone(str(tmp_path / "model")).family == family

@@ -1,0 +1,62 @@
+"""`sparrow export`: a folder that stands alone."""
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from sparrow.export import main
+from sparrow.models.loading import load_backbone
+from sparrow.runs.record import RunRecord
+from sparrow.runs.training import train
+from tests.models.chats import CHAT, encoded
+
+
+@pytest.fixture(scope="module")
+def run(settings, tmp_path_factory):
+    """A finished run that trained adapters and, beside them, the projector."""
+    folder = tmp_path_factory.mktemp("run")
+    train(settings("mixture.num_samples=16", "tuning=lora", "benchmark=[world_short]"), folder, name="lora")
+    return folder
+
+
+def test_an_exported_folder_stands_alone(run, tmp_path, capsys):
+    out = tmp_path / "models" / "mine"
+    assert main([str(run), str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    names = {path.name for path in out.iterdir()}
+    assert {"model.safetensors", "config.json", "generation_config.json", "chat_template.jinja"} <= names
+    assert {"tokenizer.json", "tokenizer_config.json", "processor_config.json", "README.md"} <= names
+    assert not any("adapter" in name or "trained_parts" in name for name in names)
+    trained, exported = load_backbone(str(run / "model")), load_backbone(str(out))
+    frames = [torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy()] * 2
+    ids, _, prepared = encoded(exported, CHAT, frames)
+    with torch.inference_mode():
+        ours = trained.forward(ids[None], None, prepared).logits
+        theirs = AutoModelForImageTextToText.from_pretrained(out)(
+            input_ids=ids[None], **exported.pixel_inputs(prepared, torch.float32)
+        ).logits
+    torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=0)
+    model = AutoModelForImageTextToText.from_pretrained(out)
+    processor = AutoProcessor.from_pretrained(out)
+    assert processor.tokenizer.eos_token_id in model.generation_config.eos_token_id
+
+
+def test_the_card_says_what_the_model_is(run, tmp_path):
+    main([str(run), str(tmp_path / "mine"), "--name", "my-model"])
+    card = (tmp_path / "mine" / "README.md").read_text()
+    record = RunRecord.load(run)
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    assert "# my-model" in card
+    assert record.run_id in card
+    for component, counts in record.data.items():
+        assert f"| {component} | {counts.requested} | {counts.used} |" in card
+    score = record.scores["world_short"]["after"]
+    assert f"| world_short | after | {100 * score.accuracy:.1f} |" in card
+    assert "mode: adapted" in card
+
+
+def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):
+    assert main([str(tmp_path), str(tmp_path / "out")]) == 1
+    assert "run.json" in capsys.readouterr().err
+    assert main([str(run), str(tmp_path)]) == 1
+    assert "is there already" in capsys.readouterr().err
