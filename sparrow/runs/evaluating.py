@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,32 +17,20 @@ from filelock import FileLock
 from sparrow.analysis.predictions import read_predictions
 from sparrow.analysis.scores import Score, score
 from sparrow.core.config import Benchmark, Frames, World
-from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 from sparrow.data.encode import Presentation
 from sparrow.evaluation.engine import Protocol, answer, prompt_hash
-from sparrow.evaluation.formats import oddities, read_benchmark, size_note
 from sparrow.evaluation.predictions import PredictionWriter, finalise, finished
 from sparrow.evaluation.prompts import Scoring, Subtitles
-from sparrow.evaluation.questions import Question, missing_videos
+from sparrow.evaluation.questions import Question
 from sparrow.evaluation.units import group_into_units
 from sparrow.media.frames import FramePolicy
 from sparrow.models.backbone import Backbone
-from sparrow.world import TABLES, WorldSettings, ensure_world
+from sparrow.runs.asked import Asked, read_asked
+from sparrow.world import WorldSettings
 
 log = logging.getLogger(__name__)
-SHOWN_MISSING = 20
 NEWS_EVERY_S = 30.0
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The questions of a benchmark that are asked, the folder of their videos, and what a reader should know."""
-
-    questions: list[Question]
-    media_root: Path
-    missing_videos: list[str]
-    note: str
 
 
 class Evaluator:
@@ -71,7 +59,7 @@ class Evaluator:
     ) -> None:
         self.benchmarks, self.frames, self.world, self.data_seed = benchmarks, frames, world, data_seed
         self.cache_root, self.precision, self.num_workers = cache_root, precision, num_workers
-        self._asked: dict[str, _Asked] = {}
+        self._asked: dict[str, Asked] = {}
 
     def questions(self, name: str) -> tuple[list[Question], Path]:
         """Questions of a benchmark and the folder of its videos.
@@ -210,49 +198,11 @@ class Evaluator:
             "note": self._read(name).note,
         }
 
-    def _read(self, name: str) -> _Asked:
+    def _read(self, name: str) -> Asked:
         if name not in self._asked:
-            self._asked[name] = self._asked_of(name)
+            world = WorldSettings(**vars(self.world))
+            self._asked[name] = read_asked(name, self.benchmarks[name], world, self.data_seed, self.cache_root)
         return self._asked[name]
-
-    def _asked_of(self, name: str) -> _Asked:
-        settings = self.benchmarks[name]
-        root, file, media_root = Path(settings.root), settings.file, settings.media_root
-        if settings.world is not None:
-            table = TABLES[settings.world]
-            root = ensure_world(self.cache_root, WorldSettings(**vars(self.world)), self.data_seed)
-            file, media_root = table.file, table.media_root
-        questions = read_benchmark(
-            settings.format,
-            root / file,
-            benchmark=name,
-            protocol=settings.protocol,
-            subtitles=cast(Subtitles, settings.subtitles),
-            tasks=settings.tasks,
-        )
-        note = size_note(settings.format, questions)
-        if settings.num_questions is not None and settings.num_questions < len(questions):
-            step = len(questions) / settings.num_questions
-            questions = [questions[int(i * step)] for i in range(settings.num_questions)]
-            note = f"{len(questions)} spread evenly over {note}"
-        for what, ids in oddities(questions).items():
-            log.info("%s: %d questions: %s (%s)", name, len(ids), what.replace("_", " "), _some(ids))
-        missing = missing_videos(questions, root / media_root)
-        asked = [q for q in questions if settings.missing_videos == "wrong" or q.video not in missing]
-        if missing:
-            videos = {question.video for question in questions if question.video is not None}
-            if len(missing) == len(videos):
-                where = f"benchmark '{name}', {root / media_root}"
-                what = f"none of its {len(videos)} videos is there; looked for {_some(missing)}"
-                raise DataError(what, where=where, remedy="download and unpack them, or set its root and media_root")
-            affected = sum(question.video in missing for question in questions)
-            fate = "are not asked" if settings.missing_videos == "exclude" else "count as wrong"
-            log.warning(
-                "%s: %d of %d videos are missing in %s; their %d questions %s: %s",
-                *(name, len(missing), len(videos), root / media_root, affected, fate, _some(missing)),
-            )
-            note += f"; {affected} questions about {len(missing)} missing videos {fate}"
-        return _Asked(asked, root / media_root, missing, note)
 
     def _hashes(self, name: str, model_id: str, phase: str) -> dict[str, str]:
         protocol = self._protocol(name, phase)
@@ -279,11 +229,6 @@ class Evaluator:
         if self.precision == "bf16-mixed":
             return torch.autocast(device, dtype=torch.bfloat16)
         return contextlib.nullcontext()
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - SHOWN_MISSING
-    return ", ".join(names[:SHOWN_MISSING]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _predictions_file(phase: str, benchmark: str) -> Path:

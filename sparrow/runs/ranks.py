@@ -104,7 +104,7 @@ def _rank_main(rank: int, work: Answering, counters: Counters) -> None:
     set_start_method(None, force=True)
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s")
     if rank > 0:
-        logging.getLogger(Evaluator.__module__).setLevel(logging.ERROR)
+        logging.getLogger("sparrow").setLevel(logging.ERROR)  # what is read is told once
     _answer(work, work.evaluator(), rank, counters)
 
 

@@ -1,0 +1,84 @@
+"""The questions of a benchmark that are asked, and what a reader of the score should know of them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from sparrow.core.config import Benchmark
+from sparrow.core.errors import DataError
+from sparrow.evaluation.formats import oddities, read_benchmark, size_note
+from sparrow.evaluation.prompts import Subtitles
+from sparrow.evaluation.questions import Question, missing_videos
+from sparrow.world import TABLES, WorldSettings, ensure_world
+
+log = logging.getLogger(__name__)
+SHOWN_NAMES = 20
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The questions, the folder of their videos, the videos that are not there, and a note to print with the score."""
+
+    questions: list[Question]
+    media_root: Path
+    missing_videos: list[str]
+    note: str
+
+
+def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: int, cache_root: Path) -> Asked:
+    """The questions of a benchmark that its settings ask for.
+
+    Args:
+        name: Of the benchmark, for messages.
+        settings: Its settings.
+        world: The generated world, which is read where the settings name a table of it.
+        data_seed: Seed of that world.
+        cache_root: Where it is kept.
+
+    Raises:
+        DataError: If annotations are missing or wrong, or none of the videos is there.
+    """
+    root, file, media_root = Path(settings.root), settings.file, settings.media_root
+    if settings.world is not None:
+        table = TABLES[settings.world]
+        root = ensure_world(cache_root, world, data_seed)
+        file, media_root = table.file, table.media_root
+    questions = read_benchmark(
+        settings.format,
+        root / file,
+        benchmark=name,
+        protocol=settings.protocol,
+        subtitles=cast(Subtitles, settings.subtitles),
+        tasks=settings.tasks,
+    )
+    note = size_note(settings.format, questions)
+    if settings.num_questions is not None and settings.num_questions < len(questions):
+        step = len(questions) / settings.num_questions
+        questions = [questions[int(i * step)] for i in range(settings.num_questions)]
+        note = f"{len(questions)} spread evenly over {note}"
+    for what, ids in oddities(questions).items():
+        log.info("%s: %d questions: %s (%s)", name, len(ids), what.replace("_", " "), _some(ids))
+    missing = missing_videos(questions, root / media_root)
+    asked = [q for q in questions if settings.missing_videos == "wrong" or q.video not in missing]
+    if missing:
+        videos = {question.video for question in questions if question.video is not None}
+        if len(missing) == len(videos):
+            where = f"benchmark '{name}', {root / media_root}"
+            what = f"none of its {len(videos)} videos is there; looked for {_some(missing)}"
+            raise DataError(what, where=where, remedy="download and unpack them, or set its root and media_root")
+        affected = sum(question.video in missing for question in questions)
+        fate = "are not asked" if settings.missing_videos == "exclude" else "count as wrong"
+        log.warning(
+            "%s: %d of %d videos are missing in %s; their %d questions %s: %s",
+            *(name, len(missing), len(videos), root / media_root, affected, fate, _some(missing)),
+        )
+        note += f"; {affected} questions about {len(missing)} missing videos {fate}"
+    return Asked(asked, root / media_root, missing, note)
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
