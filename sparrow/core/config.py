@@ -106,7 +106,7 @@ class Component:
 
 @dataclass
 class Mixture:
-    """Components by name, and the one total that their fractions are of: in samples, tokens, frames or learnt tokens."""
+    """Components by name, and the one total of their fractions: samples, tokens, frames or learnt tokens."""
 
     num_samples: int | None = None
     num_tokens: int | None = None

@@ -131,7 +131,14 @@ class Sample:
             "messages": [
                 {
                     "role": m.role,
-                    "content": [{**EMPTY_PART, "type": _TYPE_NAMES[type(p)], **{n: getattr(p, n) for n in p.__dataclass_fields__}} for p in m.parts],
+                    "content": [
+                        {
+                            **EMPTY_PART,
+                            "type": _TYPE_NAMES[type(p)],
+                            **{n: getattr(p, n) for n in p.__dataclass_fields__},
+                        }
+                        for p in m.parts
+                    ],
                 }
                 for m in self.messages
             ],

@@ -153,7 +153,7 @@ def _media_parts(sample: Sample, how: Presentation) -> list[Part]:
 def _part_sizes(part: Part, media_root: Path, how: Presentation) -> list[Size]:
     match part:
         case Video():
-            info = probe_video(inside_root(media_root, part.path))
+            info = probe_video(inside_root(media_root, part.path), fps=part.fps)
             indices = planned_frames(info, how.frames, part.start_s, part.end_s)
             return [(info.height_px, info.width_px)] * len(indices)
         case Image():
@@ -171,7 +171,7 @@ def _part_frames(part: Part, media_root: Path, how: Presentation) -> list[np.nda
     match part:
         case Video():
             path = inside_root(media_root, part.path)
-            return list(read_frames(path, how.frames, part.start_s, part.end_s)[0])
+            return list(read_frames(path, how.frames, part.start_s, part.end_s, fps=part.fps)[0])
         case Image():
             return [read_image(inside_root(media_root, part.path))]
         case LongText() if how.present_as == "pages":

@@ -16,6 +16,7 @@ from sparrow.core.hashing import content_hash
 from sparrow.data.encode import Presentation, measure, media_files
 from sparrow.data.sources import SourceData
 from sparrow.data.watching import AtWork, watched, with_progress
+from sparrow.media.pages import style_fingerprint
 from sparrow.models.backbone import Backbone
 
 MEASURING_VERSION = 1
@@ -129,6 +130,7 @@ def _cache_file(
             source.content_hash,
             digest.hexdigest(),
             str(how),
+            style_fingerprint(how.style) if how.present_as == "pages" else None,
             backbone.family,
             backbone.frame_size_px,
             backbone.visual_tokens((480, 640), 1),

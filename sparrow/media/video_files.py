@@ -1,8 +1,8 @@
-"""Video files through PyAV: frames found by their presentation times, on one thread, opened anew for every use.
+"""Video files: decord where frames can be counted, PyAV by presentation times elsewhere; one thread, opened per use.
 
-Readers that count packets from the key frame before (decord, OpenCV) give other frames than those asked for, without
-an error, where groups of pictures are open, an edit list cuts frames off, or the container has no index (avi, mpeg,
-transport streams). Times are right in all of them, and what lies between can be skipped faster.
+decord counts packets from the key frame before. It gives other frames than those asked for, without an error, where
+groups of pictures are open, an edit list cuts frames off, or the container has no index (avi, mpeg, transport
+streams). The packets' headers tell such files apart; times are right in all of them.
 """
 
 from __future__ import annotations
@@ -61,10 +61,14 @@ class VideoFileReader:
             self._has_index = container.format.name.startswith(_INDEXED_CONTAINERS)
             self._keys = [packet for packet in packets if packet.is_key]
             self._pts = _shown(packets)
+            self._can_be_counted = self._has_index and self._pts is not None and _in_closed_groups(packets)
             self.clock = _clock(self._pts, packets, stream)
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames of ascending indices: uint8 RGB [n, height, width, 3]."""
+        counted = self._counted(indices) if self._can_be_counted else None
+        if counted is not None:
+            return counted
         with _open_stream(self._path) as (container, stream):
             if self._pts is None:
                 frames = _nth(container, stream, indices)
@@ -73,6 +77,18 @@ class VideoFileReader:
         if len(frames) < len(indices):
             raise MediaError("frames of the video cannot be decoded", remedy=_DAMAGED)
         return np.stack(frames)
+
+    def _counted(self, indices: Sequence[int]) -> np.ndarray | None:
+        """The frames as decord gives them; None where it cannot read the file or counts other frames."""
+        import decord
+
+        try:
+            reader = decord.VideoReader(str(self._path), num_threads=1)
+            if len(reader) != self.clock.num_frames:
+                return None
+            return reader.get_batch(list(indices)).asnumpy()
+        except (RuntimeError, decord.DECORDError):  # AV1, say; PyAV reads it or says what is wrong
+            return None
 
     def _at_times(self, container: Any, stream: Any, wanted: list[int]) -> list[np.ndarray]:
         found: dict[int, np.ndarray] = {}
@@ -145,6 +161,17 @@ def _shown(packets: list[Packet]) -> list[int] | None:
     if None in times or len(set(times)) < len(times) or not keys:
         return None
     return sorted(packet.pts for packet in packets if packet.is_shown and packet.pts >= keys[0]) or None
+
+
+def _in_closed_groups(packets: list[Packet]) -> bool:
+    """Whether every frame is shown, and none after a key frame in the file is shown before it."""
+    key_pts = None
+    for packet in packets:
+        if packet.is_key:
+            key_pts = packet.pts
+        elif key_pts is None or packet.pts < key_pts:
+            return False
+    return all(packet.is_shown for packet in packets)
 
 
 def _rgb(frame: Any) -> np.ndarray:

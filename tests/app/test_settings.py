@@ -76,7 +76,7 @@ def test_contradictions_are_said_at_once(settings):
 def test_an_experiment_file_with_a_typo_is_refused_by_name(settings, tmp_path, monkeypatch):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\noptimizer:\n  learning_rat: 1.0e-3\n")
-    with pytest.raises(ConfigError, match="optimizer.learning_rat: unknown key"):
+    with pytest.raises(ConfigError, match=r"optimizer\.learning_rat: unknown key"):
         settings("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
 
 

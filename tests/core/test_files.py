@@ -29,5 +29,5 @@ def test_media_paths_stay_inside_their_root(tmp_path):
     (root / "a.mp4").write_bytes(b"x")
     assert inside_root(root, "a.mp4") == (root / "a.mp4").resolve()
     for path in ("../secret.mp4", str(tmp_path / "secret.mp4"), "link.mp4", "a/../../secret.mp4", "a\0.mp4"):
-        with pytest.raises(MediaError, match="media_root|NUL"):
+        with pytest.raises(MediaError, match=r"media_root|NUL"):
             inside_root(root, path)

@@ -114,7 +114,7 @@ def test_rules_leave_samples_out_before_the_count_and_say_so():
     assert all(row % 10 and row < 50 for row in selection.rows)
     assert selection.left_out["instruction longer than 50 words"] > 0
     assert selection.left_out["more than 5 pages"] > 0
-    with pytest.raises(DataError, match="asks for 46 samples, 45 are left of 100 samples .*left out"):
+    with pytest.raises(DataError, match=r"asks for 46 samples, 45 are left of 100 samples .*left out"):
         select(mixture(None, a={"num_samples": 46, "max_pages": 5, "max_instruction_words": 50}), source)
 
 

@@ -80,7 +80,7 @@ def test_an_unreadable_video_is_rejected_while_planning_and_never_replaced(setti
     overrides = test_broken_clips(tmp_path)
     with pytest.raises(DataError, match=r"sample 'bad-1'.*1 of 4 samples cannot be used.*on_bad_sample=skip"):
         prepare(settings(*overrides))
-    with pytest.raises(DataError, match="more than max_bad_fraction=0.1: bad-1"):
+    with pytest.raises(DataError, match=r"more than max_bad_fraction=0\.1: bad-1"):
         prepare(settings(*overrides, "on_bad_sample=skip", "max_bad_fraction=0.1"))
     plan = prepare(settings(*overrides, "on_bad_sample=skip", "max_bad_fraction=0.5")).plan
     status = dict(zip(plan.ledger["sample_id"], plan.ledger["status"], strict=True))

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from benchmark_folders import FIXTURES, MEDIA_ROOTS, MISSING, OFFICIAL, questions_of, write_video
 
 from sparrow.core.config import EvaluateConfig
+from tests.evaluation.benchmark_folders import FIXTURES, MEDIA_ROOTS, MISSING, OFFICIAL, questions_of, write_video
 
 
 @pytest.fixture(scope="session")

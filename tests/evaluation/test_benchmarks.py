@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from benchmark_folders import FPS, MISSING, OFFICIAL, questions_of, write_video
 
 from sparrow.core.errors import ConfigError, DataError, RunError
 from sparrow.evaluation.predictions import read_predictions
 from sparrow.runs.evaluation import evaluate
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import MODEL_FOLDER
+from tests.evaluation.benchmark_folders import FPS, MISSING, OFFICIAL, questions_of, write_video
 
 QUICK = {
     "mlvu": ["benchmark.mlvu.max_new_tokens_open_ended=6"],

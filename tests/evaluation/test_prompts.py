@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmark_folders import FPS, write_video
 
 from sparrow.core.samples import Message, Sample, Text, Video
 from sparrow.data.encode import Presentation, encode
@@ -17,6 +16,7 @@ from sparrow.evaluation.units import group_into_units
 from sparrow.media.frames import FramePolicy
 from sparrow.models.loading import load_backbone
 from sparrow.models.registry import FAMILIES
+from tests.evaluation.benchmark_folders import FPS, write_video
 
 QUESTION = Question(
     id="q",

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from video_clips import write_clip
 
 from sparrow.core.errors import MediaError
 from sparrow.media import cache as cache_module
 from sparrow.media.cache import FrameCache
 from sparrow.media.frames import FramePolicy, read_frames
+from tests.media.video_clips import write_clip
 
 POLICY = FramePolicy(max_frames=4)
 

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from video_clips import index_of, picture, write_clip
 
 from sparrow.core.errors import ConfigError, MediaError
 from sparrow.media.frames import (
@@ -26,6 +25,7 @@ from sparrow.media.frames import (
     read_frames,
 )
 from sparrow.media.images import read_image
+from tests.media.video_clips import index_of, picture, write_clip
 
 ALL = FramePolicy("all")
 CLIP = VideoInfo(num_frames=100, fps=10.0, width_px=64, height_px=48, duration_s=10.0)
