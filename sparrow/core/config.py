@@ -248,6 +248,7 @@ class Batching:
     num_epochs: int = 1
     num_workers: int = recorded(2)
     sample_timeout_s: int = recorded(600)
+    cache_frames: bool = recorded(False)
 
 
 @dataclass

@@ -14,9 +14,10 @@ from torch import Tensor
 from sparrow.core.errors import DataError, MediaError
 from sparrow.core.files import inside_root
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
+from sparrow.media.cache import FrameCache
 from sparrow.media.frames import FramePolicy, planned_frames, probe_video, read_frames
 from sparrow.media.images import read_image
-from sparrow.media.pages import count_pages, render_text
+from sparrow.media.pages import count_pages, missing_characters, render_text
 from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone, Size, TokenizedChat
 from sparrow.models.frames import Frames
@@ -27,11 +28,15 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Presentation:
-    """How the samples of a component are shown: which frames of videos, and what becomes of long texts."""
+    """How the samples of a component are shown: which frames of videos, and what becomes of long texts.
+
+    `frame_cache` is a folder where decoded frames are kept; it changes nothing of what is shown.
+    """
 
     frames: FramePolicy = field(default_factory=FramePolicy)
     style: TextStyle = field(default_factory=TextStyle)
     present_as: PresentAs = "video"
+    frame_cache: Path | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,14 @@ def tokenize(
                 content += [{"type": "image"}] * next(counts)
         messages.append({"role": message.role, "content": content})
     return backbone.tokenize_chat(messages, sizes, add_generation_prompt=add_generation_prompt)
+
+
+def missing_in_pages(sample: Sample, how: Presentation) -> int:
+    """Characters of the sample's pages that no font has and that are drawn as boxes."""
+    if how.present_as != "pages":
+        return 0
+    texts = [part.text for part in sample.parts() if isinstance(part, LongText)]
+    return sum(sum(missing_characters(text, how.style).values()) for text in texts)
 
 
 def measure(sample: Sample, media_root: Path, backbone: Backbone, how: Presentation) -> tuple[TokenizedChat, int]:
@@ -171,7 +184,8 @@ def _part_frames(part: Part, media_root: Path, how: Presentation) -> list[np.nda
     match part:
         case Video():
             path = inside_root(media_root, part.path)
-            return list(read_frames(path, how.frames, part.start_s, part.end_s, fps=part.fps)[0])
+            read = FrameCache(how.frame_cache).read_frames if how.frame_cache else read_frames
+            return list(read(path, how.frames, part.start_s, part.end_s, fps=part.fps)[0])
         case Image():
             return [read_image(inside_root(media_root, part.path))]
         case LongText() if how.present_as == "pages":

@@ -13,13 +13,13 @@ from torch.utils.data import Dataset
 from sparrow.core.errors import DataError
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
-from sparrow.data.encode import Presentation, measure, media_files
+from sparrow.data.encode import Presentation, measure, media_files, missing_in_pages
 from sparrow.data.sources import SourceData
 from sparrow.data.watching import AtWork, watched, with_progress
 from sparrow.media.pages import style_fingerprint
 from sparrow.models.backbone import Backbone
 
-MEASURING_VERSION = 1
+MEASURING_VERSION = 2
 COLUMNS = {
     "row": "int64",
     "sample_id": "str",
@@ -30,6 +30,7 @@ COLUMNS = {
     "visual_tokens": "int64",
     "text_tokens": "int64",
     "supervised_tokens": "int64",
+    "missing_characters": "int64",
 }
 PARALLEL_FROM = 500
 CHUNK = 64
@@ -104,9 +105,12 @@ class _Measurements(Dataset):
             "visual_tokens": 0,
             "text_tokens": 0,
             "supervised_tokens": 0,
+            "missing_characters": 0,
         }
         try:
-            chat, num_frames = measure(self.source[row], self.source.media_root, self.backbone, self.how)
+            sample = self.source[row]
+            chat, num_frames = measure(sample, self.source.media_root, self.backbone, self.how)
+            num_missing = missing_in_pages(sample, self.how)
         except DataError as error:
             return line | {"status": "rejected", "reason": error.what, "detail": str(error)}
         return line | {
@@ -114,6 +118,7 @@ class _Measurements(Dataset):
             "visual_tokens": chat.num_visual_tokens,
             "text_tokens": len(chat.input_ids) - chat.num_visual_tokens,
             "supervised_tokens": int(chat.supervised.sum()),
+            "missing_characters": num_missing,
         }
 
 

@@ -44,17 +44,30 @@ class Plan:
         steps: For every optimizer step the positions in `ledger` of its samples, all ranks together.
         content_hash: Hash of what the model will see, in order: equal plans train on equal data.
         origins: What stood behind the draw of every component.
+        micro_batch_size_samples: Rows of a micro-batch, which padding depends on.
     """
 
     ledger: pd.DataFrame
     steps: list[np.ndarray]
     content_hash: str
     origins: dict[str, Origin] = field(default_factory=dict)
+    micro_batch_size_samples: int = 1
 
     @property
     def num_samples(self) -> int:
         """Samples over all steps; a sample counts once an epoch."""
         return int(sum(len(step) for step in self.steps))
+
+    def padding_efficiency(self) -> float:
+        """Share of real tokens among those computed on one rank, when a step's samples are padded by length."""
+        lengths = self.lengths()
+        computed = 0
+        for step in self.steps:
+            longest_first = np.sort(lengths[step])[::-1]
+            rows = np.arange(0, len(step), self.micro_batch_size_samples)
+            computed += int((longest_first[rows] * np.minimum(self.micro_batch_size_samples, len(step) - rows)).sum())
+        real = int(sum(lengths[step].sum() for step in self.steps))
+        return round(real / computed, 4) if computed else 1.0
 
     def lengths(self) -> np.ndarray:
         """Tokens of every ledger row, int64."""
@@ -79,6 +92,7 @@ class Plan:
                 "visual_tokens": int(used["visual_tokens"].sum()),
                 "text_tokens": int(used["text_tokens"].sum()),
                 "supervised_tokens": int(used["supervised_tokens"].sum()),
+                "missing_characters": int(used["missing_characters"].sum()),
                 "length_percentiles_tokens": (
                     {str(p): int(np.percentile(lengths, p)) for p in PERCENTILES} if len(lengths) else {}
                 ),
@@ -87,6 +101,7 @@ class Plan:
             "content_hash": self.content_hash,
             "num_steps": len(self.steps),
             "num_samples": self.num_samples,
+            "padding_efficiency": self.padding_efficiency(),
             "components": components,
         }
 
@@ -110,6 +125,7 @@ def build_plan(
     data_seed: int,
     global_batch_size_samples: int,
     max_seq_len_tokens: int,
+    micro_batch_size_samples: int = 1,
     num_epochs: int = 1,
     on_bad_sample: str = "fail",
     max_bad_fraction: float = 0.0,
@@ -129,6 +145,7 @@ def build_plan(
         data_seed: Orders the samples.
         global_batch_size_samples: Samples of one optimizer step over all ranks.
         max_seq_len_tokens: A longer sample is rejected, never cut.
+        micro_batch_size_samples: Rows of a micro-batch.
         num_epochs: Passes over the data.
         on_bad_sample: `fail` raises on the first sample that cannot be used, `skip` rejects and counts it.
         max_bad_fraction: With `skip`, the largest share of rejected samples that is still accepted.
@@ -162,7 +179,8 @@ def build_plan(
         selection.component: _origin(selection, sources[selection.source], presentations[selection.component])
         for selection in selections
     }
-    return Plan(ledger, steps, _plan_hash(ledger, steps, sources, presentations, backbone), origins)
+    content = _plan_hash(ledger, steps, sources, presentations, backbone)
+    return Plan(ledger, steps, content, origins, micro_batch_size_samples)
 
 
 def _origin(selection: Selection, source: SourceData, how: Presentation) -> Origin:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from sparrow.core.config import Component, ExperimentConfig, Mixture, Source, World
-from sparrow.core.errors import ConfigError
+from sparrow.core.errors import ConfigError, DataError
 from sparrow.data.encode import Presentation
 from sparrow.data.measuring import measure_samples
 from sparrow.data.mixture import draw, without_empty
 from sparrow.data.plan import Plan, build_plan
-from sparrow.data.sources import SourceData, load_source
+from sparrow.data.sources import SourceData, load_source, missing_files
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone
@@ -77,6 +77,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
         presentations,
         data_seed=config.data_seed,
         global_batch_size_samples=config.batching.global_batch_size_samples,
+        micro_batch_size_samples=config.batching.micro_batch_size_samples,
         max_seq_len_tokens=config.batching.max_seq_len_tokens,
         num_epochs=config.batching.num_epochs,
         on_bad_sample=config.on_bad_sample,
@@ -115,6 +116,7 @@ def presentation(config: ExperimentConfig, component: Component) -> Presentation
     return Presentation(
         frames=FramePolicy(**vars(config.frames)),
         style=TextStyle(**vars(config.text_to_image)),
+        frame_cache=Path(config.paths.cache_root) / "frames" if config.batching.cache_frames else None,
         present_as=component.present_as,  # type: ignore[arg-type]  # checked with the configuration
     )
 
@@ -125,16 +127,27 @@ def load_sources(config: ExperimentConfig, mixture: Mixture) -> dict[str, Source
     Raises:
         DataError: If a file is missing or a record cannot be used.
     """
-    needed = {component.source for component in mixture.components.values()}
+    needed = {
+        name: with_world(config.source[name], config.world, config.data_seed, config.paths.cache_root)
+        for name in sorted({component.source for component in mixture.components.values()})
+    }
+    missing = {name: missing_files(source) for name, source in needed.items()}
+    if any(missing.values()):
+        lines = [f"source '{name}': {needed[name].root}/{file}" for name, files in missing.items() for file in files]
+        raise DataError(
+            f"{len(lines)} files are missing:\n  " + "\n  ".join(lines),
+            remedy="put them there (docs/get-the-data.md says where they come from), set paths.data_root or a "
+            "source's root, or rehearse with use_world=true",
+        )
     return {
         name: load_source(
             name,
-            with_world(config.source[name], config.world, config.data_seed, config.paths.cache_root),
+            source,
             cache_root=Path(config.paths.cache_root),
             on_bad_sample=config.on_bad_sample,
-            min_context_words=config.source[name].min_context_words,
+            min_context_words=source.min_context_words,
         )
-        for name in sorted(needed)
+        for name, source in needed.items()
     }
 
 

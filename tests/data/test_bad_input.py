@@ -82,9 +82,13 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
     "blank answer": (
         "llava",
         {"conversations": [ASK, {"from": "gpt", "value": " \n"}]},
-        "of a assistant turn is empty",
+        "of the assistant turn is empty",
     ),
-    "blank question": ("llava", {"conversations": [{"from": "human", "value": " "}, TELL]}, "a user turn has no parts"),
+    "blank question": (
+        "llava",
+        {"conversations": [{"from": "human", "value": " "}, TELL]},
+        "the user turn has no parts",
+    ),
     "placeholder, no video": ("llava", {"conversations": [SHOW, TELL]}, "more <video> placeholders than videos (0)"),
     "two placeholders, one video": (
         "llava",

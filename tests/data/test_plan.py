@@ -148,3 +148,57 @@ def test_every_rank_has_as_many_micro_batches(prepared):
             )
             counts.add(len(dataset[0].micro_batches))
         assert len(counts) == 1
+
+
+def test_padding_efficiency_is_that_of_the_batches(prepared):
+    dataset = StepDataset(
+        prepared.plan, prepared.sources, prepared.backbone, prepared.presentations, micro_batch_size_samples=4
+    )
+    masks = [m.attention_mask for i in range(len(dataset)) for m in dataset[i].micro_batches]
+    share = sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)
+    assert prepared.plan.manifest()["padding_efficiency"] == pytest.approx(share, abs=1e-4)
+
+
+def text_source(folder, texts):
+    """Overrides for a mixture of the given long texts alone."""
+    lines = [
+        json.dumps({"id": f"t-{i}", "context": t, "question": "What?", "answer": "red"}) for i, t in enumerate(texts)
+    ]
+    (folder / "texts.jsonl").write_text("\n".join(lines))
+    return [
+        "mixture=real_clips",
+        "~mixture.components.video",
+        f"mixture.components.text.num_samples={len(texts)}",
+        "source.fairytale.converter=context_qa",
+        "source.fairytale.files=[texts.jsonl]",
+        f"source.fairytale.root={folder}",
+        "source.fairytale.use_world=false",
+        "mixture.num_samples=null",
+    ]
+
+
+def test_characters_that_no_font_has_are_counted_by_component(settings, tmp_path):
+    overrides = text_source(tmp_path, ["a red circle", "a \ue123\ue124 circle \ue123"])
+    (counts,) = prepare(settings(*overrides)).plan.manifest()["components"].values()
+    assert counts["missing_characters"] == 3
+
+
+def test_all_missing_files_of_all_sources_are_listed_together(settings, tmp_path):
+    with pytest.raises(DataError, match="2 files are missing") as caught:
+        prepare(
+            settings("mixture=real_clips", "use_world=false", f"paths.data_root={tmp_path}", "mixture.num_samples=null")
+        )
+    assert "clips_instruct.json" in str(caught.value)
+    assert "fairytale_longalpaca_schema_40.json" in str(caught.value)
+
+
+def test_cached_frames_are_the_frames(settings, prepared, cache_root):
+    cached = prepare(settings("batching.cache_frames=true"))
+    assert cached.plan.content_hash == prepared.plan.content_hash
+    parts = (cached.plan, cached.sources, cached.backbone, cached.presentations)
+    plain = (prepared.plan, prepared.sources, prepared.backbone, prepared.presentations)
+    for _ in range(2):
+        ours = StepDataset(*parts, micro_batch_size_samples=8)[0].micro_batches[0]
+        theirs = StepDataset(*plain, micro_batch_size_samples=8)[0].micro_batches[0]
+        assert (ours.frames.pixels == theirs.frames.pixels).all()
+    assert list((cache_root / "frames").rglob("*.npz"))

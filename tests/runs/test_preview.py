@@ -25,6 +25,7 @@ HOSTILE_ID = "<i>still</i> & co"
 HOSTILE_QUESTION = "Is <script>alert('x')</script> & \"this\" green?"
 HOSTILE_ANSWER = "green </mark></div><img src=x onerror=alert(1)>"
 NUM_LONG_PAGES = 30
+WORDS_PER_PAGE = 5
 TALE = " ".join(f"Line {number}." for number in range(600))
 VOID = {"meta", "img", "link", "br"}
 
@@ -126,7 +127,7 @@ def config(settings, tmp_path_factory) -> ExperimentConfig:
     contexts = {
         "short": "a red circle moves left.",
         "other": "a blue square moves up.",
-        "long": " ".join(["circle"] * 8 * NUM_LONG_PAGES),
+        "long": " ".join(["circle"] * WORDS_PER_PAGE * NUM_LONG_PAGES),
     }
     lines = [
         json.dumps({"id": id, "context": context, "question": "What moves?", "answer": f"see {id}"})
