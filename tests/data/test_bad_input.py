@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from sparrow.core.config import Source
 from sparrow.core.errors import DataError
 from sparrow.data.sources import SourceData, load_source
+from sparrow.runs.preparation import prepare
 
 ASK = {"from": "human", "value": "What?"}
 TELL = {"from": "gpt", "value": "That."}
@@ -327,3 +330,73 @@ def test_a_csv_row_of_another_length_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.csv, line 3: the row has 2 cells, the header 3"):
         load(tmp_path, "context_qa", "a.csv")
     assert len(load(tmp_path, "context_qa", "a.csv", "skip")) == 2
+
+
+def broken_media(folder):
+    """Files that a record may name, each broken in its own way: name in the record -> what the error must say."""
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "words.mp4").write_text("this is no video")
+    (folder / "zeros.mp4").write_bytes(b"\0" * 5000)
+    (folder / "cut.png").write_bytes(png_bytes()[:60])
+    (folder / "words.png").write_text("this is no picture")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "no_frames").mkdir()
+    (folder / "odd_frames").mkdir()
+    (folder / "odd_frames" / "notes.txt").write_text("no frame")
+    (folder.parent / "outside.mp4").write_text("outside")
+    (folder / "link.mp4").symlink_to(folder.parent / "outside.mp4")
+    return {
+        "nowhere.mp4": "no such file",
+        "empty.mp4": "empty",
+        "words.mp4": "",
+        "zeros.mp4": "",
+        "no_frames": "",
+        "odd_frames": "",
+        "../outside.mp4": "leads out of the media root",
+        "link.mp4": "leads out of the media root",
+        "/etc/hostname": "leads out of the media root",
+        "nowhere.png": "no such file",
+        "cut.png": "",
+        "words.png": "not a picture",
+        "empty.png": "empty",
+        "../cut.png": "leads out of the media root",
+    }
+
+
+def png_bytes():
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (64, 64), "red").save(buffer, "png")
+    return buffer.getvalue()
+
+
+def test_every_broken_file_is_rejected_by_name_and_the_others_are_used(settings, tmp_path):
+    media = tmp_path / "media"
+    media.mkdir()
+    (media / "good.png").write_bytes(png_bytes())
+    broken = broken_media(media)
+    records = [
+        {"id": f"bad-{i}", "image" if name.endswith(".png") else "video": name, "conversations": turns_about(name)}
+        for i, name in enumerate(broken)
+    ]
+    records += [{"id": f"good-{i}", "image": "good.png", "conversations": turns_about("good.png")} for i in range(3)]
+    (tmp_path / "clips.json").write_text(json.dumps(records))
+    overrides = [
+        "mixture=world_video",
+        f"mixture.num_samples={len(records)}",
+        "source.world_clips.use_world=false",
+        "source.world_clips.files=[clips.json]",
+        f"source.world_clips.root={tmp_path}",
+        "source.world_clips.media_root=media",
+    ]
+    with pytest.raises(DataError, match=r"source 'world_clips', sample 'bad-\d+'.*on_bad_sample=skip"):
+        prepare(settings(*overrides))
+    ledger = prepare(settings(*overrides, "on_bad_sample=skip", "max_bad_fraction=1.0")).plan.ledger
+    rejected = ledger[ledger["status"] == "rejected"].set_index("sample_id")
+    assert set(ledger.loc[ledger["status"] == "used", "sample_id"]) == {"good-0", "good-1", "good-2"}
+    for i, (name, expected) in enumerate(broken.items()):
+        assert expected in rejected.loc[f"bad-{i}", "reason"], name
+
+
+def turns_about(name):
+    kind = "image" if name.endswith(".png") else "video"
+    return [{"from": "human", "value": f"<{kind}>\nWhat?"}, {"from": "gpt", "value": "red"}]
