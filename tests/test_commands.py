@@ -129,7 +129,7 @@ BAD_INPUT = {
             "mixture.components.video.source=video_chatgpt",
             "source.video_chatgpt.use_world=false",
         ],
-        "video_chatgpt",
+        "files are missing",
     ),
 }
 

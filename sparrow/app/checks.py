@@ -145,7 +145,7 @@ def _check_quantization(quantization: str, modes: set[str]) -> Iterator[Found]:
 def _check_mixture(config: ExperimentConfig) -> Iterator[Found]:
     mixture = config.mixture
     if not mixture.components:
-        yield "mixture.components", "is empty; choose a mixture, as in mixture=quickstart_sparrow"
+        yield "mixture.components", "is empty; choose a mixture, as in mixture=world_sparrow"
     totals = [name for name in MIXTURE_TOTALS if getattr(mixture, name) is not None]
     if len(totals) > 1:
         yield "mixture", f"has several totals: {', '.join(totals)}; keep one and set the others to null"

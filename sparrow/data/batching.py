@@ -52,6 +52,7 @@ class MicroBatch:
 class FailedSample(NamedTuple):
     """A planned sample that could not be read when its turn came."""
 
+    position: int
     component: str
     sample_id: str
     reason: str
@@ -170,7 +171,7 @@ class StepDataset(Dataset):
             except DataError as error:
                 if not self.skip_failed:
                     raise
-                failed.append(FailedSample(self.rows[position][0], self.rows[position][3], error.what))
+                failed.append(FailedSample(int(position), self.rows[position][0], self.rows[position][3], error.what))
         size = self.micro_batch_size_samples
         micro_batches = [
             collate(encoded[begin : begin + size], self.backbone) for begin in range(0, len(encoded), size)

@@ -56,15 +56,6 @@ class EncodedSample:
     num_visual_tokens: int
 
 
-def measure_frames(sample: Sample, media_root: Path, how: Presentation) -> list[Size]:
-    """(height, width) of every frame that the sample will show, from file headers and layout alone.
-
-    Raises:
-        MediaError: If a file cannot be opened or a text cannot be laid out.
-    """
-    return [size for part in sample.parts() for size in _part_sizes(part, media_root, how)]
-
-
 def load_frames(sample: Sample, media_root: Path, how: Presentation) -> list[np.ndarray]:
     """The frames that the sample shows, in order: uint8 [h, w, 3], pages uint8 [h, w].
 

@@ -16,6 +16,7 @@ from sparrow.core.hashing import content_hash
 from sparrow.data.encode import Presentation, measure, media_files, missing_in_pages
 from sparrow.data.sources import SourceData
 from sparrow.data.watching import AtWork, watched, with_progress
+from sparrow.media.folders import frame_files
 from sparrow.media.pages import style_fingerprint
 from sparrow.models.backbone import Backbone
 
@@ -66,7 +67,7 @@ def _measure(
     source: SourceData, rows: list[int], backbone: Backbone, how: Presentation, num_workers: int, timeout_s: int
 ) -> pd.DataFrame:
     if len(rows) < PARALLEL_FROM:
-        num_workers = 0
+        num_workers = min(num_workers, 1)  # a worker even so: only there can a decoder that hangs be given up
     at_work = AtWork()
     dataset = _Measurements(source, rows, backbone, how, at_work)
     chunks = watched(
@@ -149,7 +150,8 @@ def _cache_file(
 def _media_state(source: SourceData, row: int) -> bytes:
     """Sizes and times of a sample's files, so that a file that was replaced is measured again."""
     try:
-        states = [path.stat() for path in media_files(source[row], source.media_root)]
+        files = media_files(source[row], source.media_root)
+        states = [file.stat() for path in files for file in (frame_files(path) if path.is_dir() else [path])]
     except (DataError, OSError) as error:
         return str(error).encode()
     return repr([(state.st_size, state.st_mtime_ns) for state in states]).encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sparrow.data.encode import Presentation
 from sparrow.data.measuring import measure_samples
 from sparrow.data.mixture import Selection
 from sparrow.data.sources import SourceData
+from sparrow.media.pages import style_fingerprint
 from sparrow.models.backbone import Backbone
 
 PERCENTILES = (5, 50, 95, 100)
@@ -39,10 +40,11 @@ class Plan:
     """Every planned sample with its cost, and the optimizer steps.
 
     Args:
-        ledger: A row a requested sample: `component, source, row, sample_id, status` (used | rejected), `reason,
-            num_frames, visual_tokens, text_tokens, supervised_tokens, showing` (0, or the number of the repetition).
+        ledger: A row a requested sample: `component, source, row, sample_id, status` (used | rejected | failed),
+            `reason, num_frames, visual_tokens, text_tokens, supervised_tokens, showing` (number of the repetition).
         steps: For every optimizer step the positions in `ledger` of its samples, all ranks together.
-        content_hash: Hash of what the model will see, in order: equal plans train on equal data.
+        content_hash: Hash of what the model will see, in order, fonts and tokenizer included; a video counts by its
+            record, number of frames and tokens, not by its pixels.
         origins: What stood behind the draw of every component.
         micro_batch_size_samples: Rows of a micro-batch, which padding depends on.
     """
@@ -86,7 +88,7 @@ class Plan:
                 "requested": len(rows),
                 "used": len(used),
                 "rejected": len(rows) - len(used),
-                "rejected_by_reason": dict(Counter(rows.loc[rows["status"] == "rejected", "reason"])),
+                "rejected_by_reason": dict(Counter(rows.loc[rows["status"] != "used", "reason"])),
                 "frames": int(used["num_frames"].sum()),
                 "pages": int(used["num_frames"].sum()) if origin.present_as == "pages" else 0,
                 "visual_tokens": int(used["visual_tokens"].sum()),
@@ -105,9 +107,24 @@ class Plan:
             "components": components,
         }
 
+    def without(self, failed: Mapping[int, str]) -> Plan:
+        """The plan as it was carried out: samples that could not be read in the end are `failed`, with the reason.
+
+        Args:
+            failed: Reasons by position in the ledger.
+        """
+        ledger = self.ledger.copy()
+        for position, reason in failed.items():
+            ledger.loc[position, ["status", "reason"]] = ["failed", f"while training: {reason}"]
+        return replace(self, ledger=ledger)
+
     def write(self, folder: Path) -> None:
         """Write `manifest.json` and `ledger.parquet`."""
         write_json(folder / "manifest.json", self.manifest())
+        self.write_ledger(folder)
+
+    def write_ledger(self, folder: Path) -> None:
+        """Write `ledger.parquet`: a row a requested sample, with the first step that shows it."""
         ledger = self.ledger.copy()
         first_step = np.full(len(ledger), -1, dtype=np.int64)
         for number, positions in reversed(list(enumerate(self.steps))):
@@ -248,13 +265,24 @@ def _plan_hash(
     presentations: Mapping[str, Presentation],
     backbone: Backbone,
 ) -> str:
-    columns = ["component", "source", "sample_id", "status", "num_frames", "visual_tokens", "text_tokens"]
+    """Records, order, what is shown and how, as far as it is known without decoding: the pixels of videos are not."""
+    counts = ["num_frames", "visual_tokens", "text_tokens", "supervised_tokens"]
+    columns = ["component", "source", "sample_id", "status", *counts]
     return combined_hash(
         [
             content_hash(ledger[columns].astype(str).to_numpy().tolist()),
             content_hash([step.tolist() for step in steps]),
             content_hash({name: data.content_hash for name, data in sorted(sources.items())}),
-            content_hash({name: str(how) for name, how in sorted(presentations.items())}),
-            content_hash([backbone.family, backbone.frame_size_px]),
+            content_hash(
+                {name: [str(how), style_fingerprint(how.style)] for name, how in sorted(presentations.items())}
+            ),
+            content_hash(
+                [
+                    backbone.family,
+                    backbone.frame_size_px,
+                    backbone.chat_template,
+                    backbone.tokenizer.backend_tokenizer.to_str(),
+                ]
+            ),
         ]
     )

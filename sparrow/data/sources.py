@@ -162,7 +162,10 @@ def _found(source: Source, entry: str) -> dict[str, Path]:
     """The files that an entry of `source.files` stands for, by the names that errors call them."""
     root = Path(source.root)
     if any(mark in entry for mark in "*?["):
-        return {str(path.relative_to(root)): path for path in sorted(root.glob(entry))}
+        try:
+            return {str(path.relative_to(root)): path for path in sorted(root.glob(entry)) if path.is_file()}
+        except (ValueError, NotImplementedError) as error:
+            raise ConfigError(f"source files: the pattern {entry!r} cannot be used ({error})") from error
     return {entry: root / entry} if (root / entry).is_file() else {}
 
 

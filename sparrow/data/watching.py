@@ -49,7 +49,8 @@ def watched(
     Raises:
         DataError: If a worker hangs, with the names of the samples that the workers were busy with.
     """
-    loader = DataLoader(dataset, num_workers=num_workers, timeout=timeout_s if num_workers > 0 else 0, **options)
+    guarded = _Guarded(dataset)
+    loader = DataLoader(guarded, num_workers=num_workers, timeout=timeout_s if num_workers > 0 else 0, **options)
     batches = iter(loader)
     while True:
         try:
@@ -64,7 +65,25 @@ def watched(
                 f"nothing was loaded for {timeout_s} s; the workers are busy with {busy}",
                 remedy="look at these files, or raise batching.sample_timeout_s",
             ) from error
+        if isinstance(batch, DataError):
+            raise batch
         yield batch
+
+
+class _Guarded(Dataset):
+    """A dataset whose `DataError`s come back as values: a worker's exception would reach the parent as a traceback."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except DataError as error:
+            return error
 
 
 def with_progress(batches: Iterator[Any], total: int, description: str) -> Iterator[Any]:

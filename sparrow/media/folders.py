@@ -21,8 +21,16 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """The pictures of a folder in natural order; hidden files and other kinds are left out."""
+    """The pictures of a folder in natural order; hidden files and other kinds are left out.
+
+    Raises:
+        MediaError: If a link leads out of the folder.
+    """
     files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.name[0] != "."]
+    root = folder.resolve()
+    for file in files:
+        if file.is_symlink() and not file.resolve().is_relative_to(root):
+            raise MediaError(f"the frame {file.name!r} leads out of its folder", remedy="copy the picture there")
     return sorted(files, key=lambda file: natural_key(file.name))
 
 

@@ -21,6 +21,7 @@ from sparrow.media.sampling import Clock, clock
 
 _DAMAGED = "it may be truncated or damaged: fetch it again or encode it anew"
 _SKIPPING_CODECS = ("h264", "hevc")  # decoders that leave out exactly the frames that no other frame needs
+_LISTS_OF_FILES = {"hls", "dash", "concat", "image2", "sdp", "rtsp", "imf"}
 _INDEXED_CONTAINERS = ("mov", "matroska")
 
 
@@ -187,6 +188,10 @@ def _open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
 
     try:
         with av.open(str(path)) as container:
+            if _LISTS_OF_FILES & set(container.format.name.split(",")):
+                raise MediaError(
+                    "the file is a list of other files, which may lie anywhere", remedy="name the video itself"
+                )
             stream = container.streams.best("video")
             if stream is None or stream.disposition & Disposition.attached_pic:  # the cover of a sound file
                 raise MediaError("the file has no video stream", remedy="mend the record's path")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,7 @@ def _describe_data(record: RunRecord, prepared: Prepared) -> None:
     }
     record.manifest_hash = manifest["content_hash"]
     record.num_steps, record.num_samples = manifest["num_steps"], manifest["num_samples"]
-    epochs = record.num_samples // max(1, sum(counts.used for counts in record.data.values()))
+    epochs = record.num_samples // max(1, len({int(p) for step in prepared.plan.steps for p in step}))
     record.tokens = Tokens(
         visual=epochs * sum(counts.visual_tokens for counts in record.data.values()),
         text=epochs * sum(counts.text_tokens for counts in record.data.values()),
@@ -275,18 +275,19 @@ def _fit(
             "tokens_per_s": ranks * throughput.num_tokens / throughput.seconds,
         }
     if main:
-        _count_failed(record, read_failed(folder))
+        _count_failed(record, prepared, folder)
     record.final_loss = module.step_losses[-1] if module.step_losses else record.final_loss
 
 
-def _count_failed(record: RunRecord, failed: list[dict[str, Any]]) -> None:
-    """Move samples that could not be read during training from used to rejected."""
-    for component, _, reason in sorted({(f["component"], f["sample_id"], f["reason"]) for f in failed}):
-        counts = record.data[component]
-        counts.used -= 1
-        counts.rejected += 1
-        reason = f"while training: {reason}"
-        counts.rejected_by_reason[reason] = counts.rejected_by_reason.get(reason, 0) + 1
+def _count_failed(record: RunRecord, prepared: Prepared, folder: Path) -> None:
+    """Let record and ledger say which planned samples could not be read during training."""
+    failed = {line["position"]: line["reason"] for line in reversed(read_failed(folder))}
+    if failed:
+        carried_out = replace(prepared, plan=prepared.plan.without(failed))
+        planned_hash = record.manifest_hash
+        _describe_data(record, carried_out)
+        record.manifest_hash = planned_hash
+        carried_out.plan.write_ledger(folder)
 
 
 def _loggers(config: ExperimentConfig, folder: Path) -> list[TensorBoardLogger]:

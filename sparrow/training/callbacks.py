@@ -153,5 +153,7 @@ class RecordFailed(Callback):
 
 def read_failed(folder: Path) -> list[dict[str, Any]]:
     """What `RecordFailed` noted on all ranks; a step done again after a resume counts once."""
-    lines = [line for path in sorted(folder.glob("failed-*.jsonl")) for line in path.read_text().splitlines()]
+    lines = [
+        line for path in sorted(folder.glob("failed-*.jsonl")) for line in path.read_text(encoding="utf-8").splitlines()
+    ]
     return [json.loads(line) for line in dict.fromkeys(lines)]

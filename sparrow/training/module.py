@@ -107,6 +107,10 @@ class FineTuning(pl.LightningModule):
         masks = [m.labels[:, 1:] != IGNORED for m in batch.micro_batches]
         own = [(float(mask.sum()), float(token_weights(mask, normalization).sum())) for mask in masks]
         supervised, units = self._sum_over_ranks(torch.tensor(own).sum(dim=0)).tolist()
+        if units == 0:
+            raise RunError(
+                f"no sample of step {batch.step} could be read ({', '.join(batch.sample_ids)}); nothing would be learnt"
+            )
         # DDP averages gradients over ranks; times the world size, their mean is the sum that the loss is made of.
         scale = self.trainer.world_size / units
         sums = torch.zeros(2 * len(self.component_names) + 2)

@@ -345,7 +345,14 @@ def broken_media(folder):
     (folder / "odd_frames" / "notes.txt").write_text("no frame")
     (folder.parent / "outside.mp4").write_text("outside")
     (folder / "link.mp4").symlink_to(folder.parent / "outside.mp4")
+    (folder / "linked_frames").mkdir()
+    (folder / "linked_frames" / "1.png").symlink_to(folder / "good.png")
+    (folder / "list.m3u8").write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{folder.parent}/outside.mp4\n#EXT-X-ENDLIST\n"
+    )
     return {
+        "linked_frames": "leads out of its folder",
+        "list.m3u8": "",
         "nowhere.mp4": "no such file",
         "empty.mp4": "empty",
         "words.mp4": "",

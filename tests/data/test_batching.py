@@ -60,6 +60,17 @@ def test_a_sample_that_fails_later_leaves_its_slot_empty(prepared, monkeypatch):
     assert len(batch.micro_batches) == len(undisturbed.micro_batches)
 
 
+def test_an_error_in_a_worker_is_one_message(prepared, monkeypatch):
+    victim = prepared.plan.ledger["sample_id"].iloc[prepared.plan.steps[0][0]]
+    failing_for(monkeypatch, victim, gone)
+    with pytest.raises(DataError) as caught:
+        list(StepLoader(dataset_of(prepared), 1))
+    assert (
+        str(caught.value)
+        == f"source '{prepared.plan.ledger.set_index('sample_id').loc[victim, 'source']}', sample '{victim}': the file is gone"
+    )
+
+
 def test_a_worker_that_hangs_is_an_error_with_the_samples_name(prepared, monkeypatch):
     victim = prepared.plan.ledger["sample_id"].iloc[prepared.plan.steps[0][0]]
     failing_for(monkeypatch, victim, lambda: time.sleep(60))

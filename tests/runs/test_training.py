@@ -215,3 +215,6 @@ def test_a_file_lost_during_training_is_counted_and_the_rest_goes_on(settings, t
     assert counts.rejected_by_reason == {"while training: the file is gone": 1}
     noted = [json.loads(line) for line in (tmp_path / "failed-0.jsonl").read_text().splitlines()]
     assert [line["sample_id"] for line in noted] == lost
+    ledger = pd.read_parquet(tmp_path / "ledger.parquet").set_index("sample_id")
+    assert ledger.loc[lost[0], "status"] == "failed"
+    assert (ledger["status"] == "used").sum() == 23
