@@ -22,6 +22,7 @@ from sparrow.core.errors import SparrowError
 T = TypeVar("T")
 CONFIG_PATH = "pkg://sparrow.conf"
 MAX_NAME_CHARACTERS = 120
+PATH_KEYS = ("checkpoint", "hydra.run.dir")
 
 
 def set_up() -> None:
@@ -92,12 +93,21 @@ def parent_folder(parent: ExperimentConfig) -> Path:
     return Path(parent.paths.cache_root) / "runs" / run_id(parent)
 
 
+def _quoted(argument: str) -> str:
+    """The argument with quotes around an existing folder, since the names of runs hold `=` and `,`."""
+    key, _, value = argument.partition("=")
+    if key in PATH_KEYS and not value.startswith(("'", '"')) and set("=,") & set(value) and Path(value).exists():
+        return f"{key}='{value}'"
+    return argument
+
+
 def run_app(main: Callable[[], Any]) -> None:
     """Run a Hydra app; a multirun ends with its report, also when a job failed or the user stopped it."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         module = sys.modules["__main__"]
         print(help_text(str(module.__spec__.name).rpartition(".")[2], str(module.__doc__)))  # type: ignore[union-attr]
         return
+    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
     set_up()
     try:
         main()

@@ -6,6 +6,7 @@ import sparrow.conf
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from sparrow.app.entry import _quoted
 from sparrow.core.config import EvaluateConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
 
@@ -103,3 +104,11 @@ def _targets(node):
                 yield key, node[key]
             elif not OmegaConf.is_interpolation(node, key) and not OmegaConf.is_missing(node, key):
                 yield from _targets(node[key])
+
+
+def test_a_runs_folder_can_be_named_as_it_is(tmp_path):
+    folder = tmp_path / "mixture=world_video,seed=0"
+    folder.mkdir()
+    assert _quoted(f"checkpoint={folder}") == f"checkpoint='{folder}'"
+    assert _quoted("checkpoint=a,b") == "checkpoint=a,b", "a sweep over two checkpoints stays one"
+    assert _quoted("seed=0,1") == "seed=0,1"
