@@ -33,6 +33,7 @@ def ledger_of(ids, component="video", tokens=10):
             "visual_tokens": tokens,
             "text_tokens": 5,
             "supervised_tokens": 2,
+            "missing_characters": 0,
             "showing": 0,
         }
     )
