@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -202,3 +203,18 @@ def test_cached_frames_are_the_frames(settings, prepared, cache_root):
         theirs = StepDataset(*plain, micro_batch_size_samples=8)[0].micro_batches[0]
         assert (ours.frames.pixels == theirs.frames.pixels).all()
     assert list((cache_root / "frames").rglob("*.npz"))
+
+
+def test_the_papers_mixtures_lie_inside_each_other_on_generated_records(settings):
+    """30K inside 60K inside 100K, each source in its publisher's schema, at a five-hundredth of the size."""
+    drawn = []
+    for total in (30_000, 60_000, 100_000):
+        config = settings("scale=tiny", "mixture=sparrow", f"mixture.num_samples={total}", "sample_divisor=500")
+        config = replace(config, world=replace(config.world, num_clips=80, num_event_texts=60))
+        plan = prepare(config).plan
+        counts = plan.ledger.groupby("component").size()
+        videos = counts["sharegemini"] + counts["video_chatgpt"]
+        assert len(plan.ledger) == total // 500
+        assert abs(videos - 2 / 3 * len(plan.ledger)) <= 1
+        drawn.append(set(plan.ledger["component"] + "/" + plan.ledger["sample_id"]))
+    assert drawn[0] < drawn[1] < drawn[2]
