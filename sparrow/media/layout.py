@@ -87,11 +87,14 @@ class Typesetter:
             self.end_line()
             self._end_page()
         extent = self._face.extents[word]
-        if extent.width > self._room - self._indent:
+        width = extent.width
+        if extent.left < -self._margin_px:
+            width += self._shift_px(self._indent, extent.left) * PIXEL
+        if width > self._room - self._indent:
             self._break(space, word)
             return
         start = self._start_of(space, word)
-        if start + extent.width > self._room and self._pieces:
+        if start + width > self._room and self._pieces:
             self.end_line(self._indent)
             start = self._pen
         self._put(start, space, word, extent)
@@ -161,12 +164,18 @@ class Typesetter:
                 pen += self._face.gaps["", char, ""]
         return pen
 
+    def _reach(self, start: int, extent: Extent) -> int:
+        return start + self._shift_px(start, extent.left) * PIXEL + extent.width
+
+    def _shift_px(self, start: int, left: int) -> int:
+        """How far a word is moved to the right, because its ink would overhang the margin and the page."""
+        return max(0, -(self._margin_px + (start + _ROUND) // PIXEL + left))
+
     def _put(self, start: int, space: str, word: str, extent: Extent) -> None:
         advance, _, left, top, _, bottom = extent
+        if left < -self._margin_px:
+            start += self._shift_px(start, left) * PIXEL
         x = self._margin_px + (start + _ROUND) // PIXEL
-        if x + left < 0:  # ink that overhangs the margin and the page
-            start -= (x + left) * PIXEL
-            x = -left
         if self._pieces:
             self._texts.append(space)
         self._texts.append(word)
@@ -187,8 +196,11 @@ class Typesetter:
         while first < len(parts):
             start = self._start_of(space, parts[first])
             count = self._face.fitting(parts, first, self._room - start)
-            if count:
+            piece = "".join(parts[first : first + count])
+            while count and self._reach(start, self._face.extents[piece]) > self._room:
+                count -= 1
                 piece = "".join(parts[first : first + count])
+            if count:
                 self._put(start, space, piece, self._face.extents[piece])
                 self._words_on_line += first == 0
                 first += count

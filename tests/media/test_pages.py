@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont, features
 
@@ -91,6 +91,7 @@ if features.check("raqm"):
 
 @settings(max_examples=100, deadline=None)
 @given(text=GREEDY_WORDS, style=st.sampled_from(STYLES))
+@example(text="¯00AOOO", style=NARROW)  # ink over the left edge is moved in, and must not leave on the right
 def test_whatever_the_text_all_of_it_is_drawn_inside_the_page(text: str, style: TextStyle) -> None:
     try:
         pages = layout_text(text, style)
