@@ -242,6 +242,9 @@ def _link(path: str, source: str, media_root: Path, folder: Path) -> str:
         pass
     except FileNotFoundError:
         raise DataError(f"the file {path!r} is no longer there") from None
-    except OSError:
-        shutil.copyfile(origin, folder / target)
+    except OSError:  # on another file system
+        if not (folder / target).exists():
+            part = folder / f"{target}.{os.getpid()}"
+            shutil.copyfile(origin, part)
+            part.replace(folder / target)
     return str(target)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from sparrow.core.samples import Image, LongText, Message, Part, Role, Text, Video
 from sparrow.data.converters.record import Record, kind_of
+from sparrow.media.folders import PICTURE_SUFFIXES
 
 MediaKind = Literal["image", "video"]
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
@@ -21,7 +23,6 @@ _ROLES: dict[str, Role] = {
     "assistant": "assistant",
     "model": "assistant",
 }
-_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def media_list(record: Record, kind: MediaKind) -> list[Part]:
     paths = [media_path(record, item, name) for item in (value if isinstance(value, list) else [value])]
     if kind == "image":
         return [Image(path) for path in paths]
-    if any(path.lower().endswith(_PICTURE_SUFFIXES) for path in paths):
+    if any(PurePosixPath(path).suffix.lower() in PICTURE_SUFFIXES for path in paths):
         raise record.error(
             f"field '{name}' names a picture", "put the frames of a video into one folder and name the folder"
         )
