@@ -9,7 +9,7 @@ from typing import cast
 
 from sparrow.core.config import Benchmark
 from sparrow.core.errors import DataError
-from sparrow.evaluation.formats import oddities, read_benchmark, size_note
+from sparrow.evaluation.formats import brings_prompts, oddities, read_benchmark, size_note
 from sparrow.evaluation.prompts import Subtitles
 from sparrow.evaluation.questions import Question, missing_videos
 from sparrow.world import TABLES, WorldSettings, ensure_world
@@ -20,11 +20,20 @@ SHOWN_NAMES = 20
 
 @dataclass(frozen=True)
 class Asked:
-    """The questions, the folder of their videos, the videos that are not there, and a note to print with the score."""
+    """What is asked of a benchmark.
+
+    Args:
+        questions: The questions.
+        media_root: Folder of their videos.
+        missing_videos: Videos that are not there.
+        protocol: Whose prompts are used; `as in the file` where the annotations bring their own.
+        note: What is printed with the score.
+    """
 
     questions: list[Question]
     media_root: Path
     missing_videos: list[str]
+    protocol: str
     note: str
 
 
@@ -76,7 +85,8 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
             *(name, len(missing), len(videos), root / media_root, affected, fate, _some(missing)),
         )
         note += f"; {affected} questions about {len(missing)} missing videos {fate}"
-    return Asked(asked, root / media_root, missing, note)
+    protocol = "as in the file" if brings_prompts(root / file) else settings.protocol
+    return Asked(asked, root / media_root, missing, protocol, note)
 
 
 def _some(names: list[str]) -> str:

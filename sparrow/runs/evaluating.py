@@ -188,7 +188,7 @@ class Evaluator:
         )
         return {
             "format": settings.format,
-            "protocol": settings.protocol,
+            "protocol": self._read(name).protocol,
             "frames": "none" if phase.startswith("blind") else frames,
             "subtitles": settings.subtitles,
             "tasks": settings.tasks,

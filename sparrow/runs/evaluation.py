@@ -36,6 +36,8 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     """
     _check_processes(config)
     checkpoint = model_of(config.checkpoint)
+    for difference in unlike_training(config):
+        log.warning("%s", difference)
     weights = fingerprint(checkpoint, config.backbone.revision)
     record = RunRecord(
         run_id=content_hash([run_id(config), weights], length=12),
@@ -71,6 +73,21 @@ def model_of(checkpoint: str) -> str:
     """The model folder of a run's folder; anything else as it is."""
     folder = Path(checkpoint)
     return str(folder / MODEL_FOLDER) if (folder / FILE_NAME).is_file() else checkpoint
+
+
+def unlike_training(config: EvaluateConfig) -> list[str]:
+    """How frames and precision differ from those that a run was trained with; empty for other checkpoints."""
+    folder = Path(config.checkpoint)
+    if not (folder / FILE_NAME).is_file():
+        return []
+    trained = RunRecord.load(folder).config
+    differences = []
+    for group, keys in (("frames", vars(config.frames)), ("trainer", {"precision": config.trainer.precision})):
+        for key, value in keys.items():
+            before = trained.get(group, {}).get(key, value)
+            if value != before:
+                differences.append(f"{folder} was trained with {group}.{key}={before}, it is asked with {value}")
+    return differences
 
 
 def fingerprint(checkpoint: str, revision: str | None) -> str:

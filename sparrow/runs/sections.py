@@ -110,8 +110,8 @@ def _asked(score: Score) -> str:
     how = score.protocol
     tasks = f", tasks {' '.join(how['tasks'])}" if how.get("tasks") else ""
     return (
-        f"{how.get('protocol')}: frames {how.get('frames')}, subtitles {how.get('subtitles')}, {score.scoring}, "
-        f"options {how.get('options')}{tasks}; score: {score.metric}; {how.get('note')}"
+        f"prompts {how.get('protocol')}, frames {how.get('frames')}, subtitles {how.get('subtitles')}, "
+        f"{score.scoring}, options {how.get('options')}{tasks}; score: {score.metric}; {how.get('note')}"
     )
 
 

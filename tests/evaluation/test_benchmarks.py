@@ -13,7 +13,7 @@ import pytest
 
 from sparrow.core.errors import ConfigError, DataError, RunError
 from sparrow.evaluation.predictions import read_predictions
-from sparrow.runs.evaluation import evaluate
+from sparrow.runs.evaluation import evaluate, unlike_training
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import MODEL_FOLDER
 from tests.evaluation.benchmark_folders import FPS, MISSING, OFFICIAL, questions_of, write_video
@@ -64,7 +64,7 @@ def test_every_question_is_answered_and_every_score_is_told(evaluate_settings, t
     assert record.config["benchmark"][name]["max_frames"] == (16 if name == "mvbench" else 4)
     printed = " ".join(capsys.readouterr().out.split())
     assert "Benchmarks and protocols" in printed
-    assert "official:" in printed
+    assert "prompts official," in printed
 
 
 def test_bounds_choose_the_frames(evaluate_settings, tmp_path):
@@ -226,3 +226,11 @@ def test_the_model_of_a_run_is_found(evaluate_settings, tmp_path):
     record.save(tmp_path / "trained")
     config.checkpoint = str(tmp_path / "trained")
     assert evaluate(config, tmp_path / "out").scores["video_mme"]["after"].num_questions == 2
+
+
+def test_frames_other_than_those_of_training_are_said(evaluate_settings, tmp_path):
+    trained = {"frames": {"policy": "uniform", "max_frames": 8, "fps": None}, "trainer": {"precision": "32-true"}}
+    RunRecord(run_id="a", name="trained", command="train", config=trained).save(tmp_path)
+    (said,) = unlike_training(evaluate_settings(f"checkpoint={tmp_path}"))
+    assert said == f"{tmp_path} was trained with frames.max_frames=8, it is asked with 4"
+    assert unlike_training(evaluate_settings(f"checkpoint={tmp_path}", "frames.max_frames=8")) == []

@@ -59,6 +59,11 @@ FORMATS: dict[str, Format] = {
 }
 
 
+def brings_prompts(location: Path) -> bool:
+    """Whether an annotation file holds its prompts itself: the released code's jsonl form of any benchmark."""
+    return location.suffix == ".jsonl"
+
+
 def read_benchmark(
     name: str,
     location: Path,
@@ -88,7 +93,7 @@ def read_benchmark(
         raise ConfigError(f"unknown benchmark format {name!r}; choose one of {', '.join(FORMATS)}")
     if protocol not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
-    in_released_form = location.suffix == ".jsonl"
+    in_released_form = brings_prompts(location)
     if subtitles != "off" and (in_released_form or not FORMATS[name].has_subtitles):
         what = "the released code's jsonl" if in_released_form else name
         raise ConfigError(f"benchmark '{benchmark}': {what} has no subtitles; set subtitles=off")
