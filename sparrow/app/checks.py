@@ -77,6 +77,8 @@ def _check_benchmark(key: str, benchmark: Benchmark) -> Iterator[Found]:
             yield f"{key}.{name}", f"must be at least 1, is {number}"
     if benchmark.scoring == "letter_likelihood" and not benchmark.show_options:
         yield f"{key}.show_options", "letters can only be scored where the options are shown; set it to true"
+    if benchmark.use_world and benchmark.world is None:
+        yield f"{key}.world", "no generated table stands in for it; set use_world=false"
     if benchmark.subtitles != "off" and benchmark.format in FORMATS and not FORMATS[benchmark.format].has_subtitles:
         yield f"{key}.subtitles", f"{benchmark.format} has no subtitles; set it to off"
 
@@ -160,14 +162,14 @@ def _check_mixture(config: ExperimentConfig) -> Iterator[Found]:
             yield f"{key}.present_as", f"'{component.present_as}' is not one of {', '.join(PRESENT_AS)}"
         if sum((component.num_samples is not None, component.fraction is not None, component.remainder)) != 1:
             yield key, "needs exactly one of num_samples, fraction and remainder=true"
-        for name_of_limit in ("repeat", "max_pages", "max_instruction_words"):
+        for name_of_limit in ("repeat", "max_pages", "max_instruction_words", "max_context_words"):
             limit = getattr(component, name_of_limit)
             if limit is not None and limit < 1:
                 yield f"{key}.{name_of_limit}", f"must be at least 1, is {limit}"
         if component.num_samples is not None and component.num_samples < 1:
             yield f"{key}.num_samples", f"must be at least 1, is {component.num_samples}; drop the component instead"
-        if component.fraction is not None and not 0 < component.fraction <= 1:
-            yield f"{key}.fraction", f"must lie above 0 and at most at 1, is {component.fraction}"
+        if component.fraction is not None and not 0 <= component.fraction <= 1:
+            yield f"{key}.fraction", f"must lie between 0 and 1, is {component.fraction}"
         if component.num_samples is None and not totals:
             yield "mixture.num_samples", f"a total is needed for component '{name}'; or num_tokens, num_frames, ..."
         if component.fraction is None and totals and mixture.num_samples is None:

@@ -116,7 +116,7 @@ def run_app(main: Callable[[], Any]) -> None:
         sys.exit(130)
     finally:
         folder = RememberSweep.folder
-        if folder is not None and folder.is_dir():
+        if folder is not None and any(folder.glob("*/run.json")):
             from sparrow.runs.report import end_of_sweep
 
             end_of_sweep(folder)

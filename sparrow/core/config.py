@@ -91,7 +91,8 @@ class Component:
 
     `present_as` is how the model meets the samples: `video` (media as recorded), `pages` (long texts rendered as
     page images) or `text` (long texts left as plain text). Each drawn sample is shown `repeat` times an epoch; the
-    sizes count all of them. `max_pages` and `max_instruction_words` leave samples out of the draw.
+    sizes count all of them. `max_pages`, `max_instruction_words` and `max_context_words` leave samples out of the
+    draw; the number of pages depends on the page style, the number of words of a long text does not.
     """
 
     source: str = REQUIRED
@@ -101,6 +102,7 @@ class Component:
     repeat: int = 1
     max_pages: int | None = None
     max_instruction_words: int | None = None
+    max_context_words: int | None = None
     present_as: str = "video"
 
 
@@ -298,7 +300,8 @@ class Benchmark:
         root: Its folder.
         file: Annotation file or folder in `root`; the root itself when empty.
         media_root: Folder of the videos in `root`.
-        world: Table of the generated world that is read instead.
+        world: Table of the generated world that stands in for it.
+        use_world: Whether that table is asked instead, to rehearse without the benchmark's files.
         protocol: Whose prompts are used: `official` or `released`.
         presets: What each protocol sets; `max_frames`, `subtitles`, `tasks` and `metric` are taken from there unless
             they are given.
@@ -320,6 +323,7 @@ class Benchmark:
     file: str = ""
     media_root: str = ""
     world: str | None = None
+    use_world: bool = False
     protocol: str = "official"
     presets: dict[str, BenchmarkPreset] = recorded(default_factory=dict)
     max_frames: int | None = None
@@ -423,6 +427,7 @@ class EvaluateConfig:
     paths: Paths = recorded(default_factory=Paths)
     seed: int = 0
     data_seed: int = 0
+    use_world: bool = False
     world: World = field(default_factory=World)
     frames: Frames = field(default_factory=Frames)
     backbone: CheckpointOptions = field(default_factory=CheckpointOptions)

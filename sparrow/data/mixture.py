@@ -105,10 +105,9 @@ def component_sizes(mixture: Mixture) -> dict[str, int]:
 
 def without_empty(mixture: Mixture) -> Mixture:
     """The mixture without components of no samples, whose sources then need not be there."""
-    if mixture.num_samples is None:
-        return mixture
-    sizes = component_sizes(mixture)
-    return replace(mixture, components={name: c for name, c in mixture.components.items() if sizes[name] > 0})
+    sizes = component_sizes(mixture) if mixture.num_samples is not None else {}
+    left = {name: c for name, c in mixture.components.items() if c.fraction != 0 and sizes.get(name) != 0}
+    return replace(mixture, components=left)
 
 
 def _budgets(mixture: Mixture) -> dict[str, tuple[str, float]]:
@@ -132,7 +131,9 @@ class _Draw:
         self.num_seen = 0
 
     def _eligible(self) -> Iterator[int]:
-        filtered = self.component.max_pages is not None or self.component.max_instruction_words is not None
+        component = self.component
+        limits = (component.max_pages, component.max_instruction_words, component.max_context_words)
+        filtered = any(limit is not None for limit in limits)
         for row in self.order:
             self.num_seen += 1
             reason = self._rule_against(self.source[row]) if filtered else None
@@ -143,14 +144,16 @@ class _Draw:
 
     def _rule_against(self, sample: Sample) -> str | None:
         words_limit, pages_limit = self.component.max_instruction_words, self.component.max_pages
+        context_limit = self.component.max_context_words
         first_turn = next(message for message in sample.messages if message.role == "user")
         num_words = sum(len(part.text.split()) for part in first_turn.parts if isinstance(part, Text))
         if words_limit is not None and num_words > words_limit:
             return f"instruction longer than {words_limit} words"
-        if pages_limit is not None:
-            texts = [part.text for part in sample.parts() if isinstance(part, LongText)]
-            if sum(count_pages(text, self.style) for text in texts) > pages_limit:
-                return f"more than {pages_limit} pages"
+        texts = [part.text for part in sample.parts() if isinstance(part, LongText)]
+        if context_limit is not None and sum(len(text.split()) for text in texts) > context_limit:
+            return f"context longer than {context_limit} words"
+        if pages_limit is not None and sum(count_pages(text, self.style) for text in texts) > pages_limit:
+            return f"more than {pages_limit} pages"
         return None
 
     def take(self, size: int) -> list[int]:

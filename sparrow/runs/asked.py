@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -37,6 +37,13 @@ class Asked:
     note: str
 
 
+def standing_in(settings: Benchmark) -> Benchmark:
+    """The settings by which the generated world stands in for a benchmark: its format, all tasks, plain accuracy."""
+    if not settings.use_world or settings.format == "multiple_choice":
+        return settings
+    return replace(settings, format="multiple_choice", tasks=[], subtitles="off", metric="accuracy")
+
+
 def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: int, cache_root: Path) -> Asked:
     """The questions of a benchmark that its settings ask for.
 
@@ -51,7 +58,8 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
         DataError: If annotations are missing or wrong, or none of the videos is there.
     """
     root, file, media_root = Path(settings.root), settings.file, settings.media_root
-    if settings.world is not None:
+    if settings.use_world:
+        assert settings.world is not None, "checked with the configuration"
         table = TABLES[settings.world]
         root = ensure_world(cache_root, world, data_seed)
         file, media_root = table.file, table.media_root
@@ -64,6 +72,8 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
         tasks=settings.tasks,
     )
     note = size_note(settings.format, questions)
+    if settings.use_world and not name.startswith("world"):
+        note += f" of the generated world, not of {name}"
     if settings.num_questions is not None and settings.num_questions < len(questions):
         step = len(questions) / settings.num_questions
         questions = [questions[int(i * step)] for i in range(settings.num_questions)]

@@ -26,7 +26,7 @@ from sparrow.evaluation.questions import Question
 from sparrow.evaluation.units import group_into_units
 from sparrow.media.frames import FramePolicy
 from sparrow.models.backbone import Backbone
-from sparrow.runs.asked import Asked, read_asked
+from sparrow.runs.asked import Asked, read_asked, standing_in
 from sparrow.world import WorldSettings
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,8 @@ class Evaluator:
         precision: str,
         num_workers: int,
     ) -> None:
-        self.benchmarks, self.frames, self.world, self.data_seed = benchmarks, frames, world, data_seed
+        self.benchmarks = {name: standing_in(settings) for name, settings in benchmarks.items()}
+        self.frames, self.world, self.data_seed = frames, world, data_seed
         self.cache_root, self.precision, self.num_workers = cache_root, precision, num_workers
         self._asked: dict[str, Asked] = {}
 

@@ -24,8 +24,13 @@ SEVERAL = ("benchmark", "logger", "source")
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_passes_the_checks(settings, experiment):
-    composed = settings(f"experiment={experiment}", small=False)
-    assert composed.mixture.components
+    if "checkpoint=" in (CONF / "experiment" / f"{experiment}.yaml").read_text():
+        given = settings(
+            f"experiment={experiment}", "checkpoint=x", config_name="evaluate", schema=EvaluateConfig, small=False
+        )
+        assert given.benchmark
+    else:
+        assert settings(f"experiment={experiment}", small=False).mixture.components
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

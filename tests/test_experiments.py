@@ -1,0 +1,82 @@
+"""Every experiment in `conf/experiment`: all its jobs composed and planned at `scale=tiny`, one of each table run."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import sparrow.conf
+from omegaconf import OmegaConf
+
+from sparrow.core.config import EvaluateConfig
+from sparrow.runs.preparation import prepare
+from sparrow.runs.training import train
+from tests.conftest import SMALL_WORLD
+
+FOLDER = Path(sparrow.conf.__file__).parent / "experiment"
+NAMES = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.yaml"))
+OF_EVALUATE = ["paper/eval_frames"]
+OF_TABLES = sorted(set(NAMES) - {name for name in NAMES if "/" not in name} - set(OF_EVALUATE))
+RUN = ["paper/data_scaling", "ablation/share_of_text"]
+MAX_TINY_SAMPLES = 100
+EVALUATE = {"config_name": "evaluate", "schema": EvaluateConfig, "small": False}
+
+
+def jobs_of(name: str) -> list[list[str]]:
+    """The overrides of each job of an experiment's sweep; one job without overrides where it sweeps nothing."""
+    content = OmegaConf.load(FOLDER / f"{name}.yaml")
+    swept = OmegaConf.select(content, "hydra.sweeper.params") or {}
+    values = [[f"{key}={value}" for value in str(text).split(",")] for key, text in swept.items()]
+    return [list(job) for job in itertools.product(*values)]
+
+
+@pytest.fixture
+def tiny_job(settings):
+    """Settings of one job of an experiment at `scale=tiny`."""
+    quick = [
+        *SMALL_WORLD,
+        "world.num_event_texts=48",
+        "sample_divisor=2500",
+        "batching.num_workers=0",
+        "trainer.progress_bar=false",
+    ]
+    return lambda name, *job: settings(f"experiment={name}", "scale=tiny", *quick, *job, small=False)
+
+
+@pytest.mark.parametrize("name", OF_TABLES)
+def test_every_job_of_a_table_is_tiny_and_can_be_planned(tiny_job, name):
+    jobs = jobs_of(name)
+    for job in jobs:
+        config = tiny_job(name, *job)
+        assert config.study.name == "/".join(name.split("/")[:2])
+        assert config.backbone.tiny
+        assert config.trainer.accelerator == "cpu"
+        plan = prepare(config).plan
+        assert 0 < plan.num_samples <= MAX_TINY_SAMPLES, job
+        # What rehearses a study may not need its files.
+        assert all(source.use_world for source in config.source.values())
+        assert all(benchmark.use_world for benchmark in config.benchmark.values())
+
+
+def test_the_frames_of_an_evaluation_are_swept_over_given_checkpoints(settings):
+    jobs = jobs_of("paper/eval_frames")
+    assert [job for (job,) in jobs] == ["frames.max_frames=24", "frames.max_frames=48"]
+    for job in jobs:
+        config = settings("experiment=paper/eval_frames", "checkpoint=x", *job, **EVALUATE)
+        assert {b.max_frames for b in config.benchmark.values()} == {config.frames.max_frames}
+
+
+@pytest.mark.parametrize("name", [*OF_TABLES, *OF_EVALUATE])
+def test_every_experiment_of_a_table_has_its_page_in_the_lab_book(name):
+    study = "/".join(name.split("/")[:2])
+    page = (FOLDER.resolve().parents[1] / "experiments" / study / "README.md").read_text()
+    assert f"experiment={study}" in page and name in page
+    assert f"]({study}/README.md)" in (FOLDER.resolve().parents[1] / "experiments/README.md").read_text()
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_one_study_of_each_table_runs(tiny_job, tmp_path, name):
+    job = jobs_of(name)[-1]
+    record = train(tiny_job(name, *job, "world.num_benchmark_clips=6"), tmp_path / "run", name="run")
+    assert record.status == "finished"
+    assert set(record.scores) == set(record.config["benchmark"])
+    assert {phase for scores in record.scores.values() for phase in scores} >= {"before", "after"}
