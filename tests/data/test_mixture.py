@@ -118,6 +118,16 @@ def test_rules_leave_samples_out_before_the_count_and_say_so():
         select(mixture(None, a={"num_samples": 46, "max_pages": 5, "max_instruction_words": 50}), source)
 
 
+def test_a_limit_on_words_of_context_draws_the_same_samples_for_every_page_style():
+    source = {"a": Ids([f"a-{i}" for i in range(100)])}
+    mix = mixture(None, a={"num_samples": 45, "max_context_words": 500})
+    styles = [TextStyle(), TextStyle(words_per_page=5), TextStyle(layout="fit", font_size_px=10)]
+    drawn_rows = [draw(mix, source, 0, style, None)[0] for style in styles]
+    assert drawn_rows[0] == drawn_rows[1] == drawn_rows[2]
+    assert all(row % 10 for row in drawn_rows[0].rows)
+    assert drawn_rows[0].left_out["context longer than 500 words"] > 0
+
+
 @pytest.mark.parametrize("unit", ["num_tokens", "num_frames", "num_supervised_tokens"])
 def test_totals_in_other_units_are_filled_and_not_exceeded(unit):
     column = {"num_frames": "num_frames", "num_supervised_tokens": "supervised_tokens"}.get(unit)
