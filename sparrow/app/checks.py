@@ -12,7 +12,7 @@ from sparrow.evaluation.formats import FORMATS, PROTOCOLS
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
 from sparrow.models.quantization import QUANTIZATIONS, require_bitsandbytes
-from sparrow.models.registry import check_family, refuse_without_port
+from sparrow.models.registry import WITHOUT_PACKING, check_family, refuse_without_port
 from sparrow.world.settings import WorldSettings
 
 Found = tuple[str, str]
@@ -20,6 +20,7 @@ PRESENT_AS = ("video", "pages", "text")
 ON_BAD_SAMPLE = ("fail", "skip")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 STRATEGIES = ("single", "ddp")
+BATCHINGS = ("packed", "padded", "length_grouped", "packed_epoch")
 BENCHMARK_CHOICES = {
     "format": tuple(FORMATS),
     "protocol": PROTOCOLS,
@@ -89,7 +90,7 @@ def _check_experiment(config: ExperimentConfig) -> Iterator[Found]:
     yield from _one_of(config, "strategy.name", STRATEGIES)
     yield from _one_of(config, "optimizer.name", ("adamw",))
     yield from _one_of(config, "schedule.name", ("cosine",))
-    yield from _one_of(config, "batching.name", ("padded",))
+    yield from _one_of(config, "batching.name", BATCHINGS)
     for key in POSITIVE:
         if _get(config, key) < 1:
             yield key, f"must be at least 1, is {_get(config, key)}"
@@ -108,6 +109,12 @@ def _check_backbone(config: ExperimentConfig) -> Iterator[Found]:
         refuse_without_port(config.backbone.checkpoint or "")
     except BackboneError as error:
         yield "backbone.family", str(error)
+    reason = WITHOUT_PACKING.get(config.backbone.family)
+    if reason is not None and config.batching.name in ("packed", "packed_epoch"):
+        yield (
+            "batching.name",
+            f"samples of {config.backbone.family} cannot share a row, since {reason}; set batching=padded",
+        )
 
 
 def _check_tuning(config: ExperimentConfig) -> Iterator[Found]:

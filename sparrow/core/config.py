@@ -241,9 +241,16 @@ class Schedule:
 
 @dataclass
 class Batching:
-    """How samples are grouped into optimizer steps and micro-batches."""
+    """How samples are grouped into optimizer steps and micro-batches.
 
-    name: str = "padded"
+    `name`: `packed` joins the samples of a step to rows of at most `max_seq_len_tokens`, in which they do not see each
+    other; `padded` gives each a row of its own, `micro_batch_size_samples` rows a micro-batch. These two share the
+    same steps of exactly `global_batch_size_samples`. `length_grouped` pads samples of similar lengths and
+    `packed_epoch` packs the rows of a whole epoch first: both change which samples share a step, and with the latter
+    `global_batch_size_samples` is a mean.
+    """
+
+    name: str = "packed"
     global_batch_size_samples: int = 64
     micro_batch_size_samples: int = 2
     max_seq_len_tokens: int = 10_740

@@ -24,14 +24,12 @@ class PlannedData(pl.LightningDataModule):
         backbone: Backbone,
         presentations: Mapping[str, Presentation],
         *,
-        micro_batch_size_samples: int,
         num_workers: int,
         sample_timeout_s: int = 0,
         skip_failed: bool = False,
     ) -> None:
         super().__init__()
         self.plan, self.sources, self.backbone, self.presentations = plan, sources, backbone, presentations
-        self.micro_batch_size_samples = micro_batch_size_samples
         self.num_workers, self.sample_timeout_s, self.skip_failed = num_workers, sample_timeout_s, skip_failed
 
     def train_dataloader(self) -> StepLoader:
@@ -42,7 +40,6 @@ class PlannedData(pl.LightningDataModule):
             self.sources,
             self.backbone,
             self.presentations,
-            micro_batch_size_samples=self.micro_batch_size_samples,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
             skip_failed=self.skip_failed,

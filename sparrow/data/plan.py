@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sparrow.core.config import Tuning
 from sparrow.core.errors import DataError
 from sparrow.core.files import write_atomically, write_json
 from sparrow.core.hashing import combined_hash, content_hash, hash_order
 from sparrow.data.encode import Presentation
 from sparrow.data.measuring import measure_samples
 from sparrow.data.mixture import Selection
+from sparrow.data.packing import Grouping, deal_rows, length_grouped, packed_epoch, packed_step, padded_step
 from sparrow.data.sources import SourceData
 from sparrow.media.pages import style_fingerprint
 from sparrow.models.backbone import Backbone
+from sparrow.models.flops import ModelFlops
 
 PERCENTILES = (5, 50, 95, 100)
 
@@ -41,39 +44,60 @@ class Plan:
 
     Args:
         ledger: A row a requested sample: `component, source, row, sample_id, status` (used | rejected | failed),
-            `reason, num_frames, visual_tokens, text_tokens, supervised_tokens, showing` (number of the repetition).
+            `reason, num_frames, visual_tokens, text_tokens, supervised_tokens, showing` (number of the repetition),
+            `flops` (of training on it once).
         steps: For every optimizer step the positions in `ledger` of its samples, all ranks together.
         content_hash: Hash of what the model will see, in order, fonts and tokenizer included; a video counts by its
             record, number of frames and tokens, not by its pixels.
         origins: What stood behind the draw of every component.
-        micro_batch_size_samples: Rows of a micro-batch, which padding depends on.
+        grouping: How the samples of a step are put into micro-batches.
+        rows: For every step the positions in `ledger` of each packed row, where rows were packed from whole epochs.
     """
 
     ledger: pd.DataFrame
     steps: list[np.ndarray]
     content_hash: str
     origins: dict[str, Origin] = field(default_factory=dict)
-    micro_batch_size_samples: int = 1
+    grouping: Grouping = field(default_factory=Grouping)
+    rows: list[list[np.ndarray]] | None = None
 
     @property
     def num_samples(self) -> int:
         """Samples over all steps; a sample counts once an epoch."""
         return int(sum(len(step) for step in self.steps))
 
-    def padding_efficiency(self) -> float:
-        """Share of real tokens among those computed on one rank, when a step's samples are padded by length."""
+    def micro_batches(self, step: int, world_size: int) -> list[list[np.ndarray]]:
+        """How a step is computed: for every rank equally many micro-batches, each the ledger positions of its samples.
+
+        A pure function of plan and number of ranks; a micro-batch without samples keeps its rank in step.
+        """
+        positions, grouping = self.steps[step], self.grouping
+        if self.rows is not None:
+            return deal_rows(self.rows[step], self.flops(), world_size)
+        lengths = self.lengths()[positions]
+        if grouping.packed:
+            shares = packed_step(lengths, self.flops()[positions], grouping.max_seq_len_tokens, world_size)
+        else:
+            shares = padded_step(lengths, grouping.micro_batch_size_samples, world_size)
+        return [[positions[indices] for indices in share] for share in shares]
+
+    def packing_efficiency(self) -> float:
+        """Share of the samples' own tokens among those computed on one rank; the rest is padding."""
         lengths = self.lengths()
         computed = 0
-        for step in self.steps:
-            longest_first = np.sort(lengths[step])[::-1]
-            rows = np.arange(0, len(step), self.micro_batch_size_samples)
-            computed += int((longest_first[rows] * np.minimum(self.micro_batch_size_samples, len(step) - rows)).sum())
-        real = int(sum(lengths[step].sum() for step in self.steps))
-        return round(real / computed, 4) if computed else 1.0
+        for step in range(len(self.steps) if not self.grouping.packed else 0):
+            rows = [row for share in self.micro_batches(step, 1) for row in share]
+            computed += sum(int(len(row) * lengths[row].max()) for row in rows if len(row))
+        useful = int(sum(lengths[step].sum() for step in self.steps))
+        return round(useful / computed, 4) if computed else 1.0
 
     def lengths(self) -> np.ndarray:
         """Tokens of every ledger row, int64."""
         return (self.ledger["visual_tokens"] + self.ledger["text_tokens"]).to_numpy()
+
+    def flops(self) -> np.ndarray:
+        """Operations of training once on every ledger row, float64."""
+        return self.ledger["flops"].to_numpy()
 
     def manifest(self) -> dict[str, Any]:
         """Counts a component, which reconcile (requested = used + rejected), lengths, steps and the content hash."""
@@ -103,7 +127,7 @@ class Plan:
             "content_hash": self.content_hash,
             "num_steps": len(self.steps),
             "num_samples": self.num_samples,
-            "padding_efficiency": self.padding_efficiency(),
+            "packing_efficiency": self.packing_efficiency(),
             "components": components,
         }
 
@@ -142,7 +166,9 @@ def build_plan(
     data_seed: int,
     global_batch_size_samples: int,
     max_seq_len_tokens: int,
+    batching: str = "padded",
     micro_batch_size_samples: int = 1,
+    tuning: Tuning | None = None,
     num_epochs: int = 1,
     on_bad_sample: str = "fail",
     max_bad_fraction: float = 0.0,
@@ -153,6 +179,7 @@ def build_plan(
     """Measure the drawn samples and order them into optimizer steps.
 
     Every epoch shows each used sample once, in a hash order of its own; the last step of an epoch may be smaller.
+    `length_grouped` and `packed_epoch` change which samples share a step, and the latter how many.
 
     Args:
         selections: What was drawn, a component each.
@@ -161,8 +188,10 @@ def build_plan(
         presentations: How each component's samples are shown.
         data_seed: Orders the samples.
         global_batch_size_samples: Samples of one optimizer step over all ranks.
-        max_seq_len_tokens: A longer sample is rejected, never cut.
-        micro_batch_size_samples: Rows of a micro-batch.
+        max_seq_len_tokens: A longer sample is rejected, never cut; packed rows hold at most so many tokens.
+        batching: `padded`, `packed`, `length_grouped` or `packed_epoch`.
+        micro_batch_size_samples: Rows of a padded micro-batch.
+        tuning: Which parts learn, for what a sample takes to compute; all of them where None.
         num_epochs: Passes over the data.
         on_bad_sample: `fail` raises on the first sample that cannot be used, `skip` rejects and counts it.
         max_bad_fraction: With `skip`, the largest share of rejected samples that is still accepted.
@@ -191,13 +220,19 @@ def build_plan(
     ledger = pd.concat(tables, ignore_index=True)
     _reject_long(ledger, min(max_seq_len_tokens, backbone.context_length_tokens))
     _enforce_policy(ledger, on_bad_sample, max_bad_fraction)
-    steps = _order(ledger, data_seed, global_batch_size_samples, num_epochs)
+    costs = ModelFlops(backbone, tuning)
+    ledger["flops"] = costs.training(
+        *(ledger[name].to_numpy() for name in ("visual_tokens", "text_tokens", "num_frames", "supervised_tokens"))
+    )
+    grouping = Grouping(batching, micro_batch_size_samples, max_seq_len_tokens)
+    rows = _rows(ledger, grouping, data_seed, global_batch_size_samples, num_epochs)
+    steps = [np.concatenate(step) for step in rows]
     origins = {
         selection.component: _origin(selection, sources[selection.source], presentations[selection.component])
         for selection in selections
     }
     content = _plan_hash(ledger, steps, sources, presentations, backbone)
-    return Plan(ledger, steps, content, origins, micro_batch_size_samples)
+    return Plan(ledger, steps, content, origins, grouping, rows if batching == "packed_epoch" else None)
 
 
 def _origin(selection: Selection, source: SourceData, how: Presentation) -> Origin:
@@ -246,15 +281,24 @@ def _enforce_policy(ledger: pd.DataFrame, on_bad_sample: str, max_bad_fraction: 
         )
 
 
-def _order(ledger: pd.DataFrame, data_seed: int, batch_size: int, num_epochs: int) -> list[np.ndarray]:
+def _rows(
+    ledger: pd.DataFrame, grouping: Grouping, data_seed: int, batch_size: int, num_epochs: int
+) -> list[list[np.ndarray]]:
+    """The rows of every step that the grouping fixes; one for the whole step where it leaves them to the ranks."""
     used = np.flatnonzero(ledger["status"] == "used")
+    lengths = (ledger["visual_tokens"] + ledger["text_tokens"]).to_numpy()
     columns = ledger[["component", "sample_id", "showing"]].itertuples(index=False, name=None)
     all_names = ["/".join(map(str, values)) for values in columns]
     names = [all_names[i] for i in used]
-    steps: list[np.ndarray] = []
+    steps: list[list[np.ndarray]] = []
     for epoch in range(num_epochs):
         order = used[hash_order(names, data_seed, salt=f"epoch {epoch}")]
-        steps += [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
+        if grouping.name == "packed_epoch":
+            steps += packed_epoch(order, lengths, grouping.max_seq_len_tokens, batch_size)
+        elif grouping.name == "length_grouped":
+            steps += [[step] for step in length_grouped(order, lengths, batch_size)]
+        else:
+            steps += [[order[begin : begin + batch_size]] for begin in range(0, len(order), batch_size)]
     return steps
 
 

@@ -21,6 +21,7 @@ from sparrow.core.files import write_json
 from sparrow.models.adapters import has_adapters, save_trained_parts
 from sparrow.models.chat import TokenizedChat, expand_images, tokenize
 from sparrow.models.frames import Frames, Size, normalize
+from sparrow.models.registry import WITHOUT_PACKING
 from sparrow.models.tiny import random_model
 
 __all__ = ["Backbone", "Size", "TokenizedChat"]
@@ -50,7 +51,6 @@ class Backbone(ABC):
     template: ClassVar[str]
     processor_class: ClassVar[Any] = AutoProcessor
     video_processor_type: ClassVar[str | None] = None
-    supports_packing: ClassVar[bool] = True
     skips_cached_padding: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -139,6 +139,11 @@ class Backbone(ABC):
         """Write the tiny sibling, randomly initialised, as a Hugging Face folder."""
         config, processor = cls.tiny(texts, frame_size_px)
         cls(processor, config, frame_size_px, random_model(config, seed)).save(folder)
+
+    @property
+    def supports_packing(self) -> bool:
+        """Whether samples can share a row without seeing each other."""
+        return self.family not in WITHOUT_PACKING
 
     @property
     def context_length_tokens(self) -> int:
@@ -238,7 +243,8 @@ class Backbone(ABC):
             BackboneError: If the model would mix the samples.
         """
         if not self.supports_packing:
-            raise BackboneError(f"samples of {self.family} cannot share a row; set batching=padded")
+            reason = WITHOUT_PACKING[self.family]
+            raise BackboneError(f"samples of {self.family} cannot share a row ({reason}); set batching=padded")
         return torch.cat([self.position_ids(ids, sizes) for ids, sizes in samples], dim=-1).unsqueeze(-2)
 
     def forward(
@@ -280,6 +286,37 @@ class Backbone(ABC):
             use_cache=use_cache,
             **inputs,
         )
+
+    @property
+    def output_head(self) -> nn.Module:
+        """The layer from hidden states to logits; no family of the registry changes the logits after it."""
+        head: Any = self.model.lm_head
+        return head
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        frames: Frames | None,
+        *,
+        position_ids: Tensor | None = None,
+    ) -> Tensor:
+        """What `output_head` makes logits of, [b, L, d]; the arguments are those of `forward`.
+
+        The whole model runs, so that what wraps it is called as ever, but its head is given nothing to compute.
+        """
+        seen: list[Tensor] = []
+
+        def take(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+            seen.append(inputs[0])
+            return inputs[0][:, :0]
+
+        hook = self.output_head.register_forward_pre_hook(take)
+        try:
+            self.forward(input_ids, attention_mask, frames, position_ids=position_ids)
+        finally:
+            hook.remove()
+        return seen[0]
 
     def save(self, folder: Path) -> None:
         """Write model and processor as a Hugging Face folder with safetensors."""

@@ -28,8 +28,6 @@ class Gemma3(Backbone):
 
     family = "gemma3"
     end_of_turn = "<end_of_turn>"
-    # transformers 5 looks an image's tokens up at their place in the sample, not in the packed row.
-    supports_packing = False
     native_checkpoints = ("google/gemma-3-4b-it", "google/gemma-3-12b-it")
 
     def configure_processor(self) -> None:  # noqa: D102

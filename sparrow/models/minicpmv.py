@@ -55,8 +55,7 @@ class MiniCPMV(Backbone):
     processor_class = MiniCPMV4_6Processor
     video_processor_type = "MiniCPMV4_6VideoProcessor"
     native_checkpoints = ("openbmb/MiniCPM-V-4.6",)
-    # The state of linear attention runs on: from one sample of a packed row into the next, and over cached padding.
-    supports_packing = False
+    # The state of linear attention runs on over cached padding.
     skips_cached_padding = False
 
     def configure_processor(self) -> None:  # noqa: D102

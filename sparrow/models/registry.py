@@ -24,6 +24,12 @@ FAMILIES = {
     "smolvlm": "SmolVLM",
 }
 
+# Families whose samples cannot share a row, and why; the tests show that the others' can.
+WITHOUT_PACKING = {
+    "gemma3": "transformers 5 looks an image's tokens up at their place in the sample, not in the packed row",
+    "minicpmv": "the state of its linear attention runs on from one sample of a row into the next",
+}
+
 # Backbones of the paper that people ask for: how their names are written, the nearest family, and a model of it.
 WITHOUT_NATIVE_PORT = {
     "MiniCPM-Llama3-V-2.5": (r"minicpm[_-]*llama3[_-]*v[_-]*2[_.-]*5", "minicpmv", "minicpmv"),

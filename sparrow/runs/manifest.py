@@ -42,7 +42,7 @@ def manifest_table(manifest: Mapping[str, Any]) -> str:
         ],
         note=(
             f"{manifest['num_samples']:,} samples in {manifest['num_steps']:,} optimizer steps; "
-            f"{manifest['padding_efficiency']:.0%} of the computed tokens are real, the rest is padding; "
+            f"{manifest['packing_efficiency']:.0%} of the computed tokens are the samples' own, the rest is padding; "
             f"manifest {manifest['content_hash']}"
         ),
     )

@@ -100,7 +100,7 @@ def write_preview(prepared: Prepared, path: Path, num_samples: int, config: Expe
         DataError: If a chosen sample's media can no longer be read.
     """
     plan, backbone = prepared.plan, prepared.backbone
-    dataset = StepDataset(plan, prepared.sources, backbone, prepared.presentations, micro_batch_size_samples=1)
+    dataset = StepDataset(plan, prepared.sources, backbone, prepared.presentations)
     chosen = choose(plan, num_samples)
     manifest = plan.manifest()
     refused = _refused(prepared)

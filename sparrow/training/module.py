@@ -11,29 +11,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparrow.core.config import Optimizer, Schedule, Tuning
 from sparrow.core.errors import RunError
-from sparrow.data.batching import MicroBatch, StepBatch
-from sparrow.data.encode import IGNORED
+from sparrow.data.batching import StepBatch
 from sparrow.models.backbone import Backbone
+from sparrow.training.losses import segment_losses, segment_weights
 from sparrow.training.optim import build_optimizer, build_schedule
-
-
-def token_weights(mask: Tensor, normalization: str) -> Tensor:
-    """What each supervised token counts, float [b, k]; together the units of which the loss is the mean.
-
-    Args:
-        mask: True on supervised tokens, bool [b, k], a sample a row.
-        normalization: `token`, `sample` or `micro_batch`.
-    """
-    if normalization == "sample":
-        return mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
-    if normalization == "micro_batch":
-        return mask / mask.sum().clamp(min=1)
-    return mask.float()
 
 
 class FineTuning(pl.LightningModule):
@@ -78,24 +63,6 @@ class FineTuning(pl.LightningModule):
         optimizer = build_optimizer(self.backbone.parts(), self.optimizer_settings, self.tuning)
         return [optimizer], [build_schedule(optimizer, self.schedule_settings, self.num_steps)]
 
-    def token_losses(self, micro_batch: MicroBatch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy a supervised token.
-
-        Returns:
-            Losses [b, k] at the k positions where some row is supervised, zero where this row is not; and the
-            mask [b, k] of supervised tokens.
-        """
-        targets = micro_batch.labels[:, 1:]
-        positions = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
-        targets = targets[:, positions]
-        logits = self.backbone.forward(
-            micro_batch.input_ids, micro_batch.attention_mask, micro_batch.frames, logits_to_keep=positions
-        ).logits
-        losses = F.cross_entropy(
-            logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        return losses.view(targets.shape), targets != IGNORED
-
     def training_step(self, batch: StepBatch, batch_idx: int) -> None:
         """One optimizer step of this rank; gradients and figures are those of all ranks together."""
         started = time.perf_counter()
@@ -104,8 +71,9 @@ class FineTuning(pl.LightningModule):
         assert isinstance(optimizer, pl.core.optimizer.LightningOptimizer)
         optimizer.zero_grad()
         normalization = self.tuning.loss_normalization
-        masks = [m.labels[:, 1:] != IGNORED for m in batch.micro_batches]
-        own = [(float(mask.sum()), float(token_weights(mask, normalization).sum())) for mask in masks]
+        counts = [micro_batch.supervised_tokens() for micro_batch in batch.micro_batches]
+        weights = [segment_weights(of_segments, normalization) for of_segments in counts]
+        own = [(float(n.sum()), float((n * weight).sum())) for n, weight in zip(counts, weights, strict=True)]
         supervised, units = self._sum_over_ranks(torch.tensor(own).sum(dim=0)).tolist()
         if units == 0:
             raise RunError(
@@ -117,10 +85,10 @@ class FineTuning(pl.LightningModule):
         for number, micro_batch in enumerate(batch.micro_batches):
             on_device = micro_batch.to(self.device)
             with self._no_gradient_sync(until_last=number < len(batch.micro_batches) - 1):
-                losses, mask = self.token_losses(on_device)
-                weighted = (losses * token_weights(mask, normalization)).sum()
+                losses = segment_losses(self.backbone, on_device)
+                weighted = (losses * weights[number].to(losses.device)).sum()
                 self.manual_backward(weighted * scale)
-            sums[:-2] += self._component_sums(losses.detach(), mask, micro_batch.components)
+            sums[:-2] += self._component_sums(losses.detach(), counts[number], micro_batch.components)
             sums[-2] += weighted.detach().cpu()
         sums[-1] = float(self.stop_requested)
         sums = self._sum_over_ranks(sums)
@@ -144,13 +112,13 @@ class FineTuning(pl.LightningModule):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         return float(nn.utils.clip_grad_norm_(parameters, limit))
 
-    def _component_sums(self, losses: Tensor, mask: Tensor, components: Tensor) -> Tensor:
+    def _component_sums(self, losses: Tensor, counts: Tensor, components: Tensor) -> Tensor:
         """Loss sums a component, then token counts a component, on the CPU."""
         count = len(self.component_names)
         sums = torch.zeros(2 * count, dtype=torch.float64)
         real = components >= 0
-        sums[:count].index_add_(0, components[real], losses.sum(dim=1).double().cpu()[real])
-        sums[count:].index_add_(0, components[real], mask.sum(dim=1).double().cpu()[real])
+        sums[:count].index_add_(0, components[real], losses.double().cpu()[real])
+        sums[count:].index_add_(0, components[real], counts.double()[real])
         return sums.float()
 
     def _no_gradient_sync(self, *, until_last: bool) -> contextlib.AbstractContextManager:

@@ -2,13 +2,14 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-import sparrow.conf
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+import sparrow.conf
 from sparrow.app.entry import _quoted
 from sparrow.core.config import EvaluateConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
+from sparrow.models.registry import WITHOUT_PACKING
 
 CONF = Path(sparrow.conf.__file__).parent
 EXPERIMENTS = sorted(
@@ -43,6 +44,10 @@ def test_every_option_of_every_group_composes_and_passes_the_checks(settings, gr
     if option == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
         with pytest.raises(ConfigError, match="bitsandbytes"):
             settings(*overrides, small=False)
+    elif group == "backbone" and any(option.startswith(family) for family in WITHOUT_PACKING):
+        with pytest.raises(ConfigError, match=r"batching\.name: samples of \w+ cannot share a row.*batching=padded"):
+            settings(*overrides, small=False)
+        settings(*overrides, "batching=padded", small=False)
     else:
         settings(*overrides, small=False)
 

@@ -16,7 +16,7 @@ def prepared(settings):
 
 def dataset_of(prepared, **options):
     parts = (prepared.plan, prepared.sources, prepared.backbone, prepared.presentations)
-    return StepDataset(*parts, micro_batch_size_samples=4, **options)
+    return StepDataset(*parts, **options)
 
 
 def test_a_step_is_the_same_whenever_and_wherever_it_is_loaded(prepared):

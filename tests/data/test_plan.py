@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sparrow.core.errors import DataError
-from sparrow.data.batching import StepDataset, share_of_rank
+from sparrow.data.batching import StepDataset
 from sparrow.runs.preparation import prepare
 
 
@@ -28,9 +28,7 @@ def test_counts_reconcile_and_every_used_sample_is_in_one_step(prepared):
 
 
 def test_planned_tokens_are_those_that_are_encoded(prepared):
-    dataset = StepDataset(
-        prepared.plan, prepared.sources, prepared.backbone, prepared.presentations, micro_batch_size_samples=4
-    )
+    dataset = StepDataset(prepared.plan, prepared.sources, prepared.backbone, prepared.presentations)
     for position, row in enumerate(prepared.plan.ledger.itertuples()):
         sample = dataset.encode(position)
         assert len(sample.input_ids) == row.visual_tokens + row.text_tokens
@@ -124,40 +122,62 @@ def folder_of(source):
     return Path(source.root)
 
 
-def test_shares_of_ranks_are_a_balanced_partition():
-    lengths = np.random.default_rng(0).integers(10, 10_000, 64)
-    positions = np.random.default_rng(1).permutation(64)
-    shares = [share_of_rank(positions, lengths, rank, 8) for rank in range(8)]
-    assert sorted(np.concatenate(shares)) == list(range(64))
-    assert {len(share) for share in shares} == {8}
-    loads = [lengths[share].sum() for share in shares]
-    assert max(loads) < 1.1 * np.mean(loads)
+BATCHINGS = ("padded", "packed", "length_grouped", "packed_epoch")
 
 
-def test_every_rank_has_as_many_micro_batches(prepared):
-    for world_size in (2, 3, 5):
-        counts = set()
-        for rank in range(world_size):
-            dataset = StepDataset(
-                prepared.plan,
-                prepared.sources,
-                prepared.backbone,
-                prepared.presentations,
-                micro_batch_size_samples=1,
-                rank=rank,
-                world_size=world_size,
-            )
-            counts.add(len(dataset[0].micro_batches))
-        assert len(counts) == 1
+@pytest.fixture(scope="module", params=BATCHINGS)
+def batched(request, settings):
+    """A plan of each batching, with rows that a few samples fill."""
+    return prepare(settings(f"batching={request.param}", "batching.max_seq_len_tokens=220"))
 
 
-def test_padding_efficiency_is_that_of_the_batches(prepared):
-    dataset = StepDataset(
-        prepared.plan, prepared.sources, prepared.backbone, prepared.presentations, micro_batch_size_samples=4
-    )
-    masks = [m.attention_mask for i in range(len(dataset)) for m in dataset[i].micro_batches]
-    share = sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)
-    assert prepared.plan.manifest()["padding_efficiency"] == pytest.approx(share, abs=1e-4)
+def steps_of(prepared, **options):
+    dataset = StepDataset(prepared.plan, prepared.sources, prepared.backbone, prepared.presentations, **options)
+    return [dataset[number] for number in range(len(dataset))]
+
+
+def test_ranks_split_the_steps_and_change_nothing_else(batched):
+    for world_size in (1, 2, 3, 5):
+        of_ranks = [steps_of(batched, rank=rank, world_size=world_size) for rank in range(world_size)]
+        for number, shares in enumerate(zip(*of_ranks, strict=True)):
+            assert len({len(batch.micro_batches) for batch in shares}) == 1
+            planned = [of_ranks[0][0].sample_ids and batched.plan.ledger.iloc[p] for p in batched.plan.steps[number]]
+            names = sorted(f"{row.component}/{row.sample_id}" for row in planned)
+            assert sorted(name for batch in shares for name in batch.sample_ids) == names
+
+
+def test_packed_rows_hold_no_more_than_they_may(batched):
+    frame = batched.backbone.visual_tokens((64, 64), 1)
+    for batch in steps_of(batched):
+        for micro_batch in batch.micro_batches:
+            lengths = (micro_batch.segments >= 0).sum(dim=1)
+            filling = frame if -1 in micro_batch.components else 0
+            assert int(lengths.max()) <= 220 + filling
+            assert (len(lengths) == 1) == (micro_batch.attention_mask is None)
+
+
+def test_a_batch_says_what_it_takes(batched):
+    """Tokens computed, the plan's efficiency, and the operations of the samples."""
+    batches = steps_of(batched)
+    for batch in batches:
+        assert batch.num_computed_tokens == sum(m.input_ids.numel() for m in batch.micro_batches) >= batch.num_tokens
+    share = sum(batch.num_tokens for batch in batches) / sum(batch.num_computed_tokens for batch in batches)
+    assert batched.plan.manifest()["packing_efficiency"] == pytest.approx(share, abs=1e-4)
+    flops = batched.plan.ledger["flops"]
+    assert sum(batch.flops for batch in batches) == pytest.approx(flops.sum())
+    assert sum(b.flops for r in range(3) for b in steps_of(batched, rank=r, world_size=3)) == pytest.approx(flops.sum())
+
+
+def test_which_samples_share_a_step(settings):
+    plans = {name: prepare(settings(f"batching={name}", "batching.max_seq_len_tokens=220")).plan for name in BATCHINGS}
+    steps = {name: [sorted(step.tolist()) for step in plan.steps] for name, plan in plans.items()}
+    hashes = {name: plan.content_hash for name, plan in plans.items()}
+    assert steps["packed"] == steps["padded"]
+    assert hashes["packed"] == hashes["padded"]
+    assert len({str(steps[name]) for name in BATCHINGS}) == len(set(hashes.values())) == 3
+    for name in BATCHINGS:
+        assert sorted(position for step in steps[name] for position in step) == list(range(24))
+    assert plans["length_grouped"].packing_efficiency() > plans["padded"].packing_efficiency()
 
 
 def text_source(folder, texts):
@@ -199,8 +219,8 @@ def test_cached_frames_are_the_frames(settings, prepared, cache_root):
     parts = (cached.plan, cached.sources, cached.backbone, cached.presentations)
     plain = (prepared.plan, prepared.sources, prepared.backbone, prepared.presentations)
     for _ in range(2):
-        ours = StepDataset(*parts, micro_batch_size_samples=8)[0].micro_batches[0]
-        theirs = StepDataset(*plain, micro_batch_size_samples=8)[0].micro_batches[0]
+        ours = StepDataset(*parts)[0].micro_batches[0]
+        theirs = StepDataset(*plain)[0].micro_batches[0]
         assert (ours.frames.pixels == theirs.frames.pixels).all()
     assert list((cache_root / "frames").rglob("*.npz"))
 

@@ -3,6 +3,7 @@
 import pytest
 
 from sparrow.models.loading import load_backbone
+from sparrow.models.registry import WITHOUT_PACKING
 from sparrow.runs.exporting import export
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import train
@@ -16,6 +17,7 @@ def test_a_run_of_each_family(family, settings, tmp_path):
         "mixture.components.video.fraction=0.5",
         "mixture.components.text.fraction=0.25",
         "+mixture.components.plain={source: world_event_texts, fraction: 0.25, present_as: text}",
+        f"batching={'padded' if family in WITHOUT_PACKING else 'packed'}",
         "batching.micro_batch_size_samples=2",
         "benchmark=[world_short]",
         "tuning=lora",

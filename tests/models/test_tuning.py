@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 
 from sparrow.core.config import Lora, Optimizer, PartTuning, Tuning
 from sparrow.core.errors import BackboneError, ConfigError
-from sparrow.data.batching import collate
 from sparrow.data.encode import EncodedSample
+from sparrow.data.micro_batches import pad
 from sparrow.models.adapters import TRAINED_FILE, has_adapters, linear_layers, merge_adapters
 from sparrow.models.loading import load_backbone
 from sparrow.models.quantization import nf4
@@ -63,7 +63,7 @@ def test_a_micro_batch_without_frames_reaches_every_parameter(family, load_tiny)
     backbone = load_tiny(family)
     apply_tuning(backbone, Tuning())
     ids, labels, frames = encoded(backbone, TEXT_CHAT, [])
-    batch = collate([(EncodedSample(ids, labels, frames, 0), 0)], backbone)
+    batch = pad([(EncodedSample(ids, labels, frames, 0), 0)], backbone)
     backbone.forward(batch.input_ids, batch.attention_mask, batch.frames).logits.sum().backward()
     assert [n for n, p in backbone.model.named_parameters() if p.requires_grad and p.grad is None] == []
 

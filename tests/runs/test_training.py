@@ -15,6 +15,7 @@ from sparrow.data import batching
 from sparrow.runs.outcome import Interrupted
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import latest_checkpoint, train
+from sparrow.training import module as training_module
 from sparrow.training.module import FineTuning
 from tests.conftest import losses_of
 
@@ -158,13 +159,8 @@ def test_a_failed_run_says_why(settings, tmp_path, monkeypatch):
 
 
 def test_nan_loss_stops_and_names_the_samples(settings, tmp_path, monkeypatch):
-    original = FineTuning.token_losses
-
-    def poisoned(self, micro_batch):
-        losses, mask = original(self, micro_batch)
-        return losses * torch.nan, mask
-
-    monkeypatch.setattr(FineTuning, "token_losses", poisoned)
+    original = training_module.segment_losses
+    monkeypatch.setattr(training_module, "segment_losses", lambda *arguments: original(*arguments) * torch.nan)
     with pytest.raises(RunError, match=r"step 0 is NaN; its samples on this rank: .*/"):
         train(settings(), tmp_path, name="nan")
 

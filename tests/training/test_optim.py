@@ -1,39 +1,10 @@
-"""The learning-rate schedule, and what the loss of a step is a mean over."""
+"""The learning-rate schedule and the optimizer's groups."""
 
 import pytest
 import torch
 
 from sparrow.core.config import Optimizer, PartTuning, Schedule, Tuning
-from sparrow.training.module import token_weights
 from sparrow.training.optim import build_optimizer, build_schedule, learning_rate_factor, warmup_steps
-
-MASK = torch.tensor([[True, True, True, False], [False, True, False, False], [False] * 4])
-LOSSES = torch.tensor([[1.0, 2.0, 3.0, 0.0], [0.0, 10.0, 0.0, 0.0], [0.0] * 4])
-
-
-@pytest.mark.parametrize(
-    ("normalization", "units", "mean"),
-    [("token", 4.0, 16 / 4), ("sample", 2.0, (2 + 10) / 2), ("micro_batch", 1.0, 16 / 4)],
-)
-def test_a_micro_batch_counts_its_units(normalization, units, mean):
-    weights = token_weights(MASK, normalization)
-    assert weights.sum().item() == pytest.approx(units)
-    assert ((LOSSES * weights).sum() / weights.sum()).item() == pytest.approx(mean)
-
-
-def test_means_over_two_micro_batches():
-    """Tokens weigh alike, samples weigh alike, or micro-batches do."""
-    micro_batches = [(LOSSES[:1], MASK[:1]), (LOSSES[1:], MASK[1:])]
-    expected = {"token": 16 / 4, "sample": (2 + 10) / 2, "micro_batch": (2 + 10) / 2}
-    for normalization, mean in expected.items():
-        weights = [token_weights(mask, normalization) for _, mask in micro_batches]
-        total = sum((losses * w).sum() for (losses, _), w in zip(micro_batches, weights, strict=True))
-        assert (total / sum(w.sum() for w in weights)).item() == pytest.approx(mean)
-
-
-def test_a_micro_batch_without_answers_weighs_nothing():
-    for normalization in ("token", "sample", "micro_batch"):
-        assert token_weights(MASK[2:], normalization).sum() == 0
 
 
 def test_every_part_follows_the_schedule_at_its_own_rate():
