@@ -31,6 +31,7 @@ class MicroBatch:
         frames: Prepared frames of all segments, in reading order.
         attention_mask: int64 [b, L], zero on padding; None where the segments share a row.
         position_ids: int64 [1, L] or [k, 1, L], which start anew in each segment; None where each has its own row.
+        lengths: Tokens of each segment of a packed row; None where each has its own row.
     """
 
     input_ids: Tensor
@@ -40,6 +41,7 @@ class MicroBatch:
     frames: Frames
     attention_mask: Tensor | None = None
     position_ids: Tensor | None = None
+    lengths: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> MicroBatch:
         """The same on another device."""
@@ -51,7 +53,11 @@ class MicroBatch:
 
     def _each(self, method: str, *arguments: Any, **options: Any) -> MicroBatch:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        moved = {n: getattr(v, method)(*arguments, **options) for n, v in values.items() if v is not None}
+        moved = {
+            name: getattr(value, method)(*arguments, **options)
+            for name, value in values.items()
+            if isinstance(value, Tensor | Frames)
+        }
         return replace(self, **moved)
 
     def supervised_tokens(self) -> Tensor:
@@ -81,14 +87,15 @@ def pack(samples: Sequence[tuple[EncodedSample, int]], backbone: Backbone) -> Mi
         BackboneError: If the model would mix the samples.
     """
     filled = _with_frames(samples, backbone)
-    lengths = torch.tensor([len(sample.input_ids) for sample, _ in filled])
+    lengths = [len(sample.input_ids) for sample, _ in filled]
     return MicroBatch(
         input_ids=torch.cat([sample.input_ids for sample, _ in filled]).unsqueeze(0),
         labels=torch.cat([_labels(sample) for sample, _ in filled]).unsqueeze(0),
-        segments=torch.arange(len(filled)).repeat_interleave(lengths).unsqueeze(0),
+        segments=torch.arange(len(filled)).repeat_interleave(torch.tensor(lengths)).unsqueeze(0),
         components=torch.tensor([component for _, component in filled]),
         frames=Frames.joined([sample.frames for sample, _ in filled]),
         position_ids=backbone.packed_position_ids([(sample.input_ids, sample.frames.sizes) for sample, _ in filled]),
+        lengths=tuple(lengths),
     )
 
 

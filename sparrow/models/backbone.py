@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from sparrow.core.files import write_json
 from sparrow.models.adapters import has_adapters, save_trained_parts
 from sparrow.models.chat import TokenizedChat, expand_images, tokenize
 from sparrow.models.frames import Frames, Size, normalize
+from sparrow.models.packed_attention import attending_within
 from sparrow.models.registry import WITHOUT_PACKING
 from sparrow.models.tiny import random_model
 
@@ -300,10 +302,18 @@ class Backbone(ABC):
         frames: Frames | None,
         *,
         position_ids: Tensor | None = None,
+        sample_lengths: Sequence[int] | None = None,
     ) -> Tensor:
-        """What `output_head` makes logits of, [b, L, d]; the arguments are those of `forward`.
+        """What `output_head` makes logits of, [b, L, d].
 
         The whole model runs, so that what wraps it is called as ever, but its head is given nothing to compute.
+
+        Args:
+            input_ids: As in `forward`.
+            attention_mask: As in `forward`.
+            frames: As in `forward`.
+            position_ids: As in `forward`.
+            sample_lengths: Tokens of each sample of a packed row; only spares work, the positions tell them apart too.
         """
         seen: list[Tensor] = []
 
@@ -311,9 +321,14 @@ class Backbone(ABC):
             seen.append(inputs[0])
             return inputs[0][:, :0]
 
+        language_model: Any = self.parts()["language_model"]
+        packed: contextlib.AbstractContextManager = contextlib.nullcontext()
+        if sample_lengths is not None:
+            packed = attending_within(language_model[0], sample_lengths, input_ids.device)
         hook = self.output_head.register_forward_pre_hook(take)
         try:
-            self.forward(input_ids, attention_mask, frames, position_ids=position_ids)
+            with packed:
+                self.forward(input_ids, attention_mask, frames, position_ids=position_ids)
         finally:
             hook.remove()
         return seen[0]

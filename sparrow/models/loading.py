@@ -18,6 +18,7 @@ from sparrow.core.hashing import content_hash, file_hash
 from sparrow.models import tiny
 from sparrow.models.adapters import base_of_adapters, load_adapters
 from sparrow.models.backbone import Backbone
+from sparrow.models.packed_attention import use_attention_by_sample
 from sparrow.models.quantization import nf4
 from sparrow.models.registry import FAMILIES, find_family, refuse_without_port
 
@@ -70,6 +71,8 @@ def load_backbone(
             )
             if base is not None:
                 load_adapters(model, Path(checkpoint))
+            if attn_implementation == "sdpa" and backbone.supports_packing:
+                use_attention_by_sample(model)
             backbone = backbone.with_model(model)
     except OSError as error:
         raise BackboneError(

@@ -45,6 +45,7 @@ def segment_losses(backbone: Backbone, micro_batch: MicroBatch) -> Tensor:
         micro_batch.attention_mask,
         micro_batch.frames,
         position_ids=micro_batch.position_ids,
+        sample_lengths=micro_batch.lengths,
     )[:, :-1][chosen]
     segments = micro_batch.segments[:, 1:][chosen]
     head = backbone.output_head
