@@ -134,7 +134,7 @@ def test_adapters_whose_model_is_gone_are_refused(weightless):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_backbone_of_conf_is_a_checkpoint_of_its_family(path, settings):
-    config = settings(f"backbone={path.stem}").backbone
+    config = settings(f"backbone={path.stem}", "batching=padded").backbone
     assert config.checkpoint in find_family(config.family).native_checkpoints
     assert not config.trust_remote_code
     assert yaml.safe_load(path.read_text())["revision"] is None

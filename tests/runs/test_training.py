@@ -95,7 +95,15 @@ def test_the_same_seeds_give_the_same_losses(undisturbed, settings, tmp_path):
     assert losses_of(tmp_path / "other") != losses_of(undisturbed[0])
 
 
-@pytest.mark.parametrize("overrides", [["batching.micro_batch_size_samples=1"], ["batching.num_workers=2"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["batching.max_seq_len_tokens=220"],
+        ["batching=padded"],
+        ["batching=padded", "batching.micro_batch_size_samples=1"],
+        ["batching.num_workers=2"],
+    ],
+)
 def test_micro_batches_and_workers_change_nothing(undisturbed, settings, tmp_path, overrides):
     train(settings("mixture.num_samples=48", *overrides), tmp_path, name="other")
     assert list(losses_of(tmp_path).values()) == pytest.approx(list(losses_of(undisturbed[0]).values()), rel=1e-5)
@@ -126,6 +134,20 @@ def test_a_stopped_run_goes_on_to_the_same_losses(undisturbed, settings, tmp_pat
     assert losses_of(tmp_path) == losses_of(undisturbed[0])
     finished = (tmp_path / "model" / "model.safetensors").read_bytes()
     assert finished == (undisturbed[0] / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("batching", ["padded", "length_grouped", "packed_epoch"])
+def test_every_batching_goes_on_where_it_stopped(settings, tmp_path, monkeypatch, batching):
+    config = settings(f"batching={batching}", "batching.max_seq_len_tokens=220")
+    train(config, tmp_path / "whole", name="whole")
+    stop_after(monkeypatch, steps=1)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "stopped", name="stopped")
+    monkeypatch.undo()
+    train(config, tmp_path / "stopped", name="stopped")
+    assert losses_of(tmp_path / "stopped") == losses_of(tmp_path / "whole")
+    weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "stopped")]
+    assert weights[0] == weights[1]
 
 
 def stop_after(monkeypatch, steps):
