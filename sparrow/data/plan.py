@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,21 @@ class Plan:
         useful = int(sum(lengths[step].sum() for step in self.steps))
         return round(useful / computed, 4) if computed else 1.0
 
+    @cached_property
+    def _lengths(self) -> np.ndarray:
+        return (self.ledger["visual_tokens"] + self.ledger["text_tokens"]).to_numpy()
+
     def lengths(self) -> np.ndarray:
         """Tokens of every ledger row, int64."""
-        return (self.ledger["visual_tokens"] + self.ledger["text_tokens"]).to_numpy()
+        return self._lengths
+
+    @cached_property
+    def _flops(self) -> np.ndarray:
+        return self.ledger["flops"].to_numpy()
 
     def flops(self) -> np.ndarray:
         """Operations of training once on every ledger row, float64."""
-        return self.ledger["flops"].to_numpy()
+        return self._flops
 
     def manifest(self) -> dict[str, Any]:
         """Counts a component, which reconcile (requested = used + rejected), lengths, steps and the content hash."""
