@@ -68,9 +68,12 @@ def deal(costs: np.ndarray, room: Sequence[int]) -> list[list[int]]:
     Returns:
         Indices of each rank's items, dearest first.
     """
+    dearest_first: list[int] = np.argsort(-costs, kind="stable").tolist()
+    if len(room) == 1:
+        return [dearest_first]
     shares: list[list[int]] = [[] for _ in room]
     loads = np.zeros(len(room))
-    for item in np.argsort(-costs, kind="stable").tolist():
+    for item in dearest_first:
         free = [rank for rank, share in enumerate(shares) if len(share) < room[rank]]
         target = min(free, key=loads.__getitem__)
         shares[target].append(item)

@@ -83,7 +83,10 @@ class Plan:
         return [[positions[indices] for indices in share] for share in shares]
 
     def packing_efficiency(self) -> float:
-        """Share of the samples' own tokens among those computed on one rank; the rest is padding."""
+        """Share of the samples' own tokens among those computed on one rank; the rest is padding.
+
+        Frames that only keep ranks in step are left out.
+        """
         lengths = self.lengths()
         computed = 0
         for step in range(len(self.steps) if not self.grouping.packed else 0):
