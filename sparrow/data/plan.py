@@ -87,10 +87,12 @@ class Plan:
 
         Frames that only keep ranks in step are left out.
         """
+        if self.grouping.packed:
+            return 1.0
         lengths = self.lengths()
         computed = 0
-        for step in range(len(self.steps) if not self.grouping.packed else 0):
-            rows = [row for share in self.micro_batches(step, 1) for row in share]
+        for step in range(len(self.steps)):
+            (rows,) = self.micro_batches(step, 1)
             computed += sum(int(len(row) * lengths[row].max()) for row in rows if len(row))
         useful = int(sum(lengths[step].sum() for step in self.steps))
         return round(useful / computed, 4) if computed else 1.0
