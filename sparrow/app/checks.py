@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from sparrow.app.training_checks import check_training
 from sparrow.core.config import Benchmark, EvaluateConfig, ExperimentConfig, PrepareConfig
 from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.data.trainer_records import EXPORTS
@@ -88,9 +89,8 @@ def _check_experiment(config: ExperimentConfig) -> Iterator[Found]:
     yield from _one_of(config, "on_bad_sample", ON_BAD_SAMPLE)
     yield from _refused("text_to_image", TextStyle, config.text_to_image)
     yield from _one_of(config, "strategy.name", STRATEGIES)
-    yield from _one_of(config, "optimizer.name", ("adamw",))
-    yield from _one_of(config, "schedule.name", ("cosine",))
     yield from _one_of(config, "batching.name", BATCHINGS)
+    yield from check_training(config)
     for key in POSITIVE:
         if _get(config, key) < 1:
             yield key, f"must be at least 1, is {_get(config, key)}"

@@ -155,7 +155,7 @@ class Backbone:
     revision: str | None = None
     tiny: bool = False
     frame_size_px: int = 364
-    attn_implementation: str = "sdpa"
+    attn_implementation: str = "auto"
     trust_remote_code: bool = False
 
 
@@ -219,7 +219,11 @@ class Tuning:
 
 @dataclass
 class Optimizer:
-    """AdamW and its settings."""
+    """The optimizer and its settings; `adafactor` takes neither betas nor `eps`.
+
+    `on_nan_loss`: what follows a loss or a gradient norm that is not finite: `stop` ends the run, `skip` leaves the
+    optimizer step out on all ranks and notes it.
+    """
 
     name: str = "adamw"
     learning_rate: float = 5e-6
@@ -228,15 +232,21 @@ class Optimizer:
     eps: float = 1e-8
     weight_decay: float = 0.05
     max_grad_norm: float | None = 1.0
+    on_nan_loss: str = "stop"
 
 
 @dataclass
 class Schedule:
-    """Learning rate over the planned steps; `warmup_steps` wins over `warmup_ratio` where it is given."""
+    """Learning rate over the planned steps; `warmup_steps` wins over `warmup_ratio` where it is given.
+
+    `decay_ratio` and `decay_form` shape the end of `wsd`, as `sparrow.training.optim.build_schedule` says.
+    """
 
     name: str = "cosine"
     warmup_ratio: float = 0.03
     warmup_steps: int | None = None
+    decay_ratio: float = 0.1
+    decay_form: str = "1-sqrt"
 
 
 @dataclass
@@ -262,7 +272,12 @@ class Batching:
 
 @dataclass
 class Trainer:
-    """The machine a run uses and its numeric precision."""
+    """The machine a run uses, its numeric precision, and what of it is looked at.
+
+    `compile` compiles the backbone's blocks; `profiler: torch` traces a few steps; `try_longest_micro_batch` tries the
+    longest planned micro-batch before the first step; `peak_flops` is the device's peak in FLOP/s where the table of
+    `sparrow.training.mfu` lacks it.
+    """
 
     precision: str = "bf16-mixed"
     accelerator: str = recorded("auto")
@@ -271,6 +286,10 @@ class Trainer:
     num_threads: int | None = recorded(None)
     log_every_n_steps: int = recorded(10)
     progress_bar: bool = recorded(True)
+    compile: bool = recorded(False)
+    profiler: str | None = recorded(None)
+    try_longest_micro_batch: bool = recorded(True)
+    peak_flops: float | None = recorded(None)
 
 
 @dataclass
@@ -282,10 +301,19 @@ class Strategy:
 
 @dataclass
 class Checkpointing:
-    """How often a run is saved and how many checkpoints are kept."""
+    """How often a run is saved, how many checkpoints are kept, and whether that of the least validation loss is."""
 
     every_n_steps: int = recorded(500)
     keep_last: int = recorded(2)
+    keep_best: bool = recorded(False)
+
+
+@dataclass
+class Validation:
+    """The loss on `num_samples` that are drawn after the training samples and held out, every `every_n_steps`."""
+
+    num_samples: int = recorded(0)
+    every_n_steps: int = recorded(100)
 
 
 @dataclass
@@ -357,9 +385,12 @@ class Evaluation:
 
 @dataclass
 class Logger:
-    """One logger."""
+    """One logger; `project`, `entity` and `mode` (online, offline or disabled) are Weights & Biases'."""
 
     enabled: bool = recorded(True)
+    project: str = recorded("sparrow")
+    entity: str | None = recorded(None)
+    mode: str = recorded("online")
 
 
 @dataclass
@@ -392,6 +423,7 @@ class ExperimentConfig:
     trainer: Trainer = field(default_factory=Trainer)
     strategy: Strategy = field(default_factory=Strategy)
     checkpointing: Checkpointing = recorded(default_factory=Checkpointing)
+    validation: Validation = recorded(default_factory=Validation)
     benchmark: dict[str, Benchmark] = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
     logger: dict[str, Logger] = recorded(default_factory=dict)
@@ -418,7 +450,7 @@ class CheckpointOptions:
     family: str | None = None
     revision: str | None = None
     frame_size_px: int | None = None
-    attn_implementation: str = "sdpa"
+    attn_implementation: str = "auto"
     trust_remote_code: bool = False
 
 

@@ -10,15 +10,16 @@ from sparrow.core.errors import BackboneError
 QUANTIZATIONS = ("nf4",)
 
 
-def require_bitsandbytes() -> None:
-    """Refuse quantization where its package is missing.
+def require_bitsandbytes(what: str = "nf4", instead: str = "tuning=lora") -> None:
+    """Refuse `what` where its package is missing.
 
     Raises:
         BackboneError: With how to mend it.
     """
     if importlib.util.find_spec("bitsandbytes") is None:
         raise BackboneError(
-            "nf4 needs the package bitsandbytes, which is not installed; `pip install bitsandbytes`, or use tuning=lora"
+            f"{what} needs the package bitsandbytes, which is not installed; `pip install bitsandbytes`, "
+            f"or use {instead}"
         )
 
 

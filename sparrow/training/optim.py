@@ -8,8 +8,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
+from transformers.optimization import (
+    get_constant_schedule_with_warmup,
+    get_cosine_schedule_with_warmup,
+    get_linear_schedule_with_warmup,
+    get_wsd_schedule,
+)
 
 from sparrow.core.config import Optimizer, Schedule, Tuning
 
@@ -32,15 +37,23 @@ def parameter_groups(parts: Mapping[str, nn.Module], settings: Optimizer, tuning
     return groups
 
 
-def build_optimizer(parts: Mapping[str, nn.Module], settings: Optimizer, tuning: Tuning) -> AdamW:
-    """AdamW over what the tuning leaves trainable of a backbone's parts."""
+def build_optimizer(parts: Mapping[str, nn.Module], settings: Optimizer, tuning: Tuning) -> torch.optim.Optimizer:
+    """The optimizer over what the tuning leaves trainable of a backbone's parts.
+
+    `adamw` is torch's, fused on CUDA (arXiv 1711.05101); `adamw_8bit` that of bitsandbytes, whose moments take a byte
+    each (arXiv 2110.02861); `adafactor` torch's (arXiv 1804.04235), which keeps row and column sums of the second
+    moment and takes no betas.
+    """
     groups = parameter_groups(parts, settings, tuning)
-    return AdamW(
-        groups,
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.eps,
-        fused=all(p.device.type == "cuda" for group in groups for p in group["params"]),
-    )
+    if settings.name == "adafactor":
+        return torch.optim.Adafactor(groups)
+    betas = (settings.beta1, settings.beta2)
+    if settings.name == "adamw_8bit":
+        from bitsandbytes.optim import AdamW8bit
+
+        return AdamW8bit(groups, betas=betas, eps=settings.eps)
+    fused = all(p.device.type == "cuda" for group in groups for p in group["params"])
+    return torch.optim.AdamW(groups, betas=betas, eps=settings.eps, fused=fused)
 
 
 def warmup_steps(settings: Schedule, num_steps: int) -> int:
@@ -50,18 +63,19 @@ def warmup_steps(settings: Schedule, num_steps: int) -> int:
     return math.ceil(settings.warmup_ratio * num_steps)
 
 
-def learning_rate_factor(settings: Schedule, step: int, num_steps: int) -> float:
-    """Factor on the learning rate at a step (0-based): linear warm-up from 0, then half a cosine down to 0.
+def build_schedule(optimizer: torch.optim.Optimizer, settings: Schedule, num_steps: int) -> LambdaLR:
+    """The schedule, to be stepped once an optimizer step; the forms are transformers' own.
 
-    The form of `transformers.get_cosine_schedule_with_warmup`.
+    All warm up linearly from 0. Then `cosine` is half a cosine down to 0, `linear` a line down to 0, `constant` stays,
+    and `wsd` (warm-up, stable, decay: arXiv 2404.06395) stays but for its last `decay_ratio` of all steps, in which it
+    falls to 0 in the `decay_form`; `1-sqrt`, 1 - sqrt(share of the decay done), is that of arXiv 2405.18392.
     """
     warmup = warmup_steps(settings, num_steps)
-    if step < warmup:
-        return step / max(1, warmup)
-    progress = (step - warmup) / max(1, num_steps - warmup)
-    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
-
-
-def build_schedule(optimizer: torch.optim.Optimizer, settings: Schedule, num_steps: int) -> LambdaLR:
-    """The schedule, to be stepped once an optimizer step."""
-    return LambdaLR(optimizer, lambda step: learning_rate_factor(settings, step, num_steps))
+    if settings.name == "constant":
+        return get_constant_schedule_with_warmup(optimizer, warmup)
+    if settings.name == "linear":
+        return get_linear_schedule_with_warmup(optimizer, warmup, num_steps)
+    if settings.name == "wsd":
+        decay = min(math.ceil(settings.decay_ratio * num_steps), max(0, num_steps - warmup))
+        return get_wsd_schedule(optimizer, warmup, decay, num_steps, decay_type=settings.decay_form)
+    return get_cosine_schedule_with_warmup(optimizer, warmup, num_steps)

@@ -20,6 +20,7 @@ OPTIONS = sorted(
     for p in CONF.rglob("*.yaml")
     if p.parent != CONF and p.relative_to(CONF).parts[0] != "experiment"
 )
+NEEDS = {"qlora": "bitsandbytes", "adamw_8bit": "bitsandbytes", "wandb": "wandb"}
 SEVERAL = ("benchmark", "logger", "source")
 
 
@@ -41,8 +42,9 @@ def test_every_option_of_every_group_composes_and_passes_the_checks(settings, gr
     extra = ["benchmark.multiple_choice.file=x.jsonl"] if option == "multiple_choice" else []
     base = [] if group == "mixture" else ["mixture=world_video"]
     overrides = [*base, f"{prefix}{group}={choice}", *extra]
-    if option == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
-        with pytest.raises(ConfigError, match="bitsandbytes"):
+    package = NEEDS.get(option)
+    if package is not None and importlib.util.find_spec(package) is None:
+        with pytest.raises(ConfigError, match=f"pip install {package}"):
             settings(*overrides, small=False)
     elif group == "backbone" and any(option.startswith(family) for family in WITHOUT_PACKING):
         with pytest.raises(ConfigError, match=r"batching\.name: samples of \w+ cannot share a row.*batching=padded"):
