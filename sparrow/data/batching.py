@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from sparrow.core.errors import DataError
@@ -39,6 +41,7 @@ class StepBatch:
         num_computed_tokens: Tokens of this rank with padding and with frames that only keep ranks in step.
         flops: Operations of this rank's samples, forwards and backwards, as `sparrow.models.flops` counts them.
         failed: Samples of this rank whose slots are empty, because they could no longer be read.
+        wait_s: Seconds that training waited for this batch.
     """
 
     step: int
@@ -49,6 +52,7 @@ class StepBatch:
     num_computed_tokens: int
     flops: float
     failed: list[FailedSample] = field(default_factory=list)
+    wait_s: float = 0.0
 
     def pin_memory(self) -> StepBatch:
         """The same in page-locked memory."""
@@ -86,11 +90,10 @@ class StepDataset(Dataset):
         return len(self.plan.steps)
 
     def __getitem__(self, step: int) -> StepBatch:
-        join = pack if self.plan.grouping.packed else pad
         mine = self.plan.micro_batches(step, self.world_size)[self.rank]
         failed: list[FailedSample] = []
         encoded = [self._encode_all(positions.tolist(), failed) for positions in mine]
-        micro_batches = [join(samples, self.backbone) for samples in encoded]
+        micro_batches = [self._joined(samples) for samples in encoded]
         lost = {sample.position for sample in failed}
         samples = [sample for of_micro_batch in encoded for sample, _ in of_micro_batch]
         return StepBatch(
@@ -103,6 +106,14 @@ class StepDataset(Dataset):
             flops=float(sum(self.flops[p] for positions in mine for p in positions.tolist() if p not in lost)),
             failed=failed,
         )
+
+    def micro_batch(self, positions: np.ndarray) -> MicroBatch:
+        """The micro-batch of the samples at some ledger positions, without those that cannot be read."""
+        return self._joined(self._encode_all(positions.tolist(), []))
+
+    def _joined(self, samples: Sequence[tuple[EncodedSample, int]]) -> MicroBatch:
+        join = pack if self.plan.grouping.packed else pad
+        return join(samples, self.backbone)
 
     def _encode_all(self, positions: Sequence[int], failed: list[FailedSample]) -> list[tuple[EncodedSample, int]]:
         """Samples at ledger positions with their components; those that cannot be read are added to `failed`."""
@@ -166,6 +177,15 @@ class StepLoader:
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[StepBatch]:
+        steps = self._steps()
+        while True:
+            asked = time.perf_counter()
+            batch = next(steps, None)
+            if batch is None:
+                return
+            yield replace(batch, wait_s=time.perf_counter() - asked)
+
+    def _steps(self) -> Iterator[StepBatch]:
         return watched(
             self.dataset,
             self.dataset.at_work,

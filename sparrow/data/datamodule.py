@@ -32,11 +32,11 @@ class PlannedData(pl.LightningDataModule):
         self.plan, self.sources, self.backbone, self.presentations = plan, sources, backbone, presentations
         self.num_workers, self.sample_timeout_s, self.skip_failed = num_workers, sample_timeout_s, skip_failed
 
-    def train_dataloader(self) -> StepLoader:
-        """All steps of the plan that are still to be done."""
+    def dataset(self, plan: Plan) -> StepDataset:
+        """Steps of a plan for this rank."""
         assert self.trainer is not None
-        dataset = StepDataset(
-            self.plan,
+        return StepDataset(
+            plan,
             self.sources,
             self.backbone,
             self.presentations,
@@ -44,13 +44,22 @@ class PlannedData(pl.LightningDataModule):
             world_size=self.trainer.world_size,
             skip_failed=self.skip_failed,
         )
+
+    def loader(self, plan: Plan, first_step: int = 0) -> StepLoader:
+        """Loads the steps of a plan for this rank."""
+        assert self.trainer is not None
         return StepLoader(
-            dataset,
+            self.dataset(plan),
             self.num_workers,
-            first_step=self.trainer.global_step,
+            first_step=first_step,
             sample_timeout_s=self.sample_timeout_s,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
+
+    def train_dataloader(self) -> StepLoader:
+        """All steps of the plan that are still to be done."""
+        assert self.trainer is not None
+        return self.loader(self.plan, self.trainer.global_step)
 
     def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:
         """Left to the training step, which moves one micro-batch at a time: a whole step may not fit the device."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import pandas as pd
 
@@ -30,16 +31,23 @@ class Selection:
         source: Name of its source.
         rows: Positions in the source, in hash order, a repeated sample repeated.
         left_out: Samples that came earlier in the order but were left out by the component's rules, by reason.
+        held_out: Positions of samples that come later in the order and are kept for validation.
     """
 
     component: str
     source: str
     rows: list[int]
     left_out: dict[str, int] = field(default_factory=dict)
+    held_out: list[int] = field(default_factory=list)
 
 
 def draw(
-    mixture: Mixture, sources: Mapping[str, SourceData], data_seed: int, style: TextStyle, measure: Measure
+    mixture: Mixture,
+    sources: Mapping[str, SourceData],
+    data_seed: int,
+    style: TextStyle,
+    measure: Measure,
+    num_held_out: int = 0,
 ) -> list[Selection]:
     """Choose the samples of every component: the first ones in hash order that its rules let in.
 
@@ -52,6 +60,8 @@ def draw(
         data_seed: Decides the order.
         style: Page style, for rules on the number of pages.
         measure: Frames and tokens of some rows of a component, where the total is not in samples.
+        num_held_out: Samples kept for validation, in proportion to the components; they are drawn last, so that they
+            change nothing else.
 
     Raises:
         DataError: If a source has fewer samples than a component asks for.
@@ -64,14 +74,31 @@ def draw(
     shares = _budgets(mixture)
     sizes = {} if shares else component_sizes(mixture)
     selections = []
+    draws = {
+        name: _Draw(name, component, sources[component.source], orders[component.source], style)
+        for name, component in mixture.components.items()
+    }
     for name, component in mixture.components.items():
-        draw_one = _Draw(name, component, sources[component.source], orders[component.source], style)
+        draw_one = draws[name]
         if shares:
             rows = draw_one.fill(*shares[name], measure)
         else:
             rows = draw_one.take(sizes[name])
         selections.append(Selection(name, component.source, rows, dict(draw_one.left_out)))
-    return selections
+    held_out = _in_proportion(num_held_out, [len(selection.rows) for selection in selections])
+    return [
+        replace(selection, held_out=draws[selection.component].hold_out(size))
+        for selection, size in zip(selections, held_out, strict=True)
+    ]
+
+
+def _in_proportion(total: int, weights: list[int]) -> list[int]:
+    """Whole numbers that add up to `total`, by largest remainder."""
+    exact = [total * weight / max(1, sum(weights)) for weight in weights]
+    sizes = [int(value) for value in exact]
+    for i in sorted(range(len(sizes)), key=lambda i: sizes[i] - exact[i])[: total - sum(sizes)]:
+        sizes[i] += 1
+    return sizes
 
 
 def component_sizes(mixture: Mixture) -> dict[str, int]:
@@ -159,14 +186,18 @@ class _Draw:
     def take(self, size: int) -> list[int]:
         """Rows for `size` showings; the last distinct sample may be shown less often than the others."""
         repeat = self.component.repeat
-        distinct: list[int] = []
-        rows = self._eligible()
-        while len(distinct) < -(-size // repeat):
-            row = next(rows, None)
-            if row is None:
-                raise self._too_few(f"asks for {size} samples", len(distinct) * repeat)
-            distinct.append(row)
+        distinct = list(islice(self._eligible(), -(-size // repeat)))
+        if len(distinct) * repeat < size:
+            raise self._too_few(f"asks for {size} samples", len(distinct) * repeat)
         return [row for row in distinct for _ in range(repeat)][:size]
+
+    def hold_out(self, size: int) -> list[int]:
+        """The next rows, each once."""
+        rows = list(islice(self._eligible(), size))
+        if len(rows) < size:
+            asks = f"asks for {size} samples more for validation"
+            raise self._too_few(asks, len(rows), remedy="lower validation.num_samples, or add data")
+        return rows
 
     def fill(self, column: str, budget: float, measure: Measure) -> list[int]:
         """Rows until one more would exceed the budget."""
@@ -186,12 +217,14 @@ class _Draw:
                 chosen += [row] * repeat
             chunk_size *= 2
 
-    def _too_few(self, asks: str, have: float) -> DataError:
+    def _too_few(
+        self, asks: str, have: float, remedy: str = "lower its size, raise its repeat, or add data"
+    ) -> DataError:
         notes = [f"{count} left out: {reason}" for reason, count in self.left_out.items()]
         notes += [f"{len(self.source.rejected)} records rejected"] if self.source.rejected else []
         return DataError(
             f"component '{self.name}' {asks}, {have:.0f} are left of {len(self.source)} samples"
             + (f" ({'; '.join(notes)})" if notes else ""),
             source=self.component.source,
-            remedy="lower its size, raise its repeat, or add data",
+            remedy=remedy,
         )

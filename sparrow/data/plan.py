@@ -53,6 +53,7 @@ class Plan:
         origins: What stood behind the draw of every component.
         grouping: How the samples of a step are put into micro-batches.
         rows: For every step the positions in `ledger` of each packed row, where rows were packed from whole epochs.
+        held_out: Plan of the samples that validation looks at and training never sees.
     """
 
     ledger: pd.DataFrame
@@ -61,6 +62,7 @@ class Plan:
     origins: dict[str, Origin] = field(default_factory=dict)
     grouping: Grouping = field(default_factory=Grouping)
     rows: list[list[np.ndarray]] | None = None
+    held_out: Plan | None = None
 
     @property
     def num_samples(self) -> int:
@@ -143,6 +145,17 @@ class Plan:
             "num_samples": self.num_samples,
             "packing_efficiency": self.packing_efficiency(),
             "components": components,
+            "held_out": self._held_out_counts(),
+        }
+
+    def _held_out_counts(self) -> dict[str, int]:
+        """Samples for validation, a component."""
+        if self.held_out is None:
+            return {}
+        rows = self.held_out.ledger
+        return {
+            str(name): int(count)
+            for name, count in rows.loc[rows["status"] == "used", "component"].value_counts(sort=False).items()
         }
 
     def without(self, failed: Mapping[int, str]) -> Plan:
@@ -162,12 +175,15 @@ class Plan:
         self.write_ledger(folder)
 
     def write_ledger(self, folder: Path) -> None:
-        """Write `ledger.parquet`: a row a requested sample, with the first step that shows it."""
+        """Write `ledger.parquet`: a row a requested sample, with the first step that shows it; then those held out."""
         ledger = self.ledger.copy()
         first_step = np.full(len(ledger), -1, dtype=np.int64)
         for number, positions in reversed(list(enumerate(self.steps))):
             first_step[positions] = number
         ledger["first_step"] = first_step
+        if self.held_out is not None:
+            held_out = self.held_out.ledger.replace({"status": {"used": "held_out"}})
+            ledger = pd.concat([ledger, held_out.assign(first_step=-1)], ignore_index=True)
         write_atomically(folder / "ledger.parquet", ledger.to_parquet(index=False))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sparrow.core.config import Component, ExperimentConfig, Mixture, Source, Wo
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.data.encode import Presentation
 from sparrow.data.measuring import measure_samples
-from sparrow.data.mixture import draw, without_empty
+from sparrow.data.mixture import Selection, draw, without_empty
 from sparrow.data.plan import Plan, build_plan
 from sparrow.data.sources import SourceData, load_source, missing_files
 from sparrow.media.frames import FramePolicy
@@ -70,24 +71,33 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
             timeout_s=config.batching.sample_timeout_s,
         )
 
-    plan = build_plan(
-        draw(mixture, sources, config.data_seed, TextStyle(**vars(config.text_to_image)), measured),
-        sources,
-        backbone,
-        presentations,
-        data_seed=config.data_seed,
-        global_batch_size_samples=config.batching.global_batch_size_samples,
-        batching=config.batching.name,
-        micro_batch_size_samples=config.batching.micro_batch_size_samples,
-        tuning=config.tuning,
-        max_seq_len_tokens=config.batching.max_seq_len_tokens,
-        num_epochs=config.batching.num_epochs,
-        on_bad_sample=config.on_bad_sample,
-        max_bad_fraction=config.max_bad_fraction,
-        cache_root=Path(config.paths.cache_root),
-        num_workers=config.batching.num_workers,
-        sample_timeout_s=config.batching.sample_timeout_s,
-    )
+    def planned(selections: Sequence[Selection], num_epochs: int, max_bad_fraction: float) -> Plan:
+        return build_plan(
+            selections,
+            sources,
+            backbone,
+            presentations,
+            data_seed=config.data_seed,
+            global_batch_size_samples=config.batching.global_batch_size_samples,
+            batching=config.batching.name,
+            micro_batch_size_samples=config.batching.micro_batch_size_samples,
+            tuning=config.tuning,
+            max_seq_len_tokens=config.batching.max_seq_len_tokens,
+            num_epochs=num_epochs,
+            on_bad_sample=config.on_bad_sample,
+            max_bad_fraction=max_bad_fraction,
+            cache_root=Path(config.paths.cache_root),
+            num_workers=config.batching.num_workers,
+            sample_timeout_s=config.batching.sample_timeout_s,
+        )
+
+    num_held_out = math.ceil(config.validation.num_samples / config.sample_divisor)
+    style = TextStyle(**vars(config.text_to_image))
+    drawn = draw(mixture, sources, config.data_seed, style, measured, num_held_out)
+    plan = planned(drawn, config.batching.num_epochs, config.max_bad_fraction)
+    held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
+    if held_out:
+        plan = replace(plan, held_out=planned(held_out, 1, 1.0))
     return Prepared(checkpoint, backbone, sources, presentations, plan)
 
 

@@ -18,6 +18,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from sparrow.core.config import CheckpointOptions, EvaluateConfig
 from sparrow.core.errors import RunError
+from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import load_backbone
 from sparrow.runs.evaluating import Evaluator
@@ -87,7 +88,7 @@ def open_checkpoint(checkpoint: str, options: CheckpointOptions, device: torch.d
         revision=options.revision,
         frame_size_px=options.frame_size_px,
         dtype=torch.bfloat16 if precision == "bf16-true" else torch.float32,
-        attn_implementation=options.attn_implementation,
+        attn_implementation=choose_attention(options.attn_implementation, precision, device.type),
         trust_remote_code=options.trust_remote_code,
     )
     backbone.model.to(device)

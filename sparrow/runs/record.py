@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import resource
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from sparrow.analysis.scores import Accuracy, Score
 from sparrow.core.config import Study
 from sparrow.core.errors import RunError
 from sparrow.core.files import write_json
+from sparrow.core.memory import peak_memory_bytes
 from sparrow.runs.decoding import DecodingError, decode
 
 __all__ = [
@@ -81,7 +81,10 @@ class Tokens:
 
 @dataclass
 class DataCounts:
-    """What became of the samples that a mixture's component asked for: `requested = used + rejected`."""
+    """What became of the samples that a mixture's component asked for: `requested = used + rejected`.
+
+    `held_out` counts samples beside these, which validation alone looks at.
+    """
 
     requested: int = 0
     used: int = 0
@@ -91,6 +94,7 @@ class DataCounts:
     visual_tokens: int = 0
     text_tokens: int = 0
     supervised_tokens: int = 0
+    held_out: int = 0
 
     @property
     def reconciles(self) -> bool:
@@ -113,7 +117,9 @@ class RunRecord:
         data: Counts by component of the mixture.
         num_samples: Samples trained on, repeated epochs counted.
         time_s: Seconds by stage, such as `prepare`, `train`, `evaluate`.
-        throughput: `samples_per_s` and `tokens_per_s` of training.
+        throughput: Training in figures, as `docs/logging.md` defines them: `samples_per_s`, `tokens_per_s`, `mfu`, ...
+        skipped_steps: Steps whose loss or gradient was not finite and that taught nothing.
+        attn_implementation: The attention that was used.
         peak_memory_bytes: By device, as `peak_memory_bytes()` gives it.
         parent: `run_id` of the run whose model this one started from.
         scores: By benchmark, then phase: before training, after it, and each again without frames.
@@ -141,6 +147,8 @@ class RunRecord:
     time_s: dict[str, float | None] = field(default_factory=dict)
     throughput: dict[str, float | None] = field(default_factory=dict)
     peak_memory_bytes: dict[str, int] = field(default_factory=dict)
+    skipped_steps: list[int] = field(default_factory=list)
+    attn_implementation: str | None = None
     final_loss: float | None = None
     parent: str | None = None
     scores: dict[str, dict[Phase, Score]] = field(default_factory=dict)
@@ -230,13 +238,3 @@ def package_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue  # required on other platforms only
     return versions
-
-
-def peak_memory_bytes() -> dict[str, int]:
-    """Highest memory use of this process so far: `host`, and `cuda` where this process has used a GPU."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        peak["cuda"] = int(torch.cuda.max_memory_allocated())
-    return peak

@@ -11,13 +11,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import RunError
 from sparrow.core.hashing import content_hash
 from sparrow.data.datamodule import PlannedData
+from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
+from sparrow.models.compilation import compile_blocks
 from sparrow.models.loading import load_backbone
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
 from sparrow.runs.evaluating import Evaluator
@@ -33,16 +34,11 @@ from sparrow.runs.record import (
     package_versions,
     peak_memory_bytes,
 )
-from sparrow.training.callbacks import (
-    Heartbeat,
-    LogFrames,
-    Progress,
-    RecordFailed,
-    StopOnSignal,
-    Throughput,
-    read_failed,
-)
+from sparrow.runs.watching import watching
+from sparrow.training.callbacks import Heartbeat, StopOnSignal, read_failed, read_skipped_steps
+from sparrow.training.loggers import make_loggers
 from sparrow.training.module import FineTuning
+from sparrow.training.throughput import Throughput
 
 log = logging.getLogger(__name__)
 CHECKPOINT_FOLDER = "checkpoints"
@@ -107,13 +103,17 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         if main:
             _keep_manifest(prepared, folder)
     check_tuning(prepared.backbone, config.tuning)
+    attention = choose_attention(
+        config.backbone.attn_implementation, config.trainer.precision, config.trainer.accelerator
+    )
+    record.attn_implementation = attention
     backbone = load_backbone(
         prepared.checkpoint,
         family=config.backbone.family,
         revision=config.backbone.revision,
         frame_size_px=config.backbone.frame_size_px,
         dtype=torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32,
-        attn_implementation=config.backbone.attn_implementation,
+        attn_implementation=attention,
         trust_remote_code=config.backbone.trust_remote_code,
         quantization=config.tuning.quantization,
     )
@@ -122,7 +122,10 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
             _evaluate_before(config, evaluator, backbone, record, folder)
     apply_tuning(backbone, config.tuning)
     if main:
+        log.info("attention: %s", attention)
         log.info("what is learnt:\n%s", tuning_table(backbone, config.tuning, config.optimizer.learning_rate))
+    if config.trainer.compile:
+        compile_blocks(backbone)
     with timed(record, "train"):
         _fit(config, prepared, backbone, record, folder, main=main)
     if main:
@@ -172,8 +175,11 @@ def _add_scores(record: RunRecord, phase: Phase, scores: dict[str, Any]) -> None
 def _describe_data(record: RunRecord, prepared: Prepared) -> None:
     manifest = prepared.plan.manifest()
     names = DataCounts.__dataclass_fields__
+    held_out = manifest["held_out"]
     record.data = {
-        name: DataCounts(**{key: value for key, value in counts.items() if key in names})
+        name: DataCounts(
+            held_out=held_out.get(name, 0), **{key: value for key, value in counts.items() if key in names}
+        )
         for name, counts in manifest["components"].items()
     }
     record.manifest_hash = manifest["content_hash"]
@@ -190,7 +196,10 @@ def _keep_manifest(prepared: Prepared, folder: Path) -> None:
     """Write the manifest, or refuse to go on with a run whose data changed under it."""
     path = folder / "manifest.json"
     if path.is_file() and latest_checkpoint(folder) is not None:
-        difference = settings_difference(path, prepared.plan.manifest())
+        # What is held out changes nothing of the training: validation may be switched on or off on the way.
+        difference = [
+            line for line in settings_difference(path, prepared.plan.manifest()) if not line.startswith("held_out")
+        ]
         if difference:
             raise RunError(
                 f"the data of {folder} changed since the run began: {'; '.join(difference)}; "
@@ -217,7 +226,18 @@ def _fit(
         config.tuning,
     )
     checkpoints = folder / CHECKPOINT_FOLDER
-    throughput = Throughput()
+    throughput = Throughput(config.trainer.precision, config.trainer.peak_flops)
+    data = PlannedData(
+        prepared.plan,
+        prepared.sources,
+        prepared.backbone,
+        prepared.presentations,
+        micro_batch_size_samples=config.batching.micro_batch_size_samples,
+        num_workers=config.batching.num_workers,
+        sample_timeout_s=config.batching.sample_timeout_s,
+        skip_failed=config.on_bad_sample == "skip",
+    )
+    checkpoint = latest_checkpoint(folder)
     stop = StopOnSignal(lambda trainer: trainer.save_checkpoint(checkpoints / f"step={trainer.global_step:07d}.ckpt"))
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
@@ -231,7 +251,9 @@ def _fit(
         enable_model_summary=False,
         enable_progress_bar=config.trainer.progress_bar,
         default_root_dir=folder,
-        logger=_loggers(config, folder),
+        logger=make_loggers(
+            config.logger, folder, run_id=record.run_id, name=record.name, first_step=step_of(checkpoint)
+        ),
         callbacks=[
             ModelCheckpoint(
                 checkpoints,
@@ -243,22 +265,10 @@ def _fit(
             ),
             throughput,
             stop,
-            LogFrames(),
-            RecordFailed(folder),
             Heartbeat(lambda step: record.beat(folder)),
-            *([Progress(refresh_rate=10)] if config.trainer.progress_bar else []),
+            *watching(config, data, folder, checkpoints),
         ],
     )
-    data = PlannedData(
-        prepared.plan,
-        prepared.sources,
-        prepared.backbone,
-        prepared.presentations,
-        num_workers=config.batching.num_workers,
-        sample_timeout_s=config.batching.sample_timeout_s,
-        skip_failed=config.on_bad_sample == "skip",
-    )
-    checkpoint = latest_checkpoint(folder)
     if checkpoint is not None:
         log.info("resuming %s from %s", folder, checkpoint.name)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -267,13 +277,9 @@ def _fit(
             f"stopped by {stop.received.name} after step {trainer.global_step} of {len(prepared.plan.steps)}; "
             f"a checkpoint is kept in {checkpoints}: run the same command with hydra.run.dir={folder} to go on"
         )
-    if main and throughput.seconds > 0:
-        ranks = trainer.world_size
-        record.throughput = {
-            "samples_per_s": ranks * throughput.num_samples / throughput.seconds,
-            "tokens_per_s": ranks * throughput.num_tokens / throughput.seconds,
-        }
     if main:
+        record.throughput = throughput.summary(trainer) or record.throughput
+        record.skipped_steps = read_skipped_steps(folder)
         _count_failed(record, prepared, folder)
     record.final_loss = module.step_losses[-1] if module.step_losses else record.final_loss
 
@@ -289,15 +295,15 @@ def _count_failed(record: RunRecord, prepared: Prepared, folder: Path) -> None:
         carried_out.plan.write_ledger(folder)
 
 
-def _loggers(config: ExperimentConfig, folder: Path) -> list[TensorBoardLogger]:
-    wanted = [name for name, settings in config.logger.items() if settings.enabled]
-    return [TensorBoardLogger(folder, name="", version=name) for name in wanted if name == "tensorboard"]
-
-
 def latest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of the highest step, or None."""
     found = sorted((folder / CHECKPOINT_FOLDER).glob("step=*.ckpt"))
     return found[-1] if found else None
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """Steps done when a checkpoint was written; 0 without one."""
+    return int(checkpoint.stem.removeprefix("step=")) if checkpoint is not None else 0
 
 
 def set_threads(config: ExperimentConfig) -> None:

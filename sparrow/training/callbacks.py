@@ -1,8 +1,9 @@
-"""What watches a fit: throughput, a clean stop on a signal, a look at the first frames, the heartbeat."""
+"""What watches a fit: a clean stop on a signal, a look at the first frames, the heartbeat, what went wrong."""
 
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import time
 from collections.abc import Callable
@@ -18,37 +19,9 @@ from sparrow.data.batching import StepBatch
 from sparrow.models.frames import Frames
 from sparrow.training.module import FineTuning
 
+log = logging.getLogger(__name__)
 MAX_LOGGED_FRAMES = 16
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Throughput(Callback):
-    """Logs samples/s and tokens/s of all ranks, from the end of one step to the end of the next, and adds them up."""
-
-    def __init__(self) -> None:
-        self.num_samples = 0
-        self.num_tokens = 0
-        self.seconds = 0.0
-        self._last: float | None = None
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self._last = time.perf_counter()
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
-    ) -> None:
-        """Log the rates of the step that ended."""
-        now = time.perf_counter()
-        assert self._last is not None
-        seconds, self._last = now - self._last, now
-        self.num_samples += len(batch.sample_ids)
-        self.num_tokens += batch.num_tokens
-        self.seconds += seconds
-        ranks = trainer.world_size
-        pl_module.log("throughput/samples_per_s", ranks * len(batch.sample_ids) / seconds, prog_bar=True)
-        pl_module.log("throughput/tokens_per_s", ranks * batch.num_tokens / seconds)
-        pl_module.log("throughput/visual_tokens_per_s", ranks * batch.num_visual_tokens / seconds)
 
 
 class StopOnSignal(Callback):
@@ -126,7 +99,17 @@ class Heartbeat(Callback):
 
 
 class Progress(TQDMProgressBar):
-    """Lightning's progress bar over optimizer steps, without the logger's version."""
+    """Lightning's progress bar over the plan's optimizer steps, without the logger's version.
+
+    A resumed run starts where it stopped and reckons the time left from its own steps only.
+    """
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Start at the steps that are done."""
+        super().on_train_epoch_start(trainer)
+        bar = self.train_progress_bar
+        bar.initial = bar.n = trainer.global_step
+        bar.set_description("training")
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Loss and samples/s."""
@@ -135,8 +118,12 @@ class Progress(TQDMProgressBar):
         return {str(name).split("/")[-1]: value for name, value in metrics.items()}
 
 
-class RecordFailed(Callback):
-    """Appends samples that could not be read during training to `failed-<rank>.jsonl`, as they come."""
+class RecordTrouble(Callback):
+    """Appends what went wrong in a step to files of the rank, as it comes.
+
+    `failed-<rank>.jsonl` names samples that could not be read, `skipped-<rank>.jsonl` steps that taught nothing
+    because a number was not finite, with this rank's samples.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -144,16 +131,37 @@ class RecordFailed(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
     ) -> None:
-        """Note the empty slots of the step."""
-        if batch.failed:
-            with open(self.folder / f"failed-{trainer.global_rank}.jsonl", "a", encoding="utf-8") as file:
-                for sample in batch.failed:
-                    file.write(json.dumps({"step": batch.step, **sample._asdict()}) + "\n")
+        """Note the empty slots of the step, and a step that was left out."""
+        assert isinstance(pl_module, FineTuning)
+        rank = trainer.global_rank
+        _append(self.folder / f"failed-{rank}.jsonl", [{"step": batch.step, **s._asdict()} for s in batch.failed])
+        if pl_module.not_finite:
+            skipped = {"step": batch.step, "reason": pl_module.not_finite, "samples": batch.sample_ids}
+            _append(self.folder / f"skipped-{rank}.jsonl", [skipped])
+            if trainer.is_global_zero:
+                log.warning("%s; the step is left out", pl_module.not_finite)
+
+
+def _append(path: Path, lines: list[dict[str, Any]]) -> None:
+    if lines:
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def read_failed(folder: Path) -> list[dict[str, Any]]:
-    """What `RecordFailed` noted on all ranks; a step done again after a resume counts once."""
+    """The samples that no rank could read; a step done again after a resume counts once."""
+    return _read(folder, "failed")
+
+
+def read_skipped_steps(folder: Path) -> list[int]:
+    """The steps that were left out, in order."""
+    return sorted({line["step"] for line in _read(folder, "skipped")})
+
+
+def _read(folder: Path, kind: str) -> list[dict[str, Any]]:
     lines = [
-        line for path in sorted(folder.glob("failed-*.jsonl")) for line in path.read_text(encoding="utf-8").splitlines()
+        line
+        for path in sorted(folder.glob(f"{kind}-*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
     ]
     return [json.loads(line) for line in dict.fromkeys(lines)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from sparrow.data.batching import StepBatch
 from sparrow.models.backbone import Backbone
 from sparrow.training.losses import segment_losses, segment_weights
 from sparrow.training.optim import build_optimizer, build_schedule
+from sparrow.training.throughput import StepCounts, StepTimer, is_logging_step
 
 
 class FineTuning(pl.LightningModule):
@@ -30,7 +30,7 @@ class FineTuning(pl.LightningModule):
 
     Args:
         backbone: With its model.
-        optimizer: Settings of AdamW.
+        optimizer: Settings of the optimizer.
         schedule: Settings of the learning rate.
         num_steps: Optimizer steps of the plan.
         component_names: Components of the mixture, whose losses are logged apart.
@@ -57,15 +57,18 @@ class FineTuning(pl.LightningModule):
         self.component_names = list(component_names)
         self.stop_requested = False
         self.step_losses: list[float] = []
+        self.step_counts = StepCounts()
+        self.step_times_s: dict[str, float] = {}
+        self.not_finite: str | None = None
 
     def configure_optimizers(self) -> Any:
-        """AdamW and the schedule, stepped by `training_step`."""
+        """The optimizer and the schedule, stepped by `training_step`."""
         optimizer = build_optimizer(self.backbone.parts(), self.optimizer_settings, self.tuning)
         return [optimizer], [build_schedule(optimizer, self.schedule_settings, self.num_steps)]
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> None:
         """One optimizer step of this rank; gradients and figures are those of all ranks together."""
-        started = time.perf_counter()
+        timer = StepTimer(self.device, exact=is_logging_step(self.trainer, batch.step))
         optimizer = self.optimizers()
         scheduler = self.lr_schedulers()
         assert isinstance(optimizer, pl.core.optimizer.LightningOptimizer)
@@ -74,7 +77,7 @@ class FineTuning(pl.LightningModule):
         counts = [micro_batch.supervised_tokens() for micro_batch in batch.micro_batches]
         weights = [segment_weights(of_segments, normalization) for of_segments in counts]
         own = [(float(n.sum()), float((n * weight).sum())) for n, weight in zip(counts, weights, strict=True)]
-        supervised, units = self._sum_over_ranks(torch.tensor(own).sum(dim=0)).tolist()
+        supervised, units = self.sum_over_ranks(torch.tensor(own).sum(dim=0)).tolist()
         if units == 0:
             raise RunError(
                 f"no sample of step {batch.step} could be read ({', '.join(batch.sample_ids)}); nothing would be learnt"
@@ -83,36 +86,56 @@ class FineTuning(pl.LightningModule):
         scale = self.trainer.world_size / units
         sums = torch.zeros(2 * len(self.component_names) + 2)
         for number, micro_batch in enumerate(batch.micro_batches):
-            on_device = micro_batch.to(self.device)
+            with timer.phase("transfer"):
+                on_device = micro_batch.to(self.device)
             with self._no_gradient_sync(until_last=number < len(batch.micro_batches) - 1):
-                losses = segment_losses(self.backbone, on_device)
-                weighted = (losses * weights[number].to(losses.device)).sum()
-                self.manual_backward(weighted * scale)
-            sums[:-2] += self._component_sums(losses.detach(), counts[number], micro_batch.components)
+                with timer.phase("forward"):
+                    losses = segment_losses(self.backbone, on_device)
+                    weighted = (losses * weights[number].to(losses.device)).sum()
+                with timer.phase("backward"):
+                    self.manual_backward(weighted * scale)
+            sums[:-2] += self.component_sums(losses.detach(), counts[number], micro_batch.components)
             sums[-2] += weighted.detach().cpu()
         sums[-1] = float(self.stop_requested)
-        sums = self._sum_over_ranks(sums)
+        of_step = torch.tensor(StepCounts.of(batch, sum(tokens for tokens, _ in own)))
+        sums, of_step = self.sum_over_ranks(torch.cat([sums, of_step])).split([len(sums), len(of_step)])
         self.stop_requested = bool(sums[-1] > 0)
         loss = float(sums[-2] / units)
-        if math.isnan(loss):
-            raise RunError(
-                f"the loss of step {batch.step} is NaN; its samples on this rank: {', '.join(batch.sample_ids)}; "
-                "lower optimizer.learning_rate, or look at them with `sparrow preview`"
-            )
-        gradient_norm = self._clip(optimizer)
-        optimizer.step()
+        with timer.phase("optimizer"):
+            gradient_norm = self._clip(optimizer)
+            self._look_at_numbers(batch, loss, gradient_norm)
+            if self.not_finite:
+                optimizer.zero_grad()  # without gradients, the step below changes nothing, and is counted as planned
+            optimizer.step()
+        rates = {f"train/learning_rate_{group['name']}": group["lr"] for group in optimizer.param_groups}
         scheduler.step()  # type: ignore[union-attr]
         self.step_losses.append(loss)
-        self._log_step(batch, loss, gradient_norm, sums, supervised, time.perf_counter() - started)
+        self.step_counts, self.step_times_s = StepCounts(*of_step.tolist()), timer.finish()
+        self._log_step(loss, gradient_norm, sums, supervised, rates)
 
-    def _clip(self, optimizer: Any) -> float | None:
+    def _look_at_numbers(self, batch: StepBatch, loss: float, gradient_norm: float) -> None:
+        """Note what is not finite, alike on all ranks.
+
+        Raises:
+            RunError: If it is to end the run.
+        """
+        self.not_finite = None
+        for name, value in (("loss", loss), ("gradient norm", gradient_norm)):
+            if not math.isfinite(value):
+                self.not_finite = f"the {name} of step {batch.step} is {'NaN' if math.isnan(value) else 'infinite'}"
+                break
+        if self.not_finite and self.optimizer_settings.on_nan_loss == "stop":
+            raise RunError(
+                f"{self.not_finite}; its samples on this rank: {', '.join(batch.sample_ids)}; lower "
+                "optimizer.learning_rate, look at them with `sparrow preview`, or set optimizer.on_nan_loss=skip"
+            )
+
+    def _clip(self, optimizer: Any) -> float:
         limit = self.optimizer_settings.max_grad_norm
-        if limit is None:
-            return None
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        return float(nn.utils.clip_grad_norm_(parameters, limit))
+        return float(nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit))
 
-    def _component_sums(self, losses: Tensor, counts: Tensor, components: Tensor) -> Tensor:
+    def component_sums(self, losses: Tensor, counts: Tensor, components: Tensor) -> Tensor:
         """Loss sums a component, then token counts a component, on the CPU."""
         count = len(self.component_names)
         sums = torch.zeros(2 * count, dtype=torch.float64)
@@ -127,7 +150,8 @@ class FineTuning(pl.LightningModule):
             return wrapped.no_sync()  # type: ignore[union-attr, operator]
         return contextlib.nullcontext()
 
-    def _sum_over_ranks(self, values: Tensor) -> Tensor:
+    def sum_over_ranks(self, values: Tensor) -> Tensor:
+        """The sum of a small tensor on the CPU over all ranks, on the CPU."""
         if self.trainer.world_size > 1:
             on_device = values.to(self.device)
             dist.all_reduce(on_device)
@@ -135,21 +159,13 @@ class FineTuning(pl.LightningModule):
         return values
 
     def _log_step(
-        self,
-        batch: StepBatch,
-        loss: float,
-        gradient_norm: float | None,
-        sums: Tensor,
-        supervised: float,
-        seconds: float,
+        self, loss: float, gradient_norm: float, sums: Tensor, supervised: float, rates: dict[str, float]
     ) -> None:
         self.log("train/loss", loss, prog_bar=True)
-        if gradient_norm is not None:
-            self.log("train/gradient_norm", gradient_norm)
-        self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0])  # type: ignore[union-attr]
+        self.log("train/gradient_norm", gradient_norm)
+        self.log_dict(rates)
         self.log("train/supervised_tokens", supervised)
         count = len(self.component_names)
         for name, total, tokens in zip(self.component_names, sums[:count], sums[count : 2 * count], strict=True):
             if tokens > 0:
                 self.log(f"train/loss_{name}", float(total / tokens))
-        self.log("throughput/step_s", seconds)

@@ -81,7 +81,7 @@ def test_tensorboard_shows_losses_rates_and_frames(undisturbed):
         "train/loss",
         "train/loss_video",
         "train/loss_text",
-        "train/learning_rate",
+        "train/learning_rate_vision",
         "throughput/samples_per_s",
         "throughput/tokens_per_s",
     } <= set(tags["scalars"])
@@ -232,7 +232,8 @@ def test_a_file_lost_during_training_is_counted_and_the_rest_goes_on(settings, t
     assert (counts.requested, counts.used, counts.rejected) == (16, 15, 1)
     assert counts.rejected_by_reason == {"while training: the file is gone": 1}
     noted = [json.loads(line) for line in (tmp_path / "failed-0.jsonl").read_text().splitlines()]
-    assert [line["sample_id"] for line in noted] == lost
+    assert {line["sample_id"] for line in noted} == set(lost)
+    assert len(noted) == 1
     ledger = pd.read_parquet(tmp_path / "ledger.parquet").set_index("sample_id")
     assert ledger.loc[lost[0], "status"] == "failed"
     assert (ledger["status"] == "used").sum() == 23

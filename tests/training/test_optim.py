@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules."""
+"""Optimizers and learning-rate schedules."""
 
 import math
 import sys

@@ -1,0 +1,39 @@
+"""The callbacks that look at a training run without changing it, as the settings ask for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytorch_lightning.callbacks import Callback
+
+from sparrow.core.config import ExperimentConfig
+from sparrow.data.datamodule import PlannedData
+from sparrow.training.callbacks import LogFrames, Progress, RecordTrouble
+from sparrow.training.profiling import Profile
+from sparrow.training.trial import TryLongest
+from sparrow.training.validation import Validation
+
+
+def watching(config: ExperimentConfig, data: PlannedData, folder: Path, checkpoints: Path) -> list[Callback]:
+    """Callbacks for logging, validation, the profiler and the trial before the first step.
+
+    Args:
+        config: Checked settings.
+        data: Makes the steps of this rank.
+        folder: The run's folder.
+        checkpoints: Folder of its checkpoints.
+    """
+    plan = data.plan
+    callbacks: list[Callback] = [LogFrames(), RecordTrouble(folder)]
+    if config.trainer.try_longest_micro_batch:
+        callbacks.append(TryLongest(lambda: data.dataset(plan), config.trainer.precision))
+    held_out = plan.held_out
+    if held_out is not None:
+        best_into = checkpoints if config.checkpointing.keep_best else None
+        every = config.validation.every_n_steps
+        callbacks.append(Validation(lambda: data.loader(held_out), every, len(plan.steps), best_into))
+    if config.trainer.profiler == "torch":
+        callbacks.append(Profile(folder))
+    if config.trainer.progress_bar:
+        callbacks.append(Progress(refresh_rate=10))
+    return callbacks

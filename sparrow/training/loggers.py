@@ -1,0 +1,102 @@
+"""Where figures go: TensorBoard, one CSV file that survives a resume, and Weights & Biases where it is asked for."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from sparrow.core.config import Logger as LoggerSettings
+from sparrow.core.files import write_atomically
+
+CSV_FILE = "metrics.csv"
+COLUMNS = ("step", "metric", "value")
+
+
+class TidyCsv(Logger):
+    """One row a figure, `step,metric,value`, appended as the figures come.
+
+    Args:
+        path: The file; what it holds of `first_step` and later is dropped, as it comes again.
+        first_step: Step that the run starts or goes on at.
+    """
+
+    def __init__(self, path: Path, first_step: int = 0) -> None:
+        super().__init__()
+        self.path = path
+        self._begin(first_step)
+
+    @rank_zero_only
+    def _begin(self, first_step: int) -> None:
+        rows: list[list[str]] = []
+        if self.path.is_file():
+            with open(self.path, newline="", encoding="utf-8") as file:
+                # A kill may have cut the last line short.
+                rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS) and row[0].isdigit()]
+        kept = [",".join(row) for row in rows if int(row[0]) < first_step]
+        write_atomically(self.path, "\n".join([",".join(COLUMNS), *kept, ""]).encode())
+
+    @property
+    def name(self) -> str:
+        """What Lightning calls it."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """There is one version only."""
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append the figures of a step."""
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(
+                (step, name, value) for name, value in metrics.items() if name != "epoch"
+            )
+
+    @rank_zero_only
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Nothing: settings stand in `run.json`."""
+
+
+def make_loggers(
+    settings: Mapping[str, LoggerSettings], folder: Path, *, run_id: str, name: str, first_step: int
+) -> list[Logger]:
+    """The loggers that are switched on.
+
+    Args:
+        settings: By name: `tensorboard`, `csv`, `wandb`.
+        folder: The run's folder.
+        run_id: Identifies the run to Weights & Biases, so that a resumed run goes on in the same curves.
+        name: Its readable name.
+        first_step: Step that the run starts or goes on at; later figures of an earlier attempt are replaced.
+    """
+    loggers: list[Logger] = []
+    for kind, logger in settings.items():
+        if not logger.enabled:
+            continue
+        if kind == "tensorboard":
+            loggers.append(TensorBoardLogger(folder, name="", version=kind, purge_step=first_step or None))
+        elif kind == "csv":
+            loggers.append(TidyCsv(folder / CSV_FILE, first_step))
+        elif kind == "wandb":
+            loggers.append(_wandb(logger, folder, run_id=run_id, name=name))
+    return loggers
+
+
+def _wandb(settings: LoggerSettings, folder: Path, *, run_id: str, name: str) -> Logger:
+    from pytorch_lightning.loggers import WandbLogger
+
+    return WandbLogger(
+        project=settings.project,
+        entity=settings.entity,
+        mode=settings.mode,
+        id=run_id,
+        name=name,
+        save_dir=folder,
+        resume="allow",
+    )
