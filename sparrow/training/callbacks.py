@@ -104,12 +104,16 @@ class Progress(TQDMProgressBar):
     A resumed run starts where it stopped and reckons the time left from its own steps only.
     """
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start at the steps that are done."""
-        super().on_train_epoch_start(trainer)
+        assert isinstance(pl_module, FineTuning)
+        super().on_train_start(trainer, pl_module)
         bar = self.train_progress_bar
+        bar.reset(total=pl_module.num_steps)
         bar.initial = bar.n = trainer.global_step
-        bar.set_description("training")
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Nothing: Lightning would start the bar anew, and does not come here where a run is resumed."""
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Loss and samples/s."""
