@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
 EVERY_CATEGORY = "all"
+_THROUGHPUT_COLUMNS = ("samples_per_s", "tokens_per_s", "mfu", "data_wait_share", "packing_efficiency", "gpu_hours")
 _ACCURACY_COLUMNS = [*(f.name for f in fields(Accuracy)), "chance_bound"]
 
 
@@ -111,8 +112,7 @@ def _run_columns(run: FoundRun, factors: list[str]) -> dict[str, Any]:
         **{f"{kind}_tokens": count for kind, count in asdict(record.tokens).items()},
         "train_time_s": record.time_s.get("train"),
         "total_time_s": record.total_time_s,
-        "samples_per_s": record.throughput.get("samples_per_s"),
-        "tokens_per_s": record.throughput.get("tokens_per_s"),
+        **{name: record.throughput.get(name) for name in _THROUGHPUT_COLUMNS},
         **{f"peak_{device}_bytes": record.peak_memory_bytes.get(device) for device in ("host", "cuda")},
         "final_loss": record.final_loss,
         "manifest_hash": record.manifest_hash,

@@ -264,9 +264,9 @@ def _fit(
                 every_n_train_steps=config.checkpointing.every_n_steps,
             ),
             throughput,
-            stop,
             Heartbeat(lambda step: record.beat(folder)),
             *watching(config, data, folder, checkpoints),
+            stop,  # after those whose state its checkpoint holds
         ],
     )
     if checkpoint is not None:

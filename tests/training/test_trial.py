@@ -1,0 +1,42 @@
+"""The estimate of a step's memory, part by part."""
+
+import pytest
+
+from sparrow.core.config import Lora, Optimizer, PartTuning, Tuning
+from sparrow.models.loading import load_backbone
+from sparrow.models.tuning import apply_tuning
+from sparrow.training.trial import estimate_memory
+
+
+@pytest.fixture
+def estimated(tiny_checkpoint):
+    backbone = load_backbone(str(tiny_checkpoint("idefics3")))
+
+    def estimate(optimizer="adamw", *, tokens=1000, tuning=None, checkpointing=False, precision="32-true"):
+        apply_tuning(backbone, tuning or Tuning())
+        settings = Optimizer(name=optimizer)
+        return backbone, estimate_memory(backbone, settings, tokens, checkpointing=checkpointing, precision=precision)
+
+    return estimate
+
+
+def test_every_part_of_memory_is_counted(estimated):
+    backbone, full = estimated()
+    size = sum(p.numel() for p in backbone.model.parameters())
+    text = backbone.config.get_text_config()
+    assert full.parameters == 4 * size
+    assert full.gradients == full.parameters
+    assert full.optimizer == 2 * full.gradients
+    assert full.activations == 68 * 1000 * text.hidden_size * text.num_hidden_layers
+    assert full.total == full.parameters + full.gradients + full.optimizer + full.activations
+
+
+def test_what_lowers_memory_lowers_the_estimate(estimated):
+    _, full = estimated()
+    frozen = Tuning(vision=PartTuning("frozen"), projector=PartTuning("frozen"), lora=Lora(rank=2))
+    assert estimated(tuning=frozen)[1].gradients < full.gradients
+    assert estimated("adafactor")[1].optimizer == 0
+    assert estimated("adamw_8bit")[1].optimizer == full.optimizer / 4
+    assert estimated(precision="bf16-mixed")[1].activations == full.activations / 2
+    assert estimated(checkpointing=True)[1].activations < full.activations
+    assert estimated(tokens=500)[1].activations == full.activations / 2
