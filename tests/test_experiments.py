@@ -4,9 +4,9 @@ import itertools
 from pathlib import Path
 
 import pytest
-import sparrow.conf
 from omegaconf import OmegaConf
 
+import sparrow.conf
 from sparrow.core.config import EvaluateConfig
 from sparrow.runs.preparation import prepare
 from sparrow.runs.training import train

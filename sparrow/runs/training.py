@@ -232,7 +232,6 @@ def _fit(
         prepared.sources,
         prepared.backbone,
         prepared.presentations,
-        micro_batch_size_samples=config.batching.micro_batch_size_samples,
         num_workers=config.batching.num_workers,
         sample_timeout_s=config.batching.sample_timeout_s,
         skip_failed=config.on_bad_sample == "skip",

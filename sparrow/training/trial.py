@@ -17,7 +17,8 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from sparrow.core.config import Optimizer
 from sparrow.core.errors import RunError
 from sparrow.core.memory import GIBIBYTE
-from sparrow.data.batching import MicroBatch, StepDataset
+from sparrow.data.batching import StepDataset
+from sparrow.data.micro_batches import MicroBatch
 from sparrow.models.backbone import Backbone
 from sparrow.training.losses import segment_losses
 from sparrow.training.module import FineTuning
@@ -89,7 +90,7 @@ def estimate_memory(
 
 
 def longest_micro_batch(dataset: StepDataset) -> MicroBatch:
-    """Of this rank's planned micro-batches the one with the most tokens, and of several the one with the longest sample."""
+    """This rank's planned micro-batch of the most tokens, and of several the one with the longest sample."""
     plan, lengths = dataset.plan, dataset.lengths
 
     def size(positions: np.ndarray) -> tuple[int, int]:

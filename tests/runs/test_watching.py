@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -17,7 +18,7 @@ from sparrow.runs.outcome import Interrupted
 from sparrow.runs.preparation import prepare
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import train
-from sparrow.training import trial
+from sparrow.training import module, trial
 from sparrow.training.callbacks import Progress
 from sparrow.training.module import FineTuning
 from tests.conftest import SMALL_RUN
@@ -142,19 +143,19 @@ def without_a_gradient(losses):
 )
 @pytest.mark.parametrize("limit", ["1.0", "null"])
 def test_a_step_that_is_not_finite_is_skipped_or_ends_the_run(settings, tmp_path, monkeypatch, poison, what, limit):
-    losses_of, step_of = FineTuning.token_losses, FineTuning.training_step
+    losses_of, step_of = module.segment_losses, FineTuning.training_step
     now = []
 
     def training_step(self, batch, batch_idx):
         now[:] = [batch.step]
         return step_of(self, batch, batch_idx)
 
-    def token_losses(self, micro_batch):
-        losses, mask = losses_of(self, micro_batch)
-        return (poison(losses) if now == [1] else losses), mask
+    def segment_losses(backbone, micro_batch):
+        losses = losses_of(backbone, micro_batch)
+        return poison(losses) if now == [1] else losses
 
     monkeypatch.setattr(FineTuning, "training_step", training_step)
-    monkeypatch.setattr(FineTuning, "token_losses", token_losses)
+    monkeypatch.setattr(module, "segment_losses", segment_losses)
     options = [f"optimizer.max_grad_norm={limit}", "optimizer.on_nan_loss=skip"]
     train(settings(*options), tmp_path / "skip", name="skip")
     record = RunRecord.load(tmp_path / "skip")
@@ -207,10 +208,10 @@ def test_the_longest_micro_batch_is_tried_and_too_little_memory_comes_with_advic
 
     def out_of_memory(trainer, module, micro_batch):
         tried.append(micro_batch)
-        monkeypatch.setattr(FineTuning, "token_losses", raise_out_of_memory)
+        monkeypatch.setattr(trial, "segment_losses", raise_out_of_memory)
         return original(trainer, module, micro_batch)
 
-    def raise_out_of_memory(self, micro_batch):
+    def raise_out_of_memory(backbone, micro_batch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     monkeypatch.setattr(trial, "_try", out_of_memory)
@@ -221,8 +222,8 @@ def test_the_longest_micro_batch_is_tried_and_too_little_memory_comes_with_advic
         train(settings(), tmp_path, name="large")
     ledger = pd.read_parquet(tmp_path / "ledger.parquet")
     (micro_batch,) = tried
-    assert micro_batch.input_ids.shape[1] == (ledger["visual_tokens"] + ledger["text_tokens"]).max()
-    assert re.search(r"trying the longest micro-batch, 4 x \d+ tokens with \d+ frames; estimated", caplog.text)
+    assert max(micro_batch.lengths) == (ledger["visual_tokens"] + ledger["text_tokens"]).max()
+    assert re.search(r"trying the longest micro-batch, 1 x \d+ tokens with \d+ frames; estimated", caplog.text)
     assert not (tmp_path / "checkpoints").exists(), "no step was made"
 
 
@@ -274,7 +275,7 @@ def test_loading_needs_no_more_memory_with_time(settings):
             with open(children) as file:
                 workers = file.read().split()
             assert len(workers) >= 2
-            sizes = [int(open(f"/proc/{pid}/statm").read().split()[1]) for pid in (os.getpid(), *workers)]
+            sizes = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in (os.getpid(), *workers)]
             resident_mib.append(sum(sizes) * pages_kib / 1024)
     assert number == 899
     assert resident_mib[-1] - resident_mib[0] < 16, resident_mib

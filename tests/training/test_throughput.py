@@ -2,6 +2,7 @@
 
 import time
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -56,7 +57,7 @@ class Module:
     """What `Throughput` reads of the module, and what it logs to it."""
 
     step_counts = StepCounts(8, 1000, 600, 50, 1250, 3e12, wait_s=1.0)
-    step_times_s = {"forward": 0.2, "work": 0.5}
+    step_times_s: ClassVar = {"forward": 0.2, "work": 0.5}
 
     def __init__(self):
         self.logged = {}
