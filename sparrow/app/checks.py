@@ -20,8 +20,8 @@ Found = tuple[str, str]
 PRESENT_AS = ("video", "pages", "text")
 ON_BAD_SAMPLE = ("fail", "skip")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
-STRATEGIES = ("single", "ddp")
 BATCHINGS = ("packed", "padded", "length_grouped", "packed_epoch")
+STRATEGIES = ("single", "ddp", "fsdp")
 BENCHMARK_CHOICES = {
     "format": tuple(FORMATS),
     "protocol": PROTOCOLS,
@@ -97,7 +97,12 @@ def _check_experiment(config: ExperimentConfig) -> Iterator[Found]:
     if not 0 <= config.max_bad_fraction <= 1:
         yield "max_bad_fraction", f"must lie between 0 and 1, is {config.max_bad_fraction}"
     if config.trainer.devices * config.trainer.num_nodes > 1 and config.strategy.name == "single":
-        yield "strategy", f"trainer.devices={config.trainer.devices} needs strategy=ddp"
+        yield "strategy", f"trainer.devices={config.trainer.devices} needs strategy=ddp or strategy=fsdp"
+    if config.strategy.name == "fsdp" and config.tuning.quantization is not None:
+        yield "strategy", "weights in four bits cannot be sharded; use strategy=ddp"
+    minutes = config.checkpointing.every_n_minutes
+    if minutes is not None and minutes <= 0:
+        yield "checkpointing.every_n_minutes", f"must be above 0, or null, is {minutes}"
     yield from _check_backbone(config)
     yield from _check_tuning(config)
     yield from _check_mixture(config)

@@ -19,7 +19,7 @@ from sparrow.core.errors import ConfigError
 from sparrow.data.exporting import export_mixture
 from sparrow.runs.evaluation import evaluate
 from sparrow.runs.manifest import manifest_table
-from sparrow.runs.outcome import MODEL_FOLDER, Interrupted
+from sparrow.runs.outcome import MODEL_FOLDER, Interrupted, is_main_process
 from sparrow.runs.overlap import overlap_of, overlap_text, write_overlap
 from sparrow.runs.preparation import Prepared, prepare
 from sparrow.runs.preview import write_preview
@@ -59,6 +59,8 @@ def train_job(config: DictConfig) -> float | None:
             log.warning("%s", error.__cause__)
             raise KeyboardInterrupt from error
         raise
+    if not is_main_process():
+        return None
     if not is_sweep():
         print_table(read_studies([run_folder()]))
     log.info("finished: %s", run_folder())

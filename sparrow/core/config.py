@@ -294,9 +294,15 @@ class Trainer:
 
 @dataclass
 class Strategy:
-    """How a run is spread over devices."""
+    """How a run is spread over devices: `single`, `ddp` (each holds the model) or `fsdp` (each holds a shard of it).
+
+    `fsdp` only: `reshard_after_forward` frees a block's weights after its forward pass and gathers them again for the
+    backward pass; `hybrid_sharding` shards inside a node and keeps a copy on each node.
+    """
 
     name: str = recorded("single")
+    reshard_after_forward: bool = recorded(True)
+    hybrid_sharding: bool = recorded(False)
 
 
 @dataclass
@@ -304,6 +310,7 @@ class Checkpointing:
     """How often a run is saved, how many checkpoints are kept, and whether that of the least validation loss is."""
 
     every_n_steps: int = recorded(500)
+    every_n_minutes: float | None = recorded(None)
     keep_last: int = recorded(2)
     keep_best: bool = recorded(False)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sparrow.core.config import Lora
 from sparrow.core.errors import BackboneError, ConfigError
@@ -53,6 +56,27 @@ def add_adapters(model: Any, parts: Mapping[str, nn.Module], lora: Lora) -> None
             target_modules=linear_layers(model, parts, lora),
         )
     )
+    reset_adapters(model)
+
+
+@torch.no_grad()
+def reset_adapters(model: nn.Module) -> None:
+    """Draw the adapters anew as PEFT does, A uniform and B zero, as a function of the seed and the layers alone.
+
+    So they begin alike whatever else has drawn numbers, and on every number of ranks that share a model's shards.
+    """
+    generator = torch.Generator().manual_seed(torch.initial_seed())
+    for name, parameter in model.named_parameters():
+        if ".lora_A." in name:
+            drawn = torch.empty(parameter.shape, dtype=torch.float32)
+            nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
+            if isinstance(parameter, DTensor):
+                drawn = distribute_tensor(
+                    drawn.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
+                )
+            parameter.copy_(drawn)
+        elif ".lora_B." in name:
+            parameter.zero_()
 
 
 def has_adapters(model: nn.Module) -> bool:

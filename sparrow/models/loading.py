@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock
+from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from sparrow.core.errors import BackboneError
@@ -34,6 +35,8 @@ def load_backbone(
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
     quantization: str | None = None,
+    num_replicas: int = 1,
+    num_shards: int = 1,
 ) -> Backbone:
     """Load processor and, if asked, model.
 
@@ -48,6 +51,8 @@ def load_backbone(
         attn_implementation: As in transformers.
         trust_remote_code: Whether code that ships with the checkpoint may run.
         quantization: `nf4` keeps the linear layers in four bits; None leaves them as they are.
+        num_replicas: Copies of the model among the connected processes.
+        num_shards: Processes that share a copy: each reads its shard of every tensor only.
 
     Raises:
         BackboneError: If the checkpoint is missing, of another family, or has code of its own.
@@ -65,6 +70,10 @@ def load_backbone(
         if with_model:
             if quantization is not None:
                 options["quantization_config"] = nf4()
+            if num_replicas * num_shards > 1:
+                from transformers.distributed.configuration_utils import DistributedConfig
+
+                options["distributed_config"] = DistributedConfig(fsdp_size=num_shards, dp_replicate_size=num_replicas)
             base = base_of_adapters(checkpoint)
             model = AutoModelForImageTextToText.from_pretrained(
                 base or checkpoint, dtype=dtype, attn_implementation=attn_implementation, **options
@@ -87,6 +96,15 @@ def load_backbone(
             f"{', '.join(sorted(FAMILIES))}, or set backbone.trust_remote_code=true if you trust it"
         ) from error
     return backbone
+
+
+def outline(backbone: Backbone, *, dtype: torch.dtype, attn_implementation: str) -> Backbone:
+    """The backbone with its model on the meta device: all modules and shapes, no weights."""
+    with torch.device("meta"):
+        model: nn.Module = AutoModelForImageTextToText.from_config(
+            backbone.config, dtype=dtype, attn_implementation=attn_implementation
+        )
+    return backbone.with_model(model)
 
 
 def _adapter_of(config: Any, checkpoint: str, family: str | None) -> type[Backbone]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from sparrow.core.config import identity
 from sparrow.core.errors import RunError
 from sparrow.runs.record import FILE_NAME, RunRecord
 
+log = logging.getLogger(__name__)
 MAX_SHOWN = 8
 
 
@@ -44,6 +46,12 @@ def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
         return earlier
     record.started_at = earlier.started_at
     record.time_s = dict(earlier.time_s)
+    record.notes = list(earlier.notes)
+    if earlier.status == "running":
+        last = earlier.heartbeat_at or earlier.started_at
+        note = f"the process before was killed without a word, some time after {last}"
+        log.warning("%s: %s; going on", folder, note)
+        record.notes.append(note)
     return None
 
 

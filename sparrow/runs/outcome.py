@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
-from sparrow.core.errors import SparrowError
-from sparrow.runs.record import RunRecord
+from sparrow.core.errors import RunError, SparrowError
+from sparrow.runs.record import RunRecord, Status
 
+log = logging.getLogger(__name__)
 MODEL_FOLDER = "model"
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class Interrupted(SparrowError):
@@ -39,13 +47,58 @@ def recorded_outcome(record: RunRecord, folder: Path, *, enabled: bool) -> Itera
     if not enabled:
         yield
         return
-    record.save(folder)
+    with _said_what_cannot_be_written(folder):
+        record.save(folder)
+        try:
+            yield
+        except (KeyboardInterrupt, Interrupted) as error:
+            _end(record, folder, "interrupted", error if isinstance(error, Interrupted) else None)
+            raise
+        except BaseException as error:
+            _end(record, folder, "failed", error)
+            raise
+        record.end(folder, "finished")
+
+
+def _end(record: RunRecord, folder: Path, status: Status, error: BaseException | None) -> None:
+    """Record the end; where the disk does not allow it, what went wrong before is still what is told."""
+    try:
+        record.end(folder, status, error)
+    except OSError as unwritten:
+        log.error("%s could not be brought up to date (%s), it still says 'running'", folder / "run.json", unwritten)
+
+
+@contextmanager
+def _said_what_cannot_be_written(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (KeyboardInterrupt, Interrupted) as error:
-        record.end(folder, "interrupted", error if isinstance(error, Interrupted) else None)
-        raise
-    except BaseException as error:
-        record.end(folder, "failed", error)
-        raise
-    record.end(folder, "finished")
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        raise RunError(
+            f"{error.filename or folder} could not be written: {error.strerror}; free space or mend the permissions, "
+            f"then run the same command with hydra.run.dir={folder} to go on"
+        ) from error
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGUSR1 end a run as Ctrl-C does, also where nothing is trained yet or any more.
+
+    Raises:
+        Interrupted: From wherever the main thread is when the signal comes.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(f"stopped by {signal.Signals(number).name}; run the same command again to go on")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            with suppress(TypeError):  # a handler that was not set from Python
+                signal.signal(number, handler)

@@ -122,6 +122,7 @@ class RunRecord:
         attn_implementation: The attention that was used.
         peak_memory_bytes: By device, as `peak_memory_bytes()` gives it.
         parent: `run_id` of the run whose model this one started from.
+        notes: What happened on the way and is worth knowing, such as a checkpoint that could not be read.
         scores: By benchmark, then phase: before training, after it, and each again without frames.
     """
 
@@ -151,6 +152,7 @@ class RunRecord:
     attn_implementation: str | None = None
     final_loss: float | None = None
     parent: str | None = None
+    notes: list[str] = field(default_factory=list)
     scores: dict[str, dict[Phase, Score]] = field(default_factory=dict)
 
     @property

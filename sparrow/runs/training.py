@@ -10,7 +10,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 
 from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import RunError
@@ -19,11 +18,18 @@ from sparrow.data.datamodule import PlannedData
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.compilation import compile_blocks
-from sparrow.models.loading import load_backbone
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
 from sparrow.runs.evaluating import Evaluator
 from sparrow.runs.folder import open_run, settings_difference
-from sparrow.runs.outcome import MODEL_FOLDER, Interrupted, is_main_process, recorded_outcome, timed
+from sparrow.runs.model import load_model, put_together, sharding_of, tuned_outline
+from sparrow.runs.outcome import (
+    MODEL_FOLDER,
+    Interrupted,
+    is_main_process,
+    recorded_outcome,
+    signals_interrupt,
+    timed,
+)
 from sparrow.runs.preparation import Prepared, prepare
 from sparrow.runs.record import (
     DataCounts,
@@ -36,8 +42,10 @@ from sparrow.runs.record import (
 )
 from sparrow.runs.watching import watching
 from sparrow.training.callbacks import Heartbeat, StopOnSignal, read_failed, read_skipped_steps
+from sparrow.training.checkpoints import Chooser, SaveCheckpoints, checkpoints_in
 from sparrow.training.loggers import make_loggers
 from sparrow.training.module import FineTuning
+from sparrow.training.strategies import Sharding, trainer_options
 from sparrow.training.throughput import Throughput
 
 log = logging.getLogger(__name__)
@@ -87,7 +95,7 @@ def train(
             log.info("%s is finished already; its stored result is kept", folder)
             return earlier
     set_threads(config)
-    with recorded_outcome(record, folder, enabled=main):
+    with recorded_outcome(record, folder, enabled=main), signals_interrupt():
         _carry_out(config, folder, record, parent, main=main)
     return record
 
@@ -107,28 +115,27 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         config.backbone.attn_implementation, config.trainer.precision, config.trainer.accelerator
     )
     record.attn_implementation = attention
-    backbone = load_backbone(
-        prepared.checkpoint,
-        family=config.backbone.family,
-        revision=config.backbone.revision,
-        frame_size_px=config.backbone.frame_size_px,
-        dtype=torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32,
-        attn_implementation=attention,
-        trust_remote_code=config.backbone.trust_remote_code,
-        quantization=config.tuning.quantization,
-    )
-    if main:
+    config = replace(config, backbone=replace(config.backbone, attn_implementation=attention))
+    sharding = sharding_of(config, prepared)
+    whole = load_model(config, prepared.checkpoint) if sharding is None else None
+    if main and config.evaluation.before:
         with timed(record, "evaluate_before"):
-            _evaluate_before(config, evaluator, backbone, record, folder)
-    apply_tuning(backbone, config.tuning)
+            before = whole or load_model(config, prepared.checkpoint)
+            _evaluate_before(config, evaluator, before, record, folder)
+            del before
+    if whole is not None:
+        apply_tuning(whole, config.tuning)
+    backbone = whole or tuned_outline(config, prepared.backbone)
     if main:
         log.info("attention: %s", attention)
         log.info("what is learnt:\n%s", tuning_table(backbone, config.tuning, config.optimizer.learning_rate))
     if config.trainer.compile:
         compile_blocks(backbone)
     with timed(record, "train"):
-        _fit(config, prepared, backbone, record, folder, main=main)
-    if main:
+        trained = _fit(config, prepared, backbone, record, folder, sharding, main=main)
+    del whole, backbone
+    if trained is not None and main:
+        backbone = trained
         backbone.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         backbone.save(folder / MODEL_FOLDER)
         with timed(record, "evaluate"):
@@ -158,8 +165,6 @@ def _phases_after(config: ExperimentConfig) -> list[Phase]:
 def _evaluate_before(
     config: ExperimentConfig, evaluator: Evaluator, backbone: Backbone, record: RunRecord, folder: Path
 ) -> None:
-    if not config.evaluation.before:
-        return
     model_id = record.parent or content_hash(
         [config.backbone.checkpoint, config.backbone.revision, config.backbone.tiny, config.seed]
     )
@@ -214,9 +219,11 @@ def _fit(
     backbone: Backbone,
     record: RunRecord,
     folder: Path,
+    sharding: Sharding | None,
     *,
     main: bool,
-) -> None:
+) -> Backbone | None:
+    """Train; returns the whole model, where it is sharded on rank 0 only."""
     module = FineTuning(
         backbone,
         config.optimizer,
@@ -224,6 +231,7 @@ def _fit(
         len(prepared.plan.steps),
         list(prepared.presentations),
         config.tuning,
+        sharding,
     )
     checkpoints = folder / CHECKPOINT_FOLDER
     throughput = Throughput(config.trainer.precision, config.trainer.peak_flops)
@@ -237,40 +245,41 @@ def _fit(
         skip_failed=config.on_bad_sample == "skip",
     )
     checkpoint = latest_checkpoint(folder)
-    stop = StopOnSignal(lambda trainer: trainer.save_checkpoint(checkpoints / f"step={trainer.global_step:07d}.ckpt"))
+    save = SaveCheckpoints(
+        checkpoints,
+        every_n_steps=config.checkpointing.every_n_steps,
+        every_n_minutes=config.checkpointing.every_n_minutes,
+        keep_last=config.checkpointing.keep_last,
+    )
+    stop = StopOnSignal(save.save)
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
-        strategy="auto" if config.strategy.name == "single" else config.strategy.name,
         precision=config.trainer.precision,  # type: ignore[arg-type]  # checked with the configuration
         max_epochs=1,
         use_distributed_sampler=False,
         log_every_n_steps=config.trainer.log_every_n_steps,
         enable_model_summary=False,
         enable_progress_bar=config.trainer.progress_bar,
+        enable_checkpointing=False,
         default_root_dir=folder,
         logger=make_loggers(
             config.logger, folder, run_id=record.run_id, name=record.name, first_step=step_of(checkpoint)
         ),
         callbacks=[
-            ModelCheckpoint(
-                checkpoints,
-                filename="{step:07d}",
-                monitor="step",
-                mode="max",
-                save_top_k=config.checkpointing.keep_last,
-                every_n_train_steps=config.checkpointing.every_n_steps,
-            ),
             throughput,
             Heartbeat(lambda step: record.beat(folder)),
             *watching(config, data, folder, checkpoints),
-            stop,  # after those whose state its checkpoint holds
+            save,  # after those whose state a checkpoint holds
+            stop,
         ],
+        **trainer_options(config.strategy, config.trainer, Chooser(record.notes.append)),
     )
-    if checkpoint is not None:
-        log.info("resuming %s from %s", folder, checkpoint.name)
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    # Which checkpoint of the folder is taken, rank 0 decides once the ranks are connected.
+    trainer.fit(
+        module, datamodule=data, ckpt_path=checkpoints if checkpoint is not None else None, weights_only=True
+    )
     if stop.received is not None:
         raise Interrupted(
             f"stopped by {stop.received.name} after step {trainer.global_step} of {len(prepared.plan.steps)}; "
@@ -281,6 +290,7 @@ def _fit(
         record.skipped_steps = read_skipped_steps(folder)
         _count_failed(record, prepared, folder)
     record.final_loss = module.step_losses[-1] if module.step_losses else record.final_loss
+    return backbone if sharding is None else put_together(config, prepared, backbone)
 
 
 def _count_failed(record: RunRecord, prepared: Prepared, folder: Path) -> None:
@@ -296,8 +306,7 @@ def _count_failed(record: RunRecord, prepared: Prepared, folder: Path) -> None:
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of the highest step, or None."""
-    found = sorted((folder / CHECKPOINT_FOLDER).glob("step=*.ckpt"))
-    return found[-1] if found else None
+    return next(iter(checkpoints_in(folder / CHECKPOINT_FOLDER)), None)
 
 
 def step_of(checkpoint: Path | None) -> int:

@@ -21,11 +21,11 @@ from sparrow.training.module import FineTuning
 
 log = logging.getLogger(__name__)
 MAX_LOGGED_FRAMES = 16
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # SLURM can send the last one before a time limit
 
 
 class StopOnSignal(Callback):
-    """Turns SIGINT and SIGTERM into an orderly end after the running step; a second SIGINT stops at once.
+    """Turns SIGINT, SIGTERM and SIGUSR1 into an orderly end after the running step; a second SIGINT stops at once.
 
     The wish is summed over ranks inside the step, so that all ranks stop after the same one.
     """

@@ -21,16 +21,14 @@ class TidyCsv(Logger):
     """One row a figure, `step,metric,value`, appended as the figures come.
 
     Args:
-        path: The file; what it holds of `first_step` and later is dropped, as it comes again.
-        first_step: Step that the run starts or goes on at.
+        path: The file; from the first step that is logged on, what it held is dropped, as it comes again.
     """
 
-    def __init__(self, path: Path, first_step: int = 0) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self._begin(first_step)
+        self._begun = False
 
-    @rank_zero_only
     def _begin(self, first_step: int) -> None:
         rows: list[list[str]] = []
         if self.path.is_file():
@@ -53,6 +51,9 @@ class TidyCsv(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Append the figures of a step."""
+        if not self._begun:
+            self._begin(step or 0)
+            self._begun = True
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(
                 (step, name, value) for name, value in metrics.items() if name != "epoch"
@@ -82,7 +83,7 @@ def make_loggers(
         if kind == "tensorboard":
             loggers.append(TensorBoardLogger(folder, name="", version=kind, purge_step=first_step or None))
         elif kind == "csv":
-            loggers.append(TidyCsv(folder / CSV_FILE, first_step))
+            loggers.append(TidyCsv(folder / CSV_FILE))
         elif kind == "wandb":
             loggers.append(_wandb(logger, folder, run_id=run_id, name=name))
     return loggers

@@ -18,6 +18,7 @@ from sparrow.data.batching import StepBatch
 from sparrow.models.backbone import Backbone
 from sparrow.training.losses import segment_losses, segment_weights
 from sparrow.training.optim import build_optimizer, build_schedule
+from sparrow.training.strategies import Sharding, clip_gradients, gradients_stay_apart
 from sparrow.training.throughput import StepCounts, StepTimer, is_logging_step
 
 
@@ -35,6 +36,7 @@ class FineTuning(pl.LightningModule):
         num_steps: Optimizer steps of the plan.
         component_names: Components of the mixture, whose losses are logged apart.
         tuning: How the parts learn, and what the loss is a mean over.
+        sharding: Shards the model, which has no weights yet; None leaves it whole.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class FineTuning(pl.LightningModule):
         num_steps: int,
         component_names: Sequence[str],
         tuning: Tuning,
+        sharding: Sharding | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -53,6 +56,7 @@ class FineTuning(pl.LightningModule):
         self.optimizer_settings = optimizer
         self.schedule_settings = schedule
         self.tuning = tuning
+        self.sharding = sharding
         self.num_steps = num_steps
         self.component_names = list(component_names)
         self.stop_requested = False
@@ -60,6 +64,11 @@ class FineTuning(pl.LightningModule):
         self.step_counts = StepCounts()
         self.step_times_s: dict[str, float] = {}
         self.not_finite: str | None = None
+
+    def configure_model(self) -> None:
+        """Shard the model if it is to be; called once the ranks are connected."""
+        if self.sharding is not None:
+            self.sharding.apply(self.backbone, self.trainer.strategy.root_device)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the schedule, stepped by `training_step`."""
@@ -82,7 +91,7 @@ class FineTuning(pl.LightningModule):
             raise RunError(
                 f"no sample of step {batch.step} could be read ({', '.join(batch.sample_ids)}); nothing would be learnt"
             )
-        # DDP averages gradients over ranks; times the world size, their mean is the sum that the loss is made of.
+        # Ranks average their gradients; times the world size, the mean is the sum that the loss is made of.
         scale = self.trainer.world_size / units
         sums = torch.zeros(2 * len(self.component_names) + 2)
         for number, micro_batch in enumerate(batch.micro_batches):
@@ -133,7 +142,7 @@ class FineTuning(pl.LightningModule):
     def _clip(self, optimizer: Any) -> float:
         limit = self.optimizer_settings.max_grad_norm
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        return float(nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit))
+        return clip_gradients(parameters, math.inf if limit is None else limit)
 
     def component_sums(self, losses: Tensor, counts: Tensor, components: Tensor) -> Tensor:
         """Loss sums a component, then token counts a component, on the CPU."""
@@ -146,9 +155,7 @@ class FineTuning(pl.LightningModule):
 
     def _no_gradient_sync(self, *, until_last: bool) -> contextlib.AbstractContextManager:
         wrapped = self.trainer.strategy.model
-        if until_last and hasattr(wrapped, "no_sync"):
-            return wrapped.no_sync()  # type: ignore[union-attr, operator]
-        return contextlib.nullcontext()
+        return gradients_stay_apart(wrapped) if until_last and wrapped is not None else contextlib.nullcontext()
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """The sum of a small tensor on the CPU over all ranks, on the CPU."""

@@ -14,7 +14,7 @@ def test_rows_after_the_resumed_step_are_replaced(tmp_path):
         logger.log_metrics({"train/loss": 10.0 - step, "epoch": 0}, step)
     with open(path, "a") as file:
         file.write("4,train/lo")  # a kill in the middle of a line
-    resumed = TidyCsv(path, first_step=2)
+    resumed = TidyCsv(path)
     for step in range(2, 5):
         resumed.log_metrics({"train/loss": 20.0 - step}, step)
     rows = pd.read_csv(path)
@@ -25,8 +25,8 @@ def test_rows_after_the_resumed_step_are_replaced(tmp_path):
 
 def test_a_run_from_the_start_drops_what_was_there(tmp_path):
     TidyCsv(tmp_path / CSV_FILE).log_metrics({"train/loss": 1.0}, 0)
-    TidyCsv(tmp_path / CSV_FILE)
-    assert len(pd.read_csv(tmp_path / CSV_FILE)) == 0
+    TidyCsv(tmp_path / CSV_FILE).log_metrics({"train/loss": 2.0}, 0)
+    assert pd.read_csv(tmp_path / CSV_FILE)["value"].tolist() == [2.0]
 
 
 def test_wandb_goes_on_in_the_same_run(tmp_path, monkeypatch):

@@ -1,0 +1,194 @@
+"""Checkpoints: written whole or not at all, the last few kept, each looked over before a run goes on from it.
+
+A checkpoint is the file `step=0000500.ckpt`, or, where the weights are sharded, a folder of that name.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from lightning_fabric.plugins import CheckpointIO
+from pytorch_lightning.callbacks import Callback
+
+from sparrow.core.errors import RunError
+from sparrow.core.files import TEMPORARY, atomic_file
+from sparrow.training import sharded_checkpoints
+
+log = logging.getLogger(__name__)
+PATTERN = "step=*.ckpt"
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of an optimizer step is kept."""
+    return folder / f"step={step:07d}.ckpt"
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, newest first."""
+    return sorted(folder.glob(PATTERN), reverse=True)
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, every byte read; None if it is whole."""
+    if checkpoint.is_dir():
+        return sharded_checkpoints.damage(checkpoint)
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        return f"it is cut off or no checkpoint ({error})"
+    return f"its part {broken} does not have the checksum that it was written with" if broken else None
+
+
+class Chooser:
+    """Finds the newest whole checkpoint, once the ranks are connected; rank 0 reads, all take its choice.
+
+    Args:
+        tell: Is told on rank 0 of each checkpoint that is not taken, and why.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell = tell
+
+    def choose(self, folder: Path) -> Path:
+        """The newest whole checkpoint of a folder. Newer ones are set aside under another name.
+
+        Raises:
+            RunError: On all ranks, if there is none.
+        """
+        chosen = [self._newest_whole(folder) if not _connected() or dist.get_rank() == 0 else None]
+        if _connected():
+            dist.broadcast_object_list(chosen, src=0)
+        if chosen[0] is None:
+            raise RunError(
+                f"no checkpoint in {folder} can be read; they are kept there as unreadable-*: "
+                "mend one, or run the same command again to begin at the first step"
+            )
+        log.info("resuming from %s", chosen[0])
+        return chosen[0]
+
+    def _newest_whole(self, folder: Path) -> Path | None:
+        for checkpoint in checkpoints_in(folder):
+            wrong = damage(checkpoint)
+            if wrong is None:
+                return checkpoint
+            message = f"checkpoint {checkpoint.name} cannot be read: {wrong}; the one before it is taken"
+            log.warning("%s", message)
+            self.tell(message)
+            checkpoint.rename(checkpoint.with_name(f"unreadable-{checkpoint.name}"))
+        return None
+
+
+class CheckpointFiles(CheckpointIO):
+    """Reads and writes a checkpoint of one file; reads a sharded one as well, for one process or DDP."""
+
+    def __init__(self, chooser: Chooser) -> None:
+        self.chooser = chooser
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write the file atomically.
+
+        Raises:
+            RunError: If the disk is full or cannot be written to.
+        """
+        path = Path(path)
+        if path.is_dir():
+            remove(path)
+        try:
+            with atomic_file(path) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:
+            raise not_written(path, error) from error
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """The newest whole checkpoint of the folder `path`."""
+        chosen = self.chooser.choose(Path(path))
+        if chosen.is_dir():
+            return sharded_checkpoints.read_whole(chosen)
+        checkpoint: dict[str, Any] = torch.load(chosen, map_location="cpu", weights_only=True, mmap=True)
+        return checkpoint
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint."""
+        remove(Path(path))
+
+
+class SaveCheckpoints(Callback):
+    """Saves every so many steps and minutes and keeps the last few checkpoints.
+
+    Args:
+        folder: Where they are kept.
+        every_n_steps: Optimizer steps between two.
+        every_n_minutes: Minutes after which one is written also between these; None: never.
+        keep_last: How many are kept.
+    """
+
+    def __init__(self, folder: Path, *, every_n_steps: int, every_n_minutes: float | None, keep_last: int) -> None:
+        self.folder, self.keep_last = folder, keep_last
+        self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
+        self._saved_step: int | None = None
+        self._saved_at = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock, and sweep up what a killed process left half written."""
+        self._saved_at = time.monotonic()
+        if trainer.is_global_zero:
+            for leftover in self.folder.glob(f".*{TEMPORARY}"):
+                remove(leftover)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time."""
+        if trainer.global_step % self.every_n_steps == 0 or self._minutes_passed(trainer):
+            self.save(trainer)
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Save now; to be called on all ranks."""
+        if self._saved_step == trainer.global_step:
+            return
+        trainer.save_checkpoint(checkpoint_path(self.folder, trainer.global_step))
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        if trainer.is_global_zero:
+            for old in checkpoints_in(self.folder)[self.keep_last :]:
+                remove(old)
+
+    def _minutes_passed(self, trainer: pl.Trainer) -> bool:
+        if self.every_n_minutes is None:
+            return False
+        passed = time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
+        return bool(trainer.strategy.broadcast(passed))  # clocks differ, the ranks must not
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint; a folder is renamed first, so that no reader takes half of it."""
+    if path.is_dir():
+        hidden = path.with_name(f".{path.name.lstrip('.').removesuffix(TEMPORARY)}{TEMPORARY}")
+        path.rename(hidden)
+        shutil.rmtree(hidden)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def not_written(path: Path, error: BaseException) -> RunError:
+    """The error of a checkpoint that could not be written; those before it are untouched."""
+    cause = error.__context__ if isinstance(error.__context__, OSError) else error
+    return RunError(
+        f"checkpoint {path} could not be written: {cause}; those before it are whole: free space or mend the "
+        "permissions, then run the same command again"
+    )
+
+
+def _connected() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -1,0 +1,220 @@
+"""How a run is spread over processes: one, copies of the model (DDP), or shards of it (FSDP2)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from pytorch_lightning.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from sparrow.core.config import Strategy, Trainer
+from sparrow.models.adapters import reset_adapters
+from sparrow.models.backbone import Backbone
+from sparrow.training import sharded_checkpoints
+from sparrow.training.checkpoints import CheckpointFiles, Chooser, not_written, remove
+
+BASE_LAYER = ".base_layer."
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """Turns the outline of a model into shards on each rank.
+
+    Args:
+        settings: Of the strategy.
+        num_nodes: Nodes of the run.
+        precision: Lightning's name of the numeric precision.
+        read: Gives a model with the weights, sharded over (replicas, shards) or whole.
+    """
+
+    settings: Strategy
+    num_nodes: int
+    precision: str
+    read: Callable[[torch.device, int, int], nn.Module]
+
+    def apply(self, backbone: Backbone, device: torch.device) -> None:
+        """Shard each block, then the rest, and fill in the weights; nothing is done a second time."""
+        model = backbone.model
+        if isinstance(model, FSDPModule):
+            return
+        replicas = self.num_nodes if self.settings.hybrid_sharding else 1
+        shards = dist.get_world_size() // replicas
+        options: dict[str, Any] = {
+            "mesh": _mesh(device, replicas, shards),
+            "reshard_after_forward": self.settings.reshard_after_forward,
+            "mp_policy": _policy(self.precision),
+        }
+        for block in backbone.blocks():
+            fully_shard(block, **options)
+        fully_shard(model, **options)
+        model.to_empty(device=device)
+        _fill(model, self.read(device, replicas, shards))
+
+
+class ShardedStrategy(ModelParallelStrategy):
+    """Lightning's FSDP2 strategy with atomic, pickle-free sharded checkpoints."""
+
+    def __init__(self, chooser: Chooser, num_ranks: int) -> None:
+        super().__init__(data_parallel_size=num_ranks, tensor_parallel_size=1)
+        self.chooser = chooser
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
+        """Write a folder that every rank puts its shards into.
+
+        Raises:
+            RunError: On all ranks, if one cannot write.
+        """
+        path = Path(self.broadcast(filepath))
+        if self.is_global_zero:
+            for old in (path, sharded_checkpoints.temporary_for(path)):
+                if old.exists():
+                    remove(old)
+        self.barrier()
+        try:
+            sharded_checkpoints.write(checkpoint, path)
+        except (OSError, RuntimeError, CheckpointException) as error:
+            if self.is_global_zero:
+                shutil.rmtree(sharded_checkpoints.temporary_for(path), ignore_errors=True)
+            raise not_written(path, error) from error
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Fill model and optimizers from the newest whole checkpoint of the folder `checkpoint_path`."""
+        chosen = self.chooser.choose(Path(checkpoint_path))
+        if not chosen.is_dir():
+            return super().load_checkpoint(chosen, weights_only=True)
+        assert self.model is not None
+        return sharded_checkpoints.read_into(self.model, self.optimizers, chosen)
+
+
+def trainer_options(settings: Strategy, trainer: Trainer, chooser: Chooser) -> dict[str, Any]:
+    """Arguments of Lightning's Trainer: its strategy, and plugins that write checkpoints and leave signals alone."""
+    plugins: list[Any] = []
+    if SLURMEnvironment.detect():
+        # Sparrow saves and ends by itself; whether the job is queued again is for its launcher to decide.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    if settings.name == "fsdp":
+        return {"strategy": ShardedStrategy(chooser, trainer.devices * trainer.num_nodes), "plugins": plugins}
+    strategy = "auto" if settings.name == "single" else settings.name
+    return {"strategy": strategy, "plugins": [*plugins, CheckpointFiles(chooser)]}
+
+
+@contextmanager
+def gradients_stay_apart(model: nn.Module) -> Iterator[None]:
+    """Accumulate gradients on each rank without averaging them; the next backward pass outside averages them all."""
+    sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    if hasattr(model, "no_sync"):
+        with model.no_sync():  # type: ignore[operator]
+            yield
+        return
+    for module in sharded:
+        module.set_requires_gradient_sync(False, recurse=False)
+    try:
+        yield
+    finally:
+        for module in sharded:
+            module.set_requires_gradient_sync(True, recurse=False)
+
+
+def clip_gradients(parameters: list[nn.Parameter], limit: float) -> float:
+    """Scale the gradients so that their norm over all ranks and parameters is at most `limit`; returns the norm."""
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if isinstance(norm, DTensor):
+        norm = norm.full_tensor()
+    nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return float(norm)
+
+
+def gather_into(backbone: Backbone, outline: Backbone) -> Backbone | None:
+    """Put a sharded model together on the CPU of rank 0; to be called on all ranks.
+
+    Args:
+        backbone: With the sharded model.
+        outline: With the same model without weights, on the meta device; it is filled.
+
+    Returns:
+        `outline` on rank 0, None on the others.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    state = get_model_state_dict(backbone.model, options=options)
+    if dist.get_rank() > 0:
+        return None
+    fill_outline(outline.model, state, backbone.model)
+    return outline
+
+
+def fill_outline(outline: Any, state: dict[str, Any], like: Any) -> None:
+    """Give a model on the meta device its weights, and what no checkpoint holds as another model has it.
+
+    Args:
+        outline: The model to fill.
+        state: Its whole `state_dict`.
+        like: A model of the same class, whose buffers and settings for generation are taken over.
+    """
+    outline.load_state_dict(state, assign=True)
+    outline.tie_weights()
+    buffers = dict(like.named_buffers())
+    for name, buffer in outline.named_buffers():
+        if buffer.is_meta:
+            module, _, key = name.rpartition(".")
+            outline.get_submodule(module)._buffers[key] = buffers[name].detach().cpu()
+    _take_settings(outline, like)
+
+
+def _take_settings(model: Any, like: Any) -> None:
+    """What `from_pretrained` keeps beside the weights."""
+    model.generation_config = like.generation_config
+    if hasattr(like, "_weight_conversions"):
+        model._weight_conversions = like._weight_conversions
+
+
+def _mesh(device: torch.device, replicas: int, shards: int) -> DeviceMesh:
+    if replicas == 1:
+        return init_device_mesh(device.type, (shards,), mesh_dim_names=("shard",))
+    return init_device_mesh(device.type, (replicas, shards), mesh_dim_names=("replicate", "shard"))
+
+
+def _policy(precision: str) -> MixedPrecisionPolicy:
+    """Compute in bf16 where it is asked for; gradients are always averaged in 32 bits."""
+    if precision == "bf16-mixed":
+        return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    if precision == "bf16-true":
+        return MixedPrecisionPolicy(reduce_dtype=torch.float32)
+    return MixedPrecisionPolicy()
+
+
+@torch.no_grad()
+def _fill(model: Any, source: Any) -> None:
+    """Move this rank's share of the weights from `source`, which is emptied, into a sharded model."""
+    values = dict(source.named_parameters(remove_duplicate=False)) | dict(source.named_buffers(remove_duplicate=False))
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        stored = values.get(name.replace(BASE_LAYER, "."))
+        if stored is None:
+            continue  # of an adapter
+        if not isinstance(value, DTensor):
+            value.copy_(stored)
+            continue
+        if not isinstance(stored, DTensor):
+            stored = distribute_tensor(stored, value.device_mesh, value.placements, src_data_rank=None)
+        value.to_local().copy_(stored.to_local())
+        _release(stored.to_local())
+    reset_adapters(model)
+    _take_settings(model, source)
+
+
+def _release(tensor: Tensor) -> None:
+    """Free memory at once: a rank holds its shards twice only one tensor at a time."""
+    if tensor.untyped_storage().resizable():
+        tensor.untyped_storage().resize_(0)
