@@ -32,6 +32,8 @@ QUIET = (
     ".*does not have many workers.*",
     ".*Checkpoint directory .* exists.*",
     ".*smaller than the logging interval.*",
+    ".*your dataloader is not resumable.*",
+    ".*assuming the intent is to .* in a single process.*",
     ".*LeafSpec.* is deprecated.*",
     ".*ModelCheckpoint with manual optimization.*",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -47,7 +48,7 @@ def watched(
     A time-out never skips a sample: what a run sees must not depend on how busy the machine is.
 
     Raises:
-        DataError: If a worker hangs, with the names of the samples that the workers were busy with.
+        DataError: If a worker hangs or is killed, with the names of the samples that the workers were busy with.
     """
     guarded = _Guarded(dataset)
     loader = DataLoader(guarded, num_workers=num_workers, timeout=timeout_s if num_workers > 0 else 0, **options)
@@ -58,9 +59,11 @@ def watched(
         except StopIteration:
             return
         except RuntimeError as error:
+            busy = ", ".join(name_of(number) for number in at_work.numbers())
+            if lost := re.search(r"is killed by signal: (\w+)|exited unexpectedly", str(error)):
+                raise worker_lost(lost[1], busy) from error
             if "timed out" not in str(error):
                 raise
-            busy = ", ".join(name_of(number) for number in at_work.numbers())
             raise DataError(
                 f"nothing was loaded for {timeout_s} s; the workers are busy with {busy}",
                 remedy="look at these files, or raise batching.sample_timeout_s",
@@ -68,6 +71,15 @@ def watched(
         if isinstance(batch, DataError):
             raise batch
         yield batch
+
+
+def worker_lost(signal_name: str | None, busy: str | None = None) -> DataError:
+    """The error of a worker that was killed, as the kernel does where memory runs out."""
+    return DataError(
+        f"a data worker was lost ({f'signal: {signal_name}' if signal_name else 'it ended'})"
+        + (f"; the workers were busy with {busy}" if busy else ""),
+        remedy="if memory ran out, lower batching.num_workers; then run the same command again to go on",
+    )
 
 
 class _Guarded(Dataset):

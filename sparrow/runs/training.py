@@ -20,6 +20,7 @@ from sparrow.models.backbone import Backbone
 from sparrow.models.compilation import compile_blocks
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
 from sparrow.runs.evaluating import Evaluator
+from sparrow.runs.faults import losses_explained
 from sparrow.runs.folder import open_run, settings_difference
 from sparrow.runs.model import load_model, put_together, sharding_of, tuned_outline
 from sparrow.runs.outcome import (
@@ -95,7 +96,7 @@ def train(
             log.info("%s is finished already; its stored result is kept", folder)
             return earlier
     set_threads(config)
-    with recorded_outcome(record, folder, enabled=main), signals_interrupt():
+    with recorded_outcome(record, folder, enabled=main), signals_interrupt(), losses_explained(folder):
         _carry_out(config, folder, record, parent, main=main)
     return record
 
@@ -256,7 +257,6 @@ def _fit(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
-        precision=config.trainer.precision,  # type: ignore[arg-type]  # checked with the configuration
         max_epochs=1,
         use_distributed_sampler=False,
         log_every_n_steps=config.trainer.log_every_n_steps,

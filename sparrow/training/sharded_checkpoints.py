@@ -17,7 +17,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+)
 from torch.distributed.checkpoint.state_dict import set_optimizer_state_dict as set_optimizer
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
@@ -83,6 +88,22 @@ def read_into(module: nn.Module, optimizers: list[torch.optim.Optimizer], path: 
             stored["state"].setdefault(parameter, {})[key] = value
         set_optimizer(module, optimizer, optim_state_dict=stored)
     return rest
+
+
+def read_file_into(module: nn.Module, optimizers: list[torch.optim.Optimizer], path: Path) -> dict[str, Any]:
+    """As `read_into`, from the checkpoint of one file that an unsharded run wrote."""
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    whole = StateDictOptions(full_state_dict=True)
+    set_model_state_dict(module, checkpoint.pop("state_dict"), options=whole)
+    name_of = {parameter: name for name, parameter in module.named_parameters()}
+    for optimizer, stored in zip(optimizers, checkpoint.pop("optimizer_states"), strict=True):
+        # Saved parameters are numbered in the order of the groups, which the settings fix.
+        names = [name_of[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+        stored["state"] = {names[number]: state for number, state in stored["state"].items()}
+        for group in stored["param_groups"]:
+            group["params"] = [names[number] for number in group["params"]]
+        set_optimizer(module, optimizer, optim_state_dict=stored, options=whole)
+    return checkpoint
 
 
 def read_whole(path: Path) -> dict[str, Any]:

@@ -93,22 +93,25 @@ class ShardedStrategy(ModelParallelStrategy):
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """Fill model and optimizers from the newest whole checkpoint of the folder `checkpoint_path`."""
         chosen = self.chooser.choose(Path(checkpoint_path))
-        if not chosen.is_dir():
-            return super().load_checkpoint(chosen, weights_only=True)
         assert self.model is not None
-        return sharded_checkpoints.read_into(self.model, self.optimizers, chosen)
+        fill = sharded_checkpoints.read_into if chosen.is_dir() else sharded_checkpoints.read_file_into
+        return fill(self.model, self.optimizers, chosen)
 
 
 def trainer_options(settings: Strategy, trainer: Trainer, chooser: Chooser) -> dict[str, Any]:
-    """Arguments of Lightning's Trainer: its strategy, and plugins that write checkpoints and leave signals alone."""
+    """Arguments of Lightning's Trainer: its strategy, precision, and plugins for checkpoints and signals."""
     plugins: list[Any] = []
+    # A model in bf16 needs no help; Lightning would try to convert the batches, which hold integers.
+    precision = "32-true" if trainer.precision == "bf16-true" else trainer.precision
     if SLURMEnvironment.detect():
         # Sparrow saves and ends by itself; whether the job is queued again is for its launcher to decide.
         plugins.append(SLURMEnvironment(auto_requeue=False))
     if settings.name == "fsdp":
-        return {"strategy": ShardedStrategy(chooser, trainer.devices * trainer.num_nodes), "plugins": plugins}
-    strategy = "auto" if settings.name == "single" else settings.name
-    return {"strategy": strategy, "plugins": [*plugins, CheckpointFiles(chooser)]}
+        strategy: Any = ShardedStrategy(chooser, trainer.devices * trainer.num_nodes)
+    else:
+        strategy = "auto" if settings.name == "single" else settings.name
+        plugins.append(CheckpointFiles(chooser))
+    return {"strategy": strategy, "precision": precision, "plugins": plugins}
 
 
 @contextmanager

@@ -1,0 +1,271 @@
+"""Faults on purpose: what is killed, full, broken or lost leaves a true record, and the run goes on as if it had not been."""
+
+import errno
+import multiprocessing
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from sparrow.core import files
+from sparrow.core.errors import DataError, RunError
+from sparrow.data.batching import StepDataset
+from sparrow.runs.outcome import Interrupted
+from sparrow.runs.record import RunRecord
+from sparrow.runs.training import train
+from sparrow.training.checkpoints import SaveCheckpoints, checkpoints_in, damage
+from sparrow.training.module import FineTuning
+from tests.conftest import losses_of
+
+NUM_STEPS = 6
+RUN = ("mixture.num_samples=48", "checkpointing.every_n_steps=1")
+QUICK_SEEDS = range(3)
+SEEDS = [*QUICK_SEEDS, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 20))]
+
+
+def in_a_process(work):
+    """Carry `work` out in a copy of this process, which may be killed; returns its exit code."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
+def kill_oneself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(settings(*RUN), folder, name="run")
+    return folder
+
+
+def goes_on_as_if_nothing_had_been(folder, undisturbed, config):
+    assert in_a_process(lambda: train(config, folder, name="run")) == 0
+    record = RunRecord.load(folder)
+    assert record.status == "finished"
+    expected = losses_of(undisturbed)
+    found = losses_of(folder)
+    assert len(expected) == NUM_STEPS
+    assert {step: expected[step] for step in found} == found
+    model = "model/model.safetensors"
+    assert (folder / model).read_bytes() == (undisturbed / model).read_bytes()
+    return record
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_killed_at_a_random_moment_of_training(settings, tmp_path, undisturbed, monkeypatch, seed):
+    moment = random.Random(seed)
+    victim, before = moment.randrange(1, NUM_STEPS), moment.random() < 0.5
+    original = FineTuning.training_step
+
+    def step(self, batch, batch_idx):
+        if before and batch.step == victim:
+            kill_oneself()
+        original(self, batch, batch_idx)
+        if batch.step == victim:
+            kill_oneself()
+
+    config = settings(*RUN)
+    with monkeypatch.context() as patch:
+        patch.setattr(FineTuning, "training_step", step)
+        assert in_a_process(lambda: train(config, tmp_path, name="run")) == -signal.SIGKILL
+    assert RunRecord.load(tmp_path).status == "running"
+    record = goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
+    assert "was killed without a word" in record.notes[0]
+
+
+@pytest.mark.parametrize("strategy", ["single", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_killed_while_a_checkpoint_is_written(settings, tmp_path, undisturbed, monkeypatch, seed, strategy):
+    moment = random.Random(seed)
+    victim, written = moment.randrange(2, NUM_STEPS), moment.choice(["half", "whole"])
+    original = torch.save
+
+    def save(value, file):
+        original(value, file)
+        if value.get("global_step") == victim:
+            stream = open(file, "r+b") if isinstance(file, Path) else file
+            if written == "half":
+                stream.truncate(stream.seek(0, os.SEEK_END) // 2)
+            stream.flush()
+            kill_oneself()
+
+    config = settings(*RUN, f"strategy={strategy}")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", save)
+        assert in_a_process(lambda: train(config, tmp_path, name="run")) == -signal.SIGKILL
+    kept = checkpoints_in(tmp_path / "checkpoints")
+    assert [path.name for path in kept] == [f"step={victim - n:07d}.ckpt" for n in (1, 2) if victim > n]
+    assert all(damage(path) is None for path in kept)
+    goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
+    assert not list((tmp_path / "checkpoints").glob(".*")), "what was half written is swept up"
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def one_byte_changed(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def stopped(settings, tmp_path, monkeypatch):
+    """A run that was stopped after four steps, and its settings."""
+
+    def stop(*overrides):
+        config = settings(*RUN, *overrides)
+        original = FineTuning.training_step
+
+        def step(self, batch, batch_idx):
+            if batch.step == 3:
+                signal.raise_signal(signal.SIGUSR1)
+            original(self, batch, batch_idx)
+
+        def interrupted():
+            with pytest.raises(Interrupted, match="stopped by SIGUSR1 after step 4 of 6"):
+                train(config, tmp_path, name="run")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(FineTuning, "training_step", step)
+            assert in_a_process(interrupted) == 0
+        assert RunRecord.load(tmp_path).status == "interrupted"
+        return tmp_path, config
+
+    return stop
+
+
+@pytest.mark.parametrize(
+    ("strategy", "break_it"),
+    [
+        ("single", one_byte_changed),
+        ("fsdp", cut_off),
+        pytest.param("single", cut_off, marks=pytest.mark.slow),
+        pytest.param("fsdp", one_byte_changed, marks=pytest.mark.slow),
+    ],
+)
+def test_a_broken_checkpoint_is_passed_over_and_said(stopped, undisturbed, break_it, strategy):
+    folder, config = stopped(f"strategy={strategy}")
+    newest = checkpoints_in(folder / "checkpoints")[0]
+    break_it(next(newest.glob("*.safetensors")) if newest.is_dir() else newest)
+    record = goes_on_as_if_nothing_had_been(folder, undisturbed, config)
+    assert any("step=0000004.ckpt cannot be read" in note for note in record.notes)
+    assert set(losses_of(folder)) == set(range(NUM_STEPS))
+
+
+def test_no_readable_checkpoint_is_an_error_not_a_new_start(stopped):
+    folder, config = stopped()
+    for path in checkpoints_in(folder / "checkpoints"):
+        path.write_bytes(b"")
+    with pytest.raises(RunError, match=r"no checkpoint in .* can be read; they are kept there as unreadable-\*"):
+        train(config, folder, name="run")
+    assert RunRecord.load(folder).status == "failed"
+
+
+def test_a_killed_data_worker_is_named(settings, tmp_path, undisturbed, monkeypatch):
+    original = StepDataset.__getitem__
+
+    def item(self, step):
+        if step == 3:
+            self.at_work.begin(int(self.plan.steps[step][0]))
+            kill_oneself()
+        return original(self, step)
+
+    config = settings(*RUN, "batching.num_workers=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(StepDataset, "__getitem__", item)
+        with pytest.raises(DataError, match=r"a data worker was lost \(signal: Killed\).*batching.num_workers"):
+            train(config, tmp_path, name="run")
+    record = RunRecord.load(tmp_path)
+    assert (record.status, record.error.type) == ("failed", "DataError")
+    goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
+
+
+@pytest.mark.parametrize("strategy", ["single", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("full", ["checkpoints", "everything"])
+def test_a_full_disk_spoils_no_earlier_checkpoint(settings, tmp_path, undisturbed, monkeypatch, full, strategy):
+    original = os.fsync
+    checkpoints = tmp_path / "checkpoints"
+
+    def fsync(descriptor):
+        concerned = full == "everything" or "checkpoints" in os.readlink(f"/proc/self/fd/{descriptor}")
+        if concerned and checkpoints_in(checkpoints):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(descriptor)
+
+    config = settings(*RUN, f"strategy={strategy}")
+
+    def fails():
+        file = r"checkpoint .*step=0000002.ckpt" if full == "checkpoints" else ".*"
+        with pytest.raises(RunError, match=rf"{file} could not be written: .*No space left on device.*free space"):
+            train(config, tmp_path, name="run")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", fsync)
+        assert in_a_process(fails) == 0
+    assert [path.name for path in checkpoints_in(checkpoints)] == ["step=0000001.ckpt"]
+    # Where the record cannot be written either, it still says that the run was under way.
+    assert RunRecord.load(tmp_path).status == ("failed" if full == "checkpoints" else "running")
+    goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
+
+
+def test_a_run_folder_that_cannot_be_written_to(settings, tmp_path, monkeypatch):
+    def refuse(*_, dir, **__):
+        raise OSError(errno.EROFS, "Read-only file system", str(dir))
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+    with pytest.raises(RunError, match=r"could not be written: Read-only file system; free space or mend"):
+        train(settings(*RUN), tmp_path, name="run")
+
+
+def test_a_nan_is_stopped_before_it_is_learnt(settings, tmp_path, undisturbed, monkeypatch):
+    original = FineTuning.token_losses
+    calls = [0]
+
+    def poisoned(self, micro_batch):
+        losses, mask = original(self, micro_batch)
+        calls[0] += 1
+        return (losses * torch.nan if calls[0] == 8 else losses), mask
+
+    config = settings(*RUN)
+    with monkeypatch.context() as patch:
+        patch.setattr(FineTuning, "token_losses", poisoned)
+        with pytest.raises(RunError, match=r"the loss of step 3 is NaN"):
+            train(config, tmp_path, name="run")
+    assert RunRecord.load(tmp_path).status == "failed"
+    goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_before_training_ends_the_run_as_interrupted(settings, tmp_path, monkeypatch, number):
+    monkeypatch.setattr("sparrow.runs.training.prepare", lambda *_: signal.raise_signal(number))
+    with pytest.raises(Interrupted, match=f"stopped by {number.name}"):
+        train(settings(*RUN), tmp_path, name="run")
+    assert RunRecord.load(tmp_path).status == "interrupted"
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_checkpoints_by_minutes_and_the_last_few(settings, tmp_path, monkeypatch):
+    times = iter(range(0, 100_000, 45))
+    monkeypatch.setattr("sparrow.training.checkpoints.time.monotonic", lambda: float(next(times)))
+    saved = []
+    original = SaveCheckpoints.save
+    monkeypatch.setattr(
+        SaveCheckpoints, "save", lambda self, trainer: (saved.append(trainer.global_step), original(self, trainer))
+    )
+    train(
+        settings("mixture.num_samples=48", "checkpointing.every_n_minutes=2", "checkpointing.keep_last=1"),
+        tmp_path,
+        name="run",
+    )
+    assert saved == [3, 6]
+    assert [path.name for path in checkpoints_in(tmp_path / "checkpoints")] == ["step=0000006.ckpt"]

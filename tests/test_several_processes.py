@@ -1,0 +1,203 @@
+"""Runs on several processes through the commands as typed: shards and copies give what one process gives."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from sparrow.runs.record import RunRecord
+from sparrow.runs.training import train
+from sparrow.training.checkpoints import checkpoints_in
+from tests.conftest import SMALL_RUN, losses_of
+
+ROOT = Path(__file__).parents[1]
+# Two to four micro-batches a step on each rank, gradients clipped, activations computed again.
+BASE = ("batching.micro_batch_size_samples=1", "optimizer.max_grad_norm=0.5", "tuning.activation_checkpointing=true")
+LORA = ("tuning=lora", "tuning.lora.dropout=0")
+TWO_SHARDS = ("strategy=fsdp", "trainer.devices=2")
+
+
+@pytest.fixture(scope="module")
+def command(cache_root):
+    """Run a command with tests' own switches; each of them is (module, arguments)."""
+
+    def run(*arguments, module="sparrow.train", wait=True, **changes):
+        environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"} | changes
+        process = subprocess.Popen(
+            [sys.executable, "-m", *module.split(), *SMALL_RUN, *arguments],
+            cwd=ROOT,
+            env=environment | {"PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        if not wait:
+            return process
+        _, errors = process.communicate(timeout=280)
+        process.errors = errors
+        return process
+
+    return run
+
+
+def weights(folder):
+    return {
+        f"{path.name}:{name}": tensor.float()
+        for path in sorted((folder / "model").glob("*.safetensors"))
+        for name, tensor in load_file(path).items()
+    }
+
+
+def largest_difference(one, other):
+    one, other = weights(one), weights(other)
+    assert one.keys() == other.keys()
+    return max((one[name] - other[name]).abs().max().item() for name in one)
+
+
+def same_run(one, other, tolerance=1e-5):
+    expected, found = losses_of(one), losses_of(other)
+    assert len(expected) == 3
+    assert list(found.values()) == pytest.approx([expected[step] for step in found], rel=tolerance)
+    assert largest_difference(one, other) < tolerance
+
+
+@pytest.mark.parametrize("tuning", [(), pytest.param(LORA, marks=pytest.mark.slow)])
+def test_shards_on_two_processes_give_the_losses_and_weights_of_one(command, settings, tmp_path, tuning):
+    train(settings(*BASE, *tuning, "trainer.num_threads=1"), tmp_path / "one", name="one")
+    done = command(*BASE, *tuning, *TWO_SHARDS, f"hydra.run.dir={tmp_path / 'two'}")
+    assert done.returncode == 0, done.errors
+    same_run(tmp_path / "one", tmp_path / "two")
+    records = [RunRecord.load(tmp_path / name) for name in ("one", "two")]
+    assert records[0].run_id == records[1].run_id
+    assert {path.name for path in (tmp_path / "one/model").iterdir()} == {
+        path.name for path in (tmp_path / "two/model").iterdir()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_shards_in_bf16_stay_close(command, settings, tmp_path, precision):
+    overrides = (*BASE, f"trainer.precision={precision}")
+    train(settings(*overrides, "trainer.num_threads=1"), tmp_path / "one", name="one")
+    done = command(*overrides, *TWO_SHARDS, f"hydra.run.dir={tmp_path / 'two'}")
+    assert done.returncode == 0, done.errors
+    same_run(tmp_path / "one", tmp_path / "two", tolerance=1e-2)
+
+
+@pytest.mark.slow
+def test_shards_not_freed_between_the_passes_and_copies_of_shards_change_nothing(command, settings, tmp_path):
+    train(settings(*BASE, "trainer.num_threads=1"), tmp_path / "one", name="one")
+    done = command(*BASE, *TWO_SHARDS, "strategy.reshard_after_forward=false", f"hydra.run.dir={tmp_path / 'kept'}")
+    assert done.returncode == 0, done.errors
+    same_run(tmp_path / "one", tmp_path / "kept")
+
+
+@pytest.fixture(scope="module")
+def killed(command, tmp_path_factory):
+    """Run folders of which one rank of two was killed in its third step, by strategy."""
+
+    def run(strategy, rank):
+        folder = tmp_path_factory.mktemp("killed")
+        done = command(
+            *BASE,
+            f"strategy={strategy}",
+            "trainer.devices=2",
+            "checkpointing.every_n_steps=1",
+            f"hydra.run.dir={folder}",
+            module="tests.train_and_kill",
+            KILLED_RANK=str(rank),
+        )
+        assert done.returncode != 0
+        return folder, done
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_lost_rank_ends_the_others(killed, command, settings, tmp_path, strategy):
+    folder, done = killed(strategy, rank=1)
+    record = RunRecord.load(folder)
+    # Lightning kills the processes that are left, at the latest five seconds later.
+    if done.returncode == -signal.SIGKILL:
+        assert record.status == "running"
+    else:
+        assert "another rank was lost" in done.errors
+        assert (record.status, record.error.type) == ("failed", "RunError")
+    go_on_and_compare(folder, command, settings, tmp_path, strategy)
+
+
+@pytest.mark.slow
+def test_a_lost_main_rank_is_noticed_when_the_run_goes_on(killed, command, settings, tmp_path):
+    folder, done = killed("ddp", rank=0)
+    assert done.returncode == -signal.SIGKILL
+    assert RunRecord.load(folder).status == "running"
+    go_on_and_compare(folder, command, settings, tmp_path, "ddp")
+    assert "was killed without a word" in RunRecord.load(folder).notes[0]
+
+
+def go_on_and_compare(folder, command, settings, tmp_path, strategy):
+    """The same ranks go on bit by bit; the checkpoint is that of the second step."""
+    whole = command(*BASE, f"strategy={strategy}", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'whole'}")
+    assert whole.returncode == 0, whole.errors
+    done = command(*BASE, f"strategy={strategy}", "trainer.devices=2", f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.errors
+    assert "step=0000002.ckpt" in done.errors or "step=0000002.ckpt" in (folder / "train.log").read_text()
+    assert RunRecord.load(folder).status == "finished"
+    assert losses_of(folder)[2] == losses_of(tmp_path / "whole")[2]
+    assert largest_difference(folder, tmp_path / "whole") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (TWO_SHARDS, ("strategy=fsdp",)),
+        (TWO_SHARDS, ("strategy=single",)),
+        (TWO_SHARDS, ("strategy=ddp", "trainer.devices=2")),
+        (("strategy=single",), TWO_SHARDS),
+    ],
+    ids=["two shards, one shard", "two shards, one process", "two shards, two copies", "one process, two shards"],
+)
+def test_a_run_goes_on_in_another_number_of_processes(command, settings, tmp_path, before, after):
+    train(settings(*BASE, "trainer.num_threads=1"), tmp_path / "one", name="one")
+    folder = tmp_path / "moved"
+    stopped = command(
+        *BASE, *before, f"hydra.run.dir={folder}", module="tests.train_and_kill", KILLED_RANK="0", KILLED_BY="SIGTERM"
+    )
+    assert stopped.returncode == 130, stopped.errors
+    assert RunRecord.load(folder).status == "interrupted"
+    assert [path.is_dir() for path in checkpoints_in(folder / "checkpoints")] == [before == TWO_SHARDS]
+    done = command(*BASE, *after, f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.errors
+    assert losses_of(folder)[2] == pytest.approx(losses_of(tmp_path / "one")[2], rel=1e-6)
+    assert largest_difference(folder, tmp_path / "one") < 1e-6
+
+
+@pytest.mark.slow
+def test_two_nodes_started_by_torchrun(command, settings, tmp_path):
+    train(settings(*BASE, "trainer.num_threads=1"), tmp_path / "one", name="one")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nodes = [
+        command(
+            *BASE,
+            "strategy=fsdp",
+            "strategy.hybrid_sharding=true",
+            "trainer.num_nodes=2",
+            f"hydra.run.dir={tmp_path / 'nodes'}",
+            module=f"torch.distributed.run --nnodes 2 --node-rank {rank} --nproc-per-node 1 "
+            f"--master-addr 127.0.0.1 --master-port {port} -m sparrow.train",
+            wait=False,
+        )
+        for rank in range(2)
+    ]
+    errors = [node.communicate(timeout=280)[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], errors
+    same_run(tmp_path / "one", tmp_path / "nodes")
