@@ -14,13 +14,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sparrow export", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished training run")
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write, which must not be there yet")
+    parser.add_argument(
+        "--from-checkpoint", action="store_true", help="take the newest checkpoint of a run that is not finished"
+    )
     parser.add_argument("--name", help="name in the model card (default: that of OUT)")
     options = parser.parse_args(argv)
 
     from sparrow.runs.exporting import export
 
     try:
-        export(options.run, options.out, name=options.name or options.out.name)
+        name = options.name or options.out.name
+        export(options.run, options.out, name=name, from_checkpoint=options.from_checkpoint)
     except (SparrowError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

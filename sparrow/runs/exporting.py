@@ -2,42 +2,81 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from sparrow.core.config import ExperimentConfig
 from sparrow.core.errors import RunError
 from sparrow.core.files import write_atomically
 from sparrow.models.adapters import merge_adapters
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import load_backbone
-from sparrow.runs.outcome import MODEL_FOLDER
+from sparrow.models.tuning import apply_tuning
+from sparrow.runs.decoding import decode
+from sparrow.runs.model import load_model
+from sparrow.runs.outcome import CHECKPOINT_FOLDER, MODEL_FOLDER
+from sparrow.runs.preparation import resolve_checkpoint
 from sparrow.runs.record import RunRecord
+from sparrow.training.checkpoints import checkpoints_in, damage
+from sparrow.training.sharded_checkpoints import read_model
+
+log = logging.getLogger(__name__)
 
 SETTINGS_OF_THE_CARD = ("backbone", "tuning", "optimizer", "schedule", "batching", "frames", "text_to_image")
 
 
-def export(run: Path, out: Path, *, name: str) -> None:
-    """Write the model of a finished training run to a new folder, all of it or nothing.
+def export(run: Path, out: Path, *, name: str, from_checkpoint: bool = False) -> None:
+    """Write the model of a training run to a new folder, all of it or nothing.
+
+    Args:
+        run: The run's folder.
+        out: The new folder.
+        name: In the model card.
+        from_checkpoint: Take the newest checkpoint of a run that is not finished, put together if it is sharded.
 
     Raises:
         RunError: If the run has no model, or the folder is there already.
         BackboneError: If the model cannot be loaded.
     """
     record = RunRecord.load(run)
+    if out.exists():
+        raise RunError(f"{out} is there already; name a folder that is not")
+    if from_checkpoint:
+        _write(_of_checkpoint(run, record), record, out, name)
+        return
     if record.status != "finished" or not (run / MODEL_FOLDER).is_dir():
         raise RunError(
             f"{run} is a run of `sparrow {record.command}` that is {record.status} and has no model to export; "
-            "give the folder of a finished `sparrow train`"
+            "give the folder of a finished `sparrow train`, or --from-checkpoint to take its newest checkpoint"
         )
-    if out.exists():
-        raise RunError(f"{out} is there already; name a folder that is not")
-    backbone = load_backbone(str(run / MODEL_FOLDER), dtype="auto")
+    _write(load_backbone(str(run / MODEL_FOLDER), dtype="auto"), record, out, name)
+
+
+def _of_checkpoint(run: Path, record: RunRecord) -> Backbone:
+    """The model as a run's newest whole checkpoint has it."""
+    whole = next((path for path in checkpoints_in(run / CHECKPOINT_FOLDER) if damage(path) is None), None)
+    if whole is None:
+        raise RunError(f"{run} has no checkpoint that can be read, so there is nothing to export yet")
+    if record.parent is not None:
+        raise RunError(f"{run} started from another run's model; finish it, then export it")
+    config = decode(ExperimentConfig, record.config)
+    backbone = load_model(config, resolve_checkpoint(config))
+    apply_tuning(backbone, config.tuning)
+    state = read_model(whole) if whole.is_dir() else torch.load(whole, weights_only=True)["state_dict"]
+    backbone.model.load_state_dict({key.removeprefix("model."): value for key, value in state.items()})
+    log.info("taken from %s", whole)
+    return backbone
+
+
+def _write(backbone: Backbone, record: RunRecord, out: Path, name: str) -> None:
     merge_adapters(backbone.model)
     _end_replies_with_turns(backbone)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from sparrow.runs.record import RunRecord, Status
 
 log = logging.getLogger(__name__)
 MODEL_FOLDER = "model"
+CHECKPOINT_FOLDER = "checkpoints"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 

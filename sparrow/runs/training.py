@@ -24,6 +24,7 @@ from sparrow.runs.faults import losses_explained
 from sparrow.runs.folder import open_run, settings_difference
 from sparrow.runs.model import load_model, put_together, sharding_of, tuned_outline
 from sparrow.runs.outcome import (
+    CHECKPOINT_FOLDER,
     MODEL_FOLDER,
     Interrupted,
     is_main_process,
@@ -50,7 +51,6 @@ from sparrow.training.strategies import Sharding, trainer_options
 from sparrow.training.throughput import Throughput
 
 log = logging.getLogger(__name__)
-CHECKPOINT_FOLDER = "checkpoints"
 
 
 def train(
