@@ -14,12 +14,12 @@ from pathlib import Path
 from types import FrameType
 
 from sparrow.core.errors import RunError, SparrowError
+from sparrow.core.signals import STOP_SIGNALS, passed_by
 from sparrow.runs.record import RunRecord, Status
 
 log = logging.getLogger(__name__)
 MODEL_FOLDER = "model"
 CHECKPOINT_FOLDER = "checkpoints"
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -90,7 +90,11 @@ def signals_interrupt() -> Iterator[None]:
         Interrupted: From wherever the main thread is when the signal comes.
     """
 
+    owner = os.getpid()
+
     def stop(number: int, frame: FrameType | None) -> None:
+        if passed_by(number, owner):
+            return
         raise Interrupted(f"stopped by {signal.Signals(number).name}; run the same command again to go on")
 
     if threading.current_thread() is not threading.main_thread():

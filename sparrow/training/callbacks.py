@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -15,13 +16,14 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from sparrow.core.signals import STOP_SIGNALS, passed_by
 from sparrow.data.batching import StepBatch
 from sparrow.models.frames import Frames
 from sparrow.training.module import FineTuning
 
 log = logging.getLogger(__name__)
 MAX_LOGGED_FRAMES = 16
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # SLURM can send the last one before a time limit
+SIGNALS = (signal.SIGINT, *STOP_SIGNALS)
 
 
 class StopOnSignal(Callback):
@@ -34,9 +36,12 @@ class StopOnSignal(Callback):
         self.save = save
         self.received: signal.Signals | None = None
         self._module: FineTuning | None = None
+        self._owner = os.getpid()
         self._previous: dict[signal.Signals, Any] = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if passed_by(number, self._owner):
+            return
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
@@ -46,7 +51,7 @@ class StopOnSignal(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals over."""
         assert isinstance(pl_module, FineTuning)
-        self._module = pl_module
+        self._module, self._owner = pl_module, os.getpid()
         self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
 
     def on_train_batch_end(

@@ -10,6 +10,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ class Chooser:
             message = f"checkpoint {checkpoint.name} cannot be read: {wrong}; the one before it is taken"
             log.warning("%s", message)
             self.tell(message)
-            checkpoint.rename(checkpoint.with_name(f"unreadable-{checkpoint.name}"))
+            with suppress(OSError):
+                checkpoint.rename(checkpoint.with_name(f"unreadable-{checkpoint.name}"))
         return None
 
 

@@ -1,0 +1,62 @@
+"""Strategies: shards of every family, and who may act on a signal of SLURM."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lightning_fabric.plugins.environments import SLURMEnvironment
+
+from sparrow.core.config import Strategy, Trainer, run_id
+from sparrow.core.errors import ConfigError
+from sparrow.models.registry import FAMILIES
+from sparrow.training.checkpoints import Chooser
+from sparrow.training.strategies import trainer_options
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_every_family_is_read_by_shards_and_put_together_to_the_same_files(tiny_checkpoint, tmp_path):
+    folders = [str(tiny_checkpoint(family)) for family in FAMILIES]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+            *(str(ROOT / "tests/training/shards_of_families.py"), str(tmp_path), *folders),
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for folder in folders:
+        whole = tmp_path / f"{Path(folder).name}-whole"
+        for other in (tmp_path / f"{Path(folder).name}-shards-{hybrid}" for hybrid in (False, True)):
+            assert {path.name for path in whole.iterdir()} == {path.name for path in other.iterdir()}
+            for path in whole.iterdir():
+                assert path.read_bytes() == (other / path.name).read_bytes(), path
+
+
+@pytest.mark.parametrize("name", ["single", "ddp", "fsdp"])
+def test_lightning_does_not_queue_a_slurm_job_again(monkeypatch, name):
+    monkeypatch.setattr(SLURMEnvironment, "detect", staticmethod(lambda: True))
+    plugins = trainer_options(Strategy(name=name), Trainer(), Chooser(print))["plugins"]
+    (environment,) = [plugin for plugin in plugins if isinstance(plugin, SLURMEnvironment)]
+    assert not environment.auto_requeue
+
+
+def test_settings_that_do_not_go_together_are_refused(settings):
+    with pytest.raises(ConfigError, match="needs strategy=ddp or strategy=fsdp"):
+        settings("trainer.devices=2")
+    with pytest.raises(ConfigError, match=r"checkpointing.every_n_minutes: must be above 0"):
+        settings("checkpointing.every_n_minutes=0")
+    with pytest.raises(ConfigError, match="weights in four bits cannot be sharded"):
+        settings("strategy=fsdp", "tuning=qlora")
+
+
+def test_how_a_run_is_sharded_leaves_its_identity_alone(settings):
+    ways = [(), ("strategy=fsdp",), ("strategy=fsdp", "strategy.hybrid_sharding=true", "trainer.num_nodes=2")]
+    assert len({run_id(settings(*way, "checkpointing.every_n_minutes=5")) for way in ways}) == 1
