@@ -20,7 +20,8 @@ from sparrow.runs.record import RunRecord, Status
 log = logging.getLogger(__name__)
 MODEL_FOLDER = "model"
 CHECKPOINT_FOLDER = "checkpoints"
-CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM)
 
 
 class Interrupted(SparrowError):
@@ -74,10 +75,11 @@ def _said_what_cannot_be_written(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in CANNOT_WRITE:
+        if error.errno not in (*CANNOT_WRITE, *NOT_ALLOWED):
             raise
+        done = "written" if error.errno in CANNOT_WRITE else "opened"
         raise RunError(
-            f"{error.filename or folder} could not be written: {error.strerror}; free space or mend the permissions, "
+            f"{error.filename or folder} could not be {done}: {error.strerror}; free space or mend the permissions, "
             f"then run the same command with hydra.run.dir={folder} to go on"
         ) from error
 
@@ -89,7 +91,6 @@ def signals_interrupt() -> Iterator[None]:
     Raises:
         Interrupted: From wherever the main thread is when the signal comes.
     """
-
     owner = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
