@@ -17,7 +17,12 @@ from tests.conftest import SMALL_RUN, losses_of
 
 ROOT = Path(__file__).parents[1]
 # Two to four micro-batches a step on each rank, gradients clipped, activations computed again.
-BASE = ("batching.micro_batch_size_samples=1", "optimizer.max_grad_norm=0.5", "tuning.activation_checkpointing=true")
+BASE = (
+    "batching=padded",
+    "batching.micro_batch_size_samples=1",
+    "optimizer.max_grad_norm=0.5",
+    "tuning.activation_checkpointing=true",
+)
 LORA = ("tuning=lora", "tuning.lora.dropout=0")
 TWO_SHARDS = ("strategy=fsdp", "trainer.devices=2")
 

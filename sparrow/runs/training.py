@@ -277,9 +277,7 @@ def _fit(
         **trainer_options(config.strategy, config.trainer, Chooser(record.notes.append)),
     )
     # Which checkpoint of the folder is taken, rank 0 decides once the ranks are connected.
-    trainer.fit(
-        module, datamodule=data, ckpt_path=checkpoints if checkpoint is not None else None, weights_only=True
-    )
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoints if checkpoint is not None else None, weights_only=True)
     if stop.received is not None:
         raise Interrupted(
             f"stopped by {stop.received.name} after step {trainer.global_step} of {len(prepared.plan.steps)}; "

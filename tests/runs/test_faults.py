@@ -17,6 +17,7 @@ from sparrow.data.batching import StepDataset
 from sparrow.runs.outcome import Interrupted
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import train
+from sparrow.training import module
 from sparrow.training.checkpoints import SaveCheckpoints, checkpoints_in, damage
 from sparrow.training.module import FineTuning
 from tests.conftest import losses_of
@@ -230,17 +231,17 @@ def test_a_run_folder_that_cannot_be_written_to(settings, tmp_path, monkeypatch)
 
 
 def test_a_nan_is_stopped_before_it_is_learnt(settings, tmp_path, undisturbed, monkeypatch):
-    original = FineTuning.token_losses
+    original = module.segment_losses
     calls = [0]
 
-    def poisoned(self, micro_batch):
-        losses, mask = original(self, micro_batch)
+    def poisoned(backbone, micro_batch):
+        losses = original(backbone, micro_batch)
         calls[0] += 1
-        return (losses * torch.nan if calls[0] == 8 else losses), mask
+        return losses * torch.nan if calls[0] == 4 else losses
 
     config = settings(*RUN)
     with monkeypatch.context() as patch:
-        patch.setattr(FineTuning, "token_losses", poisoned)
+        patch.setattr(module, "segment_losses", poisoned)
         with pytest.raises(RunError, match=r"the loss of step 3 is NaN"):
             train(config, tmp_path, name="run")
     assert RunRecord.load(tmp_path).status == "failed"
