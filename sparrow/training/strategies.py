@@ -52,14 +52,11 @@ class Sharding:
             return
         replicas = self.num_nodes if self.settings.hybrid_sharding else 1
         shards = dist.get_world_size() // replicas
-        options: dict[str, Any] = {
-            "mesh": _mesh(device, replicas, shards),
-            "reshard_after_forward": self.settings.reshard_after_forward,
-            "mp_policy": _policy(self.precision),
-        }
+        options: dict[str, Any] = {"mesh": _mesh(device, replicas, shards), "mp_policy": _policy(self.precision)}
         for block in backbone.blocks():
-            fully_shard(block, **options)
-        fully_shard(model, **options)
+            fully_shard(block, reshard_after_forward=self.settings.reshard_after_forward, **options)
+        # The output head belongs to the rest: the loss applies it after the model's forward pass.
+        fully_shard(model, reshard_after_forward=False, **options)
         model.to_empty(device=device)
         _fill(model, self.read(device, replicas, shards))
 
