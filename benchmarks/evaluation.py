@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from sparrow.core.samples import Message, Sample, Text, Video
-from sparrow.data.encode import EncodedSample, Presentation, encode, tokenize
+from sparrow.data.encode import EncodedSample, Presentation, Shown, encode, tokenize
 from sparrow.evaluation.engine import answer
 from sparrow.evaluation.predictions import Prediction
 from sparrow.evaluation.prompts import Protocol
@@ -87,11 +87,11 @@ def reply_to(backbone: Backbone, encoded: EncodedSample) -> str:
 
 def letters_after(backbone: Backbone, prompt: Sample, encoded: EncodedSample, count: int) -> list[float]:
     """Mean log-probability of each letter as the reply, a sequence a letter; the frames are read once."""
-    sizes, how = [(HEIGHT, WIDTH)] * len(encoded.frames), Presentation()
+    sizes, how = ((HEIGHT, WIDTH),) * len(encoded.frames), Presentation()
     values = []
     for letter in ascii_uppercase[:count]:
         replied = Sample(prompt.id, "b", (*prompt.messages, Message("assistant", (Text(letter),))))
-        chat = tokenize(replied, backbone, sizes, [len(sizes)], how)
+        chat = tokenize(replied, backbone, [Shown(sizes)], how)
         ids = torch.from_numpy(chat.input_ids)
         places = torch.from_numpy(np.flatnonzero(chat.supervised & (chat.input_ids != backbone.tokenizer.eos_token_id)))
         logits = backbone.forward(ids[None], None, encoded.frames, logits_to_keep=places - 1).logits[0].log_softmax(-1)

@@ -13,7 +13,7 @@ from sparrow.evaluation.formats import FORMATS, PROTOCOLS
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
 from sparrow.models.quantization import QUANTIZATIONS, require_bitsandbytes
-from sparrow.models.registry import WITHOUT_PACKING, check_family, refuse_without_port
+from sparrow.models.registry import WITHOUT_PACKING, check_family, check_native_video, refuse_without_port
 from sparrow.world.settings import WorldSettings
 
 Found = tuple[str, str]
@@ -59,6 +59,7 @@ def _check_common(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
     yield from _one_of(config, "trainer.precision", PRECISIONS)
     yield from _refused("frames", FramePolicy, config.frames)
     yield from _refused("world", WorldSettings, config.world)
+    yield from _check_native_video(config)
     if isinstance(config, EvaluateConfig):
         for key, least in (("num_workers", 0), ("trainer.devices", 1)):
             if _get(config, key) < least:
@@ -120,6 +121,21 @@ def _check_backbone(config: ExperimentConfig) -> Iterator[Found]:
             "batching.name",
             f"samples of {config.backbone.family} cannot share a row, since {reason}; set batching=padded",
         )
+
+
+def _check_native_video(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
+    if not config.backbone.native_video:
+        return
+    if config.frames.timestamps:
+        yield (
+            "frames.timestamps",
+            "a native video has its family's own way with time (backbone.native_video=true); set it to false",
+        )
+    if config.backbone.family is not None:
+        try:
+            check_native_video(config.backbone.family)
+        except BackboneError as error:
+            yield "backbone.native_video", str(error)
 
 
 def _check_tuning(config: ExperimentConfig) -> Iterator[Found]:

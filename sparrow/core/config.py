@@ -139,22 +139,27 @@ class TextToImage:
 
 @dataclass
 class Frames:
-    """Which frames of a video are shown; the fields are those of `sparrow.media.frames.FramePolicy`."""
+    """Which frames of a video are shown, and how; the fields are those of `sparrow.media.frames.FramePolicy`."""
 
     policy: str = "uniform"
     max_frames: int | None = 24
     fps: float | None = None
+    timestamps: bool = False
 
 
 @dataclass
 class Backbone:
-    """A family of models and one checkpoint of it; `tiny` swaps in the family's tiny sibling, made offline."""
+    """A family of models and one checkpoint of it; `tiny` swaps in the family's tiny sibling, made offline.
+
+    `native_video`: the frames of a video go in the way the family has for videos, not as images.
+    """
 
     family: str = REQUIRED
     checkpoint: str | None = None
     revision: str | None = None
     tiny: bool = False
     frame_size_px: int = 364
+    native_video: bool = False
     attn_implementation: str = "auto"
     trust_remote_code: bool = False
 
@@ -457,6 +462,7 @@ class CheckpointOptions:
     family: str | None = None
     revision: str | None = None
     frame_size_px: int | None = None
+    native_video: bool = False
     attn_implementation: str = "auto"
     trust_remote_code: bool = False
 

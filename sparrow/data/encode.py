@@ -20,7 +20,7 @@ from sparrow.media.images import read_image
 from sparrow.media.pages import count_pages, missing_characters, render_text
 from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone, Size, TokenizedChat
-from sparrow.models.frames import Frames
+from sparrow.models.frames import Frames, NativeVideo
 
 PresentAs = Literal["video", "pages", "text"]
 IGNORED = -100
@@ -56,38 +56,60 @@ class EncodedSample:
     num_visual_tokens: int
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a media part shows: the size of each frame and, of a video, its time in s, NaN where it is not known."""
+
+    sizes: tuple[Size, ...]
+    times_s: tuple[float, ...] | None = None
+
+
 def load_frames(sample: Sample, media_root: Path, how: Presentation) -> list[np.ndarray]:
     """The frames that the sample shows, in order: uint8 [h, w, 3], pages uint8 [h, w].
 
     Raises:
         MediaError: If a file cannot be decoded or a text cannot be drawn.
     """
-    return [frame for part in sample.parts() for frame in _part_frames(part, media_root, how)]
+    return [frame for part in sample.parts() for frame in _part_frames(part, media_root, how)[0]]
 
 
 def tokenize(
     sample: Sample,
     backbone: Backbone,
-    sizes: Sequence[Size],
-    frames_per_part: Sequence[int],
+    shown: Sequence[Shown],
     how: Presentation,
     *,
     add_generation_prompt: bool = False,
 ) -> TokenizedChat:
-    """Tokens of the sample's chat, given the sizes of its frames and how many each media part shows."""
-    counts = iter(frames_per_part)
+    """Tokens of the sample's chat, given what each media part shows.
+
+    Raises:
+        DataError: If a text holds a control token, or a frame has no time that is to be written.
+    """
+    remaining = iter(shown)
     messages: list[dict[str, Any]] = []
     for message in sample.messages:
-        content: list[dict[str, str]] = []
+        content: list[dict[str, Any]] = []
         for part in message.parts:
             if isinstance(part, Text):
                 content.append({"type": "text", "text": part.text})
             elif isinstance(part, LongText) and how.present_as == "text":
                 content.append({"type": "text", "text": part.text + "\n"})
             else:
-                content += [{"type": "image"}] * next(counts)
+                content += _content(next(remaining), backbone, how)
         messages.append({"role": message.role, "content": content})
+    sizes = [size for part in shown for size in part.sizes]
     return backbone.tokenize_chat(messages, sizes, add_generation_prompt=add_generation_prompt)
+
+
+def prepare(frames: Sequence[np.ndarray], shown: Sequence[Shown], backbone: Backbone) -> Frames:
+    """Frames as the vision encoder sees them, those of each video as one native video where the backbone has it so."""
+    videos, first = [], 0
+    for part in shown:
+        if backbone.native_video and part.times_s:
+            videos.append(NativeVideo.at(first, part.times_s))
+        first += len(part.sizes)
+    return backbone.prepare_frames(frames, videos)
 
 
 def missing_in_pages(sample: Sample, how: Presentation) -> int:
@@ -104,12 +126,11 @@ def measure(sample: Sample, media_root: Path, backbone: Backbone, how: Presentat
     Raises:
         DataError: If nothing would be learnt from the sample, or its media cannot be opened.
     """
-    per_part = [_part_sizes(part, media_root, how) for part in _media_parts(sample, how)]
-    sizes = [size for part_sizes in per_part for size in part_sizes]
-    chat = tokenize(sample, backbone, sizes, [len(s) for s in per_part], how)
+    shown = [_planned(part, media_root, how) for part in _media_parts(sample, how)]
+    chat = tokenize(sample, backbone, shown, how)
     if not chat.supervised.any():
         raise DataError("no token is supervised", remedy="a training sample needs an assistant turn")
-    return chat, len(sizes)
+    return chat, sum(len(part.sizes) for part in shown)
 
 
 def encode(
@@ -126,16 +147,13 @@ def encode(
         MediaError: If a file cannot be decoded or a text cannot be drawn.
         DataError: If a text holds one of the model's control tokens.
     """
-    per_part = [_part_frames(part, media_root, how) for part in _media_parts(sample, how)]
-    frames = [frame for part_frames in per_part for frame in part_frames]
-    sizes = [(int(frame.shape[0]), int(frame.shape[1])) for frame in frames]
-    chat = tokenize(
-        sample, backbone, sizes, [len(f) for f in per_part], how, add_generation_prompt=add_generation_prompt
-    )
+    read = [_part_frames(part, media_root, how) for part in _media_parts(sample, how)]
+    shown = [Shown(sizes_of(frames), times_s) for frames, times_s in read]
+    chat = tokenize(sample, backbone, shown, how, add_generation_prompt=add_generation_prompt)
     return EncodedSample(
         input_ids=torch.from_numpy(chat.input_ids),
         labels=torch.from_numpy(np.where(chat.supervised, chat.input_ids, IGNORED)),
-        frames=backbone.prepare_frames(frames),
+        frames=prepare([frame for frames, _ in read for frame in frames], shown, backbone),
         num_visual_tokens=chat.num_visual_tokens,
     )
 
@@ -149,41 +167,67 @@ def media_files(sample: Sample, media_root: Path) -> list[Path]:
     return [inside_root(media_root, part.path) for part in sample.parts() if isinstance(part, (Image, Video))]
 
 
+def sizes_of(frames: Sequence[np.ndarray]) -> tuple[Size, ...]:
+    """(height, width) of each frame."""
+    return tuple((int(frame.shape[0]), int(frame.shape[1])) for frame in frames)
+
+
+def _content(shown: Shown, backbone: Backbone, how: Presentation) -> list[dict[str, Any]]:
+    """A media part as parts of a chat: images, images with their times, or one native video."""
+    if not shown.times_s:
+        return [{"type": "image"}] * len(shown.sizes)
+    needs_times = backbone.video_needs_times if backbone.native_video else how.frames.timestamps
+    if needs_times and np.isnan(shown.times_s).any():
+        raise MediaError(
+            "the folder's frame rate is not known, so that its frames have no times",
+            remedy="give the record its fps, or set frames.timestamps and backbone.native_video to false",
+        )
+    if backbone.native_video:
+        return [{"type": "video", "times_s": shown.times_s}]
+    if how.frames.timestamps:
+        return [{"type": "image", "time_s": time_s} for time_s in shown.times_s]
+    return [{"type": "image"}] * len(shown.sizes)
+
+
 def _media_parts(sample: Sample, how: Presentation) -> list[Part]:
     texts: tuple[type, ...] = (Text, LongText) if how.present_as == "text" else (Text,)
     return [part for part in sample.parts() if not isinstance(part, texts)]
 
 
-def _part_sizes(part: Part, media_root: Path, how: Presentation) -> list[Size]:
+def _planned(part: Part, media_root: Path, how: Presentation) -> Shown:
+    """What a part will show, without decoding it."""
     match part:
         case Video():
             info = probe_video(inside_root(media_root, part.path), fps=part.fps)
             indices = planned_frames(info, how.frames, part.start_s, part.end_s)
-            return [(info.height_px, info.width_px)] * len(indices)
+            size = (info.height_px, info.width_px)
+            return Shown((size,) * len(indices), tuple(info.start_of(index) for index in indices))
         case Image():
             # Decoded, not only its header: a truncated picture must be found while planning.
-            height, width, _ = read_image(inside_root(media_root, part.path)).shape
-            return [(height, width)]
+            return Shown(sizes_of([read_image(inside_root(media_root, part.path))]))
         case LongText() if how.present_as == "pages":
-            return [(how.style.page_height_px, how.style.page_width_px)] * count_pages(part.text, how.style)
+            size = (how.style.page_height_px, how.style.page_width_px)
+            return Shown((size,) * count_pages(part.text, how.style))
         case LongText() if how.present_as == "video":
             raise _long_text_as_video()
-    return []
+    return Shown(())
 
 
-def _part_frames(part: Part, media_root: Path, how: Presentation) -> list[np.ndarray]:
+def _part_frames(part: Part, media_root: Path, how: Presentation) -> tuple[list[np.ndarray], tuple[float, ...] | None]:
+    """The frames of a part and, of a video, their times in s."""
     match part:
         case Video():
             path = inside_root(media_root, part.path)
             read = FrameCache(how.frame_cache).read_frames if how.frame_cache else read_frames
-            return list(read(path, how.frames, part.start_s, part.end_s, fps=part.fps)[0])
+            frames, times_s = read(path, how.frames, part.start_s, part.end_s, fps=part.fps)
+            return list(frames), tuple(times_s.tolist())
         case Image():
-            return [read_image(inside_root(media_root, part.path))]
+            return [read_image(inside_root(media_root, part.path))], None
         case LongText() if how.present_as == "pages":
-            return list(render_text(part.text, how.style))
+            return list(render_text(part.text, how.style)), None
         case LongText() if how.present_as == "video":
             raise _long_text_as_video()
-    return []
+    return [], None
 
 
 def _long_text_as_video() -> MediaError:

@@ -139,6 +139,7 @@ def _cache_file(
             style_fingerprint(how.style) if how.present_as == "pages" else None,
             backbone.family,
             backbone.frame_size_px,
+            backbone.native_video,
             backbone.visual_tokens((480, 640), 1),
             backbone.chat_template,
             backbone.tokenizer.backend_tokenizer.to_str(),

@@ -17,7 +17,7 @@ from torch import Tensor
 from sparrow.core.files import inside_root
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Message, Part, Sample, Text, Video
-from sparrow.data.encode import Presentation, tokenize
+from sparrow.data.encode import Presentation, Shown, sizes_of, tokenize
 from sparrow.evaluation.questions import Question, option_names, prompt_text
 from sparrow.evaluation.subtitles import interleave, subtitles_of_frames, with_subtitles
 from sparrow.media.frames import planned_frames, probe_video, read_frames
@@ -101,33 +101,35 @@ def read_clip(question: Question, media_root: Path, protocol: Protocol) -> Clip:
 
 def chat_of(
     question: Question, clip: Clip, protocol: Protocol, benchmark: str, reply: str | None = None
-) -> tuple[Sample, list[int]]:
-    """The question as a chat, with a reply if given, and how many frames each of its video parts shows."""
+) -> tuple[Sample, list[Shown]]:
+    """The question as a chat, with a reply if given, and what each of its video parts shows."""
     text = prompt_text(question, show_options=protocol.show_options)
     parts: list[Part] = []
-    frames_per_part: list[int] = []
+    places: list[list[int]] = []
     if shows_video(question, protocol):
         assert question.video is not None
         video = Video(question.video, question.start_s, question.end_s, question.fps)
-        shown: list[int | str] = list(range(len(clip.frames)))
+        in_order: list[int | str] = list(range(len(clip.frames)))
         if protocol.subtitles == "interleaved":
-            shown = interleave(question.subtitles, clip.times_s)
+            in_order = interleave(question.subtitles, clip.times_s)
         elif protocol.subtitles == "on":
             text = with_subtitles(text, subtitles_of_frames(question.subtitles, clip.times_s))
-        for item in shown:
+        for item in in_order:
             if isinstance(item, str):
                 parts.append(Text(item))
             elif parts and isinstance(parts[-1], Video):
-                frames_per_part[-1] += 1
+                places[-1].append(item)
             else:
                 parts.append(video)
-                frames_per_part.append(1)
+                places.append([item])
     messages = [Message("user", (*parts, Text(text)))]
     if question.system:
         messages.insert(0, Message("system", (Text(question.system),)))
     if reply is not None:
         messages.append(Message("assistant", (Text(reply),)))
-    return Sample(question.id, benchmark, tuple(messages)), frames_per_part
+    sizes = sizes_of(clip.frames)
+    shown = [Shown(tuple(sizes[i] for i in part), tuple(clip.times_s[i] for i in part)) for part in places]
+    return Sample(question.id, benchmark, tuple(messages)), shown
 
 
 def rows_of(question: Question, clip: Clip, backbone: Backbone, protocol: Protocol, benchmark: str) -> list[Row]:
@@ -136,11 +138,10 @@ def rows_of(question: Question, clip: Clip, backbone: Backbone, protocol: Protoc
     Raises:
         DataError: If a text holds one of the model's control tokens.
     """
-    sizes = [(int(frame.shape[0]), int(frame.shape[1])) for frame in clip.frames]
 
     def tokens(reply: str | None) -> tuple[Tensor, np.ndarray]:
-        sample, counts = chat_of(question, clip, protocol, benchmark, reply)
-        chat = tokenize(sample, backbone, sizes, counts, protocol.presentation, add_generation_prompt=reply is None)
+        sample, shown = chat_of(question, clip, protocol, benchmark, reply)
+        chat = tokenize(sample, backbone, shown, protocol.presentation, add_generation_prompt=reply is None)
         return torch.from_numpy(chat.input_ids), chat.supervised
 
     # The words that a reply is begun with lead to a letter, so that they have no place before an option's text.

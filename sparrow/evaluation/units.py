@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
-from sparrow.evaluation.prompts import Protocol, Row, read_clip, rows_of
+from sparrow.data.encode import prepare
+from sparrow.evaluation.prompts import Protocol, Row, chat_of, read_clip, rows_of
 from sparrow.evaluation.questions import Question
 from sparrow.models.backbone import Backbone
 from sparrow.models.frames import Frames
@@ -76,4 +77,5 @@ class Units(Dataset):
             rows = [rows_of(q, clip, self.backbone, self.protocol, self.benchmark) for q in questions]
         except DataError as error:
             return Unit(questions, [], Frames.of(()), (), failure=f"not asked: {error}")
-        return Unit(questions, rows, self.backbone.prepare_frames(clip.frames), clip.indices)
+        _, shown = chat_of(questions[0], clip, self.protocol, self.benchmark)
+        return Unit(questions, rows, prepare(clip.frames, shown, self.backbone), clip.indices)

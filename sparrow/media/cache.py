@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,7 +46,8 @@ class FrameCache:
         path = Path(path)
         if not path.exists():
             return read_frames(path, policy, start_s, end_s, fps=fps)
-        key = content_hash([CACHE_VERSION, video_hash(path), asdict(policy), start_s, end_s, fps], length=32)
+        chosen = replace(policy, timestamps=False)  # the frames are the same
+        key = content_hash([CACHE_VERSION, video_hash(path), asdict(chosen), start_s, end_s, fps], length=32)
         kept = self.folder / key[:2] / f"{key}.npz"
         try:
             with np.load(kept, allow_pickle=False) as arrays:

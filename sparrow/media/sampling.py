@@ -16,13 +16,14 @@ _EPSILON = 1e-6  # s or frames: what rounding may add to a time that a record gi
 
 @dataclass(frozen=True)
 class FramePolicy:
-    """Which frames of a video are shown; the defaults are those of Sparrow (arXiv 2411.19951).
+    """Which frames of a video are shown, and how; the defaults are those of Sparrow (arXiv 2411.19951).
 
     Args:
         policy: `uniform`: `max_frames` spread evenly. `fps`: `fps` frames a second of video, thinned evenly to
             `max_frames` where they are more. `all`: every frame, without a limit.
         max_frames: Most frames of a video; None, with `fps`: no limit.
         fps: Frames a second of the policy `fps`.
+        timestamps: Whether each frame stands after its time in words, counted from the video's first frame.
 
     Raises:
         ConfigError: If a setting is out of its range or missing.
@@ -31,6 +32,7 @@ class FramePolicy:
     policy: str = "uniform"
     max_frames: int | None = 24
     fps: float | None = None
+    timestamps: bool = False
 
     def __post_init__(self) -> None:
         problems = []

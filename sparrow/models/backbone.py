@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from importlib.resources import files
 from pathlib import Path
@@ -20,10 +20,10 @@ from transformers import AutoProcessor
 from sparrow.core.errors import BackboneError
 from sparrow.core.files import write_json
 from sparrow.models.adapters import has_adapters, save_trained_parts
-from sparrow.models.chat import TokenizedChat, expand_images, tokenize
-from sparrow.models.frames import Frames, Size, normalize
+from sparrow.models.chat import TokenizedChat, expand, tokenize
+from sparrow.models.frames import Frames, NativeVideo, Size, normalize
 from sparrow.models.packed_attention import attending_within
-from sparrow.models.registry import WITHOUT_PACKING
+from sparrow.models.registry import WITHOUT_PACKING, check_native_video
 from sparrow.models.tiny import random_model
 
 __all__ = ["Backbone", "Size", "TokenizedChat"]
@@ -32,8 +32,8 @@ __all__ = ["Backbone", "Size", "TokenizedChat"]
 class Backbone(ABC):
     """Adapter of one family.
 
-    Frames are shown as images, so that training, evaluation and planning agree on the number of tokens of a frame
-    before anything is decoded.
+    Frames are shown as images, or those of a video as a native video; training, evaluation and planning agree on the
+    number of their tokens before anything is decoded.
 
     Args:
         processor: The family's processor, with its tokenizer and image processor.
@@ -41,9 +41,11 @@ class Backbone(ABC):
         frame_size_px: Side of the square at which a frame is shown to the vision encoder; for a family that keeps
             the frame's proportions, the side of the square that has as many pixels.
         model: The model, or None where tokens are only counted.
+        native_video: Whether the frames of a video go in the way the family has for videos.
 
     Raises:
-        BackboneError: If the frame size does not fit the vision encoder, or the chat template marks no answer.
+        BackboneError: If the frame size does not fit the vision encoder, the chat template marks no answer, or the
+            family's native video is not offered.
     """
 
     family: ClassVar[str]
@@ -54,6 +56,7 @@ class Backbone(ABC):
     processor_class: ClassVar[Any] = AutoProcessor
     video_processor_type: ClassVar[str | None] = None
     skips_cached_padding: ClassVar[bool] = True
+    video_needs_times: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -61,7 +64,18 @@ class Backbone(ABC):
             if name not in cls.__dict__:
                 setattr(cls, name, cls.family)
 
-    def __init__(self, processor: Any, config: Any, frame_size_px: int, model: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        processor: Any,
+        config: Any,
+        frame_size_px: int,
+        model: nn.Module | None = None,
+        *,
+        native_video: bool = False,
+    ) -> None:
+        if native_video:
+            check_native_video(self.family)
+        self.native_video = native_video
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.config = config
@@ -105,6 +119,24 @@ class Backbone(ABC):
     @abstractmethod
     def frame_token_ids(self, size: Size) -> list[int]:
         """Token ids that stand for one prepared frame of `size` (height, width), markers included."""
+
+    @property
+    def video_token_id(self) -> int:
+        """Id of the token that the chat template writes for a native video."""
+        raise NotImplementedError
+
+    def video_placeholders(self, size: Size, times_s: Sequence[float]) -> list[tuple[str, list[int]]]:
+        """The placeholders that the chat template writes for a native video: words before each, and what it becomes.
+
+        Args:
+            size: (height, width) of the prepared frames.
+            times_s: Time of each frame.
+        """
+        raise NotImplementedError
+
+    def time_words(self, time_s: float) -> str:
+        """What stands before a frame that is shown at a time: the form of Qwen3-VL's processor."""
+        return f"<{time_s:.1f} seconds>"
 
     @abstractmethod
     def prepared_size(self, size: Size) -> Size:
@@ -153,8 +185,14 @@ class Backbone(ABC):
         return int(self.config.get_text_config().max_position_embeddings)
 
     def visual_tokens(self, size: Size, num_frames: int) -> int:
-        """Tokens that `num_frames` frames of `size` (height, width) take, markers included."""
-        return num_frames * len(self.frame_token_ids(self.prepared_size(size)))
+        """Tokens that a video of `num_frames` frames of `size` (height, width) takes, markers included.
+
+        Times in words are text.
+        """
+        prepared = self.prepared_size(size)
+        if self.native_video and num_frames > 0:
+            return sum(len(tokens) for _, tokens in self.video_placeholders(prepared, [0.0] * num_frames))
+        return num_frames * len(self.frame_token_ids(prepared))
 
     def require_room(self, num_frames: int | None) -> None:
         """Refuse more frames than fit into a sequence, before any is decoded.
@@ -177,21 +215,40 @@ class Backbone(ABC):
         *,
         add_generation_prompt: bool = False,
     ) -> TokenizedChat:
-        """Apply the chat template, mark what is supervised, and expand each image to its tokens.
+        """Apply the chat template, mark what is supervised, and expand each image and video to its tokens.
 
         Args:
-            messages: Turns in the Hugging Face form, `content` a list of `{"type": "image"}` and
-                `{"type": "text", "text": ...}`.
-            frame_sizes: (height, width) of each image, in order.
+            messages: Turns in the Hugging Face form, `content` a list of `{"type": "text", "text": ...}`,
+                `{"type": "image"}`, with a `time_s` to be written before it if there is one, and
+                `{"type": "video", "times_s": [...]}`, a native video with the time of each frame.
+            frame_sizes: (height, width) of each frame, in order.
             add_generation_prompt: End with the words that open the assistant's turn.
 
         Raises:
             DataError: If a text holds one of the model's control tokens.
         """
+        sizes = iter(frame_sizes)
+        images: list[list[int]] = []
+        videos: list[list[int]] = []
+
+        def written(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+            """A part as the template knows it, its tokens noted."""
+            if part["type"] == "image":
+                images.append(self.frame_token_ids(self.prepared_size(next(sizes))))
+                yield {"type": "image", "time": self.time_words(part["time_s"])} if "time_s" in part else part
+            elif part["type"] == "video":
+                size, *_ = [next(sizes) for _ in part["times_s"]]
+                placeholders = self.video_placeholders(self.prepared_size(size), part["times_s"])
+                videos.extend(tokens for _, tokens in placeholders)
+                yield {"type": "video", "times": [words for words, _ in placeholders]}
+            else:
+                yield part
+
+        turns = [{**turn, "content": [new for part in turn["content"] for new in written(part)]} for turn in messages]
+        assert next(sizes, None) is None, "more frame sizes than frames in the chat"
         template = self.template_for_tokens()
-        chat = tokenize(messages, self.tokenizer, template, add_generation_prompt=add_generation_prompt)
-        tokens = [self.frame_token_ids(self.prepared_size(size)) for size in frame_sizes]
-        return expand_images(chat, self.image_token_id, tokens)
+        chat = tokenize(turns, self.tokenizer, template, add_generation_prompt=add_generation_prompt)
+        return expand(chat, {self.image_token_id: images} | ({self.video_token_id: videos} if videos else {}))
 
     def template_for_tokens(self) -> str:
         """The chat template whose rendering is tokenized, each image one token."""
@@ -208,9 +265,18 @@ class Backbone(ABC):
         resample = Image.Resampling(self.processor.image_processor.resample)
         return np.asarray(Image.fromarray(frame).resize((size[1], size[0]), resample))
 
-    def prepare_frames(self, frames: Sequence[np.ndarray]) -> Frames:
-        """Frames at the sizes that the vision encoder sees."""
-        return Frames.of([self.prepare_frame(frame) for frame in frames])
+    def prepare_video_frame(self, frame: np.ndarray) -> np.ndarray:
+        """The same as the family's video processor does, at the size of an image."""
+        return self.prepare_frame(frame)
+
+    def prepare_frames(self, frames: Sequence[np.ndarray], videos: Sequence[NativeVideo] = ()) -> Frames:
+        """Frames at the sizes that the vision encoder sees; `videos` says which of them are native videos."""
+        of_videos = {place for video in videos for place in video.places}
+        prepared = [
+            self.prepare_video_frame(frame) if place in of_videos else self.prepare_frame(frame)
+            for place, frame in enumerate(frames)
+        ]
+        return Frames.of(prepared, videos)
 
     def normalized(self, stack: Tensor, dtype: torch.dtype) -> Tensor:
         """uint8 frames [k, 3, h, w] rescaled and normalised as the image processor does."""
@@ -226,17 +292,17 @@ class Backbone(ABC):
         """Model inputs that follow from the token ids, such as which of them stand for frames."""
         return {}
 
-    def position_ids(self, input_ids: Tensor, sizes: Sequence[Size]) -> Tensor:
+    def position_ids(self, input_ids: Tensor, frames: Frames) -> Tensor:
         """Positions of one sample's tokens, int64 [n] or [k, n].
 
         Args:
             input_ids: int64 [n].
-            sizes: (height, width) of each prepared frame.
+            frames: Its prepared frames.
         """
         return torch.arange(len(input_ids), device=input_ids.device)
 
-    def packed_position_ids(self, samples: Sequence[tuple[Tensor, Sequence[Size]]]) -> Tensor:
-        """Positions of samples that share one row, each given as its token ids and the sizes of its prepared frames.
+    def packed_position_ids(self, samples: Sequence[tuple[Tensor, Frames]]) -> Tensor:
+        """Positions of samples that share one row, each given as its token ids and its prepared frames.
 
         Returns:
             int64 [1, L] or [k, 1, L], for `forward` with `attention_mask=None` and no cache.
@@ -247,7 +313,7 @@ class Backbone(ABC):
         if not self.supports_packing:
             reason = WITHOUT_PACKING[self.family]
             raise BackboneError(f"samples of {self.family} cannot share a row ({reason}); set batching=padded")
-        return torch.cat([self.position_ids(ids, sizes) for ids, sizes in samples], dim=-1).unsqueeze(-2)
+        return torch.cat([self.position_ids(ids, frames) for ids, frames in samples], dim=-1).unsqueeze(-2)
 
     def forward(
         self,

@@ -1,8 +1,8 @@
-"""A chat as token ids: rendered by a template, what is learnt marked, each image expanded to the tokens it takes."""
+"""A chat as token ids: rendered by a template, what is learnt marked, what is shown expanded to its tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ class TokenizedChat:
 def tokenize(
     messages: Sequence[Mapping[str, Any]], tokenizer: Any, chat_template: str, *, add_generation_prompt: bool
 ) -> TokenizedChat:
-    """Apply a chat template and mark what it generates; each image is one token still.
+    """Apply a chat template and mark what it generates; each image and each video is one token still.
 
     Raises:
         DataError: If a text holds one of the tokenizer's control tokens.
@@ -53,20 +53,27 @@ def tokenize(
     return TokenizedChat(ids, supervised, 0)
 
 
-def expand_images(chat: TokenizedChat, image_token_id: int, tokens_of_images: Sequence[Sequence[int]]) -> TokenizedChat:
-    """Put each image's tokens, which are never learnt, in the place of its one token."""
+def expand(chat: TokenizedChat, tokens_of: Mapping[int, Iterable[Sequence[int]]]) -> TokenizedChat:
+    """Put the tokens of what is shown, which are never learnt, in the place of its one token.
+
+    Args:
+        chat: As the template renders it.
+        tokens_of: For the token that stands for an image or a video, the tokens of each of them in order.
+    """
     ids, supervised = chat.input_ids, chat.supervised
-    places = np.flatnonzero(ids == image_token_id)
-    assert len(places) == len(tokens_of_images), f"{len(places)} image tokens for {len(tokens_of_images)} frames"
+    places = np.flatnonzero(np.isin(ids, list(tokens_of)))
+    remaining = {placeholder: list(tokens) for placeholder, tokens in tokens_of.items()}
+    assert len(places) == sum(map(len, remaining.values())), f"{len(places)} placeholders for {remaining.keys()}"
+    tokens_of_places = [remaining[int(ids[place])].pop(0) for place in places]
     id_pieces, mask_pieces, begin = [], [], 0
-    for place, tokens in zip(places, tokens_of_images, strict=True):
+    for place, tokens in zip(places, tokens_of_places, strict=True):
         id_pieces += [ids[begin:place], np.asarray(tokens, dtype=np.int64)]
         mask_pieces += [supervised[begin:place], np.zeros(len(tokens), dtype=bool)]
         begin = int(place) + 1
     return TokenizedChat(
         np.concatenate([*id_pieces, ids[begin:]]),
         np.concatenate([*mask_pieces, supervised[begin:]]),
-        sum(len(tokens) for tokens in tokens_of_images),
+        sum(len(tokens) for tokens in tokens_of_places),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from math import isqrt
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ class LlavaOnevision(Backbone):
     """Adapter of `LlavaOnevisionForConditionalGeneration`.
 
     A frame is one view, as the family shows several images; a single image too, which its own processor would cut
-    into tiles.
+    into tiles. A frame of a native video is squeezed to the square and its features pooled to a quarter.
     """
 
     family = "llava_onevision"
@@ -34,6 +35,8 @@ class LlavaOnevision(Backbone):
     processor_class = LlavaOnevisionProcessor
     video_processor_type = "LlavaOnevisionVideoProcessor"
     native_checkpoints = ("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "llava-hf/llava-onevision-qwen2-7b-ov-hf")
+
+    video_needs_times = False
 
     def configure_processor(self) -> None:  # noqa: D102
         self._require_size(self.config.vision_config.image_size)
@@ -46,6 +49,15 @@ class LlavaOnevision(Backbone):
     def frame_token_ids(self, size: Size) -> list[int]:
         """The last one stands for the learnt end of a line."""
         return [self.image_token_id] * (self.processor.num_image_tokens + 1)
+
+    @property
+    def video_token_id(self) -> int:  # noqa: D102
+        return int(self.processor.video_token_id)
+
+    def video_placeholders(self, size: Size, times_s: Sequence[float]) -> list[tuple[str, list[int]]]:
+        """One block, ended by the learnt end of a line."""
+        pooled = -(-isqrt(self.processor.num_image_tokens) // 2)
+        return [("", [self.video_token_id] * (len(times_s) * pooled**2 + 1))]
 
     def prepared_size(self, size: Size) -> Size:  # noqa: D102
         return self.frame_size_px, self.frame_size_px
@@ -62,7 +74,25 @@ class LlavaOnevision(Backbone):
             frame = square
         return super().prepare_frame(frame)
 
+    def prepare_video_frame(self, frame: np.ndarray) -> np.ndarray:
+        """Resized to the square, whatever its proportions."""
+        return super().prepare_frame(frame)
+
     def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
+        if not frames.videos:
+            return self._image_inputs(frames, dtype)
+        images, core = frames.images(), cast(Any, self.model.model)
+        outputs: dict[str, Any] = {}
+        if len(images):
+            inputs = self._image_inputs(images, dtype)
+            outputs = inputs.get("mm_encoder_outputs") or {"image": core.get_image_features(**inputs, return_dict=True)}
+        # Videos of any length, so one by one; the model takes their features as rows of equal length.
+        videos = [self.normalized(stack, dtype).unsqueeze(0) for stack in frames.video_stacks()]
+        features = [core.get_video_features(video, return_dict=True) for video in videos]
+        features[0].pooler_output = torch.cat([each.pooler_output for each in features], dim=1)
+        return {"mm_encoder_outputs": outputs | {"video": features[0]}}
+
+    def _image_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
         views = self.normalized_stack(frames, dtype).unsqueeze(1)
         sizes = torch.tensor(frames.sizes, device=views.device)
         if len(views) > 1:

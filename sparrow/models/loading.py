@@ -35,6 +35,7 @@ def load_backbone(
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
     quantization: str | None = None,
+    native_video: bool = False,
     num_replicas: int = 1,
     num_shards: int = 1,
 ) -> Backbone:
@@ -53,9 +54,11 @@ def load_backbone(
         quantization: `nf4` keeps the linear layers in four bits; None leaves them as they are.
         num_replicas: Copies of the model among the connected processes.
         num_shards: Processes that share a copy: each reads its shard of every tensor only.
+        native_video: Whether the frames of a video go in the way the family has for videos, not as images.
 
     Raises:
-        BackboneError: If the checkpoint is missing, of another family, or has code of its own.
+        BackboneError: If the checkpoint is missing, of another family, or has code of its own; or if native video is
+            asked of a family that it is not offered for.
     """
     refuse_without_port(checkpoint)
     _refuse_missing_folder(checkpoint)
@@ -66,7 +69,8 @@ def load_backbone(
         adapter = _adapter_of(config, checkpoint, family)
         processor = adapter.processor_class.from_pretrained(checkpoint, **options)
         # What does not fit is refused before the weights are read.
-        backbone = adapter(processor, config, frame_size_px or adapter.frame_size_of(processor))
+        size_px = frame_size_px or adapter.frame_size_of(processor)
+        backbone = adapter(processor, config, size_px, native_video=native_video)
         if with_model:
             if quantization is not None:
                 options["quantization_config"] = nf4()

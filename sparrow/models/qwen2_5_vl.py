@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import isqrt
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from transformers import Qwen2_5_VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from sparrow.models.backbone import Backbone, Size
-from sparrow.models.frames import Frames
+from sparrow.models.frames import Frames, NativeVideo
 from sparrow.models.processors import WithoutVideo
 from sparrow.models.tiny import PATCH_PX, TEXT_WIDTH, VISION_WIDTH, text_sizes, token_ids, train_tokenizer
 
@@ -64,53 +64,100 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
     def frame_token_ids(self, size: Size) -> list[int]:  # noqa: D102
         return [self.image_token_id] * (size[0] * size[1] // self._step_px**2)
 
+    @property
+    def video_token_id(self) -> int:  # noqa: D102
+        return int(self.processor.video_token_id)
+
+    def video_placeholders(self, size: Size, times_s: Sequence[float]) -> list[tuple[str, list[int]]]:
+        """One block of all tokens; times are in the positions."""
+        return [("", self._times_patches(len(times_s)) * size[0] * size[1] // self._step_px**2 * [self.video_token_id])]
+
+    def _times_patches(self, num_frames: int) -> int:
+        """Patches in time of a video; the last frame is repeated where one is not full."""
+        return -(-num_frames // int(self.processor.image_processor.temporal_patch_size))
+
     def prepared_size(self, size: Size) -> Size:  # noqa: D102
         limits = self.processor.image_processor.size
         return smart_resize(*size, self._step_px, limits["shortest_edge"], limits["longest_edge"])
 
     def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
-        patch = self.processor.image_processor.patch_size
-        grids = [[1, height // patch, width // patch] for height, width in frames.sizes]
-        patches = [self._patches(self.normalized(stack, dtype)) for stack in frames.stacks()]
-        return {
-            "pixel_values": torch.cat(patches),
-            "image_grid_thw": torch.tensor(grids, device=frames.pixels.device),
-        }
+        settings, device = self.processor.image_processor, frames.pixels.device
+        patch, times = settings.patch_size, settings.temporal_patch_size
+        inputs: dict[str, Any] = {}
+        images = frames.images()
+        if len(images):
+            # A frame fills a patch in time by itself.
+            stacks = [self.normalized(stack, dtype) for stack in images.stacks()]
+            inputs["pixel_values"] = torch.cat(
+                [self._patches(stack.unsqueeze(1).expand(-1, times, -1, -1, -1)) for stack in stacks]
+            )
+            grids = [[1, height // patch, width // patch] for height, width in images.sizes]
+            inputs["image_grid_thw"] = torch.tensor(grids, device=device)
+        if frames.videos:
+            videos = [self._in_time(self.normalized(stack, dtype)) for stack in frames.video_stacks()]
+            inputs["pixel_values_videos"] = torch.cat([self._patches(video) for video in videos])
+            grids = [[len(video), video.shape[-2] // patch, video.shape[-1] // patch] for video in videos]
+            inputs["video_grid_thw"] = torch.tensor(grids, device=device)
+            inputs |= self.video_inputs(frames.videos, device)
+        return inputs
+
+    def video_inputs(self, videos: Sequence[NativeVideo], device: torch.device) -> dict[str, Tensor]:
+        """Further model inputs of native videos: the time that a patch stands for."""
+        times = self.processor.image_processor.temporal_patch_size
+        seconds = [times * video.interval_s for video in videos]
+        return {"second_per_grid_ts": torch.tensor(seconds, dtype=torch.float32, device=device)}
+
+    def _in_time(self, stack: Tensor) -> Tensor:
+        """Frames of a video, [n, 3, h, w], as [n / t, t, 3, h, w]; the last one fills a patch that lacks some."""
+        times = self.processor.image_processor.temporal_patch_size
+        lacking = -len(stack) % times
+        return torch.cat([stack, stack[-1:].expand(lacking, -1, -1, -1)]).unflatten(0, (-1, times))
 
     def _patches(self, stack: Tensor) -> Tensor:
-        """Patches [k g, 3 t p p] of normalised frames [k, 3, h, w], those that merge to one token side by side."""
-        image_processor = self.processor.image_processor
-        patch, merge, times = (
-            image_processor.patch_size,
-            image_processor.merge_size,
-            image_processor.temporal_patch_size,
-        )
-        count, channels, height, width = stack.shape
+        """Patches [k g, 3 t p p] of normalised frames [k, t, 3, h, w], those that merge to one token side by side."""
+        patch, merge = self.processor.image_processor.patch_size, self.processor.image_processor.merge_size
+        count, times, channels, height, width = stack.shape
         rows, columns = height // patch // merge, width // patch // merge
-        patches = stack.reshape(count, channels, rows, merge, patch, columns, merge, patch)
-        patches = patches.permute(0, 2, 5, 3, 6, 1, 4, 7).unsqueeze(6)
-        return patches.expand(*[-1] * 6, times, -1, -1).reshape(-1, channels * times * patch * patch)
+        patches = stack.reshape(count, times, channels, rows, merge, patch, columns, merge, patch)
+        return patches.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(-1, channels * times * patch * patch)
 
     def token_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:  # noqa: D102
-        return {"mm_token_type_ids": (input_ids == self.image_token_id).int()}
+        of_images, of_videos = input_ids == self.image_token_id, input_ids == self.video_token_id
+        return {"mm_token_type_ids": of_images.int() + 2 * of_videos.int()}
 
-    def position_ids(self, input_ids: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """int64 [4, n]: place in the sample, then time, height and width; an image is as long as its longer side."""
+    def position_ids(self, input_ids: Tensor, frames: Frames) -> Tensor:
+        """int64 [4, n]: place in the sample, then time, height and width.
+
+        An image or a video is as long as its longer side; the time of a video runs on beyond that.
+        """
         length = len(input_ids)
         positions = torch.arange(length).repeat(4, 1)
-        images = (input_ids == self.image_token_id).nonzero().squeeze(1).tolist()
+        shown = (input_ids == self.image_token_id) | (input_ids == self.video_token_id)
+        places = shown.nonzero().squeeze(1).tolist()
         first = shift = 0
-        for height, width in sizes:
+        for times, (height, width) in self._blocks(frames):
             rows, columns = height // self._step_px, width // self._step_px
-            begin, end = images[first], images[first] + rows * columns
+            area = rows * columns
+            begin, end = places[first], places[first] + len(times) * area
             start = begin + shift
-            positions[1, begin:end] = start
-            positions[2, begin:end] = start + torch.arange(rows).repeat_interleave(columns)
-            positions[3, begin:end] = start + torch.arange(columns).repeat(rows)
-            shift += max(rows, columns) - rows * columns
+            positions[1, begin:end] = start + times.repeat_interleave(area)
+            positions[2, begin:end] = start + torch.arange(rows).repeat_interleave(columns).repeat(len(times))
+            positions[3, begin:end] = start + torch.arange(columns).repeat(len(times) * rows)
+            shift += max(rows, columns) - len(times) * area
             positions[1:, end:] = torch.arange(end, length) + shift
-            first += rows * columns
+            first += len(times) * area
         return positions.to(input_ids.device)
+
+    def _blocks(self, frames: Frames) -> Iterator[tuple[Tensor, Size]]:
+        """The uninterrupted runs of visual tokens: positions in time of their patches, int64 [t], and frame size."""
+        for size, video in frames.units():
+            if video is None:
+                yield torch.zeros(1, dtype=torch.int64), size
+            else:
+                # In the model's own precision, as the positions are rounded down.
+                seconds = self.video_inputs([video], torch.device("cpu"))["second_per_grid_ts"][0]
+                interval = self.config.vision_config.tokens_per_second * seconds
+                yield (torch.arange(self._times_patches(video.num_frames)) * interval).long(), size
 
     def forward(
         self,
@@ -136,9 +183,20 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
             use_cache=use_cache,
         )
         if use_cache and past_key_values is None:
-            core: Any = self.model.model
-            output.past_key_values.position_shift = core.rope_deltas if frames is not None and len(frames) else 0
+            output.past_key_values.position_shift = self._position_shift(input_ids, frames)
         return output
+
+    def _position_shift(self, input_ids: Tensor, frames: Frames | None) -> Tensor | int:
+        """What is added to the place of a token that follows to give its position."""
+        if frames is None or not len(frames):
+            return 0
+        if not frames.videos:
+            core: Any = self.model.model
+            return core.rope_deltas
+        # The model would go on from the largest position, which may be a late time of a video. Training goes on from
+        # the last token.
+        assert len(input_ids) == 1, "rows with native videos are cached one by one"
+        return int(self.position_ids(input_ids[0], frames)[-1, -1]) + 1 - input_ids.shape[1]
 
     def parts(self) -> dict[str, nn.Module]:  # noqa: D102
         core: Any = self.model.model

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 import transformers
+from torch import Tensor
 from transformers import Qwen3VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from sparrow.models.backbone import Size
+from sparrow.models.frames import Frames, NativeVideo
 from sparrow.models.processors import WithoutVideo
 from sparrow.models.qwen2_5_vl import TINY_ROPE_SECTIONS, VISION_TOKENS, Qwen2_5_VL
 from sparrow.models.tiny import PATCH_PX, TEXT_WIDTH, VISION_WIDTH, text_sizes, token_ids, train_tokenizer
@@ -26,6 +30,23 @@ class Qwen3VL(Qwen2_5_VL):
     video_processor_type = "Qwen3VLVideoProcessor"
     native_checkpoints = ("Qwen/Qwen3-VL-2B-Instruct", "Qwen/Qwen3-VL-4B-Instruct", "Qwen/Qwen3-VL-8B-Instruct")
     vision_merging_parts = ("merger", "deepstack_merger_list")
+
+    def video_placeholders(self, size: Size, times_s: Sequence[float]) -> list[tuple[str, list[int]]]:
+        """A block a patch in time, after the mean of the times of its first and last frame."""
+        step = int(self.processor.image_processor.temporal_patch_size)
+        patches = [times_s[begin : begin + step] for begin in range(0, len(times_s), step)]
+        tokens = size[0] * size[1] // self._step_px**2 * [self.video_token_id]
+        return [(self.time_words((times[0] + times[-1]) / 2), tokens) for times in patches]
+
+    def video_inputs(self, videos: Sequence[NativeVideo], device: torch.device) -> dict[str, Tensor]:
+        """None: times are words."""
+        return {}
+
+    def _blocks(self, frames: Frames) -> Iterator[tuple[Tensor, Size]]:
+        """Each patch in time stands alone, as an image does."""
+        for size, video in frames.units():
+            for _ in range(self._times_patches(video.num_frames) if video is not None else 1):
+                yield torch.zeros(1, dtype=torch.int64), size
 
     @classmethod
     def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102

@@ -30,6 +30,10 @@ WITHOUT_PACKING = {
     "minicpmv": "the state of its linear attention runs on from one sample of a row into the next",
 }
 
+# Families whose own way with videos is offered. The others' differs from images in the words around a frame only, or
+# they have none.
+NATIVE_VIDEO = ("llava_onevision", "qwen2_5_vl", "qwen3_vl")
+
 # Backbones of the paper that people ask for: how their names are written, the nearest family, and a model of it.
 WITHOUT_NATIVE_PORT = {
     "MiniCPM-Llama3-V-2.5": (r"minicpm[_-]*llama3[_-]*v[_-]*2[_.-]*5", "minicpmv", "minicpmv"),
@@ -59,6 +63,19 @@ def find_family(name: str) -> type[Backbone]:
     check_family(name)
     adapter: type[Backbone] = getattr(import_module(f"sparrow.models.{name}"), FAMILIES[name])
     return adapter
+
+
+def check_native_video(name: str) -> None:
+    """Refuse native video of a family that it is not offered for.
+
+    Raises:
+        BackboneError: With the families that have it.
+    """
+    if name not in NATIVE_VIDEO:
+        raise BackboneError(
+            f"backbone.native_video=true is offered for {', '.join(NATIVE_VIDEO)}; '{name}' reads the frames of a "
+            "video as images: set it to false, and frames.timestamps=true if each frame shall have its time"
+        )
 
 
 def refuse_without_port(name: str) -> None:

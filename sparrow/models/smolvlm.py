@@ -34,6 +34,10 @@ class SmolVLM(Idefics3):
         "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
     )
 
+    def time_words(self, time_s: float) -> str:
+        """The form of the family's own video prompt."""
+        return f"\nFrame from {int(time_s // 60):02d}:{int(time_s % 60):02d}:"
+
     @classmethod
     def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
         tokenizer = train_tokenizer(

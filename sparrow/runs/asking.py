@@ -92,7 +92,8 @@ def ask(
     clip = read_clip(question, video.parent, protocol)
     device = device_of(accelerator)
     precision = "32-true" if device.type == "cpu" else "bf16-true"
-    backbone = open_checkpoint(model_of(checkpoint), CheckpointOptions(), device, precision)
+    options_of_run = CheckpointOptions(native_video=bool(_settings(checkpoint, "backbone").get("native_video")))
+    backbone = open_checkpoint(model_of(checkpoint), options_of_run, device, precision)
     replied = _predict(backbone, question, video.parent, protocol)
     weighed = None
     if options:
@@ -114,11 +115,15 @@ def _predict(backbone: Backbone, question: Question, media_root: Path, protocol:
 
 
 def _policy(checkpoint: str, max_frames: int | None) -> FramePolicy:
-    settings: Any = {}
-    if (Path(checkpoint) / FILE_NAME).is_file():
-        settings = RunRecord.load(Path(checkpoint)).config.get("frames", {})
-    policy = FramePolicy(**settings)
+    policy = FramePolicy(**_settings(checkpoint, "frames"))
     return policy if max_frames is None else replace(policy, max_frames=max_frames)
+
+
+def _settings(checkpoint: str, group: str) -> dict[str, Any]:
+    """A group of the settings that a run was trained with; empty for any other checkpoint."""
+    if not (Path(checkpoint) / FILE_NAME).is_file():
+        return {}
+    return RunRecord.load(Path(checkpoint)).config.get(group) or {}
 
 
 def described(answered: Answer, video: Path, options: tuple[str, ...]) -> str:

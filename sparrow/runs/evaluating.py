@@ -87,7 +87,7 @@ class Evaluator:
     def evaluate_shared(self, backbone: Backbone, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
         """As `evaluate`, for a model that several runs start from: answered once, under a lock, then copied."""
         scores = {}
-        model_id = content_hash([model_id, self.precision, backbone.frame_size_px])
+        model_id = content_hash([model_id, self.precision, backbone.frame_size_px, backbone.native_video])
         for name in self.benchmarks:
             hashes = self._hashes(name, model_id, phase)
             shared = self.cache_root / "evaluations" / content_hash(sorted(hashes.values()))
@@ -187,6 +187,8 @@ class Evaluator:
         frames = {"uniform": f"{policy.max_frames}", "all": "all"}.get(
             policy.policy, f"{policy.fps} a second, at most {policy.max_frames}"
         )
+        if policy.timestamps:
+            frames += ", with their times"
         return {
             "format": settings.format,
             "protocol": self._read(name).protocol,

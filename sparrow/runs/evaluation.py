@@ -53,7 +53,8 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     if earlier is not None:
         log.info("%s is finished already; its stored result is kept", folder)
         return earlier
-    model_id = content_hash([weights, config.backbone.frame_size_px, config.trainer.precision])
+    shown = [config.backbone.frame_size_px, config.backbone.native_video]
+    model_id = content_hash([weights, *shown, config.trainer.precision])
     work = Answering(config, checkpoint, model_id, folder)
     evaluator = work.evaluator()
     for name in config.benchmark:

@@ -28,6 +28,7 @@ def load_model(config: ExperimentConfig, checkpoint: str, *, num_replicas: int =
         attn_implementation=config.backbone.attn_implementation,
         trust_remote_code=config.backbone.trust_remote_code,
         quantization=config.tuning.quantization,
+        native_video=config.backbone.native_video,
         num_replicas=num_replicas,
         num_shards=num_shards,
     )

@@ -54,6 +54,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
         frame_size_px=config.backbone.frame_size_px,
         with_model=False,
         trust_remote_code=config.backbone.trust_remote_code,
+        native_video=config.backbone.native_video,
     )
     backbone.require_room(config.frames.max_frames)
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))

@@ -158,15 +158,16 @@ def spans_of(sample: EncodedSample, backbone: Backbone, max_frames: int = MAX_FR
     control = set(backbone.tokenizer.all_special_ids)
 
     def key(at: int) -> tuple[bool, PieceKind, int]:
-        if frames[at]:
-            return supervised[at], "frames", min(frames[at], max_frames + 1)
+        if (shown := frames[at]) is not None:
+            return supervised[at], "frames", min(shown.start, max_frames + 1)
         return (supervised[at], "control", at) if ids[at] in control else (supervised[at], "text", 0)
 
     pieces: list[tuple[bool, Piece]] = []
     for (is_supervised, kind, _), group in groupby(range(len(ids)), key):
         places = list(group)
-        first, last = frames[places[0]], frames[places[-1]]
-        if kind == "frames":
+        shown, shown_last = frames[places[0]], frames[places[-1]]
+        if shown is not None and shown_last is not None:
+            first, last = shown.start, shown_last.stop - 1
             which = f"frame {first}" if first == last else f"frames {first}–{last}"
             piece = Piece(kind, f"[{which}: {len(places):,} tokens]", first if first <= max_frames else 0)
         else:
@@ -176,16 +177,24 @@ def spans_of(sample: EncodedSample, backbone: Backbone, max_frames: int = MAX_FR
     return [Span(mark, [piece for _, piece in group]) for mark, group in groupby(pieces, lambda pair: pair[0])]
 
 
-def _frames_of_tokens(ids: Sequence[int], sample: EncodedSample, backbone: Backbone) -> list[int]:
-    """For each token the number of its frame, from 1; 0 for text."""
-    numbers = [0] * len(ids)
-    at = 0
-    for number, size in enumerate(sample.frames.sizes, start=1):
-        pattern = backbone.frame_token_ids(size)
-        at = next(i for i in range(at, len(ids)) if ids[i] == pattern[0] and ids[i : i + len(pattern)] == pattern)
-        numbers[at : at + len(pattern)] = [number] * len(pattern)
-        at += len(pattern)
-    return numbers
+def _frames_of_tokens(ids: Sequence[int], sample: EncodedSample, backbone: Backbone) -> list[range | None]:
+    """For each token the numbers of its frames, from 1: several where they are merged; None for text."""
+    frames: list[range | None] = [None] * len(ids)
+    at, number = 0, 1
+    for size, video in sample.frames.units():
+        if video is None:
+            patterns, count = [backbone.frame_token_ids(size)], 1
+        else:
+            count = video.num_frames
+            patterns = [tokens for _, tokens in backbone.video_placeholders(size, [0.0] * count)]
+        merged = -(-count // len(patterns))
+        for i, pattern in enumerate(patterns):
+            at = next(i for i in range(at, len(ids)) if ids[i] == pattern[0] and ids[i : i + len(pattern)] == pattern)
+            shown = range(number + i * merged, number + min((i + 1) * merged, count))
+            frames[at : at + len(pattern)] = [shown] * len(pattern)
+            at += len(pattern)
+        number += count
+    return frames
 
 
 def frame_uri(frame: Tensor, *, lossless: bool) -> str:

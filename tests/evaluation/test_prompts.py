@@ -118,9 +118,9 @@ def test_a_task_without_options_is_generated_whatever_the_scoring(backbone, medi
 
 
 def shown(question: Question, clip: Clip, how: Protocol) -> list:
-    sample, counts = chat_of(question, clip, how, "b")
-    numbers = iter(counts)
-    return [next(numbers) if isinstance(part, Video) else part.text for part in sample.parts()]
+    sample, of_parts = chat_of(question, clip, how, "b")
+    numbers = iter(of_parts)
+    return [len(next(numbers).sizes) if isinstance(part, Video) else part.text for part in sample.parts()]
 
 
 def test_subtitles_stand_where_the_protocol_puts_them(media):

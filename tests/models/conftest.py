@@ -7,16 +7,19 @@ import pytest
 
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import load_backbone
-from sparrow.models.registry import FAMILIES
+from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 
 FRAME_SIZE_PX = 64
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `family` runs once for each that `--family` chooses."""
+    """A test that takes `family` runs once for each that `--family` chooses; with `video_family`, of those with video."""
+    chosen = metafunc.config.getoption("--family")
+    families = sorted(FAMILIES) if chosen == "all" else [chosen]
     if "family" in metafunc.fixturenames:
-        chosen = metafunc.config.getoption("--family")
-        metafunc.parametrize("family", sorted(FAMILIES) if chosen == "all" else [chosen], scope="session")
+        metafunc.parametrize("family", families, scope="session")
+    if "video_family" in metafunc.fixturenames:
+        metafunc.parametrize("video_family", [f for f in families if f in NATIVE_VIDEO], scope="session")
 
 
 @pytest.fixture(scope="session")

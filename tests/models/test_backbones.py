@@ -115,7 +115,7 @@ def test_packed_samples_do_not_see_each_other(backbone, frames):
         encoded(backbone, OTHER_CHAT, frames[1:]),
         encoded(backbone, TEXT_CHAT, []),
     ]
-    row = [(ids, prepared.sizes) for ids, _, prepared in samples]
+    row = [(ids, prepared) for ids, _, prepared in samples]
     if not backbone.supports_packing:
         with pytest.raises(BackboneError, match="batching=padded"):
             backbone.packed_position_ids(row)
@@ -135,11 +135,11 @@ def test_positions_are_those_that_the_model_derives(backbone, frames):
     core = backbone.model.model
     if not hasattr(core, "get_rope_index"):
         ids, _, prepared = encoded(backbone, CHAT, frames)
-        assert backbone.position_ids(ids, prepared.sizes).tolist() == list(range(len(ids)))
+        assert backbone.position_ids(ids, prepared).tolist() == list(range(len(ids)))
         return
     inputs = processed(backbone, CHAT, frames)
     expected, _ = core.get_rope_index(inputs["input_ids"], inputs["mm_token_type_ids"], inputs["image_grid_thw"])
-    ours = backbone.position_ids(inputs["input_ids"][0], backbone.prepare_frames(frames).sizes)
+    ours = backbone.position_ids(inputs["input_ids"][0], backbone.prepare_frames(frames))
     assert ours[0].tolist() == list(range(inputs["input_ids"].shape[1]))
     assert torch.equal(ours[1:], expected[:, 0])
 
