@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from sparrow.core.samples import Message, Sample, Text, Video
-from sparrow.data.encode import Presentation, encode
+from sparrow.data.encode import Presentation, encode, measure
 from sparrow.evaluation.prompts import Clip, Protocol, chat_of, read_clip, rows_of
 from sparrow.evaluation.questions import Question, prompt_text
 from sparrow.evaluation.subtitles import Subtitle
-from sparrow.evaluation.units import group_into_units
+from sparrow.evaluation.units import Units, group_into_units
 from sparrow.media.frames import FramePolicy
 from sparrow.models.loading import load_backbone
-from sparrow.models.registry import FAMILIES
+from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from tests.evaluation.benchmark_folders import FPS, write_video
 
 QUESTION = Question(
@@ -55,21 +55,33 @@ def decoded(backbone, ids) -> str:
     return text
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+WAYS = [(family, way) for family in sorted(FAMILIES) for way in ("images", "images with times")] + [
+    (family, "native video") for family in NATIVE_VIDEO
+]
+
+
+@pytest.mark.parametrize(("family", "way"), WAYS)
 @pytest.mark.parametrize("scoring", ["generate", "letter_likelihood", "option_likelihood"])
-def test_a_question_has_the_tokens_and_frames_of_the_same_training_sample(tiny_checkpoint, media, family, scoring):
-    backbone = load_backbone(str(tiny_checkpoint(family)), with_model=False)
-    how = protocol(scoring)
+def test_a_question_has_the_tokens_and_frames_of_the_same_training_sample(tiny_checkpoint, media, family, way, scoring):
+    backbone = load_backbone(str(tiny_checkpoint(family)), with_model=False, native_video=way == "native video")
+    presentation = replace(FRAMES, frames=replace(FRAMES.frames, timestamps=way == "images with times"))
+    how = protocol(scoring, presentation=presentation)
     clip = read_clip(QUESTION, media, how)
     rows = rows_of(QUESTION, clip, backbone, how, "b")
     replies = {"generate": [None], "letter_likelihood": ["A", "B", "C"], "option_likelihood": QUESTION.options}[scoring]
     user = Message("user", (Video("a.mp4"), Text(prompt_text(QUESTION, show_options=how.show_options))))
     for row, reply in zip(rows, replies, strict=True):
         turns = (user,) if reply is None else (user, Message("assistant", (Text(reply),)))
-        trained = encode(Sample("q", "b", turns), media, backbone, FRAMES, add_generation_prompt=reply is None)
-        frames = backbone.prepare_frames(clip.frames)
+        sample = Sample("q", "b", turns)
+        trained = encode(sample, media, backbone, presentation, add_generation_prompt=reply is None)
+        frames = Units([[QUESTION]], backbone, media, how, "b")[0].frames
         assert torch.equal(frames.pixels, trained.frames.pixels)
-        assert frames.sizes == trained.frames.sizes
+        assert (frames.sizes, frames.videos) == (trained.frames.sizes, trained.frames.videos)
+        assert len(frames.videos) == (way == "native video")
+        if reply is not None:
+            planned, num_frames = measure(sample, media, backbone, presentation)
+            assert planned.input_ids.tolist() == trained.input_ids.tolist()
+            assert (planned.num_visual_tokens, num_frames) == (trained.num_visual_tokens, 4)
         assert torch.equal(row.ids, trained.input_ids[: len(row.ids)])
         scored = (trained.labels >= 0).nonzero().squeeze(1).tolist()
         if reply is None:
@@ -150,6 +162,20 @@ def test_interleaved_subtitles_leave_every_frame_its_tokens(backbone, media):
             backbone.image_token_id
         )
     assert "It begins." in decoded(backbone, between.ids)
+
+
+@pytest.mark.parametrize("family", NATIVE_VIDEO)
+def test_frames_between_subtitles_are_videos_of_their_own(tiny_checkpoint, media, family):
+    backbone = load_backbone(str(tiny_checkpoint(family)), with_model=False, native_video=True)
+    question = replace(QUESTION, subtitles=SUBTITLES)
+    unit = Units([[question]], backbone, media, protocol(subtitles="interleaved"), "b")[0]
+    assert [(video.first, video.num_frames, video.interval_s) for video in unit.frames.videos] == [
+        (0, 1, 0.0),
+        (1, 2, 1.75),
+        (3, 1, 0.0),
+    ]
+    visual = sum(backbone.visual_tokens((64, 64), count) for count in (1, 2, 1))
+    assert int((unit.rows[0][0].ids == backbone.video_token_id).sum()) == visual
 
 
 def test_questions_of_one_unit_share_frames_and_all_before_them(media):

@@ -17,6 +17,7 @@ from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded, processed
 
 OFFICIAL = Path(__file__).parent / "official_templates"
 SYSTEM = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
+TIMES = ["<0.0 seconds>", "<63.2 seconds>"]
 WITHOUT_TORCHVISION = ("idefics3", "gemma3")
 
 
@@ -29,6 +30,21 @@ def test_tokens_and_pixels_are_those_of_the_familys_processor(backbone, frames):
         if name == "image_sizes":
             continue  # LLaVA-OneVision reads them for tiled images only
         torch.testing.assert_close(torch.as_tensor(value), reference[name], atol=1e-6, rtol=0, check_dtype=False)
+
+
+def test_times_stand_before_their_frames(backbone, frames):
+    times_s = [0.0, 63.25]
+    question = [{"type": "text", "text": "What colour is it?"}]
+    timed = [{"type": "image", "time_s": time_s} for time_s in times_s]
+    ours = backbone.tokenize_chat([{"role": "user", "content": timed + question}], [f.shape[:2] for f in frames])
+    written = ["\nFrame from 00:00:", "\nFrame from 01:03:"] if backbone.family == "smolvlm" else TIMES
+    content = [{"type": "image", "time": words} for words in written] + question
+    theirs = processed(backbone, [{"role": "user", "content": content}], frames)["input_ids"][0]
+    assert ours.input_ids.tolist() == theirs.tolist()
+    assert ours.num_visual_tokens == sum(backbone.visual_tokens(frame.shape[:2], 1) for frame in frames)
+    text = backbone.tokenizer.decode(ours.input_ids)
+    pad = backbone.tokenizer.decode([np.bincount(backbone.frame_token_ids((64, 64))).argmax()])
+    assert text.index(written[0]) < text.index(pad) < text.index(written[1]) < text.rindex(pad)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (50, 90), (300, 40), (17, 23), (128, 128)])

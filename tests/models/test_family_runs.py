@@ -1,5 +1,6 @@
 """A whole run of every family: video, pages and plain text mixed, trained, evaluated, saved, exported."""
 
+import pandas as pd
 import pytest
 
 from sparrow.models.loading import load_backbone
@@ -7,6 +8,30 @@ from sparrow.models.registry import WITHOUT_PACKING
 from sparrow.runs.exporting import export
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import train
+
+
+def test_videos_go_in_the_familys_own_way(video_family, settings, tmp_path):
+    config = settings(
+        f"backbone.family={video_family}",
+        "backbone.native_video=true",
+        "frames.max_frames=3",
+        "mixture.num_samples=16",
+        "benchmark=[world_short]",
+        "benchmark.world_short.num_questions=4",
+    )
+    train(config, tmp_path / "run", name=video_family)
+    record = RunRecord.load(tmp_path / "run")
+    backbone = load_backbone(str(tmp_path / "run" / "model"), with_model=False, native_video=True)
+    ledger = pd.read_parquet(tmp_path / "run" / "ledger.parquet")
+    videos, pages = (ledger[ledger["component"] == name] for name in ("video", "text"))
+    assert set(videos["num_frames"]) == {2, 3}
+    tokens = [backbone.visual_tokens((64, 64), count) for count in videos["num_frames"]]
+    assert videos["visual_tokens"].tolist() == tokens
+    image = len(backbone.frame_token_ids(backbone.prepared_size((64, 64))))
+    assert (pages["visual_tokens"] == image * pages["num_frames"]).all()
+    assert (videos["visual_tokens"] < image * videos["num_frames"]).all()
+    assert record.status == "finished"
+    assert record.scores["world_short"]["after"].num_unanswered == 0
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from sparrow.models.frames import Frames, NativeVideo
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded
 
-FPS = 2.0
+FPS = 1.5
 PATCHED = ("qwen2_5_vl", "qwen3_vl")
 
 

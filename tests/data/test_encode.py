@@ -1,0 +1,96 @@
+"""What a sample shows and says: times before the frames of its videos, planned as they are encoded."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from sparrow.core.errors import MediaError
+from sparrow.core.samples import Image, LongText, Message, Sample, Text, Video
+from sparrow.data.encode import Presentation, encode, measure
+from sparrow.media.frames import FramePolicy, read_frames
+from sparrow.models.loading import load_backbone
+from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
+from tests.evaluation.benchmark_folders import write_video
+
+TIMED = Presentation(frames=FramePolicy(max_frames=4, timestamps=True))
+UNTIMED = replace(TIMED, frames=FramePolicy(max_frames=4))
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory) -> Path:
+    """A video, a folder of frames and a picture."""
+    root = tmp_path_factory.mktemp("media")
+    write_video(root / "a.mp4", seconds=8)
+    (root / "frames").mkdir()
+    for i in range(6):
+        Picture.fromarray(np.full((48, 64, 3), 40 * i, dtype=np.uint8)).save(root / "frames" / f"{i}.png")
+    Picture.fromarray(np.zeros((30, 40, 3), dtype=np.uint8)).save(root / "a.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def load(tiny_checkpoint):
+    return lambda family, **options: load_backbone(str(tiny_checkpoint(family)), with_model=False, **options)
+
+
+def sample(*parts) -> Sample:
+    return Sample("s", "b", (Message("user", (*parts, Text("Why?"))), Message("assistant", (Text("So."),))))
+
+
+def words(backbone, encoded) -> str:
+    """The text of a sample, frames left out."""
+    placeholders = {backbone.image_token_id, getattr(backbone.tokenizer, "image_token_id", None)}
+    if backbone.native_video:
+        placeholders.add(backbone.video_token_id)
+    return backbone.tokenizer.decode([i for i in encoded.input_ids.tolist() if i not in placeholders])
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_each_frame_of_a_video_stands_after_its_time_and_nothing_else_does(load, media, family):
+    backbone = load(family)
+    page = replace(TIMED, present_as="pages")
+    shown = sample(Video("a.mp4", 2.0, 5.0), Image("a.png"), LongText("A long tale. " * 20))
+    encoded = encode(shown, media, backbone, page)
+    _, times = read_frames(media / "a.mp4", TIMED.frames, 2.0, 5.0)
+    expected = [backbone.time_words(time).strip() for time in times]
+    text = words(backbone, encoded)
+    begins = [text.index(time) for time in expected]
+    assert begins == sorted(begins)
+    assert 2.0 <= times[0] < times[-1] < 5.0
+    assert text.count(" seconds>") + text.count("Frame from") == len(times)
+    planned, num_frames = measure(shown, media, backbone, page)
+    assert planned.input_ids.tolist() == encoded.input_ids.tolist()
+    assert num_frames == len(encoded.frames) == 4 + 1 + 1
+    plain = encode(shown, media, backbone, replace(page, frames=UNTIMED.frames))
+    assert encoded.num_visual_tokens == plain.num_visual_tokens < len(plain.input_ids) < len(encoded.input_ids)
+
+
+@pytest.mark.parametrize("family", NATIVE_VIDEO)
+def test_a_video_is_one_native_video_while_pictures_and_pages_stay_images(load, media, family):
+    backbone = load(family, native_video=True)
+    shown = sample(Image("a.png"), Video("a.mp4", 2.0, 5.0), LongText("A long tale. " * 20))
+    how = replace(UNTIMED, present_as="pages")
+    encoded = encode(shown, media, backbone, how)
+    (video,) = encoded.frames.videos
+    assert (video.first, video.num_frames) == (1, 4)
+    assert video.interval_s == pytest.approx(2 / 3)
+    assert len(encoded.frames.images()) == 2
+    planned, num_frames = measure(shown, media, backbone, how)
+    assert planned.input_ids.tolist() == encoded.input_ids.tolist()
+    assert planned.num_visual_tokens == encoded.num_visual_tokens
+    assert num_frames == 6
+
+
+def test_frames_without_a_clock_have_no_time_to_write(load, media):
+    folder, clocked = sample(Video("frames")), sample(Video("frames", fps=2.0))
+    images, native = load("qwen2_5_vl"), load("qwen2_5_vl", native_video=True)
+    for work in (encode, measure):
+        for backbone, how in ((images, TIMED), (native, UNTIMED)):
+            with pytest.raises(MediaError, match=r"frame rate is not known, .* no times.*give the record its fps"):
+                work(folder, media, backbone, how)
+            work(clocked, media, backbone, how)
+        work(folder, media, images, UNTIMED)
+        work(folder, media, load("llava_onevision", native_video=True), UNTIMED)
