@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from sparrow.runs.record import RunRecord
 from tests.conftest import SMALL_RUN, losses_of
 
@@ -88,6 +89,30 @@ def test_two_processes_give_the_losses_of_one(sparrow, tmp_path):
     assert [r.run_id for r in records_in(tmp_path / "one").values()] == [
         r.run_id for r in records_in(tmp_path / "two").values()
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_ranks_with_texts_pictures_and_videos_in_any_order_do_not_wait_for_ever(sparrow, tmp_path, family):
+    """A sample a micro-batch, so that one rank has a text while the other has frames."""
+    native = ["backbone.native_video=true"] if family in NATIVE_VIDEO else []
+    mixed = [
+        f"backbone.family={family}",
+        "+source=[world_stills]",
+        "+mixture.components.pictures={source: world_stills, fraction: 0.25}",
+        "mixture.components.video.fraction=0.25",
+        "mixture.components.text.fraction=0.25",
+        "+mixture.components.plain={source: world_event_texts, fraction: 0.25, present_as: text}",
+        "batching.global_batch_size_samples=4",
+        "batching.micro_batch_size_samples=1",
+        *native,
+    ]
+    for name, extra in (("one", []), ("two", ["strategy=ddp", "trainer.devices=2"])):
+        done = sparrow("train", *SMALL_RUN, *mixed, *extra, f"hydra.run.dir={tmp_path / name}")
+        assert done.returncode == 0, done.stderr
+    one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
+    assert len(one) == 6
+    assert list(two.values()) == pytest.approx(list(one.values()), rel=1e-4)
 
 
 def test_several_devices_in_a_sweep_are_refused_before_anything_starts(sparrow, tmp_path):

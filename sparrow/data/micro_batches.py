@@ -94,7 +94,7 @@ def pack(samples: Sequence[tuple[EncodedSample, int]], backbone: Backbone) -> Mi
         segments=torch.arange(len(filled)).repeat_interleave(torch.tensor(lengths)).unsqueeze(0),
         components=torch.tensor([component for _, component in filled]),
         frames=Frames.joined([sample.frames for sample, _ in filled]),
-        position_ids=backbone.packed_position_ids([(sample.input_ids, sample.frames.sizes) for sample, _ in filled]),
+        position_ids=backbone.packed_position_ids([(sample.input_ids, sample.frames) for sample, _ in filled]),
         lengths=tuple(lengths),
     )
 

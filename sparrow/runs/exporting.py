@@ -71,7 +71,8 @@ def _of_checkpoint(run: Path, record: RunRecord) -> Backbone:
     backbone = load_model(config, resolve_checkpoint(config))
     apply_tuning(backbone, config.tuning)
     state = read_model(whole) if whole.is_dir() else torch.load(whole, weights_only=True)["state_dict"]
-    backbone.model.load_state_dict({key.removeprefix("model."): value for key, value in state.items()})
+    # What is not learnt is the backbone's and stands in no checkpoint.
+    backbone.model.load_state_dict({key.removeprefix("model."): value for key, value in state.items()}, strict=False)
     log.info("taken from %s", whole)
     return backbone
 

@@ -10,11 +10,17 @@ from torch import nn
 
 from sparrow.core.config import ExperimentConfig
 from sparrow.models.adapters import base_of_adapters, merge_adapters
+from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import load_backbone, outline
 from sparrow.models.tuning import apply_tuning
 from sparrow.runs.preparation import Prepared
 from sparrow.training.strategies import Sharding, gather_into
+
+
+def attention_of(config: ExperimentConfig) -> str:
+    """The attention that a run computes with on this machine."""
+    return choose_attention(config.backbone.attn_implementation, config.trainer.precision, config.trainer.accelerator)
 
 
 def load_model(config: ExperimentConfig, checkpoint: str, *, num_replicas: int = 1, num_shards: int = 1) -> Backbone:
@@ -25,7 +31,7 @@ def load_model(config: ExperimentConfig, checkpoint: str, *, num_replicas: int =
         revision=config.backbone.revision,
         frame_size_px=config.backbone.frame_size_px,
         dtype=_dtype(config),
-        attn_implementation=config.backbone.attn_implementation,
+        attn_implementation=attention_of(config),
         trust_remote_code=config.backbone.trust_remote_code,
         quantization=config.tuning.quantization,
         native_video=config.backbone.native_video,
@@ -36,7 +42,7 @@ def load_model(config: ExperimentConfig, checkpoint: str, *, num_replicas: int =
 
 def tuned_outline(config: ExperimentConfig, backbone: Backbone) -> Backbone:
     """The model without its weights, frozen, adapted or trained as it is to be."""
-    result = outline(backbone, dtype=_dtype(config), attn_implementation=config.backbone.attn_implementation)
+    result = outline(backbone, dtype=_dtype(config), attn_implementation=attention_of(config))
     apply_tuning(result, config.tuning)
     return result
 

@@ -15,14 +15,13 @@ from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import RunError
 from sparrow.core.hashing import content_hash
 from sparrow.data.datamodule import PlannedData
-from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.compilation import compile_blocks
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
 from sparrow.runs.evaluating import Evaluator
 from sparrow.runs.faults import losses_explained
 from sparrow.runs.folder import open_run, settings_difference
-from sparrow.runs.model import load_model, put_together, sharding_of, tuned_outline
+from sparrow.runs.model import attention_of, load_model, put_together, sharding_of, tuned_outline
 from sparrow.runs.outcome import (
     CHECKPOINT_FOLDER,
     MODEL_FOLDER,
@@ -112,11 +111,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         if main:
             _keep_manifest(prepared, folder)
     check_tuning(prepared.backbone, config.tuning)
-    attention = choose_attention(
-        config.backbone.attn_implementation, config.trainer.precision, config.trainer.accelerator
-    )
-    record.attn_implementation = attention
-    config = replace(config, backbone=replace(config.backbone, attn_implementation=attention))
+    record.attn_implementation = attention_of(config)
     sharding = sharding_of(config, prepared)
     whole = load_model(config, prepared.checkpoint) if sharding is None else None
     if main and config.evaluation.before:
@@ -124,11 +119,13 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
             before = whole or load_model(config, prepared.checkpoint)
             _evaluate_before(config, evaluator, before, record, folder)
             del before
+    # Loading data draws random numbers, unless it was cached: adapters must not begin elsewhere for that.
+    pl.seed_everything(config.seed, verbose=False)
     if whole is not None:
         apply_tuning(whole, config.tuning)
     backbone = whole or tuned_outline(config, prepared.backbone)
     if main:
-        log.info("attention: %s", attention)
+        log.info("attention: %s", record.attn_implementation)
         log.info("what is learnt:\n%s", tuning_table(backbone, config.tuning, config.optimizer.learning_rate))
     if config.trainer.compile:
         compile_blocks(backbone)

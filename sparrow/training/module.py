@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
@@ -64,6 +65,8 @@ class FineTuning(pl.LightningModule):
         self.step_counts = StepCounts()
         self.step_times_s: dict[str, float] = {}
         self.not_finite: str | None = None
+        self.dropout_seed = torch.initial_seed()
+        self.strict_loading = False  # checkpoints hold what is learnt; `on_load_checkpoint` checks that they do
 
     def configure_model(self) -> None:
         """Shard the model if it is to be; called once the ranks are connected."""
@@ -75,6 +78,25 @@ class FineTuning(pl.LightningModule):
         optimizer = build_optimizer(self.backbone.parts(), self.optimizer_settings, self.tuning)
         return [optimizer], [build_schedule(optimizer, self.schedule_settings, self.num_steps)]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is learnt: the rest is the backbone's, and weights in four bits do not load from a state dict."""
+        checkpoint["state_dict"] = {name: checkpoint["state_dict"][name] for name in self._trained_names()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint that lacks what is learnt.
+
+        Raises:
+            RunError: With the name of a parameter.
+        """
+        if "state_dict" not in checkpoint:
+            return  # shards, which the strategy has put into the model already
+        missing = [name for name in self._trained_names() if name not in checkpoint["state_dict"]]
+        if missing:
+            raise RunError(f"the checkpoint lacks {len(missing)} parameters that are learnt, such as {missing[0]}")
+
+    def _trained_names(self) -> list[str]:
+        return [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+
     def training_step(self, batch: StepBatch, batch_idx: int) -> None:
         """One optimizer step of this rank; gradients and figures are those of all ranks together."""
         timer = StepTimer(self.device, exact=is_logging_step(self.trainer, batch.step))
@@ -82,6 +104,9 @@ class FineTuning(pl.LightningModule):
         scheduler = self.lr_schedulers()
         assert isinstance(optimizer, pl.core.optimizer.LightningOptimizer)
         optimizer.zero_grad()
+        # Dropout is a function of the step, so that a resumed run draws what an undisturbed one does.
+        words = np.random.SeedSequence([self.dropout_seed, batch.step, self.global_rank]).generate_state(2)
+        torch.manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
         normalization = self.tuning.loss_normalization
         counts = [micro_batch.supervised_tokens() for micro_batch in batch.micro_batches]
         weights = [segment_weights(of_segments, normalization) for of_segments in counts]

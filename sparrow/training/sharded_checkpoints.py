@@ -78,7 +78,9 @@ def read_into(module: nn.Module, optimizers: list[torch.optim.Optimizer], path: 
     """Fill a sharded model and its optimizers on this rank; returns the rest of Lightning's checkpoint."""
     rest: dict[str, Any] = torch.load(path / TRAINER_FILE, map_location="cpu", weights_only=True)
     states = rest.pop("optimizer_states")
-    _load({f"state_dict.{name}": value for name, value in get_model_state_dict(module).items()}, path)
+    learnt = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    own = get_model_state_dict(module)
+    _load({f"state_dict.{name}": value for name, value in own.items() if name in learnt}, path)
     for number, (optimizer, stored) in enumerate(zip(optimizers, states, strict=True)):
         current = get_optimizer_state_dict(module, optimizer)
         tensors, _ = _split(current["state"])  # type: ignore[arg-type]
@@ -93,7 +95,7 @@ def read_into(module: nn.Module, optimizers: list[torch.optim.Optimizer], path: 
 def read_file_into(module: nn.Module, optimizers: list[torch.optim.Optimizer], path: Path) -> dict[str, Any]:
     """As `read_into`, from the checkpoint of one file that an unsharded run wrote."""
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    whole = StateDictOptions(full_state_dict=True)
+    whole = StateDictOptions(full_state_dict=True, strict=False)  # it holds what is learnt
     set_model_state_dict(module, checkpoint.pop("state_dict"), options=whole)
     name_of = {parameter: name for name, parameter in module.named_parameters()}
     for optimizer, stored in zip(optimizers, checkpoint.pop("optimizer_states"), strict=True):

@@ -26,7 +26,7 @@ def packed(backbone, samples):
             torch.cat([ids for ids, _, _ in samples])[None],
             None,
             Frames.joined([prepared for _, _, prepared in samples]),
-            position_ids=backbone.packed_position_ids([(ids, prepared.sizes) for ids, _, prepared in samples]),
+            position_ids=backbone.packed_position_ids([(ids, prepared) for ids, _, prepared in samples]),
             sample_lengths=[len(ids) for ids, _, _ in samples],
         )
 

@@ -150,6 +150,23 @@ def test_every_batching_goes_on_where_it_stopped(settings, tmp_path, monkeypatch
     assert weights[0] == weights[1]
 
 
+def test_a_stopped_lora_run_goes_on_to_the_same_losses(settings, tmp_path, monkeypatch):
+    config = settings("tuning=lora", "optimizer.learning_rate=1e-3")
+    assert config.tuning.lora.dropout > 0
+    train(config, tmp_path / "whole", name="whole")
+    stop_after(monkeypatch, steps=2)
+    with pytest.raises(Interrupted, match="after step 2 of 3"):
+        train(config, tmp_path / "stopped", name="stopped")
+    monkeypatch.undo()
+    train(config, tmp_path / "stopped", name="stopped")
+    losses = losses_of(tmp_path / "whole")
+    assert len(losses) == 3
+    assert losses_of(tmp_path / "stopped") == losses
+    for file in ("adapter_model.safetensors", "trained_parts.safetensors"):
+        models = [(tmp_path / name / "model" / file).read_bytes() for name in ("whole", "stopped")]
+        assert models[0] == models[1]
+
+
 def stop_after(monkeypatch, steps):
     """Send this process SIGINT inside the given step, as Ctrl-C does."""
     original = FineTuning.training_step
