@@ -12,11 +12,11 @@ from typing import TextIO
 from sparrow.core.errors import RunError
 from sparrow.core.files import write_atomically
 from sparrow.runs.collect import tidy_rows
-from sparrow.runs.plots import draw
-from sparrow.runs.results import StudyResults, read_studies
-from sparrow.runs.sections import full_tables, short_tables
+from sparrow.runs.report.plots import draw
+from sparrow.runs.report.results import StudyResults, read_studies
+from sparrow.runs.report.sections import full_tables, short_tables
 
-__all__ = ["ReportPaths", "build_report", "print_table", "read_studies", "write_report"]
+
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from sparrow.runs.record import Phase, Score
-from sparrow.runs.results import StudyResults
+from sparrow.runs.report.results import StudyResults
 from sparrow.runs.tables import percent, wrap
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 from sparrow.analysis.scores import paper_means
 from sparrow.runs.collect import EVERY_CATEGORY
 from sparrow.runs.record import Accuracy, RunRecord, Score
-from sparrow.runs.results import Arm, Comparison, StudyResults
+from sparrow.runs.report.results import Arm, Comparison, StudyResults
 from sparrow.runs.tables import NOTHING, Table, duration, interval, p_value, percent, short_count
 
 Row = tuple[str, ...]
