@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, betaincinv
@@ -9,7 +11,6 @@ from scipy.special import bdtr, betaincinv
 LEVEL = 0.95
 NUM_RESAMPLES = 2000
 MIN_CLUSTERS = 20
-_CHUNK_ELEMENTS = 1_000_000
 
 Interval = tuple[float, float]
 
@@ -35,20 +36,43 @@ def bootstrap_interval(
         None where a bootstrap says nothing: with fewer than twenty clusters, where its intervals are too narrow, and
         when all resamples give the same mean.
     """
+    means = resampled_means(values, clusters, strata, seed=seed)
+    if means is None:
+        return None
+    low, high = quantile_interval(means)
+    return (low, high) if high > low else None
+
+
+def resampled_means(
+    values: ArrayLike, clusters: ArrayLike, strata: ArrayLike | None = None, *, seed: int = 0
+) -> NDArray[np.float64] | None:
+    """The means that the resamples of `bootstrap_interval` give, [2000]; None with fewer than twenty clusters.
+
+    Two sets of values over the same clusters are resampled alike, so that a statistic of both keeps their pairing.
+    """
     sums, counts = _by_cluster(values, clusters, strata)
     if len(sums) < MIN_CLUSTERS:
         return None
-    generator = np.random.default_rng(seed)
-    rows = max(1, _CHUNK_ELEMENTS // sums.size)
-    means = []
-    for start in range(0, NUM_RESAMPLES, rows):
-        drawn = generator.integers(len(sums), size=(min(rows, NUM_RESAMPLES - start), len(sums)))
-        totals, numbers = sums[drawn].sum(axis=1), counts[drawn].sum(axis=1)
-        present = numbers > 0
-        shares = np.divide(totals, numbers, out=np.zeros_like(totals), where=present)
-        means.append(shares.sum(axis=1) / present.sum(axis=1))
-    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return (float(low), float(high)) if high > low else None
+    times_drawn = _times_drawn(len(sums), seed)
+    totals, numbers = times_drawn @ sums, times_drawn @ counts
+    present = numbers > 0
+    shares = np.divide(totals, numbers, out=np.zeros_like(totals), where=present)
+    return shares.sum(axis=1) / present.sum(axis=1)
+
+
+def quantile_interval(statistics: ArrayLike) -> Interval:
+    """The 2.5 and 97.5 % quantiles of a resampled statistic."""
+    low, high = np.quantile(np.asarray(statistics), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+@lru_cache(maxsize=2)
+def _times_drawn(num_clusters: int, seed: int) -> NDArray[np.float64]:
+    """How often each resample holds each cluster: [resamples, clusters]."""
+    drawn = np.random.default_rng(seed).integers(num_clusters, size=(NUM_RESAMPLES, num_clusters))
+    cells = drawn + num_clusters * np.arange(NUM_RESAMPLES)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=cells.size)
+    return counts.reshape(NUM_RESAMPLES, num_clusters).astype(float)
 
 
 def proportion_interval(successes: float, trials: float, *, level: float = LEVEL) -> Interval:
@@ -86,7 +110,7 @@ def stratified_mean(values: ArrayLike, strata: ArrayLike | None = None) -> float
 
 
 def difference_interval(differences: ArrayLike, videos: ArrayLike, *, seed: int = 0) -> Interval:
-    """95 % interval of a mean of paired differences, each -1, 0 or 1.
+    """95 % interval of a mean of paired differences, each between -1 and 1.
 
     The bootstrap over videos; where that says nothing, the share of gains minus the share of losses, each in its
     exact 97.5 % interval with a video as one trial, which together hold at 95 % (Bonferroni).

@@ -1,21 +1,28 @@
-"""Two sets of answers to the same questions compared question by question."""
+"""Sets of answers to the same questions compared question by question, or seed by seed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
 from sparrow.analysis.intervals import difference_interval
 from sparrow.analysis.predictions import Predictions
+from sparrow.analysis.seeds import MIN_SEEDS, student_interval, student_p
 from sparrow.core.errors import DataError
 
 
 @dataclass(frozen=True)
 class PairedDifference:
     """Accuracy of `second` minus accuracy of `first`, its 95 % interval, the questions that only one got right, and
-    those answered differently, rightly or not."""
+    those answered differently, rightly or not; counts are summed over the pairs of runs.
+
+    `unit` is what was resampled: questions, whose videos are clusters, or seeds.
+    """
 
     difference: float
     low: float
@@ -25,6 +32,8 @@ class PairedDifference:
     num_only_first: int
     num_only_second: int
     num_different: int
+    num_pairs: int = 1
+    unit: Literal["question", "seed"] = "question"
 
     @property
     def is_shown(self) -> bool:
@@ -43,12 +52,79 @@ def mcnemar_p(num_only_first: int, num_only_second: int) -> float:
     return min(1.0, 2 * float(bdtr(min(num_only_first, num_only_second), discordant, 0.5)))
 
 
+def clustered_p(values: ArrayLike, clusters: ArrayLike) -> float:
+    """Two-sided p value of a mean over values that share clusters, by Student's t over the clusters.
+
+    The variance of the mean m of n values in J clusters is J / (J - 1) sum_j (s_j - n_j m)^2 / n^2, with s_j the sum
+    of the n_j values of cluster j. Source: Miller, Adding Error Bars to Evals (arXiv 2411.00640), section 2.2.
+    """
+    values = np.asarray(values, dtype=float)
+    names, cluster = np.unique(np.asarray(clusters), return_inverse=True)
+    if len(names) < 2:
+        return 1.0
+    residuals = np.bincount(cluster, weights=values - values.mean())
+    error = float(np.sqrt(len(names) / (len(names) - 1) * np.sum(residuals**2))) / len(values)
+    if error == 0:
+        return 1.0
+    return student_p(float(values.mean()) / error, len(names) - 1)
+
+
 def paired_difference(first: Predictions, second: Predictions, *, seed: int = 0) -> PairedDifference:
     """How much better `second` answers than `first`, with the interval clustered over videos.
 
     Raises:
         DataError: If the two do not answer the same questions, or there are none.
     """
+    return paired_differences([first], [second], seed=seed)
+
+
+def paired_differences(
+    firsts: Sequence[Predictions], seconds: Sequence[Predictions], *, seed: int = 0
+) -> PairedDifference:
+    """How much better the second runs answer than the first.
+
+    With three pairs of runs or more the seed is the unit: the interval and p value are Student's over the pairs'
+    differences, which hold for other seeds and the same questions. Otherwise the question is: each counts with the
+    mean over the runs, in clusters of videos. The same where all pairs differ by exactly as much, which tells nothing
+    of other seeds.
+
+    Args:
+        firsts: Answers of the first arm, a run each.
+        seconds: Answers of the second arm; with equally many, runs of one place belong together.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        DataError: If they do not all answer the same questions, or there are none.
+    """
+    for other in [*firsts[1:], *seconds]:
+        _check_same_questions(firsts[0], other)
+    paired = list(zip(firsts, seconds, strict=False))
+    by_pair = [_difference(one, other) for one, other in paired]
+    by_question = np.mean([s.correct for s in seconds], axis=0) - np.mean([f.correct for f in firsts], axis=0)
+    counts = (
+        len(firsts[0]),
+        sum(int(np.sum(d < 0)) for d in by_pair),
+        sum(int(np.sum(d > 0)) for d in by_pair),
+        sum(int(np.sum(one.choices != other.choices)) for one, other in paired),
+        len(paired),
+    )
+    of_seeds = [float(d.mean()) for d in by_pair]
+    if len(firsts) == len(seconds) >= MIN_SEEDS and (error := float(np.std(of_seeds, ddof=1)) / len(paired) ** 0.5):
+        mean = float(np.mean(of_seeds))
+        return PairedDifference(
+            mean, *student_interval(of_seeds), student_p(mean / error, len(paired) - 1), *counts, unit="seed"
+        )
+    low, high = difference_interval(by_question, firsts[0].videos, seed=seed)
+    single = len(firsts) == len(seconds) == 1
+    p = mcnemar_p(counts[1], counts[2]) if single else clustered_p(by_question, firsts[0].videos)
+    return PairedDifference(float(by_question.mean()), low, high, p, *counts)
+
+
+def _difference(first: Predictions, second: Predictions) -> NDArray[np.int64]:
+    return second.correct.astype(np.int64) - first.correct.astype(np.int64)
+
+
+def _check_same_questions(first: Predictions, second: Predictions) -> None:
     only_first = set(first.question_ids) - set(second.question_ids)
     only_second = set(second.question_ids) - set(first.question_ids)
     if only_first or only_second:
@@ -64,16 +140,3 @@ def paired_difference(first: Predictions, second: Predictions, *, seed: int = 0)
             f"{int(changed.sum())} of {len(first)} questions have another gold answer or video",
             remedy="evaluate both on the same benchmark file",
         )
-    differences = second.correct.astype(int) - first.correct.astype(int)
-    low, high = difference_interval(differences, first.videos, seed=seed)
-    lost, won = int(np.sum(differences < 0)), int(np.sum(differences > 0))
-    return PairedDifference(
-        difference=float(differences.mean()),
-        low=low,
-        high=high,
-        p_value=mcnemar_p(lost, won),
-        num_questions=len(first),
-        num_only_first=lost,
-        num_only_second=won,
-        num_different=int(np.sum(first.choices != second.choices)),
-    )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparrow.analysis.intervals import Interval, accuracy_interval, chance_bound, stratified_mean
+from sparrow.analysis.intervals import Interval, accuracy_interval, chance_bound, resampled_means, stratified_mean
 from sparrow.analysis.predictions import Predictions
 from sparrow.core.errors import DataError
 
@@ -138,8 +138,7 @@ def pick(result: Score, metric: str) -> tuple[float, Interval]:
     Raises:
         DataError: If the score has no such number.
     """
-    kind, _, name = metric.removesuffix("accuracy").rstrip(".").partition(".")
-    axis, _, value = name.partition(".")
+    kind, name, axis, value = _parts_of(metric)
     part = {
         "": result,
         "by_category": result.by_category.get(name),
@@ -152,6 +151,29 @@ def pick(result: Score, metric: str) -> tuple[float, Interval]:
     if share is None or low is None or high is None:
         raise DataError(f"the score has no {metric!r}", remedy="check which questions were asked")
     return share, (low, high)
+
+
+def resampled_scores(predictions: Predictions, metric: str, *, seed: int = 0) -> NDArray[np.float64] | None:
+    """The number of a path in resamples of the videos, [2000]; None with fewer than twenty videos.
+
+    All sets of answers to the same questions are resampled alike.
+    """
+    kind, name, axis, value = _parts_of(metric)
+    if metric == "macro_accuracy":
+        return resampled_means(predictions.correct, predictions.videos, predictions.categories, seed=seed)
+    chosen = np.ones(len(predictions), dtype=np.bool_)
+    if kind == "by_category":
+        chosen = predictions.categories == name
+    elif kind == "by_group":
+        chosen = predictions.groups.get(axis, np.full(len(predictions), "")) == value
+    return resampled_means(predictions.correct[chosen], predictions.videos[chosen], seed=seed)
+
+
+def _parts_of(metric: str) -> tuple[str, str, str, str]:
+    """Kind and name of a path, and the name taken apart: `by_group`, `duration.long`, `duration`, `long`."""
+    kind, _, name = metric.removesuffix("accuracy").rstrip(".").partition(".")
+    axis, _, value = name.partition(".")
+    return kind, name, axis, value
 
 
 def paper_means(scores: Mapping[str, Score]) -> dict[str, float]:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
-from dataclasses import fields as dataclass_fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import pandas as pd
 
-from sparrow.core.config import EvaluateConfig, ExperimentConfig
 from sparrow.core.errors import RunError
 from sparrow.runs.collect import PHASES
+from sparrow.runs.differing import SCHEMAS, is_recorded, leaves
 from sparrow.runs.pairing import paired_tables
 from sparrow.runs.record import FILE_NAME, RunRecord, Score
 from sparrow.runs.tables import NOTHING, Table, duration, interval, percent
 
 Row = tuple[str, ...]
-SCHEMAS = {"train": ExperimentConfig, "evaluate": EvaluateConfig}
 COUNTED = ["num_frames", "visual_tokens", "text_tokens", "supervised_tokens"]
 
 
@@ -110,32 +108,9 @@ def _settings(one: RunFolder, other: RunFolder) -> Iterator[Table]:
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Row]:
     """Leaves that differ between two documents, by key; a leaf that one lacks is `-`."""
-    mine, theirs = dict(_leaves(one)), dict(_leaves(other))
+    mine, theirs = dict(leaves(one)), dict(leaves(other))
     keys = [key for key in {**mine, **theirs} if key not in mine or key not in theirs or mine[key] != theirs[key]]
     return [(key, *(str(leaves.get(key, NOTHING)) for leaves in (mine, theirs))) for key in keys]
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _leaves(item, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value
-
-
-def is_recorded(schema: Any, key: str) -> bool:
-    """Whether a setting is only recorded: marked so in the schema, or below one that is."""
-    for name in key.split("."):
-        if get_origin(schema) is dict:
-            schema = get_args(schema)[1]
-        elif is_dataclass(schema):
-            field = next((field for field in dataclass_fields(schema) if field.name == name), None)
-            if field is None:
-                return False
-            if field.metadata.get("recorded"):
-                return True
-            schema = get_type_hints(schema)[name]
-    return False
 
 
 def _data(one: RunFolder, other: RunFolder) -> Iterator[Table]:

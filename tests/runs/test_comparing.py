@@ -12,7 +12,8 @@ from sparrow.core import config
 from sparrow.core.config import EvaluateConfig, ExperimentConfig
 from sparrow.core.errors import RunError
 from sparrow.data.plan import Origin, Plan
-from sparrow.runs.comparing import compare, is_recorded
+from sparrow.runs.comparing import compare
+from sparrow.runs.differing import is_recorded
 from sparrow.runs.record import RunRecord
 
 BASE = ExperimentConfig(

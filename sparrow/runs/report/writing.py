@@ -17,8 +17,6 @@ from sparrow.runs.report.results import StudyResults, read_studies
 from sparrow.runs.report.sections import full_tables, short_tables
 
 
-
-
 @dataclass(frozen=True)
 class ReportPaths:
     """The files of a report; no picture where nothing has been scored."""

@@ -1,0 +1,169 @@
+"""What data was worth: curves of scores over numbers of samples, and the quantities that are read off them.
+
+arXiv 2411.19951 argues with most of these and defines none; the definitions here are ours, explained with an example in
+docs/studies.md. A score is a fraction, n a number of samples (or whatever size the study sweeps), s(n) the score of the
+arm trained on n. Nothing is extrapolated, and what cannot be said is None or an error, never NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparrow.analysis.intervals import quantile_interval
+from sparrow.core.errors import DataError
+
+MIN_SIZES = 3
+
+
+@dataclass(frozen=True)
+class LogarithmicFit:
+    """s(n) = intercept + slope ln n by least squares, between the smallest and the largest measured n.
+
+    `residuals` are measured minus fitted, one a size; `rmse` is sqrt(sum of squares / (sizes - 2)), the scatter about
+    the curve with the two fitted numbers taken off.
+    """
+
+    intercept: float
+    slope: float
+    sizes: tuple[float, ...]
+    residuals: tuple[float, ...]
+
+    @property
+    def rmse(self) -> float:
+        """Scatter of the scores about the curve, as a fraction."""
+        return float(np.sqrt(np.sum(np.square(self.residuals)) / (len(self.residuals) - 2)))
+
+    def at(self, size: float) -> float:
+        """The fitted score."""
+        return self.intercept + self.slope * float(np.log(size))
+
+
+def fit_logarithm(sizes: Sequence[float], scores: Sequence[float]) -> LogarithmicFit:
+    """Fit a logarithm to scores at numbers of samples above zero.
+
+    Raises:
+        DataError: With fewer than three different sizes: two numbers are fitted, and one point more is the least that
+            can speak against the curve.
+    """
+    _check_sizes(sizes)
+    solver = _solver(sizes)
+    intercept, slope = solver @ np.asarray(scores, dtype=float)
+    residuals = np.asarray(scores) - intercept - slope * np.log(np.asarray(sizes, dtype=float))
+    return LogarithmicFit(float(intercept), float(slope), tuple(map(float, sizes)), tuple(map(float, residuals)))
+
+
+@dataclass(frozen=True)
+class EquivalentSamples:
+    """How many samples of the baseline reach a score.
+
+    A number of None with `beyond` says on which side of the measured range it lies: -1 below `smallest`, 1 above
+    `largest`. The bounds of the 95 % interval are None where they lie outside too (and where there is no interval);
+    `low_beyond` and `high_beyond` say where.
+    """
+
+    samples: float | None
+    beyond: int
+    smallest: float
+    largest: float
+    has_interval: bool = False
+    low: float | None = None
+    low_beyond: int = 0
+    high: float | None = None
+    high_beyond: int = 0
+
+
+def equivalent_samples(
+    sizes: Sequence[float],
+    scores: Sequence[float],
+    target: float,
+    *,
+    resampled_scores: ArrayLike | None = None,
+    resampled_target: ArrayLike | None = None,
+) -> EquivalentSamples:
+    """The smallest n in the baseline's measured range at which its fitted logarithm reaches a score.
+
+    n_eq = exp((target - a) / b) for s(n) = a + b ln n with b > 0. The interval is the 2.5 and 97.5 % quantiles of n_eq
+    over resamples of seeds or videos, curve and target resampled alike and the curve fitted anew in each; resamples
+    whose n_eq lies outside the range count as below or above all others. A curve that falls reaches a score at its
+    smallest n or never.
+
+    Args:
+        sizes: Samples of the baseline's [k] arms, above zero.
+        scores: Their scores, [k].
+        target: The score to be reached.
+        resampled_scores: The same in resamples, [r, k].
+        resampled_target: [r].
+
+    Raises:
+        DataError: With fewer than three different sizes.
+    """
+    _check_sizes(sizes)
+    solver, smallest, largest = _solver(sizes), float(min(sizes)), float(max(sizes))
+
+    def reached(curves: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+        """n_eq for each of [r, k] scores and [r] targets; minus or plus infinity outside the range."""
+        intercept, slope = curves @ solver.T[:, 0], curves @ solver.T[:, 1]
+        needed = targets - intercept
+        rises = slope > 0
+        log_size = np.divide(needed, slope, out=np.full_like(needed, np.inf), where=rises)
+        at_smallest = slope * np.log(smallest) >= needed
+        below = np.where(rises, log_size < np.log(smallest) - 1e-9, at_smallest)
+        above = ~below & (log_size > np.log(largest) + 1e-9)
+        inside = np.clip(log_size, np.log(smallest), np.log(largest))
+        return np.where(below, -np.inf, np.where(above, np.inf, np.exp(inside)))
+
+    samples, beyond = _inside(float(reached(np.asarray([scores], dtype=float), np.asarray([target], dtype=float))[0]))
+    if resampled_scores is None or resampled_target is None:
+        return EquivalentSamples(samples, beyond, smallest, largest)
+    found = np.sort(reached(np.asarray(resampled_scores, dtype=float), np.asarray(resampled_target, dtype=float)))
+    if np.isfinite(found).all():
+        bounds = quantile_interval(found)
+    else:
+        # Order statistics, since nothing can be interpolated towards infinity.
+        bounds = float(found[int(0.025 * (len(found) - 1))]), float(found[int(np.ceil(0.975 * (len(found) - 1)))])
+    (low, low_beyond), (high, high_beyond) = map(_inside, bounds)
+    return EquivalentSamples(samples, beyond, smallest, largest, True, low, low_beyond, high, high_beyond)
+
+
+def area_under_curve(sizes: Sequence[float], scores: Sequence[float], start: float, end: float) -> float:
+    """Mean score along the way from `start` to `end` samples: the area under straight lines between the measured
+    points, divided by `end - start`.
+
+    Raises:
+        DataError: If the points do not span the range.
+    """
+    order = np.argsort(sizes)
+    x, y = np.asarray(sizes, dtype=float)[order], np.asarray(scores, dtype=float)[order]
+    if len(x) < 2 or not x[0] <= start < end <= x[-1]:
+        raise DataError(f"a curve from {start:g} to {end:g} needs two measured sizes that span it")
+    inner = x[(x > start) & (x < end)]
+    grid = np.concatenate([[start], inner, [end]])
+    return float(np.trapezoid(np.interp(grid, x, y), grid)) / (end - start)
+
+
+def gain_per(gain: float | None, amount: float | None, unit: float = 1.0) -> float | None:
+    """Gain over zero-shot for each `unit` of what it took; None where one of both is unknown or nothing was taken."""
+    if gain is None or not amount:
+        return None
+    return gain / amount * unit
+
+
+def _check_sizes(sizes: Sequence[float]) -> None:
+    if (found := len(set(sizes))) < MIN_SIZES:
+        raise DataError(f"a fit needs {MIN_SIZES} different sizes above 0, there are {found}")
+    if min(sizes) <= 0:
+        raise DataError("a logarithm is fitted to sizes above 0 only")
+
+
+def _solver(sizes: Sequence[float]) -> NDArray[np.float64]:
+    """[2, k]: intercept and slope are its product with the scores."""
+    logs = np.log(np.asarray(sizes, dtype=float))
+    return np.linalg.pinv(np.stack([np.ones_like(logs), logs], axis=1))
+
+
+def _inside(value: float) -> tuple[float | None, int]:
+    return (value, 0) if np.isfinite(value) else (None, 1 if value > 0 else -1)
