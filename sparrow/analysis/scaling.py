@@ -57,23 +57,29 @@ def fit_logarithm(sizes: Sequence[float], scores: Sequence[float]) -> Logarithmi
 
 
 @dataclass(frozen=True)
-class EquivalentSamples:
-    """How many samples of the baseline reach a score.
-
-    A number of None with `beyond` says on which side of the measured range it lies: -1 below `smallest`, 1 above
-    `largest`. The bounds of the 95 % interval are None where they lie outside too (and where there is no interval);
-    `low_beyond` and `high_beyond` say where.
-    """
+class Located:
+    """A number of samples, or None with the side of the measured range on which it lies: -1 below, 1 above."""
 
     samples: float | None
-    beyond: int
+    side: int = 0
+
+    @classmethod
+    def of(cls, value: float) -> Located:
+        """A number; minus and plus infinity stand for below and above."""
+        return cls(float(value)) if np.isfinite(value) else cls(None, 1 if value > 0 else -1)
+
+
+@dataclass(frozen=True)
+class EquivalentSamples:
+    """How many samples of the baseline reach a score, with the 95 % interval where there is one.
+
+    `smallest` and `largest` are the measured range, outside of which nothing is said.
+    """
+
+    found: Located
+    interval: tuple[Located, Located] | None
     smallest: float
     largest: float
-    has_interval: bool = False
-    low: float | None = None
-    low_beyond: int = 0
-    high: float | None = None
-    high_beyond: int = 0
 
 
 def equivalent_samples(
@@ -116,17 +122,16 @@ def equivalent_samples(
         inside = np.clip(log_size, np.log(smallest), np.log(largest))
         return np.where(below, -np.inf, np.where(above, np.inf, np.exp(inside)))
 
-    samples, beyond = _inside(float(reached(np.asarray([scores], dtype=float), np.asarray([target], dtype=float))[0]))
+    measured = Located.of(reached(np.asarray([scores], dtype=float), np.asarray([target], dtype=float))[0])
     if resampled_scores is None or resampled_target is None:
-        return EquivalentSamples(samples, beyond, smallest, largest)
+        return EquivalentSamples(measured, None, smallest, largest)
     found = np.sort(reached(np.asarray(resampled_scores, dtype=float), np.asarray(resampled_target, dtype=float)))
     if np.isfinite(found).all():
         bounds = quantile_interval(found)
     else:
         # Order statistics, since nothing can be interpolated towards infinity.
         bounds = float(found[int(0.025 * (len(found) - 1))]), float(found[int(np.ceil(0.975 * (len(found) - 1)))])
-    (low, low_beyond), (high, high_beyond) = map(_inside, bounds)
-    return EquivalentSamples(samples, beyond, smallest, largest, True, low, low_beyond, high, high_beyond)
+    return EquivalentSamples(measured, (Located.of(bounds[0]), Located.of(bounds[1])), smallest, largest)
 
 
 def area_under_curve(sizes: Sequence[float], scores: Sequence[float], start: float, end: float) -> float:
@@ -163,7 +168,3 @@ def _solver(sizes: Sequence[float]) -> NDArray[np.float64]:
     """[2, k]: intercept and slope are its product with the scores."""
     logs = np.log(np.asarray(sizes, dtype=float))
     return np.linalg.pinv(np.stack([np.ones_like(logs), logs], axis=1))
-
-
-def _inside(value: float) -> tuple[float | None, int]:
-    return (value, 0) if np.isfinite(value) else (None, 1 if value > 0 else -1)

@@ -21,12 +21,16 @@ def recorded(default: Any = MISSING, *, default_factory: Any = MISSING) -> Any:
 
 @dataclass
 class Study:
-    """What a set of runs asks, what it varies on purpose, and what was published."""
+    """What a set of runs asks, what it varies on purpose, and what was published; docs/studies.md explains all.
+
+    `baseline` is the label of the arm or curve that others are measured in; the first one where null.
+    """
 
     name: str = "untitled"
     question: str = ""
     factors: list[str] = field(default_factory=list)
     metric: str | None = None
+    baseline: str | None = None
     published: dict[str, Any] = field(default_factory=dict)
 
 

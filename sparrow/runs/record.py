@@ -116,6 +116,7 @@ class RunRecord:
         factors: Values of the study's factors in this run, by factor.
         data: Counts by component of the mixture.
         num_samples: Samples trained on, repeated epochs counted.
+        num_steps_done: Optimizer steps done at the last heartbeat, of `num_steps` planned ones.
         time_s: Seconds by stage, such as `prepare`, `train`, `evaluate`.
         throughput: Training in figures, as `docs/logging.md` defines them: `samples_per_s`, `tokens_per_s`, `mfu`, ...
         skipped_steps: Steps whose loss or gradient was not finite and that taught nothing.
@@ -145,6 +146,7 @@ class RunRecord:
     tokens: Tokens = field(default_factory=Tokens)
     num_samples: int = 0
     num_steps: int = 0
+    num_steps_done: int = 0
     time_s: dict[str, float | None] = field(default_factory=dict)
     throughput: dict[str, float | None] = field(default_factory=dict)
     peak_memory_bytes: dict[str, int] = field(default_factory=dict)
@@ -160,13 +162,31 @@ class RunRecord:
         """Seconds over all stages."""
         return sum(seconds for seconds in self.time_s.values() if seconds is not None)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the run has used a GPU."""
+        return "cuda" in self.peak_memory_bytes
+
+    @property
+    def device_hours(self) -> float | None:
+        """Hours of training times devices, GPUs or CPU processes; None where nothing was trained."""
+        seconds, trainer = self.time_s.get("train"), self.config.get("trainer")
+        if self.command != "train" or seconds is None or not isinstance(trainer, dict):
+            return None
+        return seconds * int(trainer.get("devices") or 1) * int(trainer.get("num_nodes") or 1) / 3600
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """`device_hours` where the devices are GPUs."""
+        return self.device_hours if self.on_gpu else None
+
     def save(self, folder: Path) -> None:
         """Write `run.json` atomically; a number that is not finite is written as null."""
         write_json(folder / FILE_NAME, _finite(asdict(self)))
 
-    def beat(self, folder: Path) -> None:
+    def beat(self, folder: Path, num_steps_done: int) -> None:
         """Save with a new heartbeat, from which a reader tells a live run from a killed one."""
-        self.heartbeat_at = utc_now()
+        self.heartbeat_at, self.num_steps_done = utc_now(), num_steps_done
         self.save(folder)
 
     def end(self, folder: Path, status: Status, error: BaseException | None = None) -> None:
@@ -185,7 +205,8 @@ class RunRecord:
         """
         path = folder / FILE_NAME
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            # NaN, which some writers leave in JSON, is a number that is not there.
+            raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
         except FileNotFoundError:
             raise RunError(f"{path}: there is no such file; is {str(folder)!r} the folder of a run?") from None
         except OSError as error:

@@ -1,12 +1,15 @@
-"""Tables as Markdown and as aligned plain text, and the way numbers are written in them."""
+"""Tables as Markdown, as LaTeX and as aligned plain text, and the way numbers are written in them."""
 
 from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 NOTHING = "-"
+DAGGER = "†"
+PLUS_MINUS = "±"
 MIN_COLUMN_WIDTH = 12
 
 
@@ -23,23 +26,60 @@ def wrap(text: str, width: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells under a title; the first `left` columns hold words, the others numbers."""
+    """Cells under a title; the first `left` columns hold words, the others numbers.
+
+    Args:
+        title: Heading.
+        header: Names of the columns.
+        rows: Cells as they are printed.
+        left: Columns of words.
+        note: What a reader has to know.
+        bold: (row, column) of cells that stand out; marked with `*` in plain text.
+        marked: Whether something undeclared stands behind the numbers: a dagger beside the title.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
     left: int = 1
     note: str = ""
+    bold: frozenset[tuple[int, int]] = frozenset()
+    marked: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The title, with a dagger if it is marked."""
+        return f"{self.title} {DAGGER}" if self.marked else self.title
 
     def markdown(self) -> str:
         """The table as GitHub-flavoured Markdown under a heading."""
-        marks = [":--" if i < self.left else "--:" for i in range(len(self.header))]
-        lines = [_markdown_row(row) for row in [self.header, tuple(marks), *self.rows]]
-        return "\n\n".join(part for part in (f"### {self.title}", "\n".join(lines), self.note) if part) + "\n"
+        marks = "".join(" :-- |" if i < self.left else " --: |" for i in range(len(self.header)))
+        body = [[_markdown(cell) for cell in row] for row in self.rows]
+        for row, column in self.bold:
+            body[row][column] = f"**{body[row][column]}**"
+        lines = [_markdown_row([_markdown(cell) for cell in self.header]), f"|{marks}", *map(_markdown_row, body)]
+        parts = (f"### {_markdown(self.heading)}", "\n".join(lines), _markdown(self.note))
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def latex(self) -> str:
+        """The table as a LaTeX float with the rules of `booktabs`."""
+        body = [[_latex(cell) for cell in row] for row in self.rows]
+        for row, column in self.bold:
+            body[row][column] = rf"\textbf{{{body[row][column]}}}"
+        columns = "l" * self.left + "r" * (len(self.header) - self.left)
+        note = [r"\par\smallskip\footnotesize " + _latex(self.note)] if self.note else []
+        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(self.heading)}}}"]
+        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row([_latex(c) for c in self.header])]
+        lines += [r"\midrule", *map(_latex_row, body), r"\bottomrule", r"\end{tabular}", *note, r"\end{table}"]
+        return "\n".join(lines) + "\n"
 
     def text(self, width: int = 120) -> str:
         """The table as aligned lines of at most `width` columns, long words wrapped inside their column."""
-        cells = [self.header, *self.rows]
+        rows = [
+            tuple(f"{cell}*" if (i, j) in self.bold else cell for j, cell in enumerate(row))
+            for i, row in enumerate(self.rows)
+        ]
+        cells = [self.header, *rows]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.header))]
         while sum(widths) + 2 * (len(widths) - 1) > width:
             widest = max(range(self.left), key=widths.__getitem__)
@@ -47,9 +87,9 @@ class Table:
                 break
             widths[widest] -= 1
         rule = "  ".join("-" * column for column in widths)
-        body = [line for row in self.rows for line in self._text_lines(row, widths)]
+        body = [line for row in rows for line in self._text_lines(row, widths)]
         note = wrap(self.note, width) if self.note else []
-        return "\n".join([self.title, *self._text_lines(self.header, widths), rule, *body, *note]) + "\n"
+        return "\n".join([self.heading, *self._text_lines(self.header, widths), rule, *body, *note]) + "\n"
 
     def _text_lines(self, row: tuple[str, ...], widths: list[int]) -> list[str]:
         wrapped = [wrap(cell, column) for cell, column in zip(row, widths, strict=True)]
@@ -64,8 +104,48 @@ class Table:
         return lines
 
 
-def _markdown_row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+def _markdown(text: str) -> str:
+    return re.sub(r"([|<*`])", r"\\\1", " ".join(text.split()))
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+_LATEX = str.maketrans(
+    {
+        **{sign: rf"\{sign}" for sign in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        PLUS_MINUS: r"$\pm$",
+        DAGGER: r"$^\dagger$",
+    }
+)
+
+
+def _latex(text: str) -> str:
+    words = " ".join(text.split()).translate(_LATEX)
+    if re.fullmatch(r"-\d[\d.,]*", words):
+        return f"${words}$"
+    return "--" if words == NOTHING else words
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    # A bracket after the end of a line would be read as its option.
+    return "{}" * cells[0].startswith("[") + " & ".join(cells) + r" \\"
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """An amount with separators, or nothing: 1234.5 is `1,234`."""
+    return NOTHING if value is None else f"{round(value, 9):,.{digits}f}"
+
+
+def mean_and_sd(mean: float, sd: float | None) -> str:
+    """A mean of fractions in percent, with its standard deviation where there is one."""
+    return percent(mean) if sd is None else f"{percent(mean)} {PLUS_MINUS} {percent(sd)}"
 
 
 def percent(share: float | None, *, signed: bool = False) -> str:

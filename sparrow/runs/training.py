@@ -266,7 +266,7 @@ def _fit(
         ),
         callbacks=[
             throughput,
-            Heartbeat(lambda step: record.beat(folder)),
+            Heartbeat(lambda step: record.beat(folder, step)),
             *watching(config, data, folder, checkpoints),
             save,  # after those whose state a checkpoint holds
             stop,

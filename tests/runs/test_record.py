@@ -70,7 +70,7 @@ def test_numbers_that_are_not_finite_become_null(tmp_path):
 
 def test_the_end_of_a_run_is_recorded(tmp_path):
     record = example()
-    record.beat(tmp_path)
+    record.beat(tmp_path, 3)
     beaten = RunRecord.load(tmp_path)
     assert (beaten.status, beaten.ended_at, beaten.heartbeat_at) == ("running", None, record.heartbeat_at)
     record.end(tmp_path, "failed", RuntimeError("first line\n  the last line\n"))

@@ -1,91 +1,144 @@
-"""The picture of a report: accuracy before and after training, by arm and benchmark."""
+"""The pictures of a report, readable in black and white: bars by arm, and what all pictures share."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sparrow.runs.record import Phase, Score
+from sparrow.analysis.seeds import Estimate
+from sparrow.runs.record import Phase
 from sparrow.runs.report.results import StudyResults
-from sparrow.runs.tables import percent, wrap
+from sparrow.runs.tables import DAGGER, percent, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MAX_COLUMNS = 3
 LABEL_WIDTH_CHARACTERS = 26
 BAR_HEIGHT = 0.38
+PNG_DPI = 150
 LEGEND = ("before training", "after training", "95 % interval", "chance", "without frames")
 # Phase, place within the arm, bar style, and the phase without frames that is marked on the same bar.
 BARS: tuple[tuple[Phase, float, dict[str, Any], Phase], ...] = (
     ("before", -BAR_HEIGHT / 2, {"facecolor": "white", "hatch": "////", "label": LEGEND[0]}, "blind_before"),
     ("after", BAR_HEIGHT / 2, {"facecolor": "0.65", "label": LEGEND[1]}, "blind"),
 )
+STYLE = {"font.size": 9, "hatch.linewidth": 0.6, "text.parse_math": False, "svg.hashsalt": "sparrow"}
 
 
-def draw(studies: list[StudyResults]) -> bytes | None:
-    """A PNG with a panel for each study and benchmark, or None if nothing has been scored.
+@dataclass(frozen=True)
+class Picture:
+    """One picture in three formats; the same results give the same bytes."""
 
-    Arms stand one below the other, so that names of any length and number stay apart; bars differ by hatch and
-    brightness, so that they can be told apart in black and white.
-    """
+    name: str
+    title: str
+    png: bytes
+    pdf: bytes
+    svg: bytes
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One study's part of a picture for one measure, and how it is drawn."""
+
+    study: StudyResults
+    name: str
+    draw: Callable[[Axes], None]
+
+
+def picture(
+    name: str, title: str, panels: list[Panel], panel_height: Callable[[StudyResults], float]
+) -> Picture | None:
+    """A row of panels for each study, or several, with one legend below; None without a panel."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    rows = [
-        (study, study.benchmarks[start : start + MAX_COLUMNS])
-        for study in studies
-        for start in range(0, len(study.benchmarks), MAX_COLUMNS)
-    ]
-    if not rows:
+    if not panels:
         return None
-    columns = max(len(benchmarks) for _, benchmarks in rows)
-    heights = [1.3 + 0.55 * len(study.arms) for study, _ in rows]
-    buffer = io.BytesIO()
-    with rc_context({"font.size": 9, "hatch.linewidth": 0.6, "text.parse_math": False}):
+    rows: list[list[Panel]] = []
+    for panel in panels:
+        if rows and rows[-1][0].study is panel.study and len(rows[-1]) < MAX_COLUMNS:
+            rows[-1].append(panel)
+        else:
+            rows.append([panel])
+    columns = max(map(len, rows))
+    heights = [panel_height(row[0].study) for row in rows]
+    with rc_context(STYLE):
         figure = Figure(figsize=(2.2 + 3.2 * columns, 0.4 + sum(heights)), layout="constrained")
         parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
-        for part, (study, benchmarks) in zip(parts, rows, strict=True):
-            part.suptitle(study.study.name, fontweight="bold")
-            panels = part.subplots(1, columns, sharey=True, squeeze=False)[0]
-            for axes, benchmark in zip(panels, benchmarks, strict=False):
-                _panel(axes, study, benchmark)
-            for axes in panels[len(benchmarks) :]:
+        for part, row in zip(parts, rows, strict=True):
+            study = row[0].study
+            part.suptitle(study.study.name + (f" {DAGGER}" if study.confounds else ""), fontweight="bold")
+            places = part.subplots(1, columns, sharey=True, squeeze=False)[0]
+            for axes, panel in zip(places, row, strict=False):
+                panel.draw(axes)
+                axes.set_title("\n".join(wrap(panel.name, LABEL_WIDTH_CHARACTERS)))
+                axes.spines[["top", "right"]].set_visible(False)
+            for axes in places[len(row) :]:
                 axes.set_visible(False)
-        drawn = {
-            label: handle
-            for axes in figure.get_axes()
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
-        labels = [label for label in LEGEND if label in drawn]
-        handles = [drawn[label] for label in labels]
-        ncols = len(LEGEND) if columns > 1 else 2
-        figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False)
-        figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+        _legend(figure, columns)
+        return Picture(name, title, *_saved(figure))
 
 
-def _panel(axes: Axes, study: StudyResults, benchmark: str) -> None:
-    for phase, offset, style, blind_phase in BARS:
-        for place, arm in enumerate(study.arms):
-            if (score := arm.score(benchmark, phase)) and score.accuracy is not None:
-                _bar(axes, place + offset, score.accuracy, score, style)
-            if (blind := arm.score(benchmark, blind_phase)) and blind.accuracy is not None:
-                mark = axes.scatter(100 * blind.accuracy, place + offset, s=26, marker="D", zorder=5, label=LEGEND[4])
-                mark.set(facecolor="white", edgecolor="black")
-    for chance in {score.chance for arm in study.arms for score in arm.scores(benchmark) if score.chance is not None}:
-        axes.axvline(100 * chance, color="black", linestyle="--", linewidth=1, zorder=4, label=LEGEND[3])
-    axes.set_yticks(range(len(study.arms)), ["\n".join(wrap(arm.title, LABEL_WIDTH_CHARACTERS)) for arm in study.arms])
-    axes.set_ylim(len(study.arms) - 0.4, -0.6)
-    axes.set_xlim(0, 112)
-    axes.set_xticks(range(0, 101, 25))
-    axes.set_title("\n".join(wrap(benchmark, LABEL_WIDTH_CHARACTERS)))
-    axes.set_xlabel("accuracy (%)")
-    axes.spines[["top", "right"]].set_visible(False)
+def _legend(figure: Figure, columns: int) -> None:
+    drawn = {
+        label: handle
+        for axes in figure.get_axes()
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    labels = [*(label for label in LEGEND if label in drawn), *(label for label in drawn if label not in LEGEND)]
+    handles = [drawn[label] for label in labels]
+    widest = max((len(label) for label in labels), default=0)
+    ncols = max(1, min(len(labels), int((2.2 + 3.2 * columns) * 13 / (widest + 6))))
+    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False)
 
 
-def _bar(axes: Axes, y: float, accuracy: float, score: Score, style: dict[str, Any]) -> None:
-    low, high = (100 * (accuracy if bound is None else bound) for bound in (score.low, score.high))
-    axes.barh(y, 100 * accuracy, BAR_HEIGHT, edgecolor="black", linewidth=0.8, **style)
+def _saved(figure: Figure) -> tuple[bytes, bytes, bytes]:
+    # The layout is computed once, not for each format.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    saved = []
+    for kind, undated in (("png", {}), ("pdf", {"CreationDate": None}), ("svg", {"Date": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=undated)
+        saved.append(buffer.getvalue())
+    return saved[0], saved[1], saved[2]
+
+
+def bars(studies: list[StudyResults]) -> Picture | None:
+    """Accuracy before and after training, arms one below the other, so that names of any length stay apart."""
+    panels = [Panel(s, name, _bar_panel(s, name)) for s in studies for name in s.benchmarks]
+    title = "Accuracy before and after training, by arm and benchmark"
+    return picture("report", title, panels, lambda study: 1.3 + 0.55 * len(study.arms))
+
+
+def _bar_panel(study: StudyResults, benchmark: str) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        for phase, offset, style, blind_phase in BARS:
+            for place, arm in enumerate(study.arms):
+                if found := arm.accuracy(benchmark, phase):
+                    _bar(axes, place + offset, found, style)
+                if blind := arm.accuracy(benchmark, blind_phase):
+                    mark = axes.scatter(100 * blind.mean, place + offset, s=26, marker="D", zorder=5, label=LEGEND[4])
+                    mark.set(facecolor="white", edgecolor="black")
+        scores = [score for arm in study.arms for r in arm.records for score in r.scores.get(benchmark, {}).values()]
+        for chance in {score.chance for score in scores if score.chance is not None}:
+            axes.axvline(100 * chance, color="black", linestyle="--", linewidth=1, zorder=4, label=LEGEND[3])
+        labels = ["\n".join(wrap(arm.title, LABEL_WIDTH_CHARACTERS)) for arm in study.arms]
+        axes.set_yticks(range(len(study.arms)), labels)
+        axes.set_ylim(len(study.arms) - 0.4, -0.6)
+        axes.set_xlim(0, 112)
+        axes.set_xticks(range(0, 101, 25))
+        axes.set_xlabel("accuracy (%)")
+
+    return draw
+
+
+def _bar(axes: Axes, y: float, found: Estimate, style: dict[str, Any]) -> None:
+    low, high = (100 * (found.mean if bound is None else bound) for bound in (found.low, found.high))
+    axes.barh(y, 100 * found.mean, BAR_HEIGHT, edgecolor="black", linewidth=0.8, **style)
     axes.plot([low, high], [y, y], color="black", linewidth=1.2, marker="|", label=LEGEND[2])
-    axes.text(high + 1.5, y, percent(accuracy), va="center", fontsize=7)
+    axes.text(high + 1.5, y, percent(found.mean), va="center", fontsize=7)

@@ -1,69 +1,176 @@
-"""Runs grouped into studies: the arms of each, and the paired differences between and within them."""
+"""Runs grouped into studies: the arms of each, over their seeds, and the paired differences between and within arms."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from sparrow.analysis.paired import PairedDifference, paired_difference
+from sparrow.analysis.intervals import Interval
+from sparrow.analysis.paired import PairedDifference, paired_differences
 from sparrow.analysis.predictions import Predictions, read_predictions
+from sparrow.analysis.scores import PAPER_MEANS, paper_means, pick
+from sparrow.analysis.seeds import Estimate, estimate, holm
 from sparrow.core.config import Study
 from sparrow.core.errors import DataError
-from sparrow.runs.collect import FoundRun, find_runs
+from sparrow.runs.collect import SEEDS, FoundRun, find_runs
 from sparrow.runs.record import Phase, RunRecord, Score
+from sparrow.runs.report.confounds import Difference, undeclared_differences
 
 UNKNOWN_STUDY = "unknown study"
+ZERO_SHOT = "zero-shot"
+SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One run of a study under the name of its swept values."""
+    """The runs of a study that differ in nothing but their seeds, under the name of their factors."""
 
     label: str
-    run: FoundRun
+    runs: tuple[FoundRun, ...]
+    factors: dict[str, Any]
+    is_zero_shot: bool = False
 
     @property
     def title(self) -> str:
-        """The label, with the status of a run that did not finish."""
-        return self.label if self.run.status == "finished" else f"{self.label} ({self.run.status})"
+        """The label, with the status of runs that did not finish."""
+        finished = sum(run.status == "finished" for run in self.runs)
+        if finished == len(self.runs):
+            return self.label
+        status = self.runs[0].status if len(self.runs) == 1 else f"{finished} of {len(self.runs)} finished"
+        return f"{self.label} ({status})"
 
-    def score(self, benchmark: str, phase: Phase) -> Score | None:
-        """The score of one benchmark and phase, if there is one."""
-        return self.run.record.scores.get(benchmark, {}).get(phase) if self.run.record else None
+    @cached_property
+    def records(self) -> list[RunRecord]:
+        """The records that could be read."""
+        return [run.record for run in self.runs if run.record]
 
-    def scores(self, benchmark: str) -> list[Score]:
-        """The scores of one benchmark in all phases."""
-        return list(self.run.record.scores.get(benchmark, {}).values()) if self.run.record else []
+    @cached_property
+    def counted(self) -> list[RunRecord]:
+        """The records that make up the arm's numbers: those with a score after training, or all where none has one."""
+        return [r for r in self.records if any("after" in phases for phases in r.scores.values())] or self.records
 
-    def predictions(self, benchmark: str, phase: Phase) -> Predictions:
-        """The stored answers behind a score.
+    def scores(self, benchmark: str, phase: Phase) -> list[Score]:
+        """The scores of one benchmark and phase, one a run that has it."""
+        return [score for r in self.records if (score := r.scores.get(benchmark, {}).get(phase))]
+
+    def estimate(self, name: str, phase: Phase = "after") -> Estimate | None:
+        """A number over the arm's runs; None where no run has it.
+
+        Args:
+            name: A benchmark, for its own score; `general` or `long`, the paper's means; or a benchmark and the path
+                of one of its numbers, such as `video_mme.by_group.duration.long.accuracy`.
+            phase: When it was asked.
+        """
+        found = [number for record in self.records if (number := number_of(record, name, phase))]
+        return estimate([value for value, _ in found], [bounds for _, bounds in found]) if found else None
+
+    def accuracy(self, benchmark: str, phase: Phase = "after", category: str | None = None) -> Estimate | None:
+        """Accuracy over all questions of a benchmark or of one of its categories."""
+        parts = [
+            part
+            for score in self.scores(benchmark, phase)
+            if (part := score if category is None else score.by_category.get(category)) and part.accuracy is not None
+        ]
+        intervals = [(p.low, p.high) if p.low is not None and p.high is not None else None for p in parts]
+        return estimate([part.accuracy or 0.0 for part in parts], intervals) if parts else None
+
+    def mean_of(self, amounts: Iterable[float | None]) -> float | None:
+        """The mean of an amount over runs; None where no run has it."""
+        known = [amount for amount in amounts if amount is not None]
+        return fmean(known) if known else None
+
+    @property
+    def samples(self) -> float | None:
+        """Samples of one epoch that were used, mean over the runs; 0 without training, None of another's training."""
+        if self.is_zero_shot:
+            return 0.0
+        return self.mean_of(
+            (sum(counts.used for counts in r.data.values()) if r.data else r.num_samples)
+            for r in self.counted
+            if r.command == "train"
+        )
+
+    @property
+    def tokens(self) -> float | None:
+        """Tokens trained on, mean over the runs."""
+        return self.mean_of(r.tokens.total for r in self.counted if r.command == "train")
+
+    @property
+    def device_hours(self) -> float | None:
+        """Hours of training times devices, mean over the runs."""
+        return self.mean_of(r.device_hours for r in self.counted)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether all counted runs used GPUs."""
+        return bool(self.counted) and all(r.on_gpu for r in self.counted)
+
+    def answers(self, benchmark: str, phase: Phase) -> dict[tuple[Any, ...], Predictions]:
+        """The stored answers behind the scores, by the seeds of their run.
 
         Raises:
             DataError: If they are missing or cannot be read; the message names the file inside the run.
         """
-        score = self.score(benchmark, phase)
-        if score is None:
+        found = {}
+        for run in self.runs:
+            score = run.record.scores.get(benchmark, {}).get(phase) if run.record else None
+            if score is None:
+                continue
+            try:
+                found[run.seeds] = _read(run.folder / score.predictions)
+            except DataError as error:
+                raise DataError(
+                    error.what, where=f"{self.label}, {score.predictions or 'no predictions file'}"
+                ) from None
+        if not found:
             raise DataError(f"{self.label} has no score {phase!r}")
-        try:
-            return read_predictions(self.run.folder / score.predictions)
-        except DataError as error:
-            raise DataError(error.what, where=f"{self.label}, {score.predictions or 'no predictions file'}") from None
+        return found
+
+
+def number_of(record: RunRecord, name: str, phase: Phase) -> tuple[float, Interval | None] | None:
+    """One number of a run and its interval, by the names of `Arm.estimate`; None where the run has none."""
+    if name in PAPER_MEANS:
+        scores = [score for phases in record.scores.values() if (score := phases.get(phase))]
+        mean = paper_means({str(score.protocol.get("format")): score for score in scores}).get(name)
+        return None if mean is None else (mean, None)
+    benchmark, _, path = (name, "", "") if name in record.scores else name.partition(".")
+    score = record.scores.get(benchmark, {}).get(phase)
+    if score is None:
+        return None
+    path = path or score.metric
+    return pick(score, path) if score.has(path) else None
+
+
+def _read(path: Path) -> Predictions:
+    if not path.is_file():
+        return read_predictions(path)
+    stat = path.stat()
+    return _read_once(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _read_once(path: Path, modified_ns: int, size: int) -> Predictions:
+    return read_predictions(path)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The paired difference, second minus first, of two arms' answers, or the problem with it."""
+    """The paired difference, second minus first, of two arms' answers, or the problem with it.
+
+    `adjusted_p` is Holm's, over all comparisons between arms of the study.
+    """
 
     benchmark: str
     first: tuple[Arm, Phase]
     second: tuple[Arm, Phase]
     result: PairedDifference | None
     problem: str = ""
+    adjusted_p: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -72,29 +179,61 @@ class Comparison:
             return f"not compared: {self.problem}"
         if not self.result.is_shown:
             return "no difference shown"
-        return "higher" if self.result.difference > 0 else "lower"
+        direction = "higher" if self.result.difference > 0 else "lower"
+        held = self.adjusted_p is None or self.adjusted_p < SIGNIFICANCE
+        return direction if held else f"{direction}, not after Holm"
 
 
 @dataclass(frozen=True)
 class StudyResults:
-    """A study and its arms, in the order of their numeric factors, then of their start."""
+    """A study and its arms, in the order of their numeric factors, then of their start.
+
+    `runs` are all runs found, also those that are in no arm; `remarks` say of a run why it is to be looked at.
+    """
 
     study: Study
     arms: tuple[Arm, ...]
+    runs: tuple[FoundRun, ...]
+    remarks: tuple[tuple[FoundRun, str], ...] = ()
 
-    @property
+    @cached_property
     def benchmarks(self) -> list[str]:
         """Names of all benchmarks that some arm has a score of."""
-        return sorted({name for arm in self.arms if arm.run.record for name in arm.run.record.scores})
+        return sorted({name for arm in self.arms for record in arm.records for name in record.scores})
+
+    @cached_property
+    def measures(self) -> list[str]:
+        """Benchmarks with a score after training, and the paper's means where their benchmarks are there."""
+        return [name for name in [*self.benchmarks, *PAPER_MEANS] if any(arm.estimate(name) for arm in self.arms)]
+
+    @cached_property
+    def confounds(self) -> list[Difference]:
+        """What differs between the runs that have scores and is no declared factor."""
+        runs = [(arm.label, record) for arm in self.arms for record in arm.counted if record.scores]
+        return undeclared_differences(runs, self.study.factors)
+
+    def zero_shot(self, arm: Arm, name: str) -> Estimate | None:
+        """The number before training: the arm's own, or that of a zero-shot evaluation in the study."""
+        own = arm.estimate(name, "before")
+        others = (other.estimate(name) for other in self.arms if other.is_zero_shot)
+        return own or next((found for found in others if found), None)
+
+    def gain(self, arm: Arm, name: str) -> float | None:
+        """The number after training minus that before; None where one is not there."""
+        after, before = arm.estimate(name), self.zero_shot(arm, name)
+        return after.mean - before.mean if after and before and not arm.is_zero_shot else None
 
     @cached_property
     def between(self) -> list[Comparison]:
         """After training: every arm with every later one."""
-        return [
+        found = [
             _compare(benchmark, (first, "after"), (second, "after"))
             for benchmark in self.benchmarks
-            for first, second in combinations([arm for arm in self.arms if arm.score(benchmark, "after")], 2)
+            for first, second in combinations([arm for arm in self.arms if arm.scores(benchmark, "after")], 2)
         ]
+        tested = [c for c in found if c.result]
+        adjusted = dict(zip(map(id, tested), holm([c.result.p_value for c in tested if c.result]), strict=True))
+        return [replace(c, adjusted_p=adjusted.get(id(c))) for c in found]
 
     @cached_property
     def within(self) -> list[Comparison]:
@@ -105,13 +244,17 @@ class StudyResults:
             for benchmark in self.benchmarks
             for arm in self.arms
             for phase in phases
-            if arm.score(benchmark, phase) and arm.score(benchmark, "after")
+            if arm.scores(benchmark, phase) and arm.scores(benchmark, "after")
         ]
 
 
 def _compare(benchmark: str, first: tuple[Arm, Phase], second: tuple[Arm, Phase]) -> Comparison:
+    """Runs of one seed are a pair; where the arms share no seed, all runs of the one stand against all of the other."""
     try:
-        result = paired_difference(*(arm.predictions(benchmark, phase) for arm, phase in (first, second)))
+        one, other = (arm.answers(benchmark, phase) for arm, phase in (first, second))
+        shared = [seeds for seeds in one if seeds in other]
+        pairs = ([one[s] for s in shared], [other[s] for s in shared]) if shared else (one.values(), other.values())
+        result = paired_differences(*map(list, pairs))
     except DataError as error:
         return Comparison(benchmark, first, second, None, str(error))
     return Comparison(benchmark, first, second, result)
@@ -131,37 +274,88 @@ def read_studies(folders: Iterable[Path]) -> list[StudyResults]:
     for run in runs:
         name = run.record.study.name if run.record else name_beside.get(run.folder.parent, UNKNOWN_STUDY)
         groups.setdefault(name, []).append(run)
-    return [_study(name, group) for name, group in sorted(groups.items())]
+    return [study_of(name, group) for name, group in sorted(groups.items())]
 
 
-def _study(name: str, runs: list[FoundRun]) -> StudyResults:
-    records = [run.record for run in runs if run.record]
-    study = records[0].study if records else Study(name=name)
+def study_of(name: str, runs: list[FoundRun]) -> StudyResults:
+    """The results of the runs of one study."""
     runs = sorted(runs, key=_order)
-    labels = [_label(run) for run in runs]
-    shared = Counter(labels)
+    # The declaration of the run that started last: factors and published numbers may be added as a study grows.
+    records = sorted((run.record for run in runs if run.record), key=lambda record: record.started_at)
+    study = records[-1].study if records else Study(name=name)
+    checkpoints = {_checkpoint(record) for record in records if record.command == "train"}
+    arms: dict[str, list[FoundRun]] = {}
+    remarks: list[tuple[FoundRun, str]] = []
+    for run in runs:
+        _place(run, arms, remarks)
+    for run in runs:
+        remarks += [(run, why) for why in _doubts(run)]
     return StudyResults(
         study,
-        tuple(
-            Arm(label if shared[label] == 1 else f"{label} [{run.label}]", run)
-            for label, run in zip(labels, runs, strict=True)
-        ),
+        tuple(_arm(label, members, checkpoints) for label, members in arms.items()),
+        tuple(runs),
+        tuple(remarks),
     )
 
 
+def _place(run: FoundRun, arms: dict[str, list[FoundRun]], remarks: list[tuple[FoundRun, str]]) -> None:
+    """Put a run into its arm; a second run of the same seeds into none, or into one of its own."""
+    label = _label(run)
+    members = arms.setdefault(label, [])
+    twin = next((other for other in members if other.seeds == run.seeds), None)
+    if twin is None:
+        members.append(run)
+    elif run.record and twin.record and run.record.run_id == twin.record.run_id:
+        kept, other = (run, twin) if (run.status == "finished") > (twin.status == "finished") else (twin, run)
+        members[members.index(twin)] = kept
+        remarks.append((other, f"the same run as {kept.label}: counted once"))
+    else:
+        arms[f"{label} [{run.label}]"] = [run]
+        remarks.append((run, f"same arm and seed as {twin.label}, other settings: an arm of its own"))
+
+
+def _doubts(run: FoundRun) -> Iterable[str]:
+    for benchmark, phases in run.record.scores.items() if run.record else ():
+        for phase, score in phases.items():
+            if score.official is None:
+                yield f"{benchmark}, {phase}: the score is not a number"
+
+
+def _arm(label: str, runs: list[FoundRun], checkpoints: set[Any]) -> Arm:
+    record = runs[0].record
+    if record is None:
+        return Arm(label, tuple(runs), {})
+    factors = _factors(record)
+    is_zero_shot = record.command == "evaluate" and record.config.get("checkpoint") in checkpoints - {None}
+    return Arm(ZERO_SHOT if is_zero_shot and not factors else label, tuple(runs), factors, is_zero_shot)
+
+
+def _checkpoint(record: RunRecord) -> Any:
+    backbone = record.config.get("backbone")
+    return backbone.get("checkpoint") if isinstance(backbone, dict) else None
+
+
 def _factors(record: RunRecord) -> dict[str, Any]:
-    """Factors in the order in which the study declares them."""
+    """Factors but seeds, in the order in which the study declares them; an evaluation has not all of them."""
     declared = [name for name in record.study.factors if name in record.factors]
-    return {name: record.factors[name] for name in [*declared, *sorted(record.factors.keys() - set(declared))]}
+    names = [*declared, *sorted(record.factors.keys() - set(declared))]
+    absent = {name for name in names if record.command == "evaluate" and record.factors[name] is None}
+    return {name: record.factors[name] for name in names if name not in SEEDS and name not in absent}
+
+
+def label_of(factors: dict[str, Any]) -> str:
+    """The name of an arm by its factors: `num_samples=30000, mixture=sparrow`; one word where one says it all."""
+    if len(factors) == 1 and isinstance(value := next(iter(factors.values())), str):
+        return value
+    return ", ".join(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in factors.items())
 
 
 def _label(run: FoundRun) -> str:
     if run.record is None:
         return run.label
-    factors = _factors(run.record)
-    if len(factors) == 1 and isinstance(value := next(iter(factors.values())), str):
-        return value
-    return ", ".join(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in factors.items()) or run.record.name
+    swept = set(run.record.factors)
+    name = run.record.study.name if swept & set(SEEDS) else run.record.name
+    return label_of(_factors(run.record)) or name
 
 
 def _order(run: FoundRun) -> tuple[bool, list[float], str, str]:

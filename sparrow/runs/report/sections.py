@@ -1,81 +1,183 @@
-"""What a report says about a study, table by table."""
+"""What a report says about a study, table by table: scores, differences, data, and what went wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-from sparrow.analysis.scores import paper_means
+from sparrow.analysis.scores import PAPER_MEANS
+from sparrow.analysis.seeds import Estimate
 from sparrow.runs.collect import EVERY_CATEGORY
-from sparrow.runs.record import Accuracy, RunRecord, Score
+from sparrow.runs.record import Accuracy, Score
+from sparrow.runs.report.prices import equivalents, fitted, prices, published
 from sparrow.runs.report.results import Arm, Comparison, StudyResults
-from sparrow.runs.tables import NOTHING, Table, duration, interval, p_value, percent, short_count
+from sparrow.runs.tables import (
+    DAGGER,
+    NOTHING,
+    Table,
+    duration,
+    interval,
+    mean_and_sd,
+    number,
+    p_value,
+    percent,
+    short_count,
+)
 
 Row = tuple[str, ...]
+MAX_NAMED_ARMS = 4
 
 
 def full_tables(study: StudyResults) -> list[Table]:
     """All tables that have something to say, in the order of the written report."""
-    sections = (scores, protocols, means, between_arms, within_arms, categories, published, unfinished, data)
-    return [table for section in sections if (table := section(study)).rows]
+    return _tables(
+        study,
+        *(results, scores, protocols, prices, equivalents, fitted, between_arms, within_arms, categories),
+        *(published, differences, to_look_at, data),
+    )
+
+
+def paper_tables(study: StudyResults) -> list[Table]:
+    """The tables that fit into a paper, for LaTeX."""
+    return _tables(study, results, scores, prices, equivalents, fitted, between_arms, published, differences)
 
 
 def short_tables(study: StudyResults) -> list[Table]:
     """What a terminal shows after a run: scores and costs, how they were asked, differences, and what went wrong."""
-    sections = (short_scores, protocols, means, against_first_arm, unfinished)
-    return [table for section in sections if (table := section(study)).rows]
+    return _tables(
+        study, short_results, short_scores, protocols, equivalents, against_first_arm, differences, to_look_at
+    )
+
+
+def _tables(study: StudyResults, *sections: Callable[[StudyResults], Table]) -> list[Table]:
+    """Tables with rows; those that lay arms side by side are marked where arms differ in what is not declared."""
+    tables = []
+    for section in sections:
+        table = section(study)
+        if table.rows and study.confounds and section not in UNMARKED:
+            what = ", ".join(difference.what for difference in study.confounds[:3])
+            more = f" and {len(study.confounds) - 3} more" if len(study.confounds) > 3 else ""
+            note = f"{DAGGER} The runs differ in more than the declared factors: {what}{more} (Undeclared differences)."
+            table = replace(table, marked=True, note=f"{table.note} {note}".strip())
+        if table.rows:
+            tables.append(table)
+    return tables
+
+
+def results(study: StudyResults) -> Table:
+    """One row an arm, one column a benchmark: the score over seeds, the best in bold, beside what it took."""
+    cost = ("runs", "samples", "tokens", "GPU hours")
+    return _results(
+        study, cost, lambda arm: (str(len(arm.counted)), number(arm.samples), number(arm.tokens), _hours(arm))
+    )
+
+
+def short_results(study: StudyResults) -> Table:
+    """The same, narrow enough for a terminal; nothing where it would say no more than the scores below it."""
+    if len(study.measures) < 2 and all(len(arm.runs) == 1 for arm in study.arms):
+        return Table("Results", (), [])
+    return _results(study, ("runs",), lambda arm: (str(len(arm.counted)),))
+
+
+def _results(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row]) -> Table:
+    found = [[arm.estimate(name) for name in study.measures] for arm in study.arms]
+    rows = [
+        (arm.title, *(_mean(estimate) for estimate in estimates), *cost(arm))
+        for arm, estimates in zip(study.arms, found, strict=True)
+    ]
+    bold: set[tuple[int, int]] = set()
+    for column in range(len(study.measures)):
+        shown = {row: percent(e.mean) for row, estimates in enumerate(found) if (e := estimates[column])}
+        best = max(shown.values(), key=float, default=None)
+        bold |= {(row, column + 1) for row, text in shown.items() if text == best and len(shown) > 1}
+    several = any(estimate and estimate.sd is not None for estimates in found for estimate in estimates)
+    note = "Each benchmark's own score after training, in percent; the highest mean is in bold. " + (
+        "Mean and sample standard deviation over seeds; a single run has none."
+        if several
+        else "A single seed: no standard deviation."
+    )
+    if set(study.measures) & set(PAPER_MEANS):
+        note += (
+            " general: mean of Video-MME, MVBench, TempCompass multi-choice; long: of long Video-MME, LongVideoBench, "
+            "MLVU (arXiv 2411.19951)."
+        )
+    return Table(
+        "Results",
+        ("arm", *study.measures, *cost_header),
+        rows if study.measures else [],
+        note=note,
+        bold=frozenset(bold),
+    )
+
+
+def _mean(estimate: Estimate | None) -> str:
+    return mean_and_sd(estimate.mean, estimate.sd) if estimate else NOTHING
+
+
+def _hours(arm: Arm) -> str:
+    return number(arm.device_hours, 2) if arm.on_gpu else NOTHING
 
 
 def scores(study: StudyResults) -> Table:
     """Accuracy by arm and benchmark, with all that it took."""
-    header = ("samples", "visual tokens", "text tokens", "supervised", "time")
+    header = ("samples", "visual tokens", "text tokens", "supervised", "time", "device hours")
 
-    def cost(record: RunRecord) -> Row:
-        counts = (record.num_samples, record.tokens.visual, record.tokens.text, record.tokens.supervised)
-        return (*(f"{count:,}" for count in counts), duration(record.total_time_s))
+    def cost(arm: Arm) -> Row:
+        records = [record for record in arm.counted if record.command == "train"]
+        kinds = ("visual", "text", "supervised")
+        counts = [arm.mean_of(getattr(record.tokens, kind) for record in records) for kind in kinds]
+        seen = arm.mean_of(record.num_samples for record in records)
+        hours = number(arm.device_hours, 2) + ("" if arm.device_hours is None else " GPU" if arm.on_gpu else " CPU")
+        return (*(number(count) for count in (seen, *counts)), _time(arm), hours)
 
     return _scores(
         study,
         header,
         cost,
-        "Accuracies in percent; the interval is that of *after*. Guessing exceeds the bound of chance in 5 % of cases. "
-        "*Blind* is the trained model without frames. Supervised tokens are a part of the text tokens.",
+        "Accuracies over all questions in percent, means over runs; the interval is that of the accuracy after "
+        "training: over the questions, with videos as clusters, for one run (two: the mean of both bounds), Student's "
+        "over runs for three or more. Guessing exceeds the bound of chance in 5 % of cases. Blind is the trained model "
+        "without frames. Samples count repeated epochs; supervised tokens are a part of the text tokens.",
     )
 
 
 def short_scores(study: StudyResults) -> Table:
     """The same, narrow enough for a terminal."""
 
-    def cost(record: RunRecord) -> Row:
-        return (short_count(record.num_samples), short_count(record.tokens.total), duration(record.total_time_s))
+    def cost(arm: Arm) -> Row:
+        seen = arm.mean_of(record.num_samples for record in arm.counted if record.command == "train")
+        amounts = (seen, arm.tokens)
+        return (*(NOTHING if n is None else short_count(round(n)) for n in amounts), _time(arm))
 
     return _scores(study, ("samples", "tokens", "time"), cost)
 
 
-def _scores(study: StudyResults, cost_header: Row, cost: Callable[[RunRecord], Row], note: str = "") -> Table:
+def _time(arm: Arm) -> str:
+    seconds = arm.mean_of(record.total_time_s for record in arm.counted)
+    return NOTHING if seconds is None else duration(seconds)
+
+
+def _scores(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row], note: str = "") -> Table:
     header = ("benchmark", "arm", "before", "after", "95 % interval", "gain", "chance (bound)", "blind", *cost_header)
     rows = []
     for benchmark in [*study.benchmarks, NOTHING]:
         for arm in study.arms:
-            record = arm.run.record
-            costs = cost(record) if record else (NOTHING,) * len(cost_header)
-            if benchmark in (record.scores if record and record.scores else [NOTHING]):
-                rows.append((benchmark, arm.title, *_accuracies(arm, benchmark), *costs))
+            asked = {name for record in arm.records for name in record.scores}
+            if benchmark in (asked or {NOTHING}):
+                rows.append((benchmark, arm.title, *_accuracies(arm, benchmark), *cost(arm)))
     return Table("Scores", header, rows, left=2, note=note)
 
 
 def _accuracies(arm: Arm, benchmark: str) -> Row:
-    before, after, blind = (arm.score(benchmark, phase) for phase in ("before", "after", "blind"))
-    gain = NOTHING
-    if after and before and after.accuracy is not None and before.accuracy is not None:
-        gain = percent(after.accuracy - before.accuracy, signed=True)
+    before, after, blind = (arm.accuracy(benchmark, phase) for phase in ("before", "after", "blind"))
+    gain = percent(after.mean - before.mean, signed=True) if after and before else NOTHING
     bounds = interval(after.low, after.high) if after else NOTHING
-    return _share(before), _share(after), bounds, gain, _chance(after or before), _share(blind)
+    known = [*arm.scores(benchmark, "after"), *arm.scores(benchmark, "before")]
+    return _share(before), _share(after), bounds, gain, _chance(known[0] if known else None), _share(blind)
 
 
-def _share(part: Accuracy | None) -> str:
-    return percent(part.accuracy) if part else NOTHING
+def _share(found: Estimate | None) -> str:
+    return percent(found.mean) if found else NOTHING
 
 
 def _chance(part: Accuracy | None) -> str:
@@ -84,17 +186,29 @@ def _chance(part: Accuracy | None) -> str:
 
 def protocols(study: StudyResults) -> Table:
     """Each benchmark's own score and how its questions were asked, without which a number compares with nothing."""
-    rows = [
-        (
-            *(benchmark, arm.label, _asked(after), percent(after.official)),
-            *(interval(*(after.official_interval or (None, None))), percent(after.accuracy)),
-            percent(after.macro_accuracy),
-            *(str(n) for n in (after.num_questions, after.num_unanswered, after.num_unscored)),
-        )
-        for benchmark in study.benchmarks
-        for arm in study.arms
-        if (after := arm.score(benchmark, "after")) and after.protocol
-    ]
+    rows = []
+    for benchmark in study.benchmarks:
+        for arm in study.arms:
+            after = [score for score in arm.scores(benchmark, "after") if score.protocol]
+            own, micro = arm.estimate(benchmark), arm.accuracy(benchmark)
+            if not after:
+                continue
+            macro = arm.mean_of(score.macro_accuracy for score in after)
+            counted = ("num_questions", "num_unanswered", "num_unscored")
+            counts = (arm.mean_of(getattr(score, name) for score in after) for name in counted)
+            rows.append(
+                (
+                    *(
+                        benchmark,
+                        arm.label,
+                        _asked(after[0]),
+                        _mean(own),
+                        interval(own.low, own.high) if own else NOTHING,
+                    ),
+                    *(_share(micro), percent(macro)),
+                    *(f"{count:,.10g}" for count in counts if count is not None),
+                )
+            )
     header = ("benchmark", "arm", "asked", "score", "95 % interval", "micro", "macro", "questions")
     return Table(
         "Benchmarks and protocols",
@@ -102,7 +216,8 @@ def protocols(study: StudyResults) -> Table:
         rows,
         left=3,
         note="Score: the benchmark's own, of the named kind. Micro: over all questions; macro: mean of the categories. "
-        "Unanswered questions count as wrong; unscored ones have no options, need a judge, and are in no denominator.",
+        "Unanswered questions count as wrong; unscored ones have no options, need a judge, and are in no denominator. "
+        "Counts are means over runs.",
     )
 
 
@@ -115,26 +230,14 @@ def _asked(score: Score) -> str:
     )
 
 
-def means(study: StudyResults) -> Table:
-    """The paper's two means, where all their benchmarks were asked."""
-    rows = []
-    for arm in study.arms:
-        after = [score for name in study.benchmarks if (score := arm.score(name, "after"))]
-        found = paper_means({str(score.protocol.get("format")): score for score in after})
-        if found:
-            rows.append((arm.label, *(percent(found.get(name)) for name in ("general", "long"))))
-    note = (
-        "General: mean of Video-MME, MVBench, TempCompass multi-choice; long: of long Video-MME, LongVideoBench, MLVU."
-    )
-    return Table("Means over benchmarks (arXiv 2411.19951)", ("arm", "general", "long"), rows, note=note)
-
-
 def between_arms(study: StudyResults) -> Table:
     """Paired differences between arms after training."""
     return _between(
         study.between,
-        "Second minus first over the same questions after training, in percentage points, with its 95 % interval "
-        "(bootstrap over videos) and the exact p of McNemar's test; not adjusted for the number of comparisons.",
+        "Second minus first over the same questions after training, in percentage points. With three seeds or more in "
+        "both arms, pairs of seeds are the unit (Student's t); else questions are, in clusters of videos (bootstrap; p "
+        "is McNemar's exact one for one run each, of the clustered standard error otherwise). No difference is shown "
+        "where the interval contains zero. p is adjusted for the number of rows (Holm); intervals are not.",
     )
 
 
@@ -146,24 +249,35 @@ def against_first_arm(study: StudyResults) -> Table:
 
 
 def _between(comparisons: list[Comparison], note: str) -> Table:
-    rows = [(c.benchmark, c.first[0].label, c.second[0].label, c.verdict, *_difference(c)) for c in comparisons]
-    header = ("benchmark", "first", "second", "second is", *_DIFFERENCE_HEADER)
-    return Table("Differences between arms", header, rows, left=4, note=note)
+    rows = [
+        (*(c.benchmark, c.first[0].label, c.second[0].label, c.verdict, _unit(c)), *_difference(c), _adjusted(c))
+        for c in comparisons
+    ]
+    header = ("benchmark", "first", "second", "second is", "unit", *_DIFFERENCE_HEADER, "p (Holm)")
+    return Table("Differences between arms", header, rows, left=5, note=note)
 
 
 def within_arms(study: StudyResults) -> Table:
     """Paired differences of an arm to itself: before training, and without frames."""
-    rows = [(c.benchmark, c.first[0].label, c.first[1], c.verdict, *_difference(c)) for c in study.within]
+    rows = [(c.benchmark, c.first[0].label, c.first[1], c.verdict, _unit(c), *_difference(c)) for c in study.within]
     return Table(
         "What training and frames gave",
-        ("benchmark", "arm", "against", "after is", *_DIFFERENCE_HEADER),
+        ("benchmark", "arm", "against", "after is", "unit", *_DIFFERENCE_HEADER),
         rows,
-        left=4,
-        note="After training, against before it and against the trained model without frames (*blind*).",
+        left=5,
+        note="After training, against before it and against the trained model without frames (blind); not adjusted.",
     )
 
 
 _DIFFERENCE_HEADER = ("difference", "95 % interval", "p")
+
+
+def _unit(comparison: Comparison) -> str:
+    result = comparison.result
+    if result is None:
+        return NOTHING
+    count = result.num_pairs if result.unit == "seed" else result.num_questions
+    return f"{count:,} {result.unit}s"
 
 
 def _difference(comparison: Comparison) -> Row:
@@ -174,104 +288,76 @@ def _difference(comparison: Comparison) -> Row:
     return percent(result.difference, signed=True), bounds, p_value(result.p_value)
 
 
+def _adjusted(comparison: Comparison) -> str:
+    return NOTHING if comparison.adjusted_p is None else p_value(comparison.adjusted_p)
+
+
 def categories(study: StudyResults) -> Table:
     """Accuracy after training by category of question, an arm a column."""
     rows = []
-    arms = [arm for arm in study.arms if any(arm.score(benchmark, "after") for benchmark in study.benchmarks)]
+    arms = [arm for arm in study.arms if any(arm.scores(benchmark, "after") for benchmark in study.benchmarks)]
     for benchmark in study.benchmarks:
-        afters = [arm.score(benchmark, "after") for arm in arms]
-        names = sorted({name for after in afters if after for name in after.by_category})
-        for category in [EVERY_CATEGORY, *names]:
-            parts = [_part(after, category) for after in afters]
+        afters = [score for arm in arms for score in arm.scores(benchmark, "after")]
+        for category in [None, *sorted({name for after in afters for name in after.by_category})]:
+            parts = [after if category is None else after.by_category.get(category) for after in afters]
             if known := next((part for part in parts if part), None):
-                rows.append((benchmark, category, str(known.num_questions), _chance(known), *map(_share, parts)))
+                shares = (_share(arm.accuracy(benchmark, category=category)) for arm in arms)
+                rows.append((benchmark, category or EVERY_CATEGORY, str(known.num_questions), _chance(known), *shares))
     header = ("benchmark", "category", "questions", "chance (bound)", *(arm.title for arm in arms))
     return Table("By category, after training", header, rows, left=2)
 
 
-def _part(score: Score | None, category: str) -> Accuracy | None:
-    if score is None or category == EVERY_CATEGORY:
-        return score
-    return score.by_category.get(category)
-
-
-def published(study: StudyResults) -> Table:
-    """Published numbers beside ours; both in percent, each with the backbone that it was measured on.
-
-    `study.published` reads `backbone: {arm: {benchmark: percent}}`; other entries are printed as they are.
-    """
-    known, other = _published_rows(study.study.published)
-    ours = {
-        (f"ours: {_backbone(arm.run.record)}", arm.title): {
-            benchmark: percent(score.accuracy)
-            for benchmark in study.benchmarks
-            if (score := arm.score(benchmark, "after"))
-        }
-        for arm in study.arms
-        if arm.run.record
-    }
-    rows = {**ours, **known} if study.study.published else {}
-    columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
+def differences(study: StudyResults) -> Table:
+    """What the runs differ in that is no declared factor: a row a value."""
+    rows: list[Row] = [(d.what, value, _named(arms)) for d in study.confounds for value, arms in d.arms.items()]
     return Table(
-        "Published",
-        ("backbone", "arm", *columns),
-        [(*names, *(cells.get(column, NOTHING) for column in columns)) for names, cells in rows.items()],
-        left=2,
-        note="Numbers compare within a backbone only. " + " ".join(f"{key}: {value}." for key, value in other.items()),
+        "Undeclared differences",
+        ("what", "value", "arms"),
+        rows,
+        left=3,
+        note="What could change a result and is no declared factor of the study: settings, versions, revision, device, "
+        "seeds, and data. Declare it (study.factors), or hold it equal and run again.",
     )
 
 
-def _published_rows(entries: dict[str, Any]) -> tuple[dict[tuple[str, str], dict[str, str]], dict[str, Any]]:
-    rows, other = {}, {}
-    for backbone, arms in entries.items():
-        if isinstance(arms, dict) and all(isinstance(cells, dict) for cells in arms.values()):
-            for arm, cells in arms.items():
-                rows[backbone, str(arm)] = {str(column): str(value) for column, value in cells.items()}
-        else:
-            other[backbone] = arms
-    return rows, other
+def _named(arms: tuple[str, ...]) -> str:
+    more = len(arms) - MAX_NAMED_ARMS
+    return "; ".join(arms[:MAX_NAMED_ARMS]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _backbone(record: RunRecord | None) -> str:
-    settings = record.config.get("backbone") if record else None
-    if not isinstance(settings, dict):
-        return "unknown backbone"
-    family, checkpoint = settings.get("family"), settings.get("checkpoint")
-    if settings.get("tiny"):
-        return f"{family}, tiny"
-    return Path(checkpoint).name if checkpoint else str(family)
-
-
-def unfinished(study: StudyResults) -> Table:
-    """Runs that did not finish, with the last line of their error."""
+def to_look_at(study: StudyResults) -> Table:
+    """Runs that did not finish, with the last line of their error, and those that are counted otherwise than meant."""
     rows: list[Row] = []
     for arm in study.arms:
-        run = arm.run
-        if run.status == "finished":
-            continue
-        record = run.record
-        if record is None:
-            why = run.problem
-        elif record.error:
-            why = record.error.last_line
-        else:
-            why = f"last heartbeat {record.heartbeat_at or record.started_at}"
-        rows.append((arm.label, run.status, run.label, why))
-    return Table("Unfinished runs", ("arm", "status", "folder", "last line"), rows, left=4)
+        for run in arm.runs:
+            if run.status == "finished":
+                continue
+            record = run.record
+            if record is None:
+                why = run.problem
+            elif record.error:
+                why = record.error.last_line
+            else:
+                why = f"last heartbeat {record.heartbeat_at or record.started_at}"
+            rows.append((arm.label, run.status, run.label, why))
+    rows += [(NOTHING, run.status, run.label, why) for run, why in study.remarks]
+    return Table("Runs to look at", ("arm", "status", "folder", "why"), rows, left=4)
 
 
 def data(study: StudyResults) -> Table:
     """What became of the requested samples, by arm and component."""
     rows = []
     for arm in study.arms:
-        for component, counts in arm.run.record.data.items() if arm.run.record else ():
-            reasons = ", ".join(f"{reason}: {n:,}" for reason, n in sorted(counts.rejected_by_reason.items()))
-            numbers = (counts.requested, counts.used, counts.rejected, counts.frames)
-            tokens = (counts.visual_tokens, counts.text_tokens, counts.supervised_tokens)
-            reconciled = "yes" if counts.reconciles else "NO"
-            rows.append(
-                (arm.label, component, reasons or NOTHING, reconciled, *(f"{n:,}" for n in (*numbers, *tokens)))
-            )
+        for run in arm.runs:
+            label = arm.label if len(arm.runs) == 1 else f"{arm.label}, seeds {'/'.join(map(str, run.seeds))}"
+            for component, counts in run.record.data.items() if run.record else ():
+                reasons = ", ".join(f"{reason}: {n:,}" for reason, n in sorted(counts.rejected_by_reason.items()))
+                numbers = (counts.requested, counts.used, counts.rejected, counts.frames)
+                tokens = (counts.visual_tokens, counts.text_tokens, counts.supervised_tokens)
+                reconciled = "yes" if counts.reconciles else "NO"
+                rows.append(
+                    (label, component, reasons or NOTHING, reconciled, *(f"{n:,}" for n in (*numbers, *tokens)))
+                )
     header = ("arm", "component", "rejected for", "reconciled", "requested", "used", "rejected", "frames")
     return Table(
         "Data",
@@ -280,3 +366,6 @@ def data(study: StudyResults) -> Table:
         left=4,
         note="Reconciled: requested = used + rejected, every rejection has a reason. Tokens are those of one epoch.",
     )
+
+
+UNMARKED = (differences, to_look_at, data)

@@ -1,4 +1,4 @@
-"""The report over a folder of runs, rebuilt from what is on disk: a tidy CSV, Markdown tables and a picture."""
+"""The files of a report: tidy CSV, Markdown, LaTeX, pictures and one HTML page; the same runs give the same bytes."""
 
 from __future__ import annotations
 
@@ -7,27 +7,45 @@ import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from sparrow.core.errors import RunError
 from sparrow.core.files import write_atomically
-from sparrow.runs.collect import tidy_rows
-from sparrow.runs.report.plots import draw
+from sparrow.runs.collect import EVERY_CATEGORY, tidy_rows
+from sparrow.runs.report.curves import pictures
+from sparrow.runs.report.page import page
+from sparrow.runs.report.plots import Picture
 from sparrow.runs.report.results import StudyResults, read_studies
-from sparrow.runs.report.sections import full_tables, short_tables
+from sparrow.runs.report.sections import full_tables, paper_tables, short_tables
+from sparrow.runs.tables import DAGGER
+
+PICTURES = ("report", "scaling", "score_by_hours", "score_by_diversity")
 
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """The files of a report; no picture where nothing has been scored."""
+    """The files of a report, and of its pictures those that have something to show."""
 
     csv: Path
+    categories: Path
     markdown: Path
-    png: Path | None
+    latex: Path
+    html: Path
+    pictures: tuple[Path, ...]
+
+    @property
+    def png(self) -> Path | None:
+        """The bars of all scores; None where nothing has been scored."""
+        return next((path for path in self.pictures if path.name == "report.png"), None)
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Every file."""
+        return self.csv, self.categories, self.markdown, self.latex, self.html, *self.pictures
 
 
 def build_report(folders: list[Path], out: Path) -> ReportPaths:
-    """Write the report over all runs in `folders` and below to `out`; the same runs give the same bytes.
+    """Write the report over all runs in `folders` and below to `out`.
 
     Raises:
         RunError: If a folder does not exist, or none of them holds a run.
@@ -36,15 +54,28 @@ def build_report(folders: list[Path], out: Path) -> ReportPaths:
 
 
 def write_report(studies: list[StudyResults], out: Path) -> ReportPaths:
-    """Write `report.csv`, `report.md` and `report.png` to `out`."""
-    paths = ReportPaths(out / "report.csv", out / "report.md", out / "report.png")
-    picture = draw(studies)
-    write_atomically(paths.csv, _csv(studies))
-    write_atomically(paths.markdown, _markdown(studies, with_picture=picture is not None))
-    if picture is None:
-        (out / "report.png").unlink(missing_ok=True)
-        return ReportPaths(paths.csv, paths.markdown, None)
-    write_atomically(out / "report.png", picture)
+    """Write all files to `out`; pictures of an earlier report that are no longer drawn are removed."""
+    drawn = pictures(studies)
+    paths = ReportPaths(
+        csv=out / "report.csv",
+        categories=out / "categories.csv",
+        markdown=out / "report.md",
+        latex=out / "report.tex",
+        html=out / "report.html",
+        pictures=tuple(out / f"{picture.name}.{kind}" for picture in drawn for kind in ("png", "pdf")),
+    )
+    rows = _rows(studies)
+    write_atomically(paths.csv, _csv([row for row in rows if row["category"] in (None, EVERY_CATEGORY)]))
+    write_atomically(paths.categories, _csv(rows))
+    write_atomically(paths.markdown, _markdown(studies, drawn))
+    write_atomically(paths.latex, _latex(studies))
+    write_atomically(paths.html, page(studies, drawn, out))
+    for picture in drawn:
+        write_atomically(out / f"{picture.name}.png", picture.png)
+        write_atomically(out / f"{picture.name}.pdf", picture.pdf)
+    for name in set(PICTURES) - {picture.name for picture in drawn}:
+        for kind in ("png", "pdf"):
+            (out / f"{name}.{kind}").unlink(missing_ok=True)
     return paths
 
 
@@ -55,33 +86,53 @@ def print_table(studies: list[StudyResults], *, file: TextIO | None = None, widt
         print("\n\n".join([heading, *(table.text(width) for table in short_tables(study))]), file=file or sys.stdout)
 
 
-def _csv(studies: list[StudyResults]) -> str:
-    rows = tidy_rows(arm.run for study in studies for arm in study.arms)
+def _rows(studies: list[StudyResults]) -> list[dict[str, Any]]:
+    """A row a run, benchmark, phase and category, with the arm of the run, and a remark where it is to be looked at."""
+    own: dict[str, dict[str, Any]] = {}
+    for study in studies:
+        arms = {id(run): arm.label for arm in study.arms for run in arm.runs}
+        for run in study.runs:
+            remarks = [why for other, why in study.remarks if other is run]
+            remarks += [f"{DAGGER} undeclared differences"] if study.confounds else []
+            remark = "; ".join(remarks) or None
+            own[run.label] = {"study": study.study.name, "arm": arms.get(id(run)), "remark": remark}
+    rows = tidy_rows(run for study in studies for run in study.runs)
+    return [{"study": None, "arm": None, "remark": None, **row, **own[row["folder"]]} for row in rows]
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
-def _markdown(studies: list[StudyResults], *, with_picture: bool) -> str:
-    parts = ["# Report"]
-    if with_picture:
-        parts.append("![Accuracy before and after training, by arm and benchmark](report.png)")
+def _markdown(studies: list[StudyResults], drawn: list[Picture]) -> str:
+    parts = ["# Report", *(f"![{picture.title}]({picture.name}.png)" for picture in drawn)]
     for study in studies:
         parts.append(f"## {study.study.name}")
         if study.study.question:
             parts.append(study.study.question)
         parts += [table.markdown().rstrip("\n") for table in full_tables(study)]
-        parts.append(_origin(study))
+        parts.append(origin(study))
     return "\n\n".join(parts) + "\n"
 
 
-def _origin(study: StudyResults) -> str:
+def _latex(studies: list[StudyResults]) -> str:
+    parts = [r"% \usepackage{booktabs} in the preamble; compile with a Unicode engine or inputenc's utf8."]
+    for study in studies:
+        parts += [f"% study {' '.join(study.study.name.split())}", *(table.latex() for table in paper_tables(study))]
+    return "\n".join(parts)
+
+
+def origin(study: StudyResults) -> str:
+    """The revisions of the code that the runs were made with."""
     commits = {
         git.revision[:12] + (" with local changes" if git.dirty else "")
         for arm in study.arms
-        if arm.run.record and (git := arm.run.record.git)
+        for record in arm.records
+        if (git := record.git)
     }
     return f"Code revision: {', '.join(sorted(commits)) or 'unknown'}."
 
@@ -95,7 +146,8 @@ def end_of_sweep(folder: Path) -> None:
         return
     paths = write_report(studies, folder)
     print_table(studies)
-    print(f"\nruns, tables and plot: {folder}")
+    print(f"\nruns, tables and plots: {folder}")
+    print(f"open in a browser:      {paths.html}")
     if paths.png is not None:
-        print(f"plot:                  {paths.png}")
-    print(f"curves and frames:     tensorboard --logdir {folder}")
+        print(f"plot:                   {paths.png}")
+    print(f"curves and frames:      tensorboard --logdir {folder}")

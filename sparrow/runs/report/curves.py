@@ -1,0 +1,144 @@
+"""Pictures of scores over what they took: samples, hours of training, and the diversity of the instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+from sparrow.analysis.seeds import Estimate
+from sparrow.runs.record import RunRecord
+from sparrow.runs.report.plots import Panel, Picture, bars, picture
+from sparrow.runs.report.published import Published, arm_of, factors_of, is_ours, read_published
+from sparrow.runs.report.results import Arm, StudyResults
+from sparrow.runs.report.worth import Curve, curves, size_factor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PANEL_HEIGHT = 3.2
+MARKERS = "osD^vPX*<>"
+LINES = ("-", "--", "-.", ":")
+FACES = ("black", "white", "0.65")
+
+
+def pictures(studies: list[StudyResults]) -> list[Picture]:
+    """All pictures that have something to show."""
+    hours = [study for study in studies if study.arms and any(arm.device_hours for arm in study.arms)]
+    on_gpus = all(arm.on_gpu for study in hours for arm in study.arms if arm.device_hours)
+    unit = "GPU hours" if on_gpus else "device hours"
+    drawn = (
+        bars(studies),
+        _scaling(studies),
+        _against(studies, "hours", f"{unit} of training", lambda arm: arm.device_hours),
+        _against(studies, "diversity", "diversity of the instructions (Vendi score)", _diversity),
+    )
+    return [found for found in drawn if found is not None]
+
+
+def _styles() -> Callable[[], dict[str, Any]]:
+    """Markers, lines and fills that stay apart without colour."""
+    cycles = cycle(MARKERS), cycle(LINES), cycle(FACES)
+
+    def style() -> dict[str, Any]:
+        marker, line, face = (next(values) for values in cycles)
+        return {"marker": marker, "linestyle": line, "markerfacecolor": face, "color": "black", "linewidth": 1.2}
+
+    return style
+
+
+def _scaling(studies: list[StudyResults]) -> Picture | None:
+    panels = [Panel(s, name, _scaling_panel(s, name)) for s in studies if curves(s) for name in s.measures]
+    return picture("scaling", "Score by number of samples", panels, lambda study: PANEL_HEIGHT)
+
+
+def _scaling_panel(study: StudyResults, name: str) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        next_style = _styles()
+        found = curves(study)
+        for curve in found:
+            points = [(size, estimate) for size, arm in curve.measured(name) if (estimate := arm.estimate(name))]
+            if zero := study.zero_shot(curve.arms[0], name):
+                points.insert(0, (0.0, zero))
+            _line(axes, points, curve.label, next_style())
+        for table in read_published(study.study.published)[0]:
+            if is_ours(table, study):
+                _published_lines(axes, study, found, table, name)
+        axes.set_xlabel(found[0].unit.replace("_", " "))
+        axes.set_ylabel("score (%)")
+        axes.tick_params(labelleft=True)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}K" if value >= 1000 else f"{value:g}")
+
+    return draw
+
+
+def _published_lines(axes: Axes, study: StudyResults, found: list[Curve], table: Published, name: str) -> None:
+    """Published scores of our backbone over the sizes of our arms of the same name, one dotted line a curve."""
+    swept = str(size_factor(study)).rsplit(".", 1)[-1]
+    for curve, marker in zip(found, cycle("+x1234")):
+        points = []
+        for label, cells in table.arms.items():
+            arm = arm_of(label, study)
+            size = factors_of(label).get(swept)
+            if name in cells and arm is not None and size is not None and any(arm is own for own in curve.arms):
+                points.append((float(size), cells[name]))
+        if points and name in table.zero_shot:
+            points.append((0.0, table.zero_shot[name]))
+        if points:
+            x, y = zip(*sorted(points), strict=True)
+            text = f"published: {table.backbone}, {curve.label}"
+            axes.plot(x, y, color="0.45", linestyle=":", marker=marker, linewidth=1, label=text)
+
+
+def _line(axes: Axes, points: list[tuple[float, Estimate]], label: str, style: dict[str, Any]) -> None:
+    x, y = [size for size, _ in points], [100 * estimate.mean for _, estimate in points]
+    axes.errorbar(x, y, yerr=_bounds([e for _, e in points]), capsize=3, elinewidth=0.8, label=label, **style)
+
+
+def _bounds(estimates: list[Estimate]) -> list[list[float]]:
+    below = [100 * (e.mean - e.low) if e.low is not None else 0.0 for e in estimates]
+    above = [100 * (e.high - e.mean) if e.high is not None else 0.0 for e in estimates]
+    # A bound of a bootstrap may lie a hair on the wrong side of the mean of a few questions.
+    return [[max(0.0, value) for value in below], [max(0.0, value) for value in above]]
+
+
+def _against(
+    studies: list[StudyResults], name: str, what: str, amount: Callable[[Arm], float | None]
+) -> Picture | None:
+    panels = [
+        Panel(study, measure, _against_panel(study, measure, what, amount))
+        for study in studies
+        if sum(amount(arm) is not None for arm in study.arms) > 1
+        for measure in study.measures
+    ]
+    return picture(f"score_by_{name}", f"Score by {what}", panels, lambda study: PANEL_HEIGHT)
+
+
+def _against_panel(
+    study: StudyResults, measure: str, what: str, amount: Callable[[Arm], float | None]
+) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        next_style = _styles()
+        for arm in study.arms:
+            style, x, found = next_style(), amount(arm), arm.estimate(measure)
+            if x is not None and found:
+                _line(axes, [(x, found)], arm.label, {**style, "linestyle": "none"})
+        axes.set_xlabel(what)
+        axes.set_ylabel("score (%)")
+        axes.tick_params(labelleft=True)
+
+    return draw
+
+
+def _diversity(arm: Arm) -> float | None:
+    return arm.mean_of(vendi_score(record) for record in arm.counted)
+
+
+def vendi_score(record: RunRecord) -> float | None:
+    """The Vendi score of a run's instructions, of the whole mixture where parts are stored too; None where absent."""
+    stored = getattr(record, "diversity", None) or {}
+    for part in (stored, stored.get("all"), *stored.values()):
+        value = part.get("vendi_score") if isinstance(part, Mapping) else None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    return None

@@ -1,0 +1,133 @@
+"""Tables of what data was worth: gains and their price, equivalent samples, fitted curves, published numbers."""
+
+from __future__ import annotations
+
+from sparrow.analysis.scaling import EquivalentSamples, Located, LogarithmicFit
+from sparrow.runs.report.published import Published, arm_of, backbones_of, is_ours, read_published
+from sparrow.runs.report.results import ZERO_SHOT, StudyResults
+from sparrow.runs.report.worth import areas, baseline_name, curves, fits, worths
+from sparrow.runs.tables import NOTHING, Table, number, percent
+
+Row = tuple[str, ...]
+
+
+def prices(study: StudyResults) -> Table:
+    """What each arm gained over its zero-shot score, by what the gain took."""
+    rows = []
+    for name in study.measures:
+        for worth in worths(study, name):
+            if worth.gain is not None:
+                per = (worth.per_1000_samples, worth.per_million_tokens, worth.per_gpu_hour)
+                gain = percent(worth.gain, signed=True)
+                rows.append((name, worth.arm.label, gain, *(_points(value) for value in per)))
+    return Table(
+        "Gain over zero-shot and its price",
+        ("benchmark", "arm", "gain", "per 1,000 samples", "per million tokens", "per GPU hour"),
+        rows,
+        left=2,
+        note="Percentage points of the benchmark's own score, after training minus before. Samples are those of one "
+        "epoch, tokens and hours those of the whole training; hours are of GPUs only.",
+    )
+
+
+def _points(value: float | None) -> str:
+    return NOTHING if value is None else f"{round(100 * value, 9):+.3g}"
+
+
+def equivalents(study: StudyResults) -> Table:
+    """How many samples of the baseline reach the score of each other arm."""
+    rows: list[Row] = []
+    baseline = baseline_name(study)
+    for name in study.measures if baseline else ():
+        for worth in worths(study, name):
+            if worth.equivalent is not None:
+                rows.append((name, worth.arm.label, *_equivalent(worth.equivalent, worth.arm.samples or 1.0)))
+            elif worth.problem:
+                rows.append((name, worth.arm.label, f"none: {worth.problem}", NOTHING, NOTHING, NOTHING))
+    return Table(
+        f"Equivalent samples of {baseline}",
+        ("benchmark", "arm", "equivalent samples", "95 % interval", "data efficiency ratio", "its interval"),
+        rows,
+        left=3,
+        note=f"Samples of {baseline} at which its fitted logarithm reaches the arm's score, and that number divided by "
+        "the arm's own samples. Nothing is extrapolated: < and > name the ends of the measured range. Bootstrap over "
+        "seeds where all arms share three or more, else over videos; no interval where answers are missing or videos "
+        "too few.",
+    )
+
+
+def _equivalent(equivalent: EquivalentSamples, own: float) -> Row:
+    def written(located: Located, divisor: float, digits: int) -> str:
+        if located.samples is not None:
+            return number(located.samples / divisor, digits)
+        sign, end = ("<", equivalent.smallest) if located.side < 0 else (">", equivalent.largest)
+        return f"{sign} {number(end / divisor, digits)}"
+
+    cells = []
+    for divisor, digits in ((1.0, 0), (own, 2)):
+        bounds = [written(bound, divisor, digits) for bound in equivalent.interval or ()]
+        cells += [written(equivalent.found, divisor, digits), f"[{', '.join(bounds)}]" if bounds else NOTHING]
+    if equivalent.found.samples is None:
+        cells[0] = f"outside the measured range: {cells[0]}"
+    return tuple(cells)
+
+
+def fitted(study: StudyResults) -> Table:
+    """The logarithm through each curve with its residuals, and the area under the curve."""
+    rows: list[Row] = []
+    ranges = []
+    for name in study.measures if curves(study) else ():
+        area = areas(study, name)
+        if area is not None:
+            ranges.append(f"{name}: {number(area[0][0])} to {number(area[0][1])}")
+        for curve, fit in fits(study, name):
+            under = percent(area[1].get(curve.label)) if area else NOTHING
+            if isinstance(fit, LogarithmicFit):
+                formula = f"{percent(fit.intercept)} {percent(fit.slope, signed=True)} ln n"
+                pairs = zip(fit.sizes, fit.residuals, strict=True)
+                residuals = ", ".join(f"{number(size)}: {percent(rest, signed=True)}" for size, rest in pairs)
+                rows.append((name, curve.label, formula, residuals, percent(fit.rmse), under))
+            else:
+                rows.append((name, curve.label, f"none: {fit}", NOTHING, NOTHING, under))
+    note = "s(n) = a + b ln n in percent by least squares, with measured minus fitted at each size. Area: mean score "
+    note += "along straight lines between the points, over the range that all curves share"
+    return Table(
+        "Learning curves",
+        ("benchmark", "curve", "fit", "residuals", "scatter", "area"),
+        rows,
+        left=4,
+        note=f"{note} ({'; '.join(ranges)})." if ranges else f"{note}.",
+    )
+
+
+def published(study: StudyResults) -> Table:
+    """Published numbers beside ours: scores of the same backbone, of others only the gain over zero-shot."""
+    tables, problems = read_published(study.study.published)
+    rows: list[Row] = [row for table in tables for row in _published_rows(table, study)]
+    rows += [(problem, *[NOTHING] * 6) for problem in problems]
+    sources = "; ".join(f"{table.backbone}: {table.source}" for table in tables)
+    return Table(
+        "Published",
+        ("backbone", "arm", "benchmark", "published", "its gain", "ours", "our gain"),
+        rows,
+        left=3,
+        note=f"Ours: {', '.join(backbones_of(study)) or 'unknown backbone'}. A published score stands here only where "
+        "the backbone is ours; of another one only the gain over its own zero-shot score can be compared. "
+        f"Sources: {sources}.",
+    )
+
+
+def _published_rows(table: Published, study: StudyResults) -> list[Row]:
+    same = is_ours(table, study)
+    arms = {ZERO_SHOT: table.zero_shot, **table.arms} if same else table.arms
+    rows: list[Row] = []
+    for label, cells in arms.items():
+        arm = arm_of(label, study)
+        for name, score in cells.items():
+            zero = table.zero_shot.get(name)
+            gain = f"{score - zero:+.1f}" if zero is not None and label != ZERO_SHOT else NOTHING
+            mine = arm.estimate(name) if arm else None
+            ours = percent(mine.mean) if mine else NOTHING
+            our_gain = percent(study.gain(arm, name), signed=True) if arm else NOTHING
+            rows.append((table.backbone, label, name, f"{score:.1f}" if same else NOTHING, gain, ours, our_gain))
+    return rows

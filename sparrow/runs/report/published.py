@@ -1,0 +1,101 @@
+"""Published numbers of a study: what `study.published` may hold, and which of our arms each number stands beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparrow.runs.record import RunRecord
+from sparrow.runs.report.results import Arm, StudyResults
+
+KEYS = ("backbone", "source", "zero_shot", "arms")
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published table: percentages by benchmark, of the backbone without training and of each arm."""
+
+    backbone: str
+    source: str
+    zero_shot: dict[str, float]
+    arms: dict[str, dict[str, float]]
+
+
+def read_published(entries: Mapping[str, Any]) -> tuple[list[Published], list[str]]:
+    """The tables of `study.published` and what is wrong with those that cannot be read.
+
+    One table is `{backbone, source, zero_shot: {benchmark: percent}, arms: {arm: {benchmark: percent}}}`; several are
+    such tables by any names. Benchmarks are named as in `Arm.estimate`, arms by their label or their factors, as
+    `mixture=sparrow, num_samples=30000`.
+    """
+    tables = {"": entries} if "arms" in entries or "backbone" in entries else dict(entries)
+    found, problems = [], []
+    for name, table in tables.items():
+        where = f"study.published{'.' if name else ''}{name}"
+        try:
+            found.append(_table(table))
+        except (TypeError, ValueError, AttributeError) as error:
+            problems.append(f"{where} cannot be read: {error}; docs/studies.md shows its form")
+    return found, problems
+
+
+def _table(table: Any) -> Published:
+    if not isinstance(table, Mapping) or not set(table) <= set(KEYS):
+        raise ValueError(f"expected {', '.join(KEYS)}")
+    if not table.get("backbone") or not isinstance(table.get("arms"), Mapping):
+        raise ValueError("'backbone' and 'arms' are needed")
+
+    def numbers(cells: Any) -> dict[str, float]:
+        return {str(benchmark): float(value) for benchmark, value in (cells or {}).items()}
+
+    return Published(
+        str(table["backbone"]),
+        str(table.get("source") or "source not named"),
+        numbers(table.get("zero_shot")),
+        {str(arm): numbers(cells) for arm, cells in table["arms"].items()},
+    )
+
+
+def arm_of(name: str, study: StudyResults) -> Arm | None:
+    """Our arm of a published arm's name: the one of this label, or of these factors."""
+    for arm in study.arms:
+        if name == arm.label:
+            return arm
+    wanted = factors_of(name)
+    return next((arm for arm in study.arms if wanted and wanted == _plain(arm.factors)), None)
+
+
+def factors_of(name: str) -> dict[str, str]:
+    """The factors that a name spells out: `a.b=1, c=x` is `{b: 1, c: x}`; empty where it is another kind of name."""
+    pairs = [part.partition("=") for part in name.split(",")]
+    if not all(sign for _, sign, _ in pairs):
+        return {}
+    return {key.strip().rsplit(".", 1)[-1]: value.strip() for key, _, value in pairs}
+
+
+def _plain(factors: Mapping[str, Any]) -> dict[str, str]:
+    return {name.rsplit(".", 1)[-1]: str(value) for name, value in factors.items()}
+
+
+def backbone_of(record: RunRecord | None) -> str:
+    """The name of a run's backbone: the last part of its checkpoint, or its family; `tiny` where it is a sibling."""
+    settings = record.config.get("backbone") if record else None
+    if not isinstance(settings, Mapping):
+        return "unknown backbone"
+    family, checkpoint = settings.get("family"), settings.get("checkpoint")
+    if settings.get("tiny"):
+        return f"{family}, tiny"
+    return Path(checkpoint).name if checkpoint else str(family)
+
+
+def backbones_of(study: StudyResults) -> list[str]:
+    """The backbones of the study's trained arms."""
+    names = {backbone_of(r) for arm in study.arms for r in arm.counted if r.command == "train"}
+    return sorted(names)
+
+
+def is_ours(published: Published, study: StudyResults) -> bool:
+    """Whether the numbers are of the one backbone that the study trains; only then do scores compare."""
+    return backbones_of(study) == [published.backbone]

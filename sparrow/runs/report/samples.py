@@ -1,0 +1,76 @@
+"""Pictures of what the runs of a study were shown: the frames that training logged of its first step."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+TENSORBOARD_FOLDER = "tensorboard"
+FRAME_TAG = "data/first_frames/"
+MAX_FRAMES = 8
+MAX_SIDE_PX = 160
+MAX_READ_BYTES = 64 * 2**20
+JPEG_QUALITY = 85
+
+
+def first_frames(folder: Path) -> list[str]:
+    """Data URIs of some of the frames and pages of a run's first step, spread over those logged; none where no
+    readable TensorBoard file holds any."""
+    for path in sorted((folder / TENSORBOARD_FOLDER).glob("events.out.tfevents.*")):
+        frames = dict(_frames(path))
+        if frames:
+            names = sorted(frames)
+            chosen = (
+                [names[i * len(names) // MAX_FRAMES] for i in range(MAX_FRAMES)] if len(names) > MAX_FRAMES else names
+            )
+            return [frames[name] for name in chosen]
+    return []
+
+
+def _frames(path: Path) -> Iterator[tuple[str, str]]:
+    """Tags and data URIs of the logged frames of one file, up to the first record that cannot be read."""
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    for record in _records(path):
+        try:
+            event = Event.FromString(record)
+        except DecodeError:
+            return
+        for value in event.summary.value:
+            if value.tag.startswith(FRAME_TAG):
+                try:
+                    yield value.tag, _uri(value.image.encoded_image_string)
+                except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+                    continue
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    """Payloads of a TFRecord file: length, its checksum, payload, its checksum; the last may be half written."""
+    try:
+        with open(path, "rb") as file:
+            while file.tell() < MAX_READ_BYTES and len(head := file.read(12)) == 12:
+                (length,) = struct.unpack("<Q", head[:8])
+                if length > MAX_READ_BYTES or len(payload := file.read(length)) < length:
+                    return
+                file.seek(4, io.SEEK_CUR)
+                yield payload
+    except OSError:
+        return
+
+
+def _uri(encoded: bytes) -> str:
+    with Image.open(io.BytesIO(encoded), formats=["PNG"]) as picture:
+        picture.load()
+        if max(picture.size) <= MAX_SIDE_PX:
+            return f"data:image/png;base64,{base64.b64encode(encoded).decode()}"
+        small = picture.convert("RGB")
+    small.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
