@@ -177,8 +177,8 @@ class RunRecord:
 
     @property
     def gpu_hours(self) -> float | None:
-        """`device_hours` where the devices are GPUs."""
-        return self.device_hours if self.on_gpu else None
+        """Hours of training times GPUs: as training measured them, else `device_hours`; None without a GPU."""
+        return self.throughput.get("gpu_hours") or (self.device_hours if self.on_gpu else None)
 
     def save(self, folder: Path) -> None:
         """Write `run.json` atomically; a number that is not finite is written as null."""

@@ -76,8 +76,16 @@ def _settings(runs: Sequence[Labelled], declared: set[str]) -> Iterator[Differen
                 if group not in NAMED_GROUPS or any(name.startswith(prefix) for name in config)
             ]
             difference = _difference(key, values)
-            if difference and not _is_declared(key, declared) and not is_recorded(schema, key):
+            if difference is None or _is_declared(key, declared) or is_recorded(schema, key):
+                continue
+            if not any(_follows(key, factor, configs) for factor in declared):
                 yield difference
+
+
+def _follows(key: str, factor: str, configs: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+    """Whether a setting takes its value from a factor of the same name, as a benchmark's `max_frames` does."""
+    same_name = key.rpartition(".")[2] == factor.rpartition(".")[2]
+    return same_name and all(c.get(key) in (c.get(factor, ABSENT), None) for _, c in configs)
 
 
 def _parents(runs: Sequence[Labelled], declared: set[str]) -> Iterator[Difference | None]:

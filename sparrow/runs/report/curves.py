@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sparrow.analysis.seeds import Estimate
 from sparrow.runs.record import RunRecord
 from sparrow.runs.report.plots import Panel, Picture, bars, picture
-from sparrow.runs.report.published import Published, arm_of, factors_of, is_ours, read_published
+from sparrow.runs.report.published import Published, arm_of, factors_of, is_comparable, read_published
 from sparrow.runs.report.results import Arm, StudyResults
 from sparrow.runs.report.worth import Curve, curves, size_factor
 
@@ -62,8 +62,7 @@ def _scaling_panel(study: StudyResults, name: str) -> Callable[[Axes], None]:
                 points.insert(0, (0.0, zero))
             _line(axes, points, curve.label, next_style())
         for table in read_published(study.study.published)[0]:
-            if is_ours(table, study):
-                _published_lines(axes, study, found, table, name)
+            _published_lines(axes, study, found, table, name)
         axes.set_xlabel(found[0].unit.replace("_", " "))
         axes.set_ylabel("score (%)")
         axes.tick_params(labelleft=True)
@@ -78,9 +77,10 @@ def _published_lines(axes: Axes, study: StudyResults, found: list[Curve], table:
     for curve, marker in zip(found, cycle("+x1234")):
         points = []
         for label, cells in table.arms.items():
-            arm = arm_of(label, study)
-            size = factors_of(label).get(swept)
-            if name in cells and arm is not None and size is not None and any(arm is own for own in curve.arms):
+            arm, size = arm_of(label, table, study), factors_of(label).get(swept)
+            if name not in cells or arm is None or size is None or not is_comparable(table, arm):
+                continue
+            if any(arm is own for own in curve.arms):
                 points.append((float(size), cells[name]))
         if points and name in table.zero_shot:
             points.append((0.0, table.zero_shot[name]))
@@ -135,10 +135,8 @@ def _diversity(arm: Arm) -> float | None:
 
 
 def vendi_score(record: RunRecord) -> float | None:
-    """The Vendi score of a run's instructions, of the whole mixture where parts are stored too; None where absent."""
-    stored = getattr(record, "diversity", None) or {}
-    for part in (stored, stored.get("all"), *stored.values()):
-        value = part.get("vendi_score") if isinstance(part, Mapping) else None
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    return None
+    """The Vendi score of the instructions of a run's whole mixture, where it is stored."""
+    stored = getattr(record, "diversity", None)
+    values = stored if isinstance(stored, Mapping) else getattr(stored, "mixture", None)
+    value = values.get("vendi_score") if isinstance(values, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None

@@ -41,13 +41,13 @@ def page(studies: list[StudyResults], pictures: list[Picture], out: Path) -> byt
 
     Args:
         studies: What is reported.
-        pictures: Their pictures, put in as SVG.
+        pictures: Their pictures, put in as PNG.
         out: The folder that the page goes to, from which the links lead.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = files("sparrow.runs").joinpath("templates/report.html.jinja").read_text(encoding="utf-8")
     text = environment.from_string(template).render(
-        pictures=[(p, f"data:image/svg+xml;base64,{base64.b64encode(p.svg).decode()}") for p in pictures],
+        pictures=[(p, f"data:image/png;base64,{base64.b64encode(p.png).decode()}") for p in pictures],
         studies=[(study, full_tables(study), _previews(study), _links(study, out)) for study in studies],
     )
     return text.encode("utf-8", "backslashreplace")

@@ -26,18 +26,17 @@ BARS: tuple[tuple[Phase, float, dict[str, Any], Phase], ...] = (
     ("before", -BAR_HEIGHT / 2, {"facecolor": "white", "hatch": "////", "label": LEGEND[0]}, "blind_before"),
     ("after", BAR_HEIGHT / 2, {"facecolor": "0.65", "label": LEGEND[1]}, "blind"),
 )
-STYLE = {"font.size": 9, "hatch.linewidth": 0.6, "text.parse_math": False, "svg.hashsalt": "sparrow"}
+STYLE = {"font.size": 9, "hatch.linewidth": 0.6, "text.parse_math": False}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture in three formats; the same results give the same bytes."""
+    """One picture in two formats; the same results give the same bytes."""
 
     name: str
     title: str
     png: bytes
     pdf: bytes
-    svg: bytes
 
 
 @dataclass(frozen=True)
@@ -96,16 +95,16 @@ def _legend(figure: Figure, columns: int) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False)
 
 
-def _saved(figure: Figure) -> tuple[bytes, bytes, bytes]:
+def _saved(figure: Figure) -> tuple[bytes, bytes]:
     # The layout is computed once, not for each format.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     saved = []
-    for kind, undated in (("png", {}), ("pdf", {"CreationDate": None}), ("svg", {"Date": None})):
+    for kind, undated in (("png", {}), ("pdf", {"CreationDate": None})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=undated)
         saved.append(buffer.getvalue())
-    return saved[0], saved[1], saved[2]
+    return saved[0], saved[1]
 
 
 def bars(studies: list[StudyResults]) -> Picture | None:

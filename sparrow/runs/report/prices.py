@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparrow.analysis.scaling import EquivalentSamples, Located, LogarithmicFit
-from sparrow.runs.report.published import Published, arm_of, backbones_of, is_ours, read_published
+from sparrow.runs.report.published import Published, arm_of, backbones_of, is_comparable, read_published
 from sparrow.runs.report.results import ZERO_SHOT, StudyResults
 from sparrow.runs.report.worth import areas, baseline_name, curves, fits, worths
 from sparrow.runs.tables import NOTHING, Table, number, percent
@@ -85,8 +85,8 @@ def fitted(study: StudyResults) -> Table:
             if isinstance(fit, LogarithmicFit):
                 formula = f"{percent(fit.intercept)} {percent(fit.slope, signed=True)} ln n"
                 pairs = zip(fit.sizes, fit.residuals, strict=True)
-                residuals = ", ".join(f"{number(size)}: {percent(rest, signed=True)}" for size, rest in pairs)
-                rows.append((name, curve.label, formula, residuals, percent(fit.rmse), under))
+                residuals = ", ".join(f"{number(size)}: {100 * rest:+.2f}" for size, rest in pairs)
+                rows.append((name, curve.label, formula, residuals, f"{100 * fit.rmse:.2f}", under))
             else:
                 rows.append((name, curve.label, f"none: {fit}", NOTHING, NOTHING, under))
     note = "s(n) = a + b ln n in percent by least squares, with measured minus fitted at each size. Area: mean score "
@@ -118,16 +118,24 @@ def published(study: StudyResults) -> Table:
 
 
 def _published_rows(table: Published, study: StudyResults) -> list[Row]:
-    same = is_ours(table, study)
-    arms = {ZERO_SHOT: table.zero_shot, **table.arms} if same else table.arms
+    """Rows with something to compare: a score on our backbone, or a gain on another."""
+    trained = [arm for arm in study.arms if is_comparable(table, arm)]
     rows: list[Row] = []
-    for label, cells in arms.items():
-        arm = arm_of(label, study)
+    for name, score in table.zero_shot.items() if trained else ():
+        mine = study.zero_shot(trained[0], name)
+        ours = percent(mine.mean) if mine else NOTHING
+        rows.append((table.backbone, ZERO_SHOT, name, f"{score:.1f}", NOTHING, ours, NOTHING))
+    for label, cells in table.arms.items():
+        arm = arm_of(label, table, study)
         for name, score in cells.items():
-            zero = table.zero_shot.get(name)
-            gain = f"{score - zero:+.1f}" if zero is not None and label != ZERO_SHOT else NOTHING
-            mine = arm.estimate(name) if arm else None
-            ours = percent(mine.mean) if mine else NOTHING
-            our_gain = percent(study.gain(arm, name), signed=True) if arm else NOTHING
-            rows.append((table.backbone, label, name, f"{score:.1f}" if same else NOTHING, gain, ours, our_gain))
+            zero, mine = table.zero_shot.get(name), arm.estimate(name) if arm else None
+            if zero is None and not trained:
+                continue
+            numbers = (
+                f"{score:.1f}" if trained else NOTHING,
+                NOTHING if zero is None else f"{score - zero:+.1f}",
+                percent(mine.mean) if mine else NOTHING,
+                percent(study.gain(arm, name), signed=True) if arm else NOTHING,
+            )
+            rows.append((table.backbone, label, name, *numbers))
     return rows

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sparrow.runs.record import RunRecord
-from sparrow.runs.report.results import Arm, StudyResults
+from sparrow.runs.report.results import ZERO_SHOT, Arm, StudyResults
 
 KEYS = ("backbone", "source", "zero_shot", "arms")
 
@@ -27,7 +27,7 @@ def read_published(entries: Mapping[str, Any]) -> tuple[list[Published], list[st
     """The tables of `study.published` and what is wrong with those that cannot be read.
 
     One table is `{backbone, source, zero_shot: {benchmark: percent}, arms: {arm: {benchmark: percent}}}`; several are
-    such tables by any names. Benchmarks are named as in `Arm.estimate`, arms by their label or their factors, as
+    such tables by any names. Benchmarks are named as in `Arm.estimate`, arms by their label or by factors, as
     `mixture=sparrow, num_samples=30000`.
     """
     tables = {"": entries} if "arms" in entries or "backbone" in entries else dict(entries)
@@ -58,13 +58,19 @@ def _table(table: Any) -> Published:
     )
 
 
-def arm_of(name: str, study: StudyResults) -> Arm | None:
-    """Our arm of a published arm's name: the one of this label, or of these factors."""
+def arm_of(name: str, table: Published, study: StudyResults) -> Arm | None:
+    """Our arm of a published arm's name: the one of this label, or the only one that has all factors it spells out,
+    where there are several the only one of these on the published backbone."""
+    if name == ZERO_SHOT:
+        return next((arm for arm in study.arms if arm.is_zero_shot), None)
     for arm in study.arms:
         if name == arm.label:
             return arm
     wanted = factors_of(name)
-    return next((arm for arm in study.arms if wanted and wanted == _plain(arm.factors)), None)
+    found = [arm for arm in study.arms if wanted and wanted.items() <= _plain(arm.factors).items()]
+    if len(found) > 1:
+        found = [arm for arm in found if is_comparable(table, arm)]
+    return found[0] if len(found) == 1 else None
 
 
 def factors_of(name: str) -> dict[str, str]:
@@ -96,6 +102,6 @@ def backbones_of(study: StudyResults) -> list[str]:
     return sorted(names)
 
 
-def is_ours(published: Published, study: StudyResults) -> bool:
-    """Whether the numbers are of the one backbone that the study trains; only then do scores compare."""
-    return backbones_of(study) == [published.backbone]
+def is_comparable(table: Published, arm: Arm) -> bool:
+    """Whether the published numbers are of the arm's own backbone; only then do scores compare."""
+    return {backbone_of(record) for record in arm.counted} == {table.backbone}

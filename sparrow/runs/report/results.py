@@ -62,8 +62,8 @@ class Arm:
         """A number over the arm's runs; None where no run has it.
 
         Args:
-            name: A benchmark, for its own score; `general` or `long`, the paper's means; or a benchmark and the path
-                of one of its numbers, such as `video_mme.by_group.duration.long.accuracy`.
+            name: A benchmark, for its own score; `general` or `long`, the paper's means; or a benchmark and one of its
+                categories, groups or other numbers: `video_mme.long`, `mlvu.macro_accuracy`.
             phase: When it was asked.
         """
         found = [number for record in self.records if (number := number_of(record, name, phase))]
@@ -102,8 +102,8 @@ class Arm:
 
     @property
     def device_hours(self) -> float | None:
-        """Hours of training times devices, mean over the runs."""
-        return self.mean_of(r.device_hours for r in self.counted)
+        """Hours of training times devices, GPUs or CPU processes, mean over the runs."""
+        return self.mean_of(r.gpu_hours or r.device_hours for r in self.counted)
 
     @property
     def on_gpu(self) -> bool:
@@ -142,8 +142,9 @@ def number_of(record: RunRecord, name: str, phase: Phase) -> tuple[float, Interv
     score = record.scores.get(benchmark, {}).get(phase)
     if score is None:
         return None
-    path = path or score.metric
-    return pick(score, path) if score.has(path) else None
+    axes = [f"by_group.{axis}.{path}.accuracy" for axis, values in score.by_group.items() if path in values]
+    paths = [path, f"by_category.{path}.accuracy", *axes] if path else [score.metric]
+    return next((pick(score, known) for known in paths if score.has(known)), None)
 
 
 def _read(path: Path) -> Predictions:
@@ -347,7 +348,8 @@ def label_of(factors: dict[str, Any]) -> str:
     """The name of an arm by its factors: `num_samples=30000, mixture=sparrow`; one word where one says it all."""
     if len(factors) == 1 and isinstance(value := next(iter(factors.values())), str):
         return value
-    return ", ".join(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in factors.items())
+    shown = {name: Path(value).name if name == "checkpoint" else value for name, value in factors.items()}
+    return ", ".join(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in shown.items())
 
 
 def _label(run: FoundRun) -> str:

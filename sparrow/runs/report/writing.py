@@ -67,7 +67,7 @@ def write_report(studies: list[StudyResults], out: Path) -> ReportPaths:
     rows = _rows(studies)
     write_atomically(paths.csv, _csv([row for row in rows if row["category"] in (None, EVERY_CATEGORY)]))
     write_atomically(paths.categories, _csv(rows))
-    write_atomically(paths.markdown, _markdown(studies, drawn))
+    write_atomically(paths.markdown, markdown(studies, drawn))
     write_atomically(paths.latex, _latex(studies))
     write_atomically(paths.html, page(studies, drawn, out))
     for picture in drawn:
@@ -108,7 +108,8 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _markdown(studies: list[StudyResults], drawn: list[Picture]) -> str:
+def markdown(studies: list[StudyResults], drawn: list[Picture]) -> str:
+    """The report's text with all tables, and links to its pictures."""
     parts = ["# Report", *(f"![{picture.title}]({picture.name}.png)" for picture in drawn)]
     for study in studies:
         parts.append(f"## {study.study.name}")

@@ -1,6 +1,7 @@
 """Synthetic run folders: `run.json` and prediction files of given hit rates, and how a written table is read."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from sparrow.analysis.predictions import read_predictions
 from sparrow.analysis.scores import score
 from sparrow.core.config import Study
 from sparrow.runs.record import DataCounts, GitRevision, RunRecord, Tokens
+from sparrow.runs.report import read_studies
+from sparrow.runs.report.writing import markdown
 
 CATEGORIES = ("colour", "shape", "direction", "count")
 
@@ -78,15 +81,26 @@ def two_arms(root: Path, **changes) -> Path:
     return root
 
 
-def cells(markdown: str, title: str) -> list[list[str]]:
-    """The body of the Markdown table under a heading."""
-    section = markdown.split(f"### {title}\n", 1)[1].split("###", 1)[0]
+def text_of(*folders: Path) -> str:
+    """The written report without its pictures, which take most of the time."""
+    return markdown(read_studies(list(folders)), [])
+
+
+def cells(text: str, title: str) -> list[list[str]]:
+    """The body of the Markdown table under a heading, marked or not."""
+    section = re.split(rf"### {re.escape(title)}(?: †)?\n", text, maxsplit=1)[1].split("###", 1)[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
 
 
 def add_exact_run(
-    folder: Path, factors: dict, correct: dict[str, dict[str, int]], *, num_questions: int = 40, seed: int = 0, **changes
+    folder: Path,
+    factors: dict,
+    correct: dict[str, dict[str, int]],
+    *,
+    num_questions: int = 40,
+    seed: int = 0,
+    **changes,
 ) -> RunRecord:
     """A run that answers exactly so many questions of each benchmark and phase right, one question a video.
 

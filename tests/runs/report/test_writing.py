@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from sparrow.core.config import Study
 from sparrow.core.errors import RunError
 from sparrow.report import main
 from sparrow.runs.record import DataCounts, Failure, RunRecord
@@ -37,7 +36,7 @@ def test_two_arms_are_compared(tmp_path):
         "25.0 (32.5)",
         f"{100 * record['blind'].accuracy:.1f}",
     ]
-    assert scores[2][8:] == ["118", "57,600", "9,000", "2,000", "1m 17s"]
+    assert scores[2][8:] == ["118", "57,600", "9,000", "2,000", "1m 17s", "-"]
 
     differences = cells(text, "Differences between arms")
     assert [row[:4] for row in differences] == [
@@ -50,22 +49,24 @@ def test_two_arms_are_compared(tmp_path):
     assert [row[1] for row in cells(text, "By category, after training")][:5] == ["all", *sorted(CATEGORIES)]
     assert cells(text, "Data")[0][:7] == ["video_only", "clips", "unreadable: 2", "yes", "120", "118", "2"]
     assert "Published" not in text
-    assert "Unfinished" not in text
+    assert "Runs to look at" not in text
     assert paths.png.read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_interval_that_contains_zero_shows_no_difference(tmp_path):
     for i, mixture in enumerate(("video_only", "video_and_pages")):
-        add_run(tmp_path / mixture, mixture, {"clips_short": {"after": 0.5}}, minute=i, seed=i)
+        add_run(tmp_path / mixture, mixture, {"clips_short": {"after": 0.5}}, minute=i)
+        write_predictions(tmp_path / mixture / "predictions" / "after" / "clips_short.jsonl", 0.5, seed=i)
     row = cells(build_report([tmp_path], tmp_path).markdown.read_text(), "Differences between arms")[0]
     assert row[3] == "no difference shown"
-    low, high = (float(bound) for bound in row[5].strip("[]").split(","))
+    low, high = (float(bound) for bound in row[6].strip("[]").split(","))
     assert low <= 0 <= high
 
 
 def test_the_csv_has_a_row_a_run_benchmark_phase_and_category(tmp_path):
     paths = build_report([two_arms(tmp_path / "study")], tmp_path / "out")
-    rows = list(csv.DictReader(paths.csv.open()))
+    assert len(list(csv.DictReader(paths.csv.open()))) == 2 * (3 + 2)
+    rows = list(csv.DictReader(paths.categories.open()))
     assert len(rows) == 2 * (3 + 2) * (1 + len(CATEGORIES))
     row = next(r for r in rows if r["phase"] == "after" and r["benchmark"] == "clips_long" and r["category"] == "all")
     after = RunRecord.load(tmp_path / "study" / "a").scores["clips_long"]["after"]
@@ -78,8 +79,9 @@ def test_the_csv_has_a_row_a_run_benchmark_phase_and_category(tmp_path):
 def test_two_reports_of_one_folder_are_equal(tmp_path):
     root = two_arms(tmp_path / "study")
     first, second = build_report([root], tmp_path / "1"), build_report([root], tmp_path / "2")
-    for name in ("csv", "markdown", "png"):
-        assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+    assert [path.name for path in first.all] == [path.name for path in second.all]
+    for one, other in zip(first.all, second.all, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
     moved = tmp_path / "elsewhere" / "study"
     moved.parent.mkdir()
     root.rename(moved)
@@ -106,7 +108,7 @@ def test_a_failed_and_an_unreadable_run_stay_in_the_report(tmp_path, capsys):
         ["-", "text (interrupted)"],
         ["-", f"{label} (unreadable)"],
     ]
-    unfinished = cells(text, "Unfinished runs")
+    unfinished = cells(text, "Runs to look at")
     assert unfinished[0][3] == "RuntimeError: out of memory"
     assert unfinished[1][3] == "last heartbeat 2026-01-01T00:09:00+00:00"
     assert unfinished[2][3].startswith("run.json: not valid JSON")
@@ -126,7 +128,7 @@ def test_runs_that_cannot_be_compared_say_why(tmp_path):
     rows = cells(build_report([root], tmp_path).markdown.read_text(), "Differences between arms")
     assert rows[0][3].startswith("not compared: video_only, predictions/after/clips_long.jsonl: cannot be read")
     assert rows[1][3].startswith("not compared: the questions differ: 4 only in the first, 0 only in the second")
-    assert rows[0][4:] == ["-", "-", "-"]
+    assert rows[0][4:] == ["-", "-", "-", "-", "-"]
 
 
 def test_scores_that_are_not_numbers_are_marked(tmp_path):
@@ -148,38 +150,10 @@ def test_counts_that_do_not_reconcile_are_marked(tmp_path):
     assert paths.png is None
 
 
-def test_published_numbers_stand_beside_ours(tmp_path):
-    two_arms(tmp_path, study=Study(name="a $ and $ b", factors=["mixture"], published=PUBLISHED))
-    text = build_report([tmp_path], tmp_path).markdown.read_text()
-    rows = cells(text, "Published")
-    assert [row[:2] for row in rows] == [
-        ["ours: idefics3, tiny", "video_only"],
-        ["ours: idefics3, tiny", "video_and_pages"],
-        ["Some-8B", "Sparrow 30K"],
-    ]
-    assert rows[2][2:] == ["-", "48.4"]
-    assert "source: arXiv 2411.19951." in text
-
-
-def test_arms_are_named_and_ordered_by_their_factors(tmp_path):
-    study = Study(name="s", factors=["mixture.num_samples", "seed"])
-    for minute, (samples, seed) in enumerate([(100, 0), (30, 1), (30, 0)]):
-        factors = {"seed": seed, "mixture.num_samples": samples}
-        add_run(tmp_path / str(minute), "m", {}, minute=minute, study=study, factors=factors)
-    add_run(tmp_path / "twin", "m", {}, minute=9, study=study, factors={"seed": 0, "mixture.num_samples": 100})
-    (results,) = read_studies([tmp_path])
-    assert [arm.label for arm in results.arms] == [
-        "num_samples=30, seed=0",
-        "num_samples=30, seed=1",
-        f"num_samples=100, seed=0 [{tmp_path.name}/0]",
-        f"num_samples=100, seed=0 [{tmp_path.name}/twin]",
-    ]
-
-
 def test_the_terminal_table_keeps_to_its_width(tmp_path, capsys):
     rates = {"a_benchmark_with_a_name": {"before": 0.3, "after": 0.6}}
     for i in range(6):
-        add_run(tmp_path / str(i), f"an_arm_with_a_rather_long_name_and_number_{i}", rates, minute=i, seed=i)
+        add_run(tmp_path / str(i), f"an_arm_with_a_rather_long_name_and_number_{i}", rates, minute=i)
     print_table(read_studies([tmp_path]))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 120
@@ -214,7 +188,7 @@ def test_the_command_writes_prints_and_leaves_torch_alone(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 False"
     assert "video_and_pages" in done.stdout
-    assert {path.name for path in tmp_path.glob("report.*")} == {"report.csv", "report.md", "report.png"}
+    assert {path.suffix for path in tmp_path.glob("report.*")} == {".csv", ".md", ".tex", ".html", ".png", ".pdf"}
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_message(tmp_path, capsys):

@@ -1,0 +1,48 @@
+"""The jobs of a sweep as Hydra left it on disk, from `multirun.yaml` in the study's folder."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from sparrow.runs.report.status import ExpectedJob
+
+FILE_NAME = "multirun.yaml"
+
+
+def expected_jobs(folder: Path) -> list[ExpectedJob]:
+    """The jobs that the last sweep into a folder asked for: the product of its swept values.
+
+    None where no sweep is stored, or its jobs cannot be listed beforehand, as those of a search with Optuna.
+    """
+    path = folder / FILE_NAME
+    try:
+        stored = OmegaConf.load(path)
+        given = OmegaConf.select(stored, "hydra.sweeper.params", default=None) or {}
+        task = OmegaConf.select(stored, "hydra.overrides.task", default=None) or []
+        lines = [f"{key}={value}" for key, value in given.items()] + list(task)
+        overrides = OverridesParser.create().parse_overrides(lines)
+        # As in Hydra, what is typed later replaces the value of the same key.
+        by_key = {override.get_key_element().lstrip("+"): override for override in overrides}
+        swept = {key: _values(override) for key, override in by_key.items() if override.is_sweep_override()}
+    except (OSError, YAMLError, OmegaConfBaseException, HydraException, AttributeError, TypeError, ValueError):
+        return []
+    if not swept or not all(swept.values()):
+        return []
+    return [ExpectedJob(dict(zip(swept, values, strict=True))) for values in product(*swept.values())]
+
+
+def _values(override: Override) -> list[Any]:
+    """The values of a sweep; none where it has no list of them."""
+    if not override.is_discrete_sweep():
+        return []
+    parser, key = OverridesParser.create(), "value"
+    return [parser.parse_override(f"{key}={text}").value() for text in override.sweep_string_iterator()]

@@ -1,0 +1,86 @@
+"""Quantities of learning curves on cases that can be computed by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sparrow.analysis.scaling import area_under_curve, equivalent_samples, fit_logarithm, gain_per
+from sparrow.core.errors import DataError
+
+SIZES = (30_000, 60_000, 100_000)
+
+
+def curve(intercept, slope):
+    return [intercept + slope * math.log(n) for n in SIZES]
+
+
+def test_a_logarithm_is_fitted_with_its_residuals():
+    fit = fit_logarithm([math.e, math.e**2, math.e**3], [1.0, 2.0, 4.0])
+    assert (fit.intercept, fit.slope) == pytest.approx((-2 / 3, 1.5))
+    assert fit.residuals == pytest.approx((1 / 6, -1 / 3, 1 / 6))
+    assert fit.rmse == pytest.approx(math.sqrt(1 / 6))
+    assert fit.at(math.e**4) == pytest.approx(16 / 3)
+
+
+@pytest.mark.parametrize("sizes", [[30, 60], [30, 30, 60], []])
+def test_too_few_sizes_are_refused_with_how_many_are_needed(sizes):
+    with pytest.raises(DataError, match="a fit needs 3 different sizes above 0, there are"):
+        fit_logarithm(sizes, [0.5] * len(sizes))
+    with pytest.raises(DataError, match="needs 3 different sizes"):
+        equivalent_samples(sizes, [0.5] * len(sizes), 0.5)
+
+
+def test_equivalent_samples_lie_on_the_fitted_curve():
+    found = equivalent_samples(SIZES, curve(0.2, 0.03), 0.2 + 0.03 * math.log(45_000))
+    assert found.found.samples == pytest.approx(45_000)
+    assert found.interval is None
+
+
+@pytest.mark.parametrize(("target", "side"), [(0.527, 1), (0.480, -1)])
+def test_outside_of_the_measured_range_nothing_is_extrapolated(target, side):
+    # The published baseline (arXiv 2411.19951); 52.7 is what 30K samples of the mixture reach.
+    found = equivalent_samples(SIZES, [0.489, 0.512, 0.510], target)
+    assert (found.found.samples, found.found.side) == (None, side)
+    assert (found.smallest, found.largest) == (30_000, 100_000)
+
+
+@pytest.mark.parametrize(("target", "side"), [(0.55, -1), (0.7, 1)])
+def test_a_falling_curve_reaches_a_score_at_its_smallest_size_or_never(target, side):
+    found = equivalent_samples(SIZES, [0.6, 0.55, 0.5], target).found
+    assert (found.samples, found.side) == (None, side)
+
+
+def test_a_flat_curve_gives_no_number_and_no_nan():
+    found = equivalent_samples(SIZES, [0.5, 0.5, 0.5], 0.6).found
+    assert (found.samples, found.side) == (None, 1)
+
+
+def test_the_interval_of_equivalent_samples_is_of_the_resamples():
+    targets = np.array([0.2 + 0.03 * math.log(n) for n in np.linspace(40_000, 80_000, 41)])
+    curves = np.tile(curve(0.2, 0.03), (41, 1))
+    found = equivalent_samples(SIZES, curves[0], targets[20], resampled_scores=curves, resampled_target=targets)
+    low, high = found.interval
+    assert found.found.samples == pytest.approx(60_000)
+    assert (low.samples, high.samples) == pytest.approx((41_000, 79_000))
+
+
+def test_resamples_beyond_the_range_bound_the_interval_by_its_end():
+    targets = np.array([0.2 + 0.03 * math.log(n) for n in [50_000] * 90 + [200_000] * 10])
+    curves = np.tile(curve(0.2, 0.03), (100, 1))
+    found = equivalent_samples(SIZES, curves[0], targets[0], resampled_scores=curves, resampled_target=targets)
+    low, high = found.interval
+    assert low.samples == pytest.approx(50_000)
+    assert (high.samples, high.side) == (None, 1)
+
+
+def test_the_area_is_the_mean_score_along_the_way():
+    assert area_under_curve([0, 10, 30], [0.0, 1.0, 1.0], 0, 30) == pytest.approx(25 / 30)
+    assert area_under_curve([30, 0, 10], [1.0, 0.0, 1.0], 5, 20) == pytest.approx((5 * 0.75 + 10) / 15)
+    with pytest.raises(DataError, match="span it"):
+        area_under_curve([0, 10], [0.0, 1.0], 0, 20)
+
+
+def test_a_gain_has_a_price_only_where_both_are_known():
+    assert gain_per(0.15, 30_000, 1_000) == pytest.approx(0.005)
+    assert [gain_per(None, 1), gain_per(0.1, None), gain_per(0.1, 0)] == [None, None, None]

@@ -1,0 +1,142 @@
+"""Arms over seeds: means and deviations by hand, seeds that are factors, twins, and numbers that are none."""
+
+import json
+import re
+
+import pytest
+
+from sparrow.core.config import Study
+from sparrow.runs.report import read_studies
+from tests.runs.report.run_folders import add_exact_run, cells, text_of, write_answers
+
+FACTORS = {"mixture": "a", "mixture.num_samples": 120}
+
+
+def seeds(root, correct, mixture="a", **changes):
+    for seed, count in enumerate(correct):
+        scores = {"clips": {"before": 10, "after": count}}
+        add_exact_run(root / f"{mixture}{seed}", {**FACTORS, "mixture": mixture}, scores, seed=seed, **changes)
+
+
+def table(root, title):
+    return cells(text_of(root), title)
+
+
+def test_mean_and_deviation_over_seeds_the_best_in_bold(tmp_path):
+    seeds(tmp_path, [20, 22, 24])
+    seeds(tmp_path, [30, 30, 33], "b")
+    assert table(tmp_path, "Results") == [
+        ["mixture=a, num_samples=120", "55.0 ± 5.0", "3", "120", "240,000", "2.00"],
+        ["mixture=b, num_samples=120", "**77.5 ± 4.3**", "3", "120", "240,000", "2.00"],
+    ]
+    row = table(tmp_path, "Scores")[0]
+    assert row[2:6] == ["25.0", "55.0", "[42.6, 67.4]", "+30.0"]
+    (row,) = table(tmp_path, "Differences between arms")
+    # 10, 8, 9 questions of 40: mean 22.5 points, standard error 2.5 / sqrt(3), t(0.975, 2) = 4.3027.
+    assert row[3:7] == ["higher", "3 seeds", "+22.5", "[+16.3, +28.7]"]
+    assert row[7:] == ["0.004", "0.004"]
+
+
+def test_a_single_seed_says_that_there_is_no_deviation(tmp_path):
+    seeds(tmp_path, [20])
+    text = text_of(tmp_path)
+    assert cells(text, "Results")[0][1] == "50.0"
+    assert "A single seed: no standard deviation." in text
+    assert "±" not in text
+
+
+def test_a_seed_is_averaged_also_where_it_is_declared_a_factor(tmp_path):
+    study = Study(name="s", factors=["seed", "mixture"])
+    for seed in (0, 1):
+        add_exact_run(
+            tmp_path / str(seed), {"seed": seed, "mixture": "a"}, {"clips": {"after": 20}}, seed=seed, study=study
+        )
+    (results,) = read_studies([tmp_path])
+    assert [(arm.label, len(arm.runs)) for arm in results.arms] == [("a", 2)]
+
+
+def test_p_values_are_adjusted_and_the_verdict_says_where_that_matters(tmp_path):
+    for mixture, count in {"a": 10, "b": 16, "c": 17, "d": 18}.items():
+        seeds(tmp_path, [count], mixture)
+    rows = table(tmp_path, "Differences between arms")
+    # McNemar for 6 of 6: 2 / 2^6 = 0.031, the third smallest of six.
+    (row,) = [row for row in rows if "mixture=a" in row[1] and "mixture=b" in row[2]]
+    assert (row[3], row[7], row[8]) == ("higher, not after Holm", "0.031", "0.125")
+
+
+def test_twins_are_counted_once_or_kept_apart(tmp_path):
+    seeds(tmp_path, [20, 24])
+    add_exact_run(tmp_path / "copy", FACTORS, {"clips": {"after": 20}}, seed=0, started_at="2026-01-02T00:00:00+00:00")
+    add_exact_run(tmp_path / "other", FACTORS, {"clips": {"after": 40}}, seed=1, run_id="x", started_at="2026-01-03")
+    rows = table(tmp_path, "Results")
+    name = tmp_path.name
+    assert [row[:3] for row in rows] == [
+        ["mixture=a, num_samples=120", "55.0 ± 7.1", "2"],
+        [f"mixture=a, num_samples=120 [{name}/other]", "**100.0**", "1"],
+    ]
+    assert [row[2:] for row in table(tmp_path, "Runs to look at")] == [
+        [f"{name}/copy", f"the same run as {name}/a0: counted once"],
+        [f"{name}/other", f"same arm and seed as {name}/a1, other settings: an arm of its own"],
+    ]
+
+
+def test_of_two_equal_runs_the_finished_one_counts(tmp_path):
+    add_exact_run(tmp_path / "1", FACTORS, {}, status="failed")
+    add_exact_run(tmp_path / "2", FACTORS, {"clips": {"after": 20}})
+    assert table(tmp_path, "Results")[0][:2] == ["mixture=a, num_samples=120", "50.0"]
+
+
+def test_nan_in_a_record_is_a_marked_row_and_no_number(tmp_path):
+    seeds(tmp_path, [20, 24])
+    path = tmp_path / "a1" / "run.json"
+    raw = json.loads(path.read_text())
+    raw["scores"]["clips"]["after"] |= {"accuracy": float("nan"), "low": float("nan")}
+    path.write_text(json.dumps(raw))
+    text = text_of(tmp_path)
+    assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+    assert cells(text, "Results")[0][1] == "50.0"
+    assert cells(text, "Runs to look at")[0][3] == "clips, after: the score is not a number"
+
+
+def test_a_folder_of_another_version_is_named(tmp_path):
+    seeds(tmp_path, [20])
+    path = tmp_path / "a0" / "run.json"
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 7'))
+    assert "schema version 7, this version of Sparrow reads 1" in table(tmp_path, "Runs to look at")[0][3]
+
+
+def test_studies_of_one_name_in_several_folders_are_one_and_labels_stay_apart(tmp_path):
+    seeds(tmp_path / "x" / "study", [20])
+    seeds(tmp_path / "y" / "study", [30], "b")
+    (results,) = read_studies([tmp_path / "x" / "study", tmp_path / "y" / "study"])
+    assert sorted(run.label for run in results.runs) == ["study#2/b0", "study/a0"]
+    assert len(results.arms) == 2
+
+
+def test_an_evaluation_of_the_backbone_is_the_zero_shot_arm(tmp_path):
+    config = {"seed": 0, "data_seed": 0, "backbone": {"checkpoint": "org/model"}}
+    add_exact_run(tmp_path / "a", FACTORS, {"clips": {"after": 30}}, config=config)
+    zero = {"checkpoint": "org/model", "seed": 0, "data_seed": 0}
+    add_exact_run(
+        tmp_path / "z", {"mixture": None}, {"clips": {"after": 10}}, command="evaluate", config=zero, data={}, time_s={}
+    )
+    (results,) = read_studies([tmp_path])
+    arm = next(arm for arm in results.arms if not arm.is_zero_shot)
+    assert {other.label for other in results.arms} == {"mixture=a, num_samples=120", "zero-shot"}
+    assert results.gain(arm, "clips") == pytest.approx(0.5)
+
+
+def test_categories_and_groups_of_a_benchmark_have_names(tmp_path):
+    seeds(tmp_path, [20])
+    (results,) = read_studies([tmp_path])
+    assert results.arms[0].estimate("clips.colour").mean == 0.5
+    assert results.arms[0].estimate("clips.macro_accuracy").mean == 0.5
+    assert results.arms[0].estimate("clips.absent") is None
+
+
+def test_answers_that_changed_on_disk_are_read_again(tmp_path):
+    seeds(tmp_path, [20])
+    seeds(tmp_path, [20], "b")
+    assert table(tmp_path, "Differences between arms")[0][3] == "no difference shown"
+    write_answers(tmp_path / "b0" / "predictions" / "after" / "clips.jsonl", [True] * 40)
+    assert table(tmp_path, "Differences between arms")[0][3] == "higher"
