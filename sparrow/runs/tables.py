@@ -148,12 +148,12 @@ def mean_and_sd(mean: float, sd: float | None) -> str:
     return percent(mean) if sd is None else f"{percent(mean)} {PLUS_MINUS} {percent(sd)}"
 
 
-def percent(share: float | None, *, signed: bool = False) -> str:
-    """A fraction in percent with one decimal: 0.531 is `53.1`."""
+def percent(share: float | None, *, signed: bool = False, digits: int = 1) -> str:
+    """A fraction in percent, with one decimal unless said otherwise: 0.531 is `53.1`."""
     if share is None:
         return NOTHING
-    # Without the last bits of a float, two ways to one number would be rounded apart at a half.
-    return f"{round(100 * share, 6):{'+' if signed else ''}.1f}"
+    # Without the last bits of a float, two ways to one number would be rounded apart at a half, or nought be negative.
+    return f"{round(100 * share, 6) + 0.0:{'+' if signed else ''}.{digits}f}"
 
 
 def interval(low: float | None, high: float | None, *, signed: bool = False) -> str:

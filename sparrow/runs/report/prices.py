@@ -85,8 +85,8 @@ def fitted(study: StudyResults) -> Table:
             if isinstance(fit, LogarithmicFit):
                 formula = f"{percent(fit.intercept)} {percent(fit.slope, signed=True)} ln n"
                 pairs = zip(fit.sizes, fit.residuals, strict=True)
-                residuals = ", ".join(f"{number(size)}: {100 * rest:+.2f}" for size, rest in pairs)
-                rows.append((name, curve.label, formula, residuals, f"{100 * fit.rmse:.2f}", under))
+                residuals = ", ".join(f"{number(size)}: {percent(rest, signed=True, digits=2)}" for size, rest in pairs)
+                rows.append((name, curve.label, formula, residuals, percent(fit.rmse, digits=2), under))
             else:
                 rows.append((name, curve.label, f"none: {fit}", NOTHING, NOTHING, under))
     note = "s(n) = a + b ln n in percent by least squares, with measured minus fitted at each size. Area: mean score "
