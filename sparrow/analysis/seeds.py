@@ -27,15 +27,16 @@ class Estimate:
 def estimate(values: Sequence[float], intervals: Sequence[Interval | None]) -> Estimate:
     """The mean of one number over runs, with what is known of its uncertainty.
 
-    With three runs or more the interval is Student's over the runs; with one it is the run's own, over questions; with
-    two the mean of both bounds, as if the two runs erred alike, which is wide.
+    With three runs or more the interval is Student's over the runs, which holds for other seeds and the same questions.
+    With one it is the run's own, over questions; with two the mean of both bounds, as if the two runs erred alike,
+    which is wide; and so with runs that are all equal, such as a zero-shot score, which tell nothing of other seeds.
 
     Args:
         values: A number a run, at least one.
         intervals: The interval of each run over its questions, where there is one.
     """
     sd = stdev(values) if len(values) > 1 else None
-    if len(values) >= MIN_SEEDS:
+    if len(values) >= MIN_SEEDS and sd:
         low, high = student_interval(values)
         return Estimate(fmean(values), sd, max(0.0, low), min(1.0, high), len(values))
     known = [interval for interval in intervals if interval is not None]

@@ -24,6 +24,10 @@ def test_three_runs_have_the_interval_of_student():
     assert estimate([0.9, 0.95, 1.0], [None] * 3).high == 1.0
 
 
+def test_runs_that_are_all_equal_are_not_certain():
+    assert estimate([0.5] * 3, [(0.4, 0.6)] * 3) == Estimate(0.5, 0.0, pytest.approx(0.4), pytest.approx(0.6), 3)
+
+
 def test_p_values():
     assert student_p(4.3027, 2) == pytest.approx(0.05, abs=1e-5)
     assert student_p(-4.3027, 2) == pytest.approx(0.05, abs=1e-5)

@@ -140,4 +140,6 @@ def _bar(axes: Axes, y: float, found: Estimate, style: dict[str, Any]) -> None:
     low, high = (100 * (found.mean if bound is None else bound) for bound in (found.low, found.high))
     axes.barh(y, 100 * found.mean, BAR_HEIGHT, edgecolor="black", linewidth=0.8, **style)
     axes.plot([low, high], [y, y], color="black", linewidth=1.2, marker="|", label=LEGEND[2])
-    axes.text(high + 1.5, y, percent(found.mean), va="center", fontsize=7)
+    # On white, so that the line of chance does not cross the number.
+    under = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    axes.text(high + 1.5, y, percent(found.mean), va="center", fontsize=7, bbox=under, zorder=6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sparrow.analysis.scaling import EquivalentSamples, Located, LogarithmicFit
 from sparrow.runs.report.published import Published, arm_of, backbones_of, is_comparable, read_published
 from sparrow.runs.report.results import ZERO_SHOT, StudyResults
-from sparrow.runs.report.worth import areas, baseline_name, curves, fits, worths
+from sparrow.runs.report.worth import areas, curves, equivalents_of, fits, prices_of
 from sparrow.runs.tables import NOTHING, Table, number, percent
 
 Row = tuple[str, ...]
@@ -13,13 +13,11 @@ Row = tuple[str, ...]
 
 def prices(study: StudyResults) -> Table:
     """What each arm gained over its zero-shot score, by what the gain took."""
-    rows = []
+    rows: list[Row] = []
     for name in study.measures:
-        for worth in worths(study, name):
-            if worth.gain is not None:
-                per = (worth.per_1000_samples, worth.per_million_tokens, worth.per_gpu_hour)
-                gain = percent(worth.gain, signed=True)
-                rows.append((name, worth.arm.label, gain, *(_points(value) for value in per)))
+        for price in prices_of(study, name):
+            per = (price.per_1000_samples, price.per_million_tokens, price.per_gpu_hour)
+            rows.append((name, price.arm.label, percent(price.gain, signed=True), *map(_points, per)))
     return Table(
         "Gain over zero-shot and its price",
         ("benchmark", "arm", "gain", "per 1,000 samples", "per million tokens", "per GPU hour"),
@@ -37,13 +35,13 @@ def _points(value: float | None) -> str:
 def equivalents(study: StudyResults) -> Table:
     """How many samples of the baseline reach the score of each other arm."""
     rows: list[Row] = []
-    baseline = baseline_name(study)
-    for name in study.measures if baseline else ():
-        for worth in worths(study, name):
-            if worth.equivalent is not None:
-                rows.append((name, worth.arm.label, *_equivalent(worth.equivalent, worth.arm.samples or 1.0)))
-            elif worth.problem:
-                rows.append((name, worth.arm.label, f"none: {worth.problem}", NOTHING, NOTHING, NOTHING))
+    baseline = next((curve.label for curve in curves(study)), "")
+    for name in study.measures:
+        for arm, found in equivalents_of(study, name):
+            if isinstance(found, EquivalentSamples):
+                rows.append((name, arm.label, *_equivalent(found, arm.samples or 1.0)))
+            else:
+                rows.append((name, arm.label, f"none: {found}", NOTHING, NOTHING, NOTHING))
     return Table(
         f"Equivalent samples of {baseline}",
         ("benchmark", "arm", "equivalent samples", "95 % interval", "data efficiency ratio", "its interval"),

@@ -44,20 +44,14 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Worth:
-    """What one arm gained over its zero-shot score, as fractions, and what the gain took; None where unknown.
-
-    `equivalent` is None for the baseline's own arms, and where `problem` says why.
-    """
+class Price:
+    """What one arm gained over its zero-shot score, as fractions, and what that took; None where unknown."""
 
     arm: Arm
-    name: str
-    gain: float | None
+    gain: float
     per_1000_samples: float | None
     per_million_tokens: float | None
     per_gpu_hour: float | None
-    equivalent: EquivalentSamples | None = None
-    problem: str = ""
 
 
 def size_factor(study: StudyResults) -> str | None:
@@ -94,12 +88,6 @@ def _curve(label: str, arms: list[Arm], swept: str, unit: str) -> Curve:
 
 def _others(arm: Arm, swept: str) -> dict[str, Any]:
     return {name: value for name, value in arm.factors.items() if name != swept}
-
-
-def baseline_name(study: StudyResults) -> str | None:
-    """What other arms are measured in: the baseline's curve."""
-    found = curves(study)
-    return found[0].label if found else None
 
 
 def fits(study: StudyResults, name: str) -> list[tuple[Curve, LogarithmicFit | str]]:
@@ -139,30 +127,41 @@ def _points(curve: Curve, name: str) -> tuple[list[float], list[float]]:
     return [size for size, _ in points], [score for _, score in points]
 
 
-def worths(study: StudyResults, name: str) -> list[Worth]:
-    """Gain, its price and the equivalent samples of each trained arm that has the number."""
-    baseline = next(iter(curves(study)), None)
-    found = []
-    for arm in study.arms:
-        if arm.is_zero_shot or arm.estimate(name) is None or not arm.samples:
-            continue
-        gain = study.gain(arm, name)
-        prices = (
+def prices_of(study: StudyResults, name: str) -> list[Price]:
+    """The gain of each trained arm that has the number before and after, and its price."""
+    return [
+        Price(
+            arm,
+            gain,
             gain_per(gain, arm.samples, 1e3),
             gain_per(gain, arm.tokens, 1e6),
             gain_per(gain, arm.device_hours if arm.on_gpu else None),
         )
-        equivalent, problem = None, ""
-        if baseline is None or any(arm is own for own in baseline.arms):
-            pass
-        elif baseline.unit != "samples":
-            problem = f"{baseline.unit} are swept, not samples"
-        else:
+        for arm in study.arms
+        if (gain := study.gain(arm, name)) is not None
+    ]
+
+
+def equivalents_of(study: StudyResults, name: str) -> list[tuple[Arm, EquivalentSamples | str]]:
+    """How many samples of the baseline's curve reach the number of each other trained arm, or why that is not known;
+    nothing where no size is swept."""
+    found: list[tuple[Arm, EquivalentSamples | str]] = []
+    for baseline in curves(study)[:1]:
+        for arm in study.arms:
+            if (
+                arm.is_zero_shot
+                or not arm.samples
+                or arm.estimate(name) is None
+                or any(arm is own for own in baseline.arms)
+            ):
+                continue
+            if baseline.unit != "samples":
+                found.append((arm, f"{baseline.unit} are swept, not samples"))
+                continue
             try:
-                equivalent = _equivalent(baseline, arm, name)
+                found.append((arm, _equivalent(baseline, arm, name)))
             except DataError as error:
-                problem = str(error)
-        found.append(Worth(arm, name, gain, *prices, equivalent, problem))
+                found.append((arm, str(error)))
     return found
 
 
