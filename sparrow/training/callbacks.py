@@ -18,7 +18,6 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from sparrow.core.signals import STOP_SIGNALS, passed_by
 from sparrow.data.batching import StepBatch
-from sparrow.models.frames import Frames
 from sparrow.training.module import FineTuning
 
 log = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ class StopOnSignal(Callback):
 
 
 class LogFrames(Callback):
-    """Writes the frames and pages of the first step to TensorBoard, so that the data can be looked at."""
+    """Writes frames and pages of the first step to TensorBoard, spread over its samples, to look at the data."""
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: StepBatch, batch_idx: int
@@ -79,7 +78,9 @@ class LogFrames(Callback):
         """Log at the very first step only."""
         if trainer.global_step > 0 or not trainer.is_global_zero:
             return
-        frames = Frames.joined([m.frames for m in batch.micro_batches])[:MAX_LOGGED_FRAMES]
+        frames = [frame for micro_batch in batch.micro_batches for frame in micro_batch.frames]
+        num_logged = min(len(frames), MAX_LOGGED_FRAMES)
+        frames = [frames[i * len(frames) // num_logged] for i in range(num_logged)]
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for number, frame in enumerate(frames):

@@ -1,9 +1,13 @@
 """The page of a report: texts escaped, first frames shown, links that lead somewhere, and a look in a real browser."""
 
+import base64
+import io
 import re
 import shutil
 import struct
 import subprocess
+from types import SimpleNamespace
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -31,8 +35,6 @@ addEventListener("load", () => {
 
 def log_frames(folder, frames):
     """A TensorBoard file of frames, as training's logger writes it: a TFRecord of events."""
-    import io
-
     from tensorboard.compat.proto.event_pb2 import Event
 
     folder.mkdir(parents=True)
@@ -71,8 +73,6 @@ def test_texts_are_escaped_and_nothing_is_loaded_from_outside(study):
 
 
 def test_links_lead_to_the_tensorboard_folders_from_wherever_the_page_is(study, tmp_path):
-    from urllib.parse import unquote
-
     for out in (study, tmp_path / "elsewhere" / "deep"):
         page = build_report([study], out).html
         (link,) = re.findall(r'<a href="([^"#]*)"', page.read_text())
@@ -85,6 +85,22 @@ def test_some_of_the_logged_frames_are_shown(study):
     page = build_report([study], study).html.read_text()
     assert page.count('alt="Frame ') == MAX_FRAMES
     assert first_frames(study / "pages,seed=0 #1") == []
+
+
+def test_what_training_logs_is_found_and_spread_over_the_step(tmp_path):
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    from sparrow.models.frames import Frames
+    from sparrow.training.callbacks import LogFrames
+
+    greys = [np.full((16, 16, 3), grey, dtype=np.uint8) for grey in range(48)]
+    micro_batches = [SimpleNamespace(frames=Frames.of(part)) for part in (greys[:24], greys[24:])]
+    logger = TensorBoardLogger(tmp_path, name="", version="tensorboard")
+    trainer = SimpleNamespace(global_step=0, is_global_zero=True, loggers=[logger])
+    LogFrames().on_train_batch_start(trainer, None, SimpleNamespace(micro_batches=micro_batches), 0)
+    logger.finalize("success")
+    pictures = [Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) for uri in first_frames(tmp_path)]
+    assert [picture.getpixel((0, 0))[0] for picture in pictures] == [0, 6, 12, 18, 24, 30, 36, 42]
 
 
 def test_large_frames_are_made_small(tmp_path):
