@@ -98,7 +98,7 @@ def _legend(figure: Figure, columns: int) -> None:
 def _saved(figure: Figure) -> tuple[bytes, bytes]:
     # The layout is computed once, not for each format.
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
     saved = []
     for kind, undated in (("png", {}), ("pdf", {"CreationDate": None})):
         buffer = io.BytesIO()
