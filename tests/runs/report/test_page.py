@@ -141,7 +141,7 @@ def look(page, tmp_path):
     """The page's elements once loaded, and the browser's log with what went to the console."""
     command = [
         *(BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-        *("--enable-logging=stderr", "--v=0", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,900"),
+        *("--enable-logging=stderr", "--v=0", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=640,900"),
         *("--virtual-time-budget=5000", "--dump-dom", page.as_uri()),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
