@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from sparrow.analysis.seeds import Estimate
 from sparrow.runs.record import RunRecord
+from sparrow.runs.report.arms import Arm
 from sparrow.runs.report.plots import Panel, Picture, bars, picture
-from sparrow.runs.report.published import Published, arm_of, factors_of, is_comparable, read_published
-from sparrow.runs.report.results import Arm, StudyResults
+from sparrow.runs.report.published import Published, arm_of, is_comparable, read_published, spelt_factors
+from sparrow.runs.report.results import StudyResults
 from sparrow.runs.report.worth import Curve, curves, size_factor
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _published_lines(axes: Axes, study: StudyResults, found: list[Curve], table:
     for curve, marker in zip(found, cycle("+x1234")):
         points = []
         for label, cells in table.arms.items():
-            arm, size = arm_of(label, table, study), factors_of(label).get(swept)
+            arm, size = arm_of(label, table, study), spelt_factors(label).get(swept)
             if name not in cells or arm is None or size is None or not is_comparable(table, arm):
                 continue
             if any(arm is own for own in curve.arms):

@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
 
+from sparrow.runs.report.arms import Arm
 from sparrow.runs.report.plots import Picture
-from sparrow.runs.report.results import Arm, StudyResults
+from sparrow.runs.report.results import StudyResults
 from sparrow.runs.report.samples import TENSORBOARD_FOLDER, first_frames
 from sparrow.runs.report.sections import full_tables
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sparrow.runs.record import RunRecord
-from sparrow.runs.report.results import ZERO_SHOT, Arm, StudyResults
+from sparrow.runs.report.arms import Arm
+from sparrow.runs.report.results import ZERO_SHOT, StudyResults
 
 KEYS = ("backbone", "source", "zero_shot", "arms")
 
@@ -66,14 +67,14 @@ def arm_of(name: str, table: Published, study: StudyResults) -> Arm | None:
     for arm in study.arms:
         if name == arm.label:
             return arm
-    wanted = factors_of(name)
+    wanted = spelt_factors(name)
     found = [arm for arm in study.arms if wanted and wanted.items() <= _plain(arm.factors).items()]
     if len(found) > 1:
         found = [arm for arm in found if is_comparable(table, arm)]
     return found[0] if len(found) == 1 else None
 
 
-def factors_of(name: str) -> dict[str, str]:
+def spelt_factors(name: str) -> dict[str, str]:
     """The factors that a name spells out: `a.b=1, c=x` is `{b: 1, c: x}`; empty where it is another kind of name."""
     pairs = [part.partition("=") for part in name.split(",")]
     if not all(sign for _, sign, _ in pairs):

@@ -4,159 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from sparrow.analysis.intervals import Interval
 from sparrow.analysis.paired import PairedDifference, paired_differences
-from sparrow.analysis.predictions import Predictions, read_predictions
-from sparrow.analysis.scores import PAPER_MEANS, paper_means, pick
-from sparrow.analysis.seeds import Estimate, estimate, holm
+from sparrow.analysis.scores import PAPER_MEANS
+from sparrow.analysis.seeds import Estimate, holm
 from sparrow.core.config import Study
 from sparrow.core.errors import DataError
 from sparrow.runs.collect import SEEDS, FoundRun, find_runs
-from sparrow.runs.record import Phase, RunRecord, Score
+from sparrow.runs.record import Phase, RunRecord
+from sparrow.runs.report.arms import Arm, factors_of, label_of
 from sparrow.runs.report.confounds import Difference, undeclared_differences
 
 UNKNOWN_STUDY = "unknown study"
 ZERO_SHOT = "zero-shot"
 SIGNIFICANCE = 0.05
-
-
-@dataclass(frozen=True)
-class Arm:
-    """The runs of a study that differ in nothing but their seeds, under the name of their factors."""
-
-    label: str
-    runs: tuple[FoundRun, ...]
-    factors: dict[str, Any]
-    is_zero_shot: bool = False
-
-    @property
-    def title(self) -> str:
-        """The label, with the status of runs that did not finish."""
-        finished = sum(run.status == "finished" for run in self.runs)
-        if finished == len(self.runs):
-            return self.label
-        status = self.runs[0].status if len(self.runs) == 1 else f"{finished} of {len(self.runs)} finished"
-        return f"{self.label} ({status})"
-
-    @cached_property
-    def records(self) -> list[RunRecord]:
-        """The records that could be read."""
-        return [run.record for run in self.runs if run.record]
-
-    @cached_property
-    def counted(self) -> list[RunRecord]:
-        """The records that make up the arm's numbers: those with a score after training, or all where none has one."""
-        return [r for r in self.records if any("after" in phases for phases in r.scores.values())] or self.records
-
-    def scores(self, benchmark: str, phase: Phase) -> list[Score]:
-        """The scores of one benchmark and phase, one a run that has it."""
-        return [score for r in self.records if (score := r.scores.get(benchmark, {}).get(phase))]
-
-    def estimate(self, name: str, phase: Phase = "after") -> Estimate | None:
-        """A number over the arm's runs; None where no run has it.
-
-        Args:
-            name: A benchmark, for its own score; `general` or `long`, the paper's means; or a benchmark and one of its
-                categories, groups or other numbers: `video_mme.long`, `mlvu.macro_accuracy`.
-            phase: When it was asked.
-        """
-        found = [number for record in self.records if (number := number_of(record, name, phase))]
-        return estimate([value for value, _ in found], [bounds for _, bounds in found]) if found else None
-
-    def accuracy(self, benchmark: str, phase: Phase = "after", category: str | None = None) -> Estimate | None:
-        """Accuracy over all questions of a benchmark or of one of its categories."""
-        parts = [
-            part
-            for score in self.scores(benchmark, phase)
-            if (part := score if category is None else score.by_category.get(category)) and part.accuracy is not None
-        ]
-        intervals = [(p.low, p.high) if p.low is not None and p.high is not None else None for p in parts]
-        return estimate([part.accuracy or 0.0 for part in parts], intervals) if parts else None
-
-    def mean_of(self, amounts: Iterable[float | None]) -> float | None:
-        """The mean of an amount over runs; None where no run has it."""
-        known = [amount for amount in amounts if amount is not None]
-        return fmean(known) if known else None
-
-    @property
-    def samples(self) -> float | None:
-        """Samples of one epoch that were used, mean over the runs; 0 without training, None of another's training."""
-        if self.is_zero_shot:
-            return 0.0
-        return self.mean_of(
-            (sum(counts.used for counts in r.data.values()) if r.data else r.num_samples)
-            for r in self.counted
-            if r.command == "train"
-        )
-
-    @property
-    def tokens(self) -> float | None:
-        """Tokens trained on, mean over the runs."""
-        return self.mean_of(r.tokens.total for r in self.counted if r.command == "train")
-
-    @property
-    def device_hours(self) -> float | None:
-        """Hours of training times devices, GPUs or CPU processes, mean over the runs."""
-        return self.mean_of(r.gpu_hours or r.device_hours for r in self.counted)
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether all counted runs used GPUs."""
-        return bool(self.counted) and all(r.on_gpu for r in self.counted)
-
-    def answers(self, benchmark: str, phase: Phase) -> dict[tuple[Any, ...], Predictions]:
-        """The stored answers behind the scores, by the seeds of their run.
-
-        Raises:
-            DataError: If they are missing or cannot be read; the message names the file inside the run.
-        """
-        found = {}
-        for run in self.runs:
-            score = run.record.scores.get(benchmark, {}).get(phase) if run.record else None
-            if score is None:
-                continue
-            try:
-                found[run.seeds] = _read(run.folder / score.predictions)
-            except DataError as error:
-                raise DataError(
-                    error.what, where=f"{self.label}, {score.predictions or 'no predictions file'}"
-                ) from None
-        if not found:
-            raise DataError(f"{self.label} has no score {phase!r}")
-        return found
-
-
-def number_of(record: RunRecord, name: str, phase: Phase) -> tuple[float, Interval | None] | None:
-    """One number of a run and its interval, by the names of `Arm.estimate`; None where the run has none."""
-    if name in PAPER_MEANS:
-        scores = [score for phases in record.scores.values() if (score := phases.get(phase))]
-        mean = paper_means({str(score.protocol.get("format")): score for score in scores}).get(name)
-        return None if mean is None else (mean, None)
-    benchmark, _, path = (name, "", "") if name in record.scores else name.partition(".")
-    score = record.scores.get(benchmark, {}).get(phase)
-    if score is None:
-        return None
-    axes = [f"by_group.{axis}.{path}.accuracy" for axis, values in score.by_group.items() if path in values]
-    paths = [path, f"by_category.{path}.accuracy", *axes] if path else [score.metric]
-    return next((pick(score, known) for known in paths if score.has(known)), None)
-
-
-def _read(path: Path) -> Predictions:
-    if not path.is_file():
-        return read_predictions(path)
-    stat = path.stat()
-    return _read_once(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=1024)
-def _read_once(path: Path, modified_ns: int, size: int) -> Predictions:
-    return read_predictions(path)
 
 
 @dataclass(frozen=True)
@@ -326,7 +191,7 @@ def _arm(label: str, runs: list[FoundRun], checkpoints: set[Any]) -> Arm:
     record = runs[0].record
     if record is None:
         return Arm(label, tuple(runs), {})
-    factors = _factors(record)
+    factors = factors_of(record)
     is_zero_shot = record.command == "evaluate" and record.config.get("checkpoint") in checkpoints - {None}
     return Arm(ZERO_SHOT if is_zero_shot and not factors else label, tuple(runs), factors, is_zero_shot)
 
@@ -336,32 +201,16 @@ def _checkpoint(record: RunRecord) -> Any:
     return backbone.get("checkpoint") if isinstance(backbone, dict) else None
 
 
-def _factors(record: RunRecord) -> dict[str, Any]:
-    """Factors but seeds, in the order in which the study declares them; an evaluation has not all of them."""
-    declared = [name for name in record.study.factors if name in record.factors]
-    names = [*declared, *sorted(record.factors.keys() - set(declared))]
-    absent = {name for name in names if record.command == "evaluate" and record.factors[name] is None}
-    return {name: record.factors[name] for name in names if name not in SEEDS and name not in absent}
-
-
-def label_of(factors: dict[str, Any]) -> str:
-    """The name of an arm by its factors: `num_samples=30000, mixture=sparrow`; one word where one says it all."""
-    if len(factors) == 1 and isinstance(value := next(iter(factors.values())), str):
-        return value
-    shown = {name: Path(value).name if name == "checkpoint" else value for name, value in factors.items()}
-    return ", ".join(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in shown.items())
-
-
 def _label(run: FoundRun) -> str:
     if run.record is None:
         return run.label
     swept = set(run.record.factors)
     name = run.record.study.name if swept & set(SEEDS) else run.record.name
-    return label_of(_factors(run.record)) or name
+    return label_of(factors_of(run.record)) or name
 
 
 def _order(run: FoundRun) -> tuple[bool, list[float], str, str]:
     if run.record is None:
         return True, [], "", run.label
-    numbers = [float(value) for value in _factors(run.record).values() if isinstance(value, int | float)]
+    numbers = [float(value) for value in factors_of(run.record).values() if isinstance(value, int | float)]
     return False, numbers, run.record.started_at, run.label

@@ -1,4 +1,4 @@
-"""What a report says about a study, table by table: scores, differences, data, and what went wrong."""
+"""What a report says about a study, table by table: scores, data, and what went wrong."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from sparrow.analysis.scores import PAPER_MEANS
 from sparrow.analysis.seeds import Estimate
 from sparrow.runs.collect import EVERY_CATEGORY
 from sparrow.runs.record import Accuracy, Score
+from sparrow.runs.report.arms import Arm
+from sparrow.runs.report.comparisons import against_first_arm, between_arms, within_arms
 from sparrow.runs.report.prices import equivalents, fitted, prices, published
-from sparrow.runs.report.results import Arm, Comparison, StudyResults
+from sparrow.runs.report.results import StudyResults
 from sparrow.runs.tables import (
     DAGGER,
     NOTHING,
@@ -19,7 +21,6 @@ from sparrow.runs.tables import (
     interval,
     mean_and_sd,
     number,
-    p_value,
     percent,
     short_count,
 )
@@ -228,68 +229,6 @@ def _asked(score: Score) -> str:
         f"prompts {how.get('protocol')}, frames {how.get('frames')}, subtitles {how.get('subtitles')}, "
         f"{score.scoring}, options {how.get('options')}{tasks}; score: {score.metric}; {how.get('note')}"
     )
-
-
-def between_arms(study: StudyResults) -> Table:
-    """Paired differences between arms after training."""
-    return _between(
-        study.between,
-        "Second minus first over the same questions after training, in percentage points. With three seeds or more in "
-        "both arms, pairs of seeds are the unit (Student's t); else questions are, in clusters of videos (bootstrap; p "
-        "is McNemar's exact one for one run each, of the clustered standard error otherwise). No difference is shown "
-        "where the interval contains zero. p is adjusted for the number of rows (Holm); intervals are not.",
-    )
-
-
-def against_first_arm(study: StudyResults) -> Table:
-    """The same against the first arm only, of which a terminal has room for all."""
-    comparisons = [c for c in study.between if c.first[0] is study.arms[0]]
-    others = len(study.between) - len(comparisons)
-    return _between(comparisons, f"{others} more comparisons are in the written report." if others else "")
-
-
-def _between(comparisons: list[Comparison], note: str) -> Table:
-    rows = [
-        (*(c.benchmark, c.first[0].label, c.second[0].label, c.verdict, _unit(c)), *_difference(c), _adjusted(c))
-        for c in comparisons
-    ]
-    header = ("benchmark", "first", "second", "second is", "unit", *_DIFFERENCE_HEADER, "p (Holm)")
-    return Table("Differences between arms", header, rows, left=5, note=note)
-
-
-def within_arms(study: StudyResults) -> Table:
-    """Paired differences of an arm to itself: before training, and without frames."""
-    rows = [(c.benchmark, c.first[0].label, c.first[1], c.verdict, _unit(c), *_difference(c)) for c in study.within]
-    return Table(
-        "What training and frames gave",
-        ("benchmark", "arm", "against", "after is", "unit", *_DIFFERENCE_HEADER),
-        rows,
-        left=5,
-        note="After training, against before it and against the trained model without frames (blind); not adjusted.",
-    )
-
-
-_DIFFERENCE_HEADER = ("difference", "95 % interval", "p")
-
-
-def _unit(comparison: Comparison) -> str:
-    result = comparison.result
-    if result is None:
-        return NOTHING
-    count = result.num_pairs if result.unit == "seed" else result.num_questions
-    return f"{count:,} {result.unit}s"
-
-
-def _difference(comparison: Comparison) -> Row:
-    result = comparison.result
-    if result is None:
-        return (NOTHING,) * len(_DIFFERENCE_HEADER)
-    bounds = interval(result.low, result.high, signed=True)
-    return percent(result.difference, signed=True), bounds, p_value(result.p_value)
-
-
-def _adjusted(comparison: Comparison) -> str:
-    return NOTHING if comparison.adjusted_p is None else p_value(comparison.adjusted_p)
 
 
 def categories(study: StudyResults) -> Table:

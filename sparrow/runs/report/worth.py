@@ -20,7 +20,8 @@ from sparrow.analysis.scaling import (
 from sparrow.analysis.scores import PAPER_MEANS, resampled_scores
 from sparrow.analysis.seeds import MIN_SEEDS
 from sparrow.core.errors import DataError
-from sparrow.runs.report.results import Arm, StudyResults, label_of, number_of
+from sparrow.runs.report.arms import Arm, label_of, number_of
+from sparrow.runs.report.results import StudyResults
 
 SIZE_FACTORS = tuple(f"mixture.num_{what}" for what in ("samples", "tokens", "frames", "supervised_tokens"))
 
