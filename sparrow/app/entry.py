@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sparrow.app.callbacks import RememberSweep
 from sparrow.app.help import help_text
+from sparrow.app.launching import register_launchers
 from sparrow.app.settings import checked, register_schemas
 from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import SparrowError
@@ -22,13 +24,16 @@ from sparrow.core.errors import SparrowError
 T = TypeVar("T")
 CONFIG_PATH = "pkg://sparrow.conf"
 MAX_NAME_CHARACTERS = 120
+ENDED_BY_SIGNAL = 128  # a shell's exit code for a process that a signal ended, less the signal's number
 PATH_KEYS = ("checkpoint", "hydra.run.dir")
 
 
 def set_up() -> None:
-    """Register schemas and resolvers; to be called before Hydra composes."""
+    """Register schemas, launchers and resolvers; to be called before Hydra composes."""
     register_schemas()
+    register_launchers()
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("gpus_per_node", gpus_per_node, replace=True)
 
 
 def factors_of(config: DictConfig) -> dict[str, Any]:
@@ -44,9 +49,14 @@ def run_name(*, _root_: DictConfig) -> str:
     return name[:MAX_NAME_CHARACTERS] or str(_root_.hydra.job.num)
 
 
+def gpus_per_node(*, _root_: DictConfig) -> int | None:
+    """GPUs that a job asks SLURM for on each node; None on the CPU."""
+    return None if _root_.trainer.accelerator == "cpu" else int(_root_.trainer.devices)
+
+
 def _factor_values(config: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for key in dict.fromkeys([*config.study.factors, *RememberSweep.swept_keys]):
+    for key in dict.fromkeys([*config.study.factors, *(RememberSweep.swept_keys or ())]):
         value = choices[key] if key in choices else OmegaConf.select(config, key)
         values[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     return values
@@ -59,7 +69,7 @@ def run_folder() -> Path:
 
 def is_sweep() -> bool:
     """Whether this process carries out one job of a multirun."""
-    return HydraConfig.get().mode == RunMode.MULTIRUN
+    return HydraConfig.get().mode == RunMode.MULTIRUN or RememberSweep.swept_keys is not None
 
 
 def one_message(work: Callable[[], T]) -> T:
@@ -111,12 +121,12 @@ def run_app(main: Callable[[], Any]) -> None:
     set_up()
     try:
         main()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("sparrow: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(ENDED_BY_SIGNAL + (error.args[0] if error.args else signal.SIGINT))
     finally:
-        folder = RememberSweep.folder
-        if folder is not None and any(folder.glob("*/run.json")):
-            from sparrow.runs.report import end_of_sweep
+        for folder in RememberSweep.folders:
+            if any(folder.glob("*/run.json")):
+                from sparrow.runs.report import end_of_sweep
 
-            end_of_sweep(folder)
+                end_of_sweep(folder)

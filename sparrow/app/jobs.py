@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from pathlib import Path
 
@@ -18,16 +19,18 @@ from sparrow.core.config import EvaluateConfig, ExperimentConfig, PrepareConfig,
 from sparrow.core.errors import ConfigError
 from sparrow.data.exporting import export_mixture
 from sparrow.runs.evaluation import evaluate
+from sparrow.runs.folder import open_run
 from sparrow.runs.manifest import manifest_table
 from sparrow.runs.outcome import MODEL_FOLDER, Interrupted, is_main_process
 from sparrow.runs.overlap import overlap_of, overlap_text, write_overlap
 from sparrow.runs.preparation import Prepared, prepare
 from sparrow.runs.preview import write_preview
-from sparrow.runs.record import RunRecord
+from sparrow.runs.record import FILE_NAME, RunRecord
 from sparrow.runs.report import print_table, read_studies
-from sparrow.runs.training import train
+from sparrow.runs.training import new_record, train
 
 log = logging.getLogger(__name__)
+PARENT_INTERVAL_S = 2.0
 QUIET = (
     ".*does not have many workers.*",
     ".*Checkpoint directory .* exists.*",
@@ -59,7 +62,7 @@ def train_job(config: DictConfig) -> float | None:
     except Exception as error:
         if isinstance(error.__cause__, Interrupted):
             log.warning("%s", error.__cause__)
-            raise KeyboardInterrupt from error
+            raise KeyboardInterrupt(error.__cause__.by) from error
         raise
     if not is_main_process():
         return None
@@ -76,10 +79,32 @@ def ensure_parent(config: ExperimentConfig) -> Path | None:
     parent = compose_parent(config)
     folder = parent_folder(parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if not is_main_process():
+        _wait_for(folder)
+        return folder
     with FileLock(f"{folder}.lock"):
         log.info("starting from experiment=%s: %s", config.start_from.experiment, folder)
         train(parent, folder, name=config.start_from.experiment)
     return folder
+
+
+def _wait_for(parent: Path) -> None:
+    """Leave the parent run to rank 0; where that fails, the launcher ends the other ranks."""
+    while not (parent / FILE_NAME).is_file() or RunRecord.load(parent).status != "finished":
+        time.sleep(PARENT_INTERVAL_S)
+
+
+def finished_run(config: DictConfig, folder: Path) -> RunRecord | None:
+    """The record of a training run that is finished already; None if there is something to do.
+
+    Raises:
+        RunError: If the folder holds a run with other settings.
+    """
+    settings = checked(config, ExperimentConfig)
+    parent = parent_folder(compose_parent(settings)) if settings.start_from.experiment is not None else None
+    if parent is not None and not (parent / FILE_NAME).is_file():
+        return None
+    return open_run(folder, new_record(settings, parent), settings)
 
 
 def prepare_job(config: DictConfig) -> None:
@@ -177,5 +202,5 @@ def _refuse_nested_launch(config: ExperimentConfig) -> None:
     if is_sweep() and config.trainer.devices > 1 and "LOCAL_RANK" not in os.environ:
         raise ConfigError(
             f"trainer.devices={config.trainer.devices} in a multirun: every child process would start the whole sweep "
-            "again; run the jobs one by one without -m, or use a launcher that starts all ranks"
+            "again; use hydra/launcher=parallel, which starts all ranks of a job itself"
         )

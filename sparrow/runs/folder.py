@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from sparrow.core.config import identity
 from sparrow.core.errors import RunError
@@ -14,6 +17,22 @@ from sparrow.runs.record import FILE_NAME, RunRecord
 
 log = logging.getLogger(__name__)
 MAX_SHOWN = 8
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, so that no two processes carry the same run out; a second one waits for the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("another process carries out %s; waiting until it has ended", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:

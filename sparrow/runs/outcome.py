@@ -25,7 +25,16 @@ NOT_ALLOWED = (errno.EACCES, errno.EPERM)
 
 
 class Interrupted(SparrowError):
-    """The run was asked to stop and has saved where it is."""
+    """The run was asked to stop and has saved where it is.
+
+    Args:
+        message: What the user is told.
+        by: The signal that asked.
+    """
+
+    def __init__(self, message: str, by: signal.Signals = signal.SIGTERM) -> None:
+        super().__init__(message)
+        self.by = by
 
 
 def is_main_process() -> bool:
@@ -96,7 +105,8 @@ def signals_interrupt() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         if passed_by(number, owner):
             return
-        raise Interrupted(f"stopped by {signal.Signals(number).name}; run the same command again to go on")
+        name = signal.Signals(number).name
+        raise Interrupted(f"stopped by {name}; run the same command again to go on", signal.Signals(number))
 
     if threading.current_thread() is not threading.main_thread():
         yield

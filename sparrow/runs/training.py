@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from sparrow.models.compilation import compile_blocks
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
 from sparrow.runs.evaluating import Evaluator
 from sparrow.runs.faults import losses_explained
-from sparrow.runs.folder import open_run, settings_difference
+from sparrow.runs.folder import held, open_run, settings_difference
 from sparrow.runs.model import attention_of, load_model, put_together, sharding_of, tuned_outline
 from sparrow.runs.outcome import (
     CHECKPOINT_FOLDER,
@@ -75,10 +76,26 @@ def train(
         RunError: If the folder holds a run with other settings.
         Interrupted: If a signal asked the run to stop; the folder holds a checkpoint.
     """
+    record = new_record(config, parent, name=name, factors=factors)
+    main = is_main_process()
+    with held(folder) if main else nullcontext():
+        earlier = open_run(folder, record, config)
+        if earlier is not None:
+            log.info("%s is finished already; its stored result is kept", folder)
+            return earlier
+        set_threads(config)
+        with recorded_outcome(record, folder, enabled=main), signals_interrupt(), losses_explained(folder):
+            _carry_out(config, folder, record, parent, main=main)
+    return record
+
+
+def new_record(
+    config: ExperimentConfig, parent: Path | None, *, name: str = "", factors: dict[str, Any] | None = None
+) -> RunRecord:
+    """The record of a run that is to begin; arguments as of `train`."""
     parent_id = RunRecord.load(parent).run_id if parent is not None else None
-    identifier = content_hash([run_id(config), parent_id], length=12)
-    record = RunRecord(
-        run_id=identifier,
+    return RunRecord(
+        run_id=content_hash([run_id(config), parent_id], length=12),
         name=name,
         command="train",
         config=asdict(config),
@@ -88,16 +105,6 @@ def train(
         versions=package_versions(),
         parent=parent_id,
     )
-    main = is_main_process()
-    if main:
-        earlier = open_run(folder, record, config)
-        if earlier is not None:
-            log.info("%s is finished already; its stored result is kept", folder)
-            return earlier
-    set_threads(config)
-    with recorded_outcome(record, folder, enabled=main), signals_interrupt(), losses_explained(folder):
-        _carry_out(config, folder, record, parent, main=main)
-    return record
 
 
 def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent: Path | None, *, main: bool) -> None:
@@ -278,7 +285,8 @@ def _fit(
     if stop.received is not None:
         raise Interrupted(
             f"stopped by {stop.received.name} after step {trainer.global_step} of {len(prepared.plan.steps)}; "
-            f"a checkpoint is kept in {checkpoints}: run the same command with hydra.run.dir={folder} to go on"
+            f"a checkpoint is kept in {checkpoints}: run the same command with hydra.run.dir={folder} to go on",
+            stop.received,
         )
     if main:
         record.throughput = throughput.summary(trainer) or record.throughput

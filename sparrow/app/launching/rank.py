@@ -1,0 +1,88 @@
+"""One rank of one job in a process of its own: `python -m sparrow.app.launching.rank train ...`.
+
+The launcher gives the place among the ranks by `RANK`, `LOCAL_RANK`, `NODE_RANK`, `WORLD_SIZE`, `MASTER_ADDR` and
+`MASTER_PORT`, so that Lightning starts no process by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from types import FrameType
+
+FIRST_PORT, NUM_PORTS = 20000, 20000
+ENDED_BY_SIGNAL = 128
+
+
+def run_rank(arguments: list[str]) -> int:
+    """Carry out `sparrow ARGUMENTS` in this process.
+
+    Returns:
+        Its exit code; 128 plus the number of the signal that ended it.
+    """
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, _stop)
+    from sparrow.cli import main as sparrow
+
+    sys.argv = ["sparrow", *arguments]
+    try:
+        sparrow()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+def run_slurm_task(arguments: list[str], max_requeues: int) -> None:
+    """Carry out a task of a SLURM job; `submitit` calls it in the job.
+
+    The signal that is sent before the time limit ends the run with a checkpoint; then the job is requeued here, and
+    nowhere else: neither Lightning nor submitit gets to handle that signal.
+
+    Args:
+        arguments: Of `sparrow`.
+        max_requeues: How often the job may be put back into the queue.
+    """
+    from submitit import JobEnvironment
+
+    place = JobEnvironment()
+    os.environ.update(
+        RANK=str(place.global_rank),
+        LOCAL_RANK=str(place.local_rank),
+        NODE_RANK=str(place.node),
+        WORLD_SIZE=str(place.num_tasks),
+        MASTER_ADDR=place.hostnames[0],
+        MASTER_PORT=str(FIRST_PORT + int(place.raw_job_id) % NUM_PORTS),
+    )
+    # Lightning takes the place from these, as everywhere; by SLURM's own, a parent run on one device is refused.
+    os.environ.pop("SLURM_NTASKS", None)
+    code = run_rank(arguments)
+    if code == ENDED_BY_SIGNAL + signal.SIGUSR1 and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < max_requeues:
+        if place.global_rank == 0:
+            subprocess.run(["scontrol", "requeue", place.job_id], check=True, timeout=60)
+        code = 0
+    sys.exit(code)
+
+
+def main() -> None:
+    """Carry out the command of the shell; end orderly when the launching process is gone."""
+    threading.Thread(target=_stop_when_alone, daemon=True).start()
+    sys.exit(run_rank(sys.argv[1:]))
+
+
+def _stop_when_alone() -> None:
+    """The launcher holds the other end of stdin and writes nothing: it ends when the launcher does."""
+    with contextlib.suppress(OSError):
+        os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(ENDED_BY_SIGNAL + number)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""One job after the other, in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.utils import JobReturn
+
+from sparrow.app.launching.jobs import name_failures, plan_jobs, refusal
+
+
+class SequentialLauncher(BasicLauncher):
+    """Hydra's own launcher, which refuses beforehand what cannot work and names all failures at the end."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Carry out the jobs."""
+        assert self.hydra_context is not None and self.config is not None
+        jobs = plan_jobs(self.hydra_context, self.config, job_overrides, initial_job_idx)
+        for job in jobs:
+            if job.ranks_per_node * job.num_nodes > 1 and "LOCAL_RANK" not in os.environ:
+                raise refusal(
+                    f"trainer.devices={job.devices} in a multirun: every child process would start the whole sweep "
+                    "again; use hydra/launcher=parallel, which starts all ranks of a job itself"
+                )
+        results = super().launch([job.overrides for job in jobs], initial_job_idx)
+        name_failures(jobs, results)
+        return results

@@ -1,0 +1,205 @@
+"""Jobs on SLURM, submitted as an array with submitit; waited for by the queue and `run.json`, or left to run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from sparrow.app.launching.jobs import Job, failed, name_failures, plan_jobs, refusal, result_of, say, stored_result
+from sparrow.app.launching.rank import run_slurm_task
+from sparrow.core.files import write_json
+
+log = logging.getLogger(__name__)
+NOTE = "slurm.json"
+# Names that submitit has for all its executors; the others are given to it with the prefix `slurm_`.
+COMMON = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
+TIMEOUT_S = 60
+
+
+class SlurmLauncher(Launcher):
+    """Carries out the jobs of a multirun as one array of SLURM jobs.
+
+    Args:
+        submitit_folder: Where submitit keeps its scripts and the jobs' output.
+        detach: Return when the jobs are submitted.
+        max_requeues: How often a job that met its time limit goes back into the queue.
+        poll_interval_s: Between two looks at the queue.
+        python: How Python is started in the job.
+        additional_parameters: Further options of sbatch.
+        settings: What submitit is given, by its names.
+    """
+
+    def __init__(
+        self,
+        submitit_folder: str,
+        detach: bool,
+        max_requeues: int,
+        poll_interval_s: float,
+        python: str | None,
+        additional_parameters: DictConfig,
+        **settings: Any,
+    ) -> None:
+        self.submitit_folder, self.detach, self.max_requeues = Path(submitit_folder).absolute(), detach, max_requeues
+        self.poll_interval_s, self.python = poll_interval_s, python
+        self.additional_parameters = _plain(additional_parameters)
+        self.settings = {key: _plain(value) for key, value in settings.items() if value is not None}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra gives; the task is started by its command, so the function is not needed."""
+        self.hydra_context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submit what is neither finished nor in the queue already, and wait for all of it."""
+        jobs = plan_jobs(self.hydra_context, self.config, job_overrides, initial_job_idx)
+        self._check(jobs)
+        results = {job.number: result for job in jobs if (result := stored_result(job)) is not None}
+        queued = _queue()
+        ids: dict[int, str] = {}
+        for job in jobs:
+            note = _note(job)
+            if job.number not in results and note is not None and note["job_id"] in queued:
+                ids[job.number] = note["job_id"]
+                if note["overrides"] != job.overrides:
+                    told = f"is in the queue as job {note['job_id']} with other settings; scancel it, or restore them"
+                    results[job.number] = failed(job, told)
+        self._submit([job for job in jobs if job.number not in results and job.number not in ids], ids)
+        if self.detach:
+            print("detached: run the same command again to see what became of them", flush=True)
+            for number in ids.keys() - results.keys():
+                results[number] = JobReturn(jobs[number - initial_job_idx].overrides, status=JobStatus.COMPLETED)
+        else:
+            self._wait([job for job in jobs if job.number not in results], ids, results)
+        ordered = [results[job.number] for job in jobs]
+        name_failures(jobs, ordered)
+        return ordered
+
+    def _check(self, jobs: Sequence[Job]) -> None:
+        """Refuse what cannot work."""
+        try:
+            import submitit  # noqa: F401
+        except ImportError:
+            raise refusal("hydra/launcher=slurm needs submitit: pip install 'sparrow-video[slurm]'") from None
+        missing = [tool for tool in ("sbatch", "srun", "squeue", "scontrol") if shutil.which(tool) is None]
+        if missing:
+            raise refusal(
+                f"hydra/launcher=slurm: {', '.join(missing)} not found on this machine; log in to a node of the cluster "
+                "where jobs are submitted, or use hydra/launcher=parallel"
+            )
+        for what, key, asked in (("devices", "tasks_per_node", "devices"), ("num_nodes", "nodes", "num_nodes")):
+            values = {getattr(job, asked) for job in jobs}
+            if len(values) > 1 or values != {self.settings[key]}:
+                raise refusal(
+                    f"trainer.{what}={','.join(map(str, sorted(values)))} where hydra.launcher.{key}="
+                    f"{self.settings[key]}: the jobs of an array are all of one size, which is settled when it is "
+                    f"submitted; give trainer.{what} once for the whole sweep, or submit one sweep for each value"
+                )
+        if self.settings["signal_delay_s"] >= 60 * self.settings["timeout_min"]:
+            raise refusal("hydra.launcher.signal_delay_s must be below timeout_min; the run could not begin before it")
+
+    def _submit(self, jobs: Sequence[Job], ids: dict[int, str]) -> None:
+        """Submit the jobs as one array and note where each is."""
+        if not jobs:
+            return
+        import submitit
+
+        settings = self.settings | {"tasks_per_node": jobs[0].ranks_per_node}
+        delay_s = settings.pop("signal_delay_s")
+        # submitit would send, and handle, another signal; this one is left to the run itself.
+        settings["additional_parameters"] = {"signal": f"USR1@{delay_s}", "requeue": True} | self.additional_parameters
+        executor = submitit.AutoExecutor(
+            folder=self.submitit_folder / "%j", cluster="slurm", slurm_max_num_timeout=0, slurm_python=self.python
+        )
+        own = ["trainer.progress_bar=false"]
+        try:
+            executor.update_parameters(
+                **{key if key in COMMON else f"slurm_{key}": value for key, value in settings.items()}
+            )
+            submitted = executor.map_array(
+                run_slurm_task, [job.command(*own) for job in jobs], [self.max_requeues] * len(jobs)
+            )
+        except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+            told = " ".join(line for line in str(error).splitlines() if "error" in line) or str(error)
+            raise refusal(f"sbatch refused the jobs: {told}{_known_partitions(str(error))}") from None
+        for job, entry in zip(jobs, submitted, strict=True):
+            ids[job.number] = str(entry.job_id)
+            write_json(job.folder / NOTE, {"job_id": str(entry.job_id), "overrides": job.overrides})
+            say(job, f"submitted as job {entry.job_id}; its output: {entry.paths.stderr}")
+
+    def _wait(self, jobs: Sequence[Job], ids: dict[int, str], results: dict[int, JobReturn]) -> None:
+        """Wait until the queue holds none of the jobs; Ctrl-C leaves them there."""
+        waiting = {job.number: job for job in jobs}
+        absent: set[int] = set()
+        try:
+            while waiting:
+                time.sleep(self.poll_interval_s)
+                try:
+                    queued = _queue()
+                except subprocess.SubprocessError as error:
+                    log.warning("the queue cannot be read (%s); the jobs go on", error)
+                    continue
+                gone = {number for number in waiting if ids[number] not in queued}
+                # Seen twice, so that a shared file system has had the time to show the last writing.
+                for number in gone & absent:
+                    results[number] = self._result(waiting.pop(number), ids[number])
+                absent = gone
+        except KeyboardInterrupt:
+            left = " ".join(ids[number] for number in waiting)
+            print(
+                f"the jobs go on: run the same command again to wait for them, or end them: scancel {left}",
+                file=sys.stderr,
+                flush=True,
+            )
+            raise
+
+    def _result(self, job: Job, job_id: str) -> JobReturn:
+        outputs = sorted((self.submitit_folder / job_id).glob(f"{job_id}_*_log.err"))
+        result = result_of(job, f"SLURM: {_final_state(job_id)}", outputs[0] if outputs else Path(NOTE), None)
+        say(job, "finished" if result.status == JobStatus.COMPLETED else "did not finish")
+        return result
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _note(job: Job) -> dict[str, Any] | None:
+    file = job.folder / NOTE
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _ask(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
+
+
+def _queue() -> set[str]:
+    """The user's jobs that wait or run, an entry for each task of an array."""
+    return set(_ask("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i").split())
+
+
+def _final_state(job_id: str) -> str:
+    """What accounting says of a job that is over."""
+    try:
+        lines = _ask("sacct", "--noheader", "--parsable2", "-X", "-j", job_id, "-o", "State,ExitCode").splitlines()
+    except (OSError, subprocess.SubprocessError):
+        lines = []
+    return " ".join(lines[-1].split("|")) if lines else "the job is over, accounting knows no more"
+
+
+def _known_partitions(message: str) -> str:
+    if "partition" not in message:
+        return ""
+    known = ", ".join(sorted(set(_ask("sinfo", "--noheader", "--format=%R").split())))
+    return f"; hydra.launcher.partition can be {known}"
