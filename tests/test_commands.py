@@ -115,13 +115,6 @@ def test_ranks_with_texts_pictures_and_videos_in_any_order_do_not_wait_for_ever(
     assert list(two.values()) == pytest.approx(list(one.values()), rel=1e-4)
 
 
-def test_several_devices_in_a_sweep_are_refused_before_anything_starts(sparrow, tmp_path):
-    done = sparrow("train", "-m", *SMALL_RUN, "strategy=ddp", "trainer.devices=2", "seed=0,1")
-    assert done.returncode == 1
-    assert "every child process would start the whole sweep" in done.stderr
-    assert not list(tmp_path.rglob("run.json"))
-
-
 def test_ctrl_c_ends_within_seconds_with_a_checkpoint(tmp_path, cache_root):
     folder = tmp_path / "run"
     long = [*SMALL_RUN, "batching.num_epochs=2000", "checkpointing.every_n_steps=100000", f"hydra.run.dir={folder}"]

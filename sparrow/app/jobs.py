@@ -9,8 +9,7 @@ import warnings
 from pathlib import Path
 
 from filelock import FileLock
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from transformers.utils import logging as transformers_logging
 
 from sparrow.app.entry import compose_parent, factors_of, is_sweep, one_message, parent_folder, run_folder
@@ -54,7 +53,7 @@ def train_job(config: DictConfig) -> float | None:
         settings = checked(config, ExperimentConfig)
         _refuse_nested_launch(settings)
         parent = ensure_parent(settings)
-        name = str(HydraConfig.get().sweep.subdir) if is_sweep() else settings.study.name
+        name = run_folder().name if is_sweep() else settings.study.name
         return train(settings, run_folder(), name=name, factors=factors_of(config), parent=parent)
 
     try:
@@ -100,7 +99,8 @@ def finished_run(config: DictConfig, folder: Path) -> RunRecord | None:
     Raises:
         RunError: If the folder holds a run with other settings.
     """
-    settings = checked(config, ExperimentConfig)
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    settings = checked(own, ExperimentConfig)
     parent = parent_folder(compose_parent(settings)) if settings.start_from.experiment is not None else None
     if parent is not None and not (parent / FILE_NAME).is_file():
         return None

@@ -171,7 +171,7 @@ def result_of(job: Job, death: str, log: Path, before: bytes | None, *, orderly:
         return failed(job, str(error)) if death else JobReturn(job.overrides, status=JobStatus.COMPLETED)
     if record.status == "finished":
         return _finished(job, record)
-    if record.status == "running" or not orderly and record.status == "interrupted":
+    if record.status == "running" or (record.status == "interrupted" and not orderly):
         record.end(job.folder, "failed", RunError(f"the run was cut off, {death}; {log} ends: {_last_line(log)}"))
     told = record.error.last_line if record.error is not None else record.status
     return failed(job, told if record.status == "failed" else f"{record.status}: {told}")

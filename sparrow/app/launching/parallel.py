@@ -130,7 +130,7 @@ def _stop(running: Sequence[RankProcesses]) -> None:
     try:
         print(f"{len(running)} runs save where they are; Ctrl-C again kills them", file=sys.stderr, flush=True)
         for ranks in running:
-            ranks.send(signal.SIGINT)
+            ranks.send(signal.SIGTERM)  # SIGINT may be ignored, as where a shell started this in the background
         for ranks in running:
             ranks.wait()
     except KeyboardInterrupt:

@@ -33,8 +33,8 @@ class RankProcesses:
         self._to_blame: tuple[int, int] | None = None  # rank and exit code of the first that failed
         self._last_call_s: float | None = None
         job.folder.mkdir(parents=True, exist_ok=True)
-        place = {"WORLD_SIZE": job.ranks_per_node, "NODE_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
-        self._processes = [self._start(rank, place, overrides) for rank in range(job.ranks_per_node)]
+        port = _free_port()
+        self._processes = [self._start(rank, port, overrides) for rank in range(job.ranks_per_node)]
 
     def log(self, rank: int) -> Path:
         """What a rank prints."""
@@ -87,9 +87,15 @@ class RankProcesses:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return f"rank {rank} {how}"
 
-    def _start(self, rank: int, place: dict[str, object], overrides: Sequence[str]) -> subprocess.Popen:
-        environment = os.environ | {key: str(value) for key, value in place.items()}
-        environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    def _start(self, rank: int, port: int, overrides: Sequence[str]) -> subprocess.Popen:
+        environment = os.environ | {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "NODE_RANK": "0",
+            "WORLD_SIZE": str(self.job.ranks_per_node),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
         command = [sys.executable, "-m", "sparrow.app.launching.rank", *self.job.command(*overrides, rank=rank)]

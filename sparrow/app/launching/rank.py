@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -26,11 +27,10 @@ def run_rank(arguments: list[str]) -> int:
     """
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _stop)
-    from sparrow.cli import main as sparrow
-
-    sys.argv = ["sparrow", *arguments]
+    command, *sys.argv[1:] = arguments
+    sys.argv[0] = f"sparrow {command}"
     try:
-        sparrow()
+        runpy.run_module(f"sparrow.{command}", run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0

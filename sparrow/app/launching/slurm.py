@@ -95,8 +95,8 @@ class SlurmLauncher(Launcher):
         missing = [tool for tool in ("sbatch", "srun", "squeue", "scontrol") if shutil.which(tool) is None]
         if missing:
             raise refusal(
-                f"hydra/launcher=slurm: {', '.join(missing)} not found on this machine; log in to a node of the cluster "
-                "where jobs are submitted, or use hydra/launcher=parallel"
+                f"hydra/launcher=slurm: {', '.join(missing)} not found on this machine; log in where the cluster's "
+                "jobs are submitted, or use hydra/launcher=parallel"
             )
         for what, key, asked in (("devices", "tasks_per_node", "devices"), ("num_nodes", "nodes", "num_nodes")):
             values = {getattr(job, asked) for job in jobs}

@@ -1,0 +1,159 @@
+"""Multiruns as a user types them: refusals before anything starts, jobs at once, ranks, kills, and running again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sparrow.runs.record import RunRecord
+from tests.conftest import SMALL_RUN, losses_of
+
+LONG = ["batching.num_epochs=3000", "checkpointing.every_n_steps=100000", "trainer.log_every_n_steps=1000"]
+
+
+@pytest.fixture
+def sweep(tmp_path, cache_root):
+    """Start `sparrow train -m ...` in an empty folder."""
+    started = []
+
+    def start(*overrides, **changes):
+        environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"} | changes
+        command = [sys.executable, "-m", "sparrow", "train", "-m", *SMALL_RUN, "study.name=s", *overrides]
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **output)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+
+
+def ended(process):
+    out, errors = process.communicate(timeout=250)
+    return process.returncode, out, errors
+
+
+def status(folder):
+    return RunRecord.load(folder).status
+
+
+def wait_until(condition, seconds=200):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+
+
+def trains(folder):
+    return bool(list(folder.glob("tensorboard/events*")))
+
+
+REFUSED = {
+    "several devices in sequence": (["strategy=ddp", "trainer.devices=2", "seed=0,1"], "use hydra/launcher=parallel"),
+    "several nodes at once": (
+        ["hydra/launcher=parallel", "strategy=ddp", "trainer.num_nodes=2", "seed=0,1"],
+        "on this machine only",
+    ),
+    "a swept sweep": (["experiment=quickstart,real_clips"], "experiment=quickstart is itself a sweep"),
+    "unknown launcher": (["hydra/launcher=ray", "seed=0,1"], "sequential"),
+    "sbatch missing": (["hydra/launcher=slurm", "seed=0,1"], "sbatch, srun, squeue, scontrol not found"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_work_is_refused_before_anything_starts(sweep, tmp_path, name):
+    overrides, expected = REFUSED[name]
+    code, _, errors = ended(sweep(*overrides, PATH=str(tmp_path)))
+    assert code == 1
+    assert expected in errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_submitit_missing_is_said_with_its_remedy(sweep, tmp_path):
+    (tmp_path / "submitit.py").write_text("raise ImportError('not installed')\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    code, _, errors = ended(sweep("hydra/launcher=slurm", "seed=0,1", PYTHONPATH=path))
+    assert code == 1
+    assert "pip install 'sparrow-video[slurm]'" in errors
+
+
+def test_devices_swept_under_slurm_are_refused_with_the_reason(sweep, tmp_path):
+    for tool in ("sbatch", "srun", "squeue", "scontrol"):
+        (tmp_path / tool).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / tool).chmod(0o755)
+    code, _, errors = ended(sweep("hydra/launcher=slurm", "strategy=ddp", "trainer.devices=1,2", PATH=str(tmp_path)))
+    assert code == 1
+    assert "trainer.devices=1,2" in errors
+    assert "the jobs of an array are all of one size" in errors
+
+
+def test_jobs_at_once_a_failing_one_and_ranks_of_their_own_and_again_with_a_value_more(sweep, tmp_path):
+    study = tmp_path / "outputs/s"
+    both = ["hydra/launcher=parallel", "mixture=world_video", "strategy=ddp", "trainer.devices=2"]
+    code, out, errors = ended(sweep(*both, "mixture.num_samples=5000,16"))
+    assert code == 1
+    assert f"{study}/num_samples=5000: DataError: " in errors
+    assert "1 of 2 jobs did not finish" in errors
+    good, bad = study / "num_samples=16", study / "num_samples=5000"
+    assert (status(good), status(bad)) == ("finished", "failed")
+    record = RunRecord.load(good)
+    assert (record.name, record.factors) == ("num_samples=16", {"mixture.num_samples": 16})
+    assert (good / "rank-1.log").is_file()
+    assert "num_samples=16" in (study / "report.md").read_text()
+    before = (good / "run.json").read_bytes(), (good / "rank-0.log").read_bytes(), sorted(os.listdir(good / ".hydra"))
+
+    alone = ["hydra/launcher=parallel", "mixture=world_video"]
+    code, _, errors = ended(sweep(*alone, "mixture.num_samples=16,8"))
+    assert code == 0, errors
+    assert status(study / "num_samples=8") == "finished"
+    after = (good / "run.json").read_bytes(), (good / "rank-0.log").read_bytes(), sorted(os.listdir(good / ".hydra"))
+    assert after == before, "the finished run was left alone"
+    assert len(losses_of(good)) == 2
+
+    code, _, errors = ended(sweep(*alone, "mixture.num_samples=16,8", "optimizer.learning_rate=0.1"))
+    assert code == 1
+    assert errors.count("optimizer.learning_rate: 0.0015 -> 0.1") >= 2
+    assert (good / "run.json").read_bytes() == before[0]
+
+
+@pytest.mark.slow
+def test_kills_of_the_launching_process_and_of_a_job_and_ctrl_c(sweep, tmp_path):
+    runs = [tmp_path / f"outputs/s/seed={seed}" for seed in (0, 1)]
+    process = sweep("hydra/launcher=parallel", "seed=0,1", *LONG)
+    wait_until(lambda: all(trains(run) for run in runs))
+    time.sleep(3)
+    process.kill()
+    process.communicate(timeout=60)
+    wait_until(lambda: all(status(run) == "interrupted" for run in runs), 60)
+    assert all(list((run / "checkpoints").glob("*.ckpt")) for run in runs)
+
+    process = sweep("hydra/launcher=parallel", "seed=0,1", *LONG)
+    wait_until(lambda: all("resuming" in (run / "rank-0.log").read_text() for run in runs))
+    time.sleep(3)
+    (victim,) = [pid for pid in children_of(process.pid) if "seed=0" in command_of(pid)]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: status(runs[0]) == "failed", 60)
+    error = json.loads((runs[0] / "run.json").read_text())["error"]["message"]
+    assert "rank 0 was killed by SIGKILL" in error
+    assert status(runs[1]) == "running", "the other job is unharmed"
+    process.send_signal(signal.SIGINT)
+    code, _, errors = ended(process)
+    assert code == 130
+    assert "Traceback" not in errors
+    assert status(runs[1]) == "interrupted"
+
+
+def children_of(pid):
+    return [int(child) for child in (open(f"/proc/{pid}/task/{pid}/children").read()).split()]
+
+
+def command_of(pid):
+    return open(f"/proc/{pid}/cmdline").read().split("\0")
