@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 CODE := sparrow tests benchmarks
 
-.PHONY: quickstart test test-slow check clean
+.PHONY: quickstart test test-slow test-slurm check clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/sparrow train experiment=quickstart
@@ -15,6 +15,10 @@ test: check
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
+
+# On a SLURM of this machine's own, from Debian packages; a part of test-slow.
+test-slurm: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow tests/slurm
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check $(CODE)
