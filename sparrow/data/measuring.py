@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 from torch.utils.data import Dataset
 
 from sparrow.core.errors import DataError
@@ -50,16 +52,19 @@ def measure_samples(
     """A line a row, in the order of `rows`, each measured once: `sample_id, status, reason, detail`, frames and tokens.
 
     A sample that cannot be used is `rejected` with a reason; nothing is raised for it. The cache is keyed by the
-    records, the state of the media files, the presentation and the tokenizer.
+    records, the state of the media files, the presentation and the tokenizer; runs at once measure once, under a lock.
     """
     distinct = list(dict.fromkeys(rows))
     cached = _cache_file(cache_root, source, distinct, backbone, how) if cache_root is not None else None
-    if cached is not None and cached.is_file():
-        table = pd.read_parquet(cached).astype(COLUMNS)
-    else:
+    if cached is None:
         table = _measure(source, distinct, backbone, how, num_workers, timeout_s)
-        if cached is not None:
-            write_atomically(cached, table.to_parquet(index=False))
+    else:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{cached}.lock") if not cached.is_file() else nullcontext():
+            if not cached.is_file():
+                measured = _measure(source, distinct, backbone, how, num_workers, timeout_s)
+                write_atomically(cached, measured.to_parquet(index=False))
+        table = pd.read_parquet(cached).astype(COLUMNS)
     return table.set_index("row").loc[list(rows)].reset_index()
 
 

@@ -31,7 +31,8 @@ class Job:
         folder: Its folder.
         overrides: What was given for it, as on the command line.
         config: Its settings, with Hydra's own.
-        hydra_overrides: Further arguments of its command.
+        flags: Options of the command, such as `--config-dir`; they stand before all overrides.
+        hydra_overrides: What was given to Hydra itself and is not about the sweep.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Job:
     folder: Path
     overrides: list[str]
     config: DictConfig
+    flags: list[str]
     hydra_overrides: list[str]
 
     @property
@@ -72,6 +74,7 @@ class Job:
         beside = ["hydra.output_subdir=null", f"hydra.job.name=rank-{rank}"] if rank else []
         return [
             command_name(),
+            *self.flags,
             *overrides,
             *self.overrides,
             *self.hydra_overrides,
@@ -96,10 +99,8 @@ def plan_jobs(
     Raises:
         CompactHydraException: If two jobs would share a folder, or a swept experiment is itself a sweep.
     """
-    hydra_overrides = [
-        *_config_folders(config),
-        *(line for line in config.hydra.overrides.hydra if not line.lstrip("+~").startswith(OF_THE_SWEEP)),
-    ]
+    flags = _config_folders(config)
+    given = [line for line in config.hydra.overrides.hydra if not line.lstrip("+~").startswith(OF_THE_SWEEP)]
     jobs: list[Job] = []
     for number, overrides in enumerate(job_overrides, first_number):
         composed = context.config_loader.load_sweep_config(config, list(overrides))
@@ -112,7 +113,7 @@ def plan_jobs(
             )
         name = str(composed.hydra.sweep.subdir)
         folder = Path(composed.hydra.sweep.dir).absolute() / name
-        job = Job(number, name, folder, list(overrides), composed, hydra_overrides)
+        job = Job(number, name, folder, list(overrides), composed, flags, given)
         if any(other.folder == folder and other.overrides != job.overrides for other in jobs):
             raise refusal(f"two jobs would share the folder {folder}; shorten what is swept, or split the sweep")
         jobs.append(job)
@@ -229,7 +230,7 @@ def _config_folders(config: DictConfig) -> list[str]:
         part
         for source in config.hydra.runtime.config_sources
         if source.provider == "command-line"
-        for part in ("--config-dir", source.path)
+        for part in ("--config-dir", source.path.removeprefix("file://"))
     ]
 
 

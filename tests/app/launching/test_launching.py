@@ -22,7 +22,9 @@ def sweep(tmp_path, cache_root):
 
     def start(*overrides, **changes):
         environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"} | changes
-        command = [sys.executable, "-m", "sparrow", "train", "-m", *SMALL_RUN, "study.name=s", *overrides]
+        options = list(overrides[: 2 * ("--config-dir" in overrides)])  # Hydra wants them before all overrides
+        overrides = [*SMALL_RUN, "study.name=s", *overrides[len(options) :]]
+        command = [sys.executable, "-m", "sparrow", "train", *options, "-m", *overrides]
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **output)
         started.append(process)
@@ -158,3 +160,38 @@ def children_of(pid):
 
 def command_of(pid):
     return open(f"/proc/{pid}/cmdline").read().split("\0")
+
+
+SWEEPER = """
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+
+class TwoTries(Sweeper):
+    def setup(self, *, hydra_context, task_function, config):
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments):
+        tries = [[*arguments, f"seed={seed}"] for seed in (0, 1)]
+        values = [self.launcher.launch([overrides], number)[0].return_value for number, overrides in enumerate(tries)]
+        print("VALUES", *(type(value).__name__ for value in values), *values)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["sequential", "parallel"])
+def test_a_sweeper_that_searches_gets_the_metric_as_a_float(sweep, tmp_path, launcher):
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins" / "two_tries.py").write_text(SWEEPER)
+    (tmp_path / "conf/hydra/sweeper").mkdir(parents=True)
+    (tmp_path / "conf/hydra/sweeper/two_tries.yaml").write_text("_target_: hydra_plugins.two_tries.TwoTries\n")
+    own = ["--config-dir", "conf", "hydra/sweeper=two_tries", f"hydra/launcher={launcher}"]
+    asked = ["study.factors=[seed]", "study.metric=world_short", "benchmark=[world_short]"]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    code, out, errors = ended(sweep(*own, *asked, "benchmark.world_short.num_questions=6", PYTHONPATH=path))
+    assert code == 0, errors
+    (line,) = [line for line in out.splitlines() if line.startswith("VALUES")]
+    scores = [RunRecord.load(tmp_path / f"outputs/s/seed={seed}").scores["world_short"]["after"] for seed in (0, 1)]
+    assert line == f"VALUES float float {scores[0].accuracy} {scores[1].accuracy}"
