@@ -38,6 +38,7 @@ QUIET = (
     ".*assuming the intent is to .* in a single process.*",
     ".*LeafSpec.* is deprecated.*",
     ".*ModelCheckpoint with manual optimization.*",
+    ".*`srun` command is available.*",
 )
 
 

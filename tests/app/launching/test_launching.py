@@ -99,8 +99,8 @@ def test_devices_swept_under_slurm_are_refused_with_the_reason(sweep, tmp_path):
 
 def test_jobs_at_once_a_failing_one_and_ranks_of_their_own_and_again_with_a_value_more(sweep, tmp_path):
     study = tmp_path / "outputs/s"
-    both = ["hydra/launcher=parallel", "mixture=world_video", "strategy=ddp", "trainer.devices=2"]
-    code, _, errors = ended(sweep(*both, "mixture.num_samples=5000,16"))
+    alone = ["hydra/launcher=parallel", "mixture=world_video"]
+    code, _, errors = ended(sweep(*alone, "mixture.num_samples=5000,16"))
     assert code == 1
     assert f"{study}/num_samples=5000: DataError: " in errors
     assert "1 of 2 jobs did not finish" in errors
@@ -108,15 +108,16 @@ def test_jobs_at_once_a_failing_one_and_ranks_of_their_own_and_again_with_a_valu
     assert (status(good), status(bad)) == ("finished", "failed")
     record = RunRecord.load(good)
     assert (record.name, record.factors) == ("num_samples=16", {"mixture.num_samples": 16})
-    assert (good / "rank-1.log").is_file()
     assert "num_samples=16" in (study / "report.md").read_text()
     files = good / "run.json", good / "rank-0.log"
     before = [file.read_bytes() for file in files], list((good / ".hydra").iterdir())
 
-    alone = ["hydra/launcher=parallel", "mixture=world_video"]
-    code, _, errors = ended(sweep(*alone, "mixture.num_samples=16,8"))
+    two_ranks = ["strategy=ddp", "trainer.devices=2"]
+    code, _, errors = ended(sweep(*alone, *two_ranks, "mixture.num_samples=16,8"))
     assert code == 0, errors
     assert status(study / "num_samples=8") == "finished"
+    assert (study / "num_samples=8/rank-1.log").is_file()
+    assert RunRecord.load(study / "num_samples=8").config["trainer"]["devices"] == 2
     after = [file.read_bytes() for file in files], list((good / ".hydra").iterdir())
     assert after == before, "the finished run was left alone"
     assert len(losses_of(good)) == 2
