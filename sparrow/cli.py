@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "ask a checkpoint the questions of benchmarks",
     "prepare": "plan a mixture: counts, tokens, steps, rejected samples; nothing is trained",
     "preview": "one HTML page of samples as the model gets them",
+    "diversity": "how diverse instructions are: metrics, clusters, pictures",
     "export": "a run's model as a Hugging Face folder, with a model card",
     "report": "tables and plots over folders of runs",
     "compare": "what differs between two runs in settings, data and scores",

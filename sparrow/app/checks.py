@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from sparrow.app.diversity_checks import check_diversity, check_embedder
 from sparrow.app.training_checks import check_training
-from sparrow.core.config import Benchmark, EvaluateConfig, ExperimentConfig, PrepareConfig
+from sparrow.core.config import Benchmark, DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig
 from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.data.trainer_records import EXPORTS
 from sparrow.evaluation.formats import FORMATS, PROTOCOLS
+from sparrow.instructions.selection import SELECTIONS
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
 from sparrow.models.quantization import QUANTIZATIONS, require_bitsandbytes
@@ -50,6 +52,8 @@ def check(config: Any) -> list[Found]:
     found = list(_check_common(config))
     if isinstance(config, ExperimentConfig):
         found += _check_experiment(config)
+    if isinstance(config, DiversityConfig):
+        found += check_diversity(config)
     if isinstance(config, PrepareConfig) and config.export is not None:
         found += _one_of(config, "export", tuple(EXPORTS))
     return found
@@ -106,6 +110,7 @@ def _check_experiment(config: ExperimentConfig) -> Iterator[Found]:
         yield "checkpointing.every_n_minutes", f"must be above 0, or null, is {minutes}"
     yield from _check_backbone(config)
     yield from _check_tuning(config)
+    yield from check_embedder(config.embedder)
     yield from _check_mixture(config)
 
 
@@ -174,7 +179,7 @@ def _check_quantization(quantization: str, modes: set[str]) -> Iterator[Found]:
 
 def _check_mixture(config: ExperimentConfig) -> Iterator[Found]:
     mixture = config.mixture
-    if not mixture.components:
+    if not mixture.components and not isinstance(config, DiversityConfig):
         yield "mixture.components", "is empty; choose a mixture, as in mixture=world_sparrow"
     totals = [name for name in MIXTURE_TOTALS if getattr(mixture, name) is not None]
     if len(totals) > 1:
@@ -188,6 +193,8 @@ def _check_mixture(config: ExperimentConfig) -> Iterator[Found]:
         key = f"mixture.components.{name}"
         if component.present_as not in PRESENT_AS:
             yield f"{key}.present_as", f"'{component.present_as}' is not one of {', '.join(PRESENT_AS)}"
+        if component.selection not in ("hash", *SELECTIONS):
+            yield f"{key}.selection", f"'{component.selection}' is not one of hash, {', '.join(SELECTIONS)}"
         if sum((component.num_samples is not None, component.fraction is not None, component.remainder)) != 1:
             yield key, "needs exactly one of num_samples, fraction and remainder=true"
         for name_of_limit in ("repeat", "max_pages", "max_instruction_words", "max_context_words"):

@@ -18,6 +18,10 @@ EVALUATIONS = """\
   sparrow evaluate checkpoint=RUN benchmark=[world_short,world_long] blind=true
   sparrow evaluate checkpoint=MODEL benchmark=[multiple_choice] benchmark.multiple_choice.file=mine.jsonl
   sparrow evaluate -m checkpoint=RUN benchmark=[world_long] frames.max_frames=4,8,16"""
+DIVERSITIES = """\
+  sparrow diversity mixture=world_sparrow scale=tiny                        components of a mixture
+  sparrow diversity '+source=[real_clips,fairytale]' paths.data_root=DATA   sources, whole
+  sparrow diversity mixture=sparrow embedder=mpnet                          with the encoder of the paper"""
 EVALUATE_GROUPS = ("benchmark", "frames", "paths", "trainer")
 
 
@@ -27,7 +31,7 @@ def help_text(command: str, purpose: str) -> str:
     if command == "evaluate":
         options = {group: names for group, names in options.items() if group in EVALUATE_GROUPS}
     groups = "\n".join(f"  {group}: {', '.join(names)}" for group, names in options.items())
-    examples = EVALUATIONS if command == "evaluate" else EXPERIMENTS
+    examples = {"evaluate": EVALUATIONS, "diversity": DIVERSITIES}.get(command, EXPERIMENTS)
     return f"""{purpose}
 
 usage: sparrow {command} [group=choice ...] [key=value ...] [-m]

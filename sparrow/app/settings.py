@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sparrow.app.provenance import origin_of
-from sparrow.core.config import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
+from sparrow.core.config import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
 
 T = TypeVar("T")
@@ -19,6 +19,7 @@ SCHEMAS = {
     "experiment_schema": ExperimentConfig,
     "prepare_schema": PrepareConfig,
     "preview_schema": PreviewConfig,
+    "diversity_schema": DiversityConfig,
     "evaluate_schema": EvaluateConfig,
 }
 

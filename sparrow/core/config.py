@@ -97,6 +97,8 @@ class Component:
     page images) or `text` (long texts left as plain text). Each drawn sample is shown `repeat` times an epoch; the
     sizes count all of them. `max_pages`, `max_instruction_words` and `max_context_words` leave samples out of the
     draw; the number of pages depends on the page style, the number of words of a long text does not.
+    `selection` is the order in which samples are drawn, `hash` at random, the others by their instructions
+    (`sparrow.instructions.selection`).
     """
 
     source: str = REQUIRED
@@ -107,6 +109,7 @@ class Component:
     max_pages: int | None = None
     max_instruction_words: int | None = None
     max_context_words: int | None = None
+    selection: str = "hash"
     present_as: str = "video"
 
 
@@ -119,6 +122,33 @@ class Mixture:
     num_frames: int | None = None
     num_supervised_tokens: int | None = None
     components: dict[str, Component] = field(default_factory=dict)
+
+
+@dataclass
+class Embedder:
+    """What turns instructions into vectors, for measuring their diversity and selecting by it.
+
+    Args:
+        name: `tfidf`, fitted on the instructions themselves, or `encoder`, a pretrained model.
+        dimensions: Length of a `tfidf` vector.
+        model: Folder or Hub id of an encoder.
+        revision: Its revision on the Hub.
+        pooling: `mean` or `cls` over an encoder's tokens; null: as its folder says, else `mean`.
+        max_length_tokens: Longer instructions are cut for the encoder.
+        duplicate_similarity: Cosine from which the selection `dedup` takes two instructions for the same.
+        batch_size: Instructions an encoder reads at once.
+        device: Where the encoder runs; `auto` takes a GPU where there is one.
+    """
+
+    name: str = "tfidf"
+    dimensions: int = 256
+    model: str | None = None
+    revision: str | None = None
+    pooling: str | None = None
+    max_length_tokens: int = 384
+    duplicate_similarity: float = 0.9
+    batch_size: int = recorded(64)
+    device: str = recorded("auto")
 
 
 @dataclass
@@ -428,6 +458,7 @@ class ExperimentConfig:
     world: World = field(default_factory=World)
     source: dict[str, Source] = field(default_factory=dict)
     mixture: Mixture = field(default_factory=Mixture)
+    embedder: Embedder = field(default_factory=Embedder)
     text_to_image: TextToImage = field(default_factory=TextToImage)
     frames: Frames = field(default_factory=Frames)
     backbone: Backbone = field(default_factory=Backbone)
@@ -457,6 +488,27 @@ class PreviewConfig(ExperimentConfig):
     """Settings of `sparrow preview`."""
 
     num_samples: int = recorded(24)
+
+
+@dataclass
+class DiversityConfig(ExperimentConfig):
+    """Settings of `sparrow diversity`, which compares the components of a mixture, or else all chosen sources.
+
+    Args:
+        num_instructions: Instructions sampled of each.
+        min_instructions: Those with fewer are measured as they are, and do not lower the size that others share.
+        num_resamples: Bootstrap resamples behind each interval.
+        num_clusters: Clusters that all instructions together are parted into.
+        num_templates: Templates that the bar chart shows.
+        num_in_pictures: Points of each in the scatter pictures; null shows all.
+    """
+
+    num_instructions: int = recorded(5_000)
+    min_instructions: int = recorded(10)
+    num_resamples: int = recorded(200)
+    num_clusters: int = recorded(50)
+    num_templates: int = recorded(10)
+    num_in_pictures: int | None = recorded(None)
 
 
 @dataclass

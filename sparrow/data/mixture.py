@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import filterfalse, islice
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from sparrow.media.style import TextStyle
 FIRST_CHUNK = 256
 
 Measure = Callable[[str, list[int]], pd.DataFrame]
+Order = Callable[[Component], Iterator[int]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Selection:
     Args:
         component: Its name.
         source: Name of its source.
-        rows: Positions in the source, in hash order, a repeated sample repeated.
+        rows: Positions in the source, in the component's order, a repeated sample repeated.
         left_out: Samples that came earlier in the order but were left out by the component's rules, by reason.
         held_out: Positions of samples that come later in the order and are kept for validation.
     """
@@ -47,12 +48,14 @@ def draw(
     data_seed: int,
     style: TextStyle,
     measure: Measure,
+    selected: Order | None = None,
     num_held_out: int = 0,
 ) -> list[Selection]:
-    """Choose the samples of every component: the first ones in hash order that its rules let in.
+    """Choose the samples of every component: the first ones of its order that its rules let in.
 
-    Samples of one source that serve two components are drawn without overlap, in the order of the components. Where
-    the total is in tokens or frames, a component takes samples until one more would exceed its share.
+    The order is that of hashes, or the component's `selection`. Samples of one source that serve two components are
+    drawn without overlap, in the order of the components. Where the total is in tokens or frames, a component takes
+    samples until one more would exceed its share.
 
     Args:
         mixture: What is asked for.
@@ -60,6 +63,7 @@ def draw(
         data_seed: Decides the order.
         style: Page style, for rules on the number of pages.
         measure: Frames and tokens of some rows of a component, where the total is not in samples.
+        selected: Rows of a component's source in the order of its `selection`, for those other than `hash`.
         num_held_out: Samples kept for validation, in proportion to the components; they are drawn last, so that they
             change nothing else.
 
@@ -67,29 +71,33 @@ def draw(
         DataError: If a source has fewer samples than a component asks for.
         ConfigError: If the sizes do not add up.
     """
-    orders = {
-        name: iter(hash_order(sources[name].ids, data_seed))
-        for name in {component.source for component in mixture.components.values()}
-    }
+    orders: dict[tuple[str, str], Iterator[int]] = {}
+    for component in mixture.components.values():
+        key = component.source, component.selection
+        if key not in orders:
+            by_hash = component.selection == "hash" or selected is None
+            orders[key] = iter(hash_order(sources[key[0]].ids, data_seed)) if by_hash else selected(component)
+    drawn: dict[str, set[int]] = {name: set() for name, _ in orders}
     shares = _budgets(mixture)
     sizes = {} if shares else component_sizes(mixture)
+    draws: dict[str, _Draw] = {}
     selections = []
-    draws = {
-        name: _Draw(name, component, sources[component.source], orders[component.source], style)
-        for name, component in mixture.components.items()
-    }
     for name, component in mixture.components.items():
-        draw_one = draws[name]
+        others = drawn[component.source]
+        order = filterfalse(others.__contains__, orders[component.source, component.selection])
+        draw_one = draws[name] = _Draw(name, component, sources[component.source], order, style)
         if shares:
             rows = draw_one.fill(*shares[name], measure)
         else:
             rows = draw_one.take(sizes[name])
+        others.update(rows)
         selections.append(Selection(name, component.source, rows, dict(draw_one.left_out)))
     held_out = _in_proportion(num_held_out, [len(selection.rows) for selection in selections])
-    return [
-        replace(selection, held_out=draws[selection.component].hold_out(size))
-        for selection, size in zip(selections, held_out, strict=True)
-    ]
+    for i, size in enumerate(held_out):
+        rows = draws[selections[i].component].hold_out(size)
+        drawn[selections[i].source].update(rows)
+        selections[i] = replace(selections[i], held_out=rows)
+    return selections
 
 
 def _in_proportion(total: int, weights: list[int]) -> list[int]:

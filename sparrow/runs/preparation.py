@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.models.registry import find_family
+from sparrow.runs.selecting import selected_rows
 from sparrow.world import TABLES, WorldSettings, ensure_world, world_texts
 
 
@@ -94,7 +95,11 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
 
     num_held_out = math.ceil(config.validation.num_samples / config.sample_divisor)
     style = TextStyle(**vars(config.text_to_image))
-    drawn = draw(mixture, sources, config.data_seed, style, measured, num_held_out)
+
+    def in_order(component: Component) -> Iterator[int]:
+        return selected_rows(component, sources[component.source], config)
+
+    drawn = draw(mixture, sources, config.data_seed, style, measured, in_order, num_held_out)
     plan = planned(drawn, config.batching.num_epochs, config.max_bad_fraction)
     held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
     if held_out:

@@ -1,0 +1,65 @@
+"""Instructions as vectors of length one, in which nearness is likeness; computed once for the same texts."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparrow.core.config import Embedder
+from sparrow.core.files import write_atomically
+from sparrow.core.hashing import content_hash
+from sparrow.instructions.encoder import encode_texts, encoder_identity
+from sparrow.instructions.tfidf import TFIDF_VERSION, tfidf_vectors
+
+Vectors = NDArray[np.float32]
+
+
+def _tfidf(texts: Sequence[str], embedder: Embedder, _: bool) -> Vectors:
+    return tfidf_vectors(texts, embedder.dimensions)
+
+
+EMBEDDERS: dict[str, Callable[[Sequence[str], Embedder, bool], Vectors]] = {
+    "tfidf": _tfidf,
+    "encoder": encode_texts,
+}
+
+
+def embed(texts: Sequence[str], embedder: Embedder, *, cache_root: Path | None = None, progress: bool = False) -> Vectors:
+    """Unit vectors of texts; equal texts have equal vectors, and the order of the texts changes none.
+
+    Args:
+        texts: [n] instructions.
+        embedder: Which vectors.
+        cache_root: Where vectors are kept for the next time.
+        progress: Whether an encoder shows a progress bar.
+
+    Returns:
+        [n, d] float32; a text without anything to go by has a vector of zeros.
+
+    Raises:
+        ConfigError: If an encoder cannot be loaded.
+    """
+    distinct, inverse = np.unique(np.array(texts, dtype=object), return_inverse=True)
+    if not len(distinct):
+        return np.zeros((0, 1), dtype=np.float32)
+    if cache_root is None:
+        return EMBEDDERS[embedder.name](list(distinct), embedder, progress)[inverse]
+    file = cache_root / "embeddings" / f"{embedding_key(list(distinct), embedder)}.npy"
+    try:
+        vectors = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # not there, or damaged
+        vectors = EMBEDDERS[embedder.name](list(distinct), embedder, progress)
+        buffer = io.BytesIO()
+        np.save(buffer, vectors)
+        write_atomically(file, buffer.getvalue())
+    return vectors[inverse]
+
+
+def embedding_key(texts: Sequence[str], embedder: Embedder) -> str:
+    """Hash of all that the vectors depend on: the set of texts and the embedder."""
+    kind = ["tfidf", TFIDF_VERSION, embedder.dimensions] if embedder.name == "tfidf" else encoder_identity(embedder)
+    return content_hash([kind, sorted(set(texts))], length=32)

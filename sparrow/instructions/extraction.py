@@ -1,0 +1,95 @@
+"""Instructions out of samples: what the user asks, without what says nothing about the question.
+
+The rules, in order: only text parts of user turns count, so that media and long texts are left out; placeholders of
+media go; a list of lettered options goes; sentences that only say how to answer, and labels such as `Question:`, go;
+white space becomes one space. A turn of which nothing is left is no instruction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sparrow.core.hashing import hash_order
+from sparrow.data.overlap import stored_messages
+from sparrow.data.sources import SourceData
+from sparrow.evaluation.questions import split_prompt
+
+EXTRACTION_VERSION = 1  # raised whenever the rules change
+_MEDIA_TOKEN = re.compile(
+    r"<[|/]{0,2}(?:begin_of_|start_of_|end_of_)?(?:image|img|video|vid|vision|frame|audio)[^<>\s]{0,24}>"
+    r"|\[(?:img|image|video|frame)(?:[ _]?\d+)?\]",
+    re.IGNORECASE,
+)
+_INLINE_OPTIONS = re.compile(r"\s\(?A[).]\s\S.*?\s\(?B[).]\s\S.*\Z", re.DOTALL)
+_LABEL = re.compile(r"^\s*(?:question|instruction|query|user|q)\s*:\s*", re.IGNORECASE)
+_BOILERPLATE = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"answer with (?:only )?(?:the|an) option'?s?'? letter[^.\n]*\.?",
+        r"(?:answer|respond|reply)(?: the question)? (?:with|using) (?:only )?(?:a|the|one) "
+        r"(?:single word|word|letter|phrase|number)[^.\n]*\.?",
+        r"(?:please )?(?:provide|give) (?:me )?(?:your|the) (?:answer|best option)[^.\n]*(?:letter|option)[^.\n]*\.?",
+        r"only give the best option\.?",
+        r"select the best (?:answer|option)[^.\n]*\.?",
+        r"(?:please )?(?:choose|select) (?:the correct|one|an?) (?:answer|option)[^.\n]*\.?",
+        r"carefully watch (?:the|this) video and[^.\n]*\.?",
+        r"based on your observations,?[^.\n]*\.",
+        r"answer the question in short and give the corresponding document id\.?",
+        r"^\s*(?:best option|answer|options|choices)\s*:\s*\(?\s*$",
+        r"\b(?:best option|answer)\s*:\s*\(?\s*\Z",
+    )
+)
+
+
+def clean(text: str) -> str:
+    """The instruction in a user's words by the rules above; empty where nothing is left."""
+    text = _MEDIA_TOKEN.sub(" ", text)
+    parts = split_prompt(text)
+    if parts is not None:
+        text = f"{parts.question}\n{parts.instruction}"
+    text = _INLINE_OPTIONS.sub(" ", text)
+    for pattern in _BOILERPLATE:
+        text = "\n".join(pattern.sub(" ", line) for line in text.split("\n"))
+    return " ".join(_LABEL.sub("", text.strip()).split())
+
+
+def instructions_of(messages: Sequence[dict[str, Any]]) -> list[str]:
+    """The instructions of a sample's stored messages, one a user turn that holds one."""
+    turns = (
+        clean("\n".join(part["text"] for part in message["content"] if part["type"] == "text"))
+        for message in messages
+        if message["role"] == "user"
+    )
+    return [turn for turn in turns if turn]
+
+
+def read_instructions(data: SourceData, rows: Sequence[int] | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a source, all unless given, in ascending order, with the instructions of each."""
+    import numpy as np
+
+    wanted = np.arange(len(data)) if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
+    for row, messages in stored_messages(data, wanted):
+        yield row, instructions_of(messages)
+
+
+def sample_instructions(data: SourceData, rows: Sequence[int], num_instructions: int, seed: int) -> list[str]:
+    """A seeded sample of at most `num_instructions`: samples in hash order, all turns of each, until there are enough.
+
+    Args:
+        data: The source.
+        rows: Rows to sample from; a repeated row counts once.
+        num_instructions: Size of the sample; all there are where there are fewer.
+        seed: Decides the order.
+    """
+    distinct = sorted(set(rows))
+    ordered = [distinct[i] for i in hash_order([data.ids[row] for row in distinct], seed, salt="instructions")]
+    found: list[str] = []
+    for start in range(0, len(ordered), num_instructions):
+        chunk = ordered[start : start + num_instructions]
+        by_row = dict(read_instructions(data, chunk))
+        found += [text for row in chunk for text in by_row[row]]
+        if len(found) >= num_instructions:
+            break
+    return found[:num_instructions]
