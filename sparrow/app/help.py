@@ -19,9 +19,9 @@ EVALUATIONS = """\
   sparrow evaluate checkpoint=MODEL benchmark=[multiple_choice] benchmark.multiple_choice.file=mine.jsonl
   sparrow evaluate -m checkpoint=RUN benchmark=[world_long] frames.max_frames=4,8,16"""
 DIVERSITIES = """\
-  sparrow diversity mixture=world_sparrow scale=tiny                        components of a mixture
-  sparrow diversity '+source=[real_clips,fairytale]' paths.data_root=DATA   sources, whole
-  sparrow diversity mixture=sparrow embedder=mpnet                          with the encoder of the paper"""
+  sparrow diversity mixture=sparrow                                      the components of a mixture
+  sparrow diversity "+source=[longalpaca,qmsum]" num_instructions=1000   sources, whole
+  sparrow diversity mixture=sparrow embedder=mpnet                       with the encoder of the paper"""
 EVALUATE_GROUPS = ("benchmark", "frames", "paths", "trainer")
 
 

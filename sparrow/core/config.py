@@ -501,14 +501,16 @@ class DiversityConfig(ExperimentConfig):
         num_clusters: Clusters that all instructions together are parted into.
         num_templates: Templates that the bar chart shows.
         num_in_pictures: Points of each in the scatter pictures; null shows all.
+        pictures: Whether pictures and the interactive page are made.
     """
 
     num_instructions: int = recorded(5_000)
     min_instructions: int = recorded(10)
-    num_resamples: int = recorded(200)
+    num_resamples: int = recorded(100)
     num_clusters: int = recorded(50)
     num_templates: int = recorded(10)
     num_in_pictures: int | None = recorded(None)
+    pictures: bool = recorded(True)
 
 
 @dataclass

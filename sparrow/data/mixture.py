@@ -75,8 +75,11 @@ def draw(
     for component in mixture.components.values():
         key = component.source, component.selection
         if key not in orders:
-            by_hash = component.selection == "hash" or selected is None
-            orders[key] = iter(hash_order(sources[key[0]].ids, data_seed)) if by_hash else selected(component)
+            if component.selection == "hash":
+                orders[key] = iter(hash_order(sources[component.source].ids, data_seed))
+            else:
+                assert selected is not None, "only the order by hash needs nothing else"
+                orders[key] = selected(component)
     drawn: dict[str, set[int]] = {name: set() for name, _ in orders}
     shares = _budgets(mixture)
     sizes = {} if shares else component_sizes(mixture)

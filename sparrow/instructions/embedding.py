@@ -28,7 +28,9 @@ EMBEDDERS: dict[str, Callable[[Sequence[str], Embedder, bool], Vectors]] = {
 }
 
 
-def embed(texts: Sequence[str], embedder: Embedder, *, cache_root: Path | None = None, progress: bool = False) -> Vectors:
+def embed(
+    texts: Sequence[str], embedder: Embedder, *, cache_root: Path | None = None, progress: bool = False
+) -> Vectors:
     """Unit vectors of texts; equal texts have equal vectors, and the order of the texts changes none.
 
     Args:

@@ -49,17 +49,17 @@ class Metric:
         return float(self.measure(corpus)) if len(corpus) else self.empty
 
 
-def vendi_score(vectors: NDArray[np.float32]) -> float:
+def vendi_score(corpus: Corpus) -> float:
     """exp(-sum_i l_i log l_i), with l the eigenvalues of K / n and K the cosines of n unit vectors.
 
-    The eigenvalues other than 0 are those of X'X / n, a [d, d] matrix for X [n, d], so that K is never built. It is 1
+    The eigenvalues other than 0 are those of X'X / n, a [d, d] matrix for X [n, d], so that K is not built. It is 1
     where all vectors agree and n where they are orthogonal; through d dimensions it is at most d.
     Source: Friedman & Dieng, The Vendi Score (arXiv 2210.02410), with q = 1.
     """
-    return _exp_entropy(np.linalg.eigvalsh(_gram(vectors)))
+    return _exp_entropy(corpus.eigenvalues)
 
 
-def effective_rank(vectors: NDArray[np.float32]) -> float:
+def effective_rank(corpus: Corpus) -> float:
     """(sum_i l_i)^2 / sum_i l_i^2 with l as in `vendi_score`: directions, were all equally strong.
 
     The participation ratio, effective rank of order 2; few large eigenvalues count more than in the Vendi score. The
@@ -67,18 +67,17 @@ def effective_rank(vectors: NDArray[np.float32]) -> float:
     are the roots of l, it ranks one template with many fillings above several templates.
     Source: Del Giudice, Effective Dimensionality (Multivariate Behavioral Research 56, 2021), n_2.
     """
-    values = np.linalg.eigvalsh(_gram(vectors)).clip(min=0)
-    squares = np.square(values).sum()
-    return float(np.square(values.sum()) / squares) if squares > 0 else 1.0
+    squares = np.square(corpus.eigenvalues).sum()
+    return float(np.square(corpus.eigenvalues.sum()) / squares) if squares > 0 else 1.0
 
 
-def mean_pairwise_distance(vectors: NDArray[np.float32]) -> float:
+def mean_pairwise_distance(corpus: Corpus) -> float:
     """1 - the mean cosine of two different instructions, by the closed form (|sum x|^2 - sum |x|^2) / (n (n - 1)).
 
     0 for fewer than two.
     Source: the intra-set distance of Ziegler et al., Improving Recommendation Lists (WWW 2005), with cosines.
     """
-    exact = vectors.astype(np.float64)
+    exact = corpus.vectors.astype(np.float64)
     n = len(exact)
     if n < 2:
         return 0.0
@@ -128,19 +127,19 @@ def template_rate(corpus: Corpus, num_templates: int = 1) -> float:
 METRICS: dict[str, Metric] = {
     "vendi_score": Metric(
         "Vendi score",
-        lambda corpus: vendi_score(corpus.vectors),
+        vendi_score,
         "effective number of unlike instructions: exp of the entropy of the eigenvalues of the cosines / n",
         "arXiv 2210.02410",
     ),
     "effective_rank": Metric(
         "effective rank",
-        lambda corpus: effective_rank(corpus.vectors),
+        effective_rank,
         "effective number of directions: squared sum of those eigenvalues over the sum of their squares",
         "Del Giudice 2021",
     ),
     "mean_pairwise_distance": Metric(
         "pairwise distance",
-        lambda corpus: mean_pairwise_distance(corpus.vectors),
+        mean_pairwise_distance,
         "mean cosine distance of two different instructions",
         "Ziegler et al. 2005",
         high=2.0,
@@ -211,12 +210,6 @@ def estimate(corpus: Corpus, num_resamples: int, seed: int = 0) -> dict[str, Est
 def _interval(metric: Metric, value: float, resampled: NDArray[np.float64]) -> Estimate:
     low, high = value + np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - resampled.mean()
     return Estimate(value, float(min(value, max(low, metric.low))), float(max(value, min(high, metric.high))))
-
-
-def _gram(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """X'X [d, d], or XX' [n, n] where that is smaller: both have the same eigenvalues other than 0."""
-    exact = vectors.astype(np.float64)
-    return exact.T @ exact if len(exact) > exact.shape[1] else exact @ exact.T
 
 
 def _exp_entropy(weights: NDArray[np.float64]) -> float:

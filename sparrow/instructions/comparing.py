@@ -1,0 +1,125 @@
+"""Sources compared at equal size: metrics with intervals, and the diagnostics beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparrow.core.config import Embedder
+from sparrow.instructions.corpus import make_corpus
+from sparrow.instructions.diagnostics import Clusters, Coverage, cluster, coverage, source_distances
+from sparrow.instructions.embedding import embed
+from sparrow.instructions.metrics import Estimate, estimate
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template, and the share of a source's compared instructions that follow it."""
+
+    words: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One source.
+
+    Args:
+        num_instructions: Instructions sampled.
+        num_distinct: Different ones among them.
+        num_compared: Those that the metrics and diagnostics are of.
+        metrics: By name in `METRICS`.
+        clusters: How they lie in the clusters of all sources.
+        templates: The most frequent templates.
+    """
+
+    num_instructions: int
+    num_distinct: int
+    num_compared: int
+    metrics: dict[str, Estimate]
+    clusters: Clusters
+    templates: list[Template]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Sources beside each other.
+
+    Args:
+        sources: By name.
+        distances: Mean distance of the instructions of a source (row) to the nearest of another (column).
+        coverage: By benchmark, then source.
+    """
+
+    sources: dict[str, Measured]
+    distances: list[list[float]]
+    coverage: dict[str, dict[str, Coverage]] = field(default_factory=dict)
+
+
+def embed_all(
+    texts: Mapping[K, Sequence[str]], embedder: Embedder, *, cache_root: Path | None = None, progress: bool = False
+) -> dict[K, NDArray[np.float32]]:
+    """Vectors [n, d] of several sets in one space."""
+    together = embed([t for own in texts.values() for t in own], embedder, cache_root=cache_root, progress=progress)
+    ends = np.cumsum([len(own) for own in texts.values()])[:-1]
+    return dict(zip(texts, np.split(together, ends), strict=True))
+
+
+def common_size(sizes: Sequence[int], min_instructions: int) -> int | None:
+    """The size at which sets are compared: the smallest that is not below the minimum; None where all are below."""
+    return min((size for size in sizes if size >= min_instructions), default=None)
+
+
+def compare(
+    texts: Mapping[str, Sequence[str]],
+    vectors: Mapping[str, NDArray[np.float32]],
+    questions: Mapping[str, NDArray[np.float32]] | None = None,
+    *,
+    min_instructions: int = 10,
+    num_resamples: int = 100,
+    num_clusters: int = 50,
+    num_templates: int = 10,
+    seed: int = 0,
+) -> Comparison:
+    """Measure and compare the first instructions of each source, equally many of each.
+
+    Args:
+        texts: Instructions by source, each in random order.
+        vectors: Their vectors [n, d].
+        questions: Vectors of the questions of benchmarks.
+        min_instructions: Sources with fewer are measured as they are, and do not lower the size that others share.
+        num_resamples: Bootstrap resamples behind each interval; 0 gives none.
+        num_clusters: Clusters of all sources together.
+        num_templates: Templates that are kept of each source.
+        seed: Seeds clusters and resamples.
+    """
+    size = common_size([len(own) for own in texts.values()], min_instructions)
+    near = {name: own[:size] for name, own in vectors.items()}
+    spread = cluster(near, num_clusters, seed)
+    measured = {}
+    for name, own in texts.items():
+        corpus = make_corpus(own[:size], near[name])
+        counts = np.bincount(corpus.templates, minlength=len(corpus.template_names))[:num_templates]
+        measured[name] = Measured(
+            num_instructions=len(own),
+            num_distinct=len(set(own)),
+            num_compared=len(corpus),
+            metrics=estimate(corpus, num_resamples, seed),
+            clusters=spread[name],
+            templates=[
+                Template(words, count / len(corpus))
+                for words, count in zip(corpus.template_names, counts.tolist(), strict=False)
+            ],
+        )
+    covered = {
+        benchmark: {name: coverage(asked, own) for name, own in near.items()}
+        for benchmark, asked in (questions or {}).items()
+    }
+    return Comparison(measured, source_distances(near), covered)
