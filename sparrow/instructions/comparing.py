@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparrow.core.config import Embedder
-from sparrow.instructions.corpus import make_corpus
+from sparrow.instructions.corpus import Corpus, make_corpus
 from sparrow.instructions.diagnostics import Clusters, Coverage, cluster, coverage, source_distances
 from sparrow.instructions.embedding import embed
 from sparrow.instructions.metrics import Estimate, estimate
@@ -21,7 +21,7 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Template:
-    """A template, and the share of a source's compared instructions that follow it."""
+    """A template that at least two instructions of a source follow, and the share of all sampled that do."""
 
     words: str
     share: float
@@ -106,20 +106,23 @@ def compare(
     measured = {}
     for name, own in texts.items():
         corpus = make_corpus(own[:size], near[name])
-        counts = np.bincount(corpus.templates, minlength=len(corpus.template_names))[:num_templates]
         measured[name] = Measured(
             num_instructions=len(own),
             num_distinct=len(set(own)),
             num_compared=len(corpus),
             metrics=estimate(corpus, num_resamples, seed),
             clusters=spread[name],
-            templates=[
-                Template(words, count / len(corpus))
-                for words, count in zip(corpus.template_names, counts.tolist(), strict=False)
-            ],
+            templates=frequent_templates(make_corpus(own, vectors[name]), num_templates),
         )
     covered = {
         benchmark: {name: coverage(asked, own) for name, own in near.items()}
         for benchmark, asked in (questions or {}).items()
     }
     return Comparison(measured, source_distances(near), covered)
+
+
+def frequent_templates(corpus: Corpus, num_templates: int) -> list[Template]:
+    """The most frequent templates that more than one instruction follows."""
+    counts = np.bincount(corpus.templates, minlength=len(corpus.template_names))[:num_templates].tolist()
+    named = zip(corpus.template_names, counts, strict=False)
+    return [Template(words, count / len(corpus)) for words, count in named if count > 1]

@@ -90,7 +90,7 @@ def _own_pooling(embedder: Embedder) -> str:
 
 
 def _own_json(embedder: Embedder, name: str) -> Any:
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     file = cached_file(
         str(embedder.model),

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +21,7 @@ from sparrow.data.mixture import draw, without_empty
 from sparrow.instructions.comparing import Comparison, compare, embed_all
 from sparrow.instructions.extraction import clean, sample_instructions
 from sparrow.instructions.metrics import METRICS, Estimate
+from sparrow.instructions.mixing import WHOLE, mixed
 from sparrow.media.style import TextStyle
 from sparrow.runs.preparation import load_sources, scaled_down
 from sparrow.runs.selecting import selected_rows
@@ -29,7 +29,6 @@ from sparrow.runs.tables import Table
 from sparrow.runs.training import make_evaluator
 
 log = logging.getLogger(__name__)
-WHOLE = "whole mixture"
 
 
 @dataclass(frozen=True)
@@ -92,13 +91,8 @@ def _sample(config: DiversityConfig) -> tuple[dict[str, list[str]], list[str]]:
         name: sample_instructions(sources[source], own, config.num_instructions, config.data_seed)
         for name, (source, own) in rows.items()
     }
-    notes = [
-        f"{name}: {len(own):,} instructions, fewer than num_instructions={config.num_instructions:,}"
-        if own
-        else f"{name}: no instruction is left of its user turns by the rules of docs/diversity.md"
-        for name, own in texts.items()
-        if len(own) < config.num_instructions
-    ]
+    fewer = [f"{name} {len(own):,}" for name, own in texts.items() if len(own) < config.num_instructions]
+    notes = [f"fewer than num_instructions={config.num_instructions:,}: {', '.join(fewer)}"] if fewer else []
     if config.mixture.components and len(texts) > 1:
         texts[WHOLE] = mixed(texts, {name: len(own) for name, (_, own) in rows.items()}, config.num_instructions)
     return texts, notes
@@ -127,28 +121,8 @@ def _no_measure(component: str, rows: list[int]) -> NoReturn:
     raise AssertionError("totals in tokens and frames are refused with the configuration")
 
 
-def mixed(texts: Mapping[str, Sequence[str]], sizes: Mapping[str, int], num_instructions: int) -> list[str]:
-    """Instructions of a whole mixture: the first of every component, as many as its share of the samples.
-
-    Args:
-        texts: By component, in random order.
-        sizes: Samples of each component.
-        num_instructions: How many together, at most.
-    """
-    sizes = {name: size for name, size in sizes.items() if texts[name]}
-    whole = sum(sizes.values())
-    total = min([num_instructions, *(len(texts[name]) * whole // size for name, size in sizes.items())])
-    # Evenly interleaved, so that the beginning of the list is a mixture too.
-    placed = [
-        ((i + 0.5) / size, text)
-        for name, size in sizes.items()
-        for i, text in enumerate(texts[name][: round(total * size / whole)])
-    ]
-    return [text for _, text in sorted(placed, key=itemgetter(0))]
-
-
 def _questions(config: DiversityConfig, notes: list[str]) -> dict[str, list[str]]:
-    """The questions of the configured benchmarks, at most `num_instructions` of each; one that is not there is noted."""
+    """Questions of the benchmarks, at most `num_instructions` of each; a benchmark that is not there is noted."""
     evaluator = make_evaluator(config)
     found = {}
     for name in config.benchmark:

@@ -50,13 +50,14 @@ def scatter(projection: Projection) -> Figure:
     panels = [None, *names] if len(names) > 1 else [None]
     columns = min(MAX_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    figure = _figure(3.1 * columns, 3.1 * rows + 0.25 * -(-len(names) // columns) + 0.2)
+    figure = _figure(3.1 * columns, 3.35 * rows + 0.2 * -(-len(names) // columns) + 0.3)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes, shown in zip(grid, panels, strict=False):
+        others = [projection.points[name] for name in names if name != shown]
         if shown is not None:
-            axes.scatter(*everything.T, s=size_pt2, color="0.85", linewidths=0, rasterized=True)
+            axes.scatter(*np.concatenate(others).T, s=size_pt2, color="0.85", linewidths=0, rasterized=True)
         for number, name in enumerate(projection.points):
             if name in names and shown in (None, name):
                 colour, marker = looks(number)
@@ -75,17 +76,19 @@ def scatter(projection: Projection) -> Figure:
         axes.set_box_aspect(1)
     legend = figure.legend(loc="outside lower center", ncols=columns, frameon=False, markerscale=1)
     for handle in legend.legend_handles:
-        handle.set(sizes=[34], alpha=1)  # type: ignore[union-attr]
+        handle.set(sizes=[34], alpha=1)
     return figure
 
 
 def templates(comparison: Comparison) -> Figure:
-    """The most frequent templates of each source, by the share of instructions that follow them."""
+    """The most frequent templates of each source, by the share of its instructions that follow them."""
     sources = {name: measured for name, measured in comparison.sources.items() if measured.templates}
+    if not sources:
+        figure = _figure(7.5, 1)
+        figure.text(0.5, 0.5, "no template is followed by two instructions of a source", ha="center", va="center")
+        return figure
     heights = [0.8 + 0.24 * len(measured.templates) for measured in sources.values()]
     figure = _figure(7.5, 0.4 + sum(heights))
-    if not sources:
-        return figure
     largest = max(100 * measured.templates[0].share for measured in sources.values())
     grid = figure.subplots(len(sources), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     for number, (axes, (name, measured)) in enumerate(zip(grid, sources.items(), strict=True)):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sparrow.runs.diversity import WHOLE, Sampled
+from sparrow.instructions.mixing import WHOLE
+from sparrow.runs.diversity import Sampled
 
 PERPLEXITY = 30.0
 MIN_POINTS = 4

@@ -25,6 +25,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Accuracy",
     "DataCounts",
+    "Diversity",
     "Failure",
     "GitRevision",
     "Phase",
@@ -102,6 +103,23 @@ class DataCounts:
         return self.requested == self.used + self.rejected and self.rejected == sum(self.rejected_by_reason.values())
 
 
+@dataclass
+class Diversity:
+    """How diverse the instructions of a run's used samples are (`sparrow.instructions.metrics`).
+
+    Args:
+        embedder: Whose vectors, fitted on these instructions: compare within a study, not beyond.
+        num_instructions: Instructions that each component's values are of, at most.
+        components: Values by component, then metric.
+        mixture: Values of the whole mixture, of as many instructions.
+    """
+
+    embedder: str
+    num_instructions: int
+    components: dict[str, dict[str, float]] = field(default_factory=dict)
+    mixture: dict[str, float] = field(default_factory=dict)
+
+
 def utc_now() -> str:
     """The present time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -122,6 +140,7 @@ class RunRecord:
         skipped_steps: Steps whose loss or gradient was not finite and that taught nothing.
         attn_implementation: The attention that was used.
         peak_memory_bytes: By device, as `peak_memory_bytes()` gives it.
+        diversity: Of the used samples' instructions; None where it could not be measured.
         parent: `run_id` of the run whose model this one started from.
         notes: What happened on the way and is worth knowing, such as a checkpoint that could not be read.
         scores: By benchmark, then phase: before training, after it, and each again without frames.
@@ -143,6 +162,7 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     data: dict[str, DataCounts] = field(default_factory=dict)
     manifest_hash: str | None = None
+    diversity: Diversity | None = None
     tokens: Tokens = field(default_factory=Tokens)
     num_samples: int = 0
     num_steps: int = 0

@@ -19,6 +19,7 @@ from sparrow.data.datamodule import PlannedData
 from sparrow.models.backbone import Backbone
 from sparrow.models.compilation import compile_blocks
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
+from sparrow.runs.diversity_record import diversity_of
 from sparrow.runs.evaluating import Evaluator
 from sparrow.runs.faults import losses_explained
 from sparrow.runs.folder import held, open_run, settings_difference
@@ -117,6 +118,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         _describe_data(record, prepared)
         if main:
             _keep_manifest(prepared, folder)
+            record.diversity = diversity_of(prepared, Path(config.paths.cache_root))
     check_tuning(prepared.backbone, config.tuning)
     record.attn_implementation = attention_of(config)
     sharding = sharding_of(config, prepared)
