@@ -13,7 +13,7 @@ import pytest
 
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from sparrow.runs.record import RunRecord
-from tests.conftest import SMALL_RUN, losses_of
+from tests.conftest import SMALL_RUN, SMALL_WORLD, losses_of
 
 ROOT = Path(__file__).parents[1]
 SPARROW = [sys.executable, "-m", "sparrow"]
@@ -43,7 +43,7 @@ def records_in(folder):
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]])
-@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "preview"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "preview", "diversity"])
 def test_help_and_cfg_answer_without_loading_torch(command, arguments, tmp_path):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *SPARROW[1:], command, *arguments],
@@ -58,6 +58,20 @@ def test_help_and_cfg_answer_without_loading_torch(command, arguments, tmp_path)
     if arguments == ["--help"]:
         assert "Three useful commands" in done.stdout
         assert "benchmark: " in done.stdout
+
+
+def test_diversity_of_sources_writes_tables_pictures_and_a_page(sparrow, tmp_path):
+    sources = ["+source=[world_clips,world_event_texts]", "num_resamples=3", "num_in_pictures=20"]
+    done = sparrow("diversity", *sources, *SMALL_WORLD, "study.name=two", f"hydra.run.dir={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert "Vendi score" in done.stdout
+    assert "world_event_texts" in done.stdout
+    names = ("diversity.json", "diversity.csv", "diversity.md", "diversity.html", "t-sne.png", "overlap.pdf")
+    assert all((tmp_path / "out" / name).is_file() for name in names)
+    refused = sparrow("diversity", *sources, "embedder=mpnet", f"embedder.model={tmp_path / 'none'}")
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    assert "the encoder" in refused.stderr
 
 
 def test_a_sweep_with_a_failing_job_reports_both(sparrow, tmp_path):

@@ -20,7 +20,7 @@ KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 
 
 def encode_texts(texts: Sequence[str], embedder: Embedder, progress: bool) -> NDArray[np.float32]:
-    """Unit vectors [n, d] of texts by a pretrained encoder, longest texts first.
+    """Unit vectors [n, d] of texts by a pretrained encoder; zeros for a blank text.
 
     Raises:
         ConfigError: If the encoder is not there, or is not built as the code here reads it.
@@ -43,9 +43,9 @@ def encode_texts(texts: Sequence[str], embedder: Embedder, progress: bool) -> ND
     pooling = embedder.pooling or _own_pooling(embedder)
     device = embedder.device if embedder.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device).eval()
-    order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+    order = sorted((i for i in range(len(texts)) if texts[i].strip()), key=lambda i: -len(texts[i]))
     vectors = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
-    starts = tqdm(range(0, len(texts), embedder.batch_size), desc="embedding", unit="batch", disable=not progress)
+    starts = tqdm(range(0, len(order), embedder.batch_size), desc="embedding", unit="batch", disable=not progress)
     limit = min(embedder.max_length_tokens, tokenizer.model_max_length)
     with torch.inference_mode():
         for start in starts:

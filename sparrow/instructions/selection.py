@@ -18,7 +18,7 @@ from sparrow.instructions.diagnostics import kmeans_labels
 SELECTION_VERSION = 1  # raised whenever the same vectors come to have another order
 GRID = 2_000
 BLOCK = 2_048
-NUM_CLUSTERS = 256
+MAX_CLUSTERS = 256
 
 Whole = NDArray[np.float32]  # unit vectors times GRID, whole numbers
 Ranks = NDArray[np.int64]
@@ -81,9 +81,13 @@ def _farthest_of(vectors: Whole, squares: Whole, distance: Whole, outside: float
 
 
 def cluster_balanced(vectors: Whole, first: Sequence[int], duplicate_similarity: float) -> Iterator[int]:
-    """In turns from each of 256 k-means clusters, the vectors of a cluster in the given order."""
+    """In turns from each k-means cluster, the vectors of a cluster in the given order.
+
+    There are as many clusters as the root of the number of vectors, at most 256.
+    """
     del duplicate_similarity
-    labels = kmeans_labels(vectors, NUM_CLUSTERS, seed=0) if len(vectors) else np.zeros(0, dtype=np.int64)
+    num_clusters = min(MAX_CLUSTERS, round(len(vectors) ** 0.5))
+    labels = kmeans_labels(vectors, num_clusters, seed=0) if len(vectors) else np.zeros(0, dtype=np.int64)
     turn = np.zeros(len(vectors), dtype=np.int64)
     seen: dict[int, int] = {}
     for row, label in enumerate(labels.tolist()):

@@ -102,7 +102,7 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
     """By component the source and the rows that are drawn of it; or by source all of its rows."""
     if not config.mixture.components:
         sources = load_sources(config, Mixture(components={name: Component(source=name) for name in config.source}))
-        return {name: (name, range(len(data))) for name, data in sources.items()}, sources
+        return {name: (name, range(len(sources[name]))) for name in config.source}, sources
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
     sources = load_sources(config, mixture)
     style = TextStyle(**vars(config.text_to_image))

@@ -46,6 +46,7 @@ def test_record_reconciles_and_tells_what_the_run_was(undisturbed):
     assert record.versions["torch"].startswith("2.")
     assert record.peak_memory_bytes["host"] > 1e8
     assert record.throughput["samples_per_s"] > 0
+    assert set(record.diversity.components) == {"video", "text"}
     assert set(record.time_s) >= {"prepare", "train", "evaluate"}
 
 
