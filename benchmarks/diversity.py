@@ -50,12 +50,12 @@ def stage(name: str, folder: Path, number: int, num_selected: int) -> str:
     """Carry out one stage; returns what it did."""
     texts = instructions(number)
     ids = [f"s{i}" for i in range(number)]
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     vectors = embed(texts, Embedder(), cache_root=folder)
     if name == "embed":
         told = f"{vectors.shape[0]:,} x {vectors.shape[1]}"
     else:
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
     if name == "metrics of all":
         corpus = make_corpus(texts, vectors)
         told = ", ".join(f"{key} {metric(corpus):.3g}" for key, metric in METRICS.items())
@@ -70,9 +70,9 @@ def stage(name: str, folder: Path, number: int, num_selected: int) -> str:
         wanted = num_selected if name == "kcenter" else number
         order = list(islice(select(name, ids, vectors, 0), wanted))
         told = f"first {len(order):,}"
-    seconds = time.perf_counter() - started
+    seconds, processor = time.perf_counter() - started, time.process_time() - used
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    return f"{name:22}{seconds:9.1f} s{peak:8.0f} MB  {told}"
+    return f"{name:22}{seconds:9.1f} s{processor:9.1f} s of processors{peak:8.0f} MB  {told}"
 
 
 def main() -> None:

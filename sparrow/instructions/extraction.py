@@ -30,6 +30,7 @@ _BOILERPLATE = tuple(
         r"answer with (?:only )?(?:the|an) option'?s?'? letter[^.\n]*\.?",
         r"(?:answer|respond|reply)(?: the question)? (?:with|using) (?:only )?(?:a|the|one) "
         r"(?:single word|word|letter|phrase|number)[^.\n]*\.?",
+        r"(?:please )?answer in (?:one|a single|a few|two|three) (?:words?|phrases?|sentences?)\b\.?",
         r"(?:please )?(?:provide|give) (?:me )?(?:your|the) (?:answer|best option)[^.\n]*(?:letter|option)[^.\n]*\.?",
         r"only give the best option\.?",
         r"select the best (?:answer|option)[^.\n]*\.?",

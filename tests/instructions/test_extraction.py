@@ -28,6 +28,7 @@ from sparrow.instructions.extraction import clean, read_instructions, sample_ins
             "Who sang it?",
         ),
         ("<video>\nAnswer with the option's letter from the given choices directly.", ""),
+        ("What comes last? Answer in one word.", "What comes last?"),
         ("<video>", ""),
         # Words that only look like one of them stay.
         ("What did A. B. Smith say?", "What did A. B. Smith say?"),
