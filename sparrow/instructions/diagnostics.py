@@ -84,18 +84,22 @@ def kmeans_labels(vectors: Vectors, num_clusters: int, seed: int) -> NDArray[np.
 def nearest_distances(these: Vectors, others: Vectors | None = None, *, neighbour: int = 1) -> NDArray[np.float32]:
     """Cosine distance [n] of each vector to its k-th nearest among others, or among the rest of its own set.
 
-    Exact, a block of rows at a time. 1 where there are not so many others.
+    Exact, a block of both sets at a time. 1 where there are not so many others.
     """
     among = these if others is None else others
     if len(among) < neighbour + (others is None):
         return np.ones(len(these), dtype=np.float32)
-    nearest = np.empty(len(these), dtype=np.float32)
+    kth = np.empty(len(these), dtype=np.float32)
     for start in range(0, len(these), CHUNK):
-        alike = these[start : start + CHUNK] @ among.T
-        if others is None:
-            alike[np.arange(len(alike)), np.arange(start, start + len(alike))] = -np.inf
-        nearest[start : start + CHUNK] = np.partition(alike, -neighbour, axis=1)[:, -neighbour]
-    return np.clip(1 - nearest, 0, 2)
+        rows = these[start : start + CHUNK]
+        nearest = np.full((len(rows), neighbour), -np.inf, dtype=np.float32)
+        for first in range(0, len(among), CHUNK):
+            alike = rows @ among[first : first + CHUNK].T
+            if others is None and first == start:
+                np.fill_diagonal(alike, -np.inf)
+            nearest = np.partition(np.hstack([nearest, alike]), -neighbour, axis=1)[:, -neighbour:]
+        kth[start : start + CHUNK] = nearest[:, 0]
+    return np.clip(1 - kth, 0, 2)
 
 
 def source_distances(sources: Mapping[str, Vectors]) -> list[list[float]]:
