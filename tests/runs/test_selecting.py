@@ -74,7 +74,7 @@ def test_wrong_settings_are_refused_together(settings):
 
 
 def test_the_experiment_plans_each_selection_at_the_same_budget(settings, tmp_path):
-    first = "mixture.components.sharegemini.selection"
+    first = "mixture.components.video.selection"
     plans = {}
     for method in METHODS:
         config = settings("experiment=ablation/selection", "scale=tiny", f"{first}={method}", small=False)
