@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 TERA = 1e12
 
-# Peak dense FLOP/s (bf16 on tensor cores; fp32 without TF32), by a part of the name that CUDA gives the device, the
+# Peak dense FLOP/s (bf16 on tensor cores; fp32 without TF32), by words of the name that CUDA gives the device, the
 # more special first. Sources: the vendors' data sheets; where one gives figures "with sparsity", half of them.
 PEAK_FLOPS: tuple[tuple[str, float | None, float], ...] = (
+    ("GB200", 2250 * TERA, 75 * TERA),
     ("B200", 2250 * TERA, 75 * TERA),
     ("H200 NVL", 835 * TERA, 60 * TERA),
     ("H200", 989 * TERA, 67 * TERA),
@@ -36,7 +39,7 @@ PEAK_FLOPS: tuple[tuple[str, float | None, float], ...] = (
 def peak_flops(device_name: str, precision: str) -> float | None:
     """Peak dense FLOP/s of a device at Lightning's name of a precision; None where the table lacks it."""
     for name, bf16, fp32 in PEAK_FLOPS:
-        if name.lower() in device_name.lower():
+        if re.search(rf"\b{name}\b", device_name, re.IGNORECASE):
             return bf16 if precision.startswith("bf16") else fp32
     return None
 
