@@ -10,10 +10,10 @@ from sparrow.app.entry import one_message, run_folder
 from sparrow.app.jobs import quiet_libraries
 from sparrow.app.settings import checked
 from sparrow.core.config import DiversityConfig
-from sparrow.runs.diversity import diversity_text, measure_diversity, write_diversity
-from sparrow.runs.diversity_page import write_page
-from sparrow.runs.diversity_pictures import write_pictures
-from sparrow.runs.projecting import project
+from sparrow.runs.diversity.measuring import diversity_text, measure_diversity, write_diversity
+from sparrow.runs.diversity.page import write_page
+from sparrow.runs.diversity.pictures import write_pictures
+from sparrow.runs.diversity.projecting import project
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from sparrow.data.datamodule import PlannedData
 from sparrow.models.backbone import Backbone
 from sparrow.models.compilation import compile_blocks
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
-from sparrow.runs.diversity_record import diversity_of
+from sparrow.runs.diversity.record import diversity_of
 from sparrow.runs.evaluating import Evaluator
 from sparrow.runs.faults import losses_explained
 from sparrow.runs.folder import held, open_run, settings_difference

@@ -12,13 +12,13 @@ from sparrow.core.config import DiversityConfig, Mixture, Source
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.instructions.metrics import METRICS
 from sparrow.instructions.mixing import WHOLE, mixed
-from sparrow.runs import diversity_record
-from sparrow.runs.diversity import diversity_text, measure_diversity, write_diversity
-from sparrow.runs.diversity_page import write_page
-from sparrow.runs.diversity_pictures import write_pictures
-from sparrow.runs.diversity_record import diversity_of
+from sparrow.runs.diversity import record as diversity_record
+from sparrow.runs.diversity.measuring import diversity_text, measure_diversity, write_diversity
+from sparrow.runs.diversity.page import write_page
+from sparrow.runs.diversity.pictures import write_pictures
+from sparrow.runs.diversity.projecting import project
+from sparrow.runs.diversity.record import diversity_of
 from sparrow.runs.preparation import prepare
-from sparrow.runs.projecting import project
 from sparrow.runs.record import RunRecord
 
 HOSTILE = "Is </script><script>alert('x')</script> & \"this\" <b>bold</b>?"

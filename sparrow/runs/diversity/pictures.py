@@ -12,7 +12,7 @@ import numpy as np
 
 from sparrow.core.files import write_atomically
 from sparrow.instructions.comparing import Comparison
-from sparrow.runs.projecting import Projection
+from sparrow.runs.diversity.projecting import Projection
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparrow.instructions.mixing import WHOLE
-from sparrow.runs.diversity import Sampled
+from sparrow.runs.diversity.measuring import Sampled
 
 PERPLEXITY = 30.0
 MIN_POINTS = 4

@@ -13,9 +13,9 @@ from jinja2 import Environment, StrictUndefined
 from sparrow.core.config import DiversityConfig
 from sparrow.core.files import write_atomically
 from sparrow.instructions.metrics import METRICS
-from sparrow.runs.diversity import Sampled
-from sparrow.runs.diversity_pictures import looks
-from sparrow.runs.projecting import Projection
+from sparrow.runs.diversity.measuring import Sampled
+from sparrow.runs.diversity.pictures import looks
+from sparrow.runs.diversity.projecting import Projection
 
 GRID = 4_000
 SHAPES = {
