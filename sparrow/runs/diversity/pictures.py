@@ -91,9 +91,10 @@ def templates(comparison: Comparison) -> Figure:
     figure = _figure(7.5, 0.4 + sum(heights))
     largest = max(100 * measured.templates[0].share for measured in sources.values())
     grid = figure.subplots(len(sources), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
-    for number, (axes, (name, measured)) in enumerate(zip(grid, sources.items(), strict=True)):
+    numbers = {name: number for number, name in enumerate(comparison.sources)}
+    for axes, (name, measured) in zip(grid, sources.items(), strict=True):
         shares = [100 * template.share for template in measured.templates]
-        axes.barh(range(len(shares)), shares, 0.7, color=looks(number)[0], edgecolor="black", linewidth=0.5)
+        axes.barh(range(len(shares)), shares, 0.7, color=looks(numbers[name])[0], edgecolor="black", linewidth=0.5)
         for place, share in enumerate(shares):
             axes.text(share + largest / 100, place, f"{share:.1f} %", va="center", fontsize=7)
         labels = [
