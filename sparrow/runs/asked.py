@@ -38,10 +38,21 @@ class Asked:
 
 
 def standing_in(settings: Benchmark) -> Benchmark:
-    """The settings by which the generated world stands in for a benchmark: its format, all tasks, plain accuracy."""
+    """The settings by which the generated world stands in for a benchmark: its format, all tasks, plain accuracy.
+
+    Its one-word options are scored by likelihood, since a tiny model does not learn to answer with letters.
+    """
     if not settings.use_world or settings.format == "multiple_choice":
         return settings
-    return replace(settings, format="multiple_choice", tasks=[], subtitles="off", metric="accuracy")
+    return replace(
+        settings,
+        format="multiple_choice",
+        tasks=[],
+        subtitles="off",
+        metric="accuracy",
+        scoring="option_likelihood",
+        show_options=False,
+    )
 
 
 def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: int, cache_root: Path) -> Asked:

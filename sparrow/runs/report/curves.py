@@ -125,6 +125,7 @@ def _against_panel(
             if x is not None and found:
                 _line(axes, [(x, found)], arm.label, {**style, "linestyle": "none"})
         axes.set_xlabel(what)
+        axes.locator_params(axis="x", nbins=4)
         axes.set_ylabel("score (%)")
         axes.tick_params(labelleft=True)
 
