@@ -117,6 +117,7 @@ def test_ranks_with_texts_pictures_and_videos_in_any_order_do_not_wait_for_ever(
         "mixture.components.video.fraction=0.25",
         "mixture.components.text.fraction=0.25",
         "+mixture.components.plain={source: world_event_texts, fraction: 0.25, present_as: text}",
+        "batching=padded",
         "batching.global_batch_size_samples=4",
         "batching.micro_batch_size_samples=1",
         *native,

@@ -515,12 +515,12 @@ class DiversityConfig(ExperimentConfig):
 
 @dataclass
 class CheckpointOptions:
-    """How `sparrow evaluate` opens its checkpoint; family and frame size are the checkpoint's own where null."""
+    """How `sparrow evaluate` opens its checkpoint; family, frame size and native video are its own where null."""
 
     family: str | None = None
     revision: str | None = None
     frame_size_px: int | None = None
-    native_video: bool = False
+    native_video: bool | None = None
     attn_implementation: str = "auto"
     trust_remote_code: bool = False
 

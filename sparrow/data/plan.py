@@ -354,6 +354,7 @@ def _plan_hash(
                 [
                     backbone.family,
                     backbone.frame_size_px,
+                    backbone.native_video,
                     backbone.chat_template,
                     backbone.tokenizer.backend_tokenizer.to_str(),
                 ]

@@ -2,7 +2,7 @@
 
 What each implementation does with a packed row, whose positions start anew in each sample:
 
-* `sdpa`, the default: one call a sample of PyTorch's own attention (on CUDA its flash kernel), on CPU and GPU alike.
+* `sdpa`: one call a sample of PyTorch's own attention (on CUDA its flash kernel), on CPU and GPU alike.
 * `flash_attention_2` and its kin: one varlen call for all samples, which are told apart by their boundaries. Without
   them transformers would find them in the positions, and wait for the GPU in every layer to do so.
 * `eager`, `flex_attention`: transformers makes a mask from the positions, dense or by blocks.

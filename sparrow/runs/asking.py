@@ -19,7 +19,7 @@ from sparrow.evaluation.prompts import Clip, Protocol, read_clip
 from sparrow.evaluation.questions import Question
 from sparrow.media.frames import FramePolicy
 from sparrow.models.backbone import Backbone
-from sparrow.runs.evaluation import model_of
+from sparrow.runs.evaluation import as_trained, model_of
 from sparrow.runs.ranks import device_of, open_checkpoint
 from sparrow.runs.record import FILE_NAME, RunRecord
 
@@ -92,8 +92,7 @@ def ask(
     clip = read_clip(question, video.parent, protocol)
     device = device_of(accelerator)
     precision = "32-true" if device.type == "cpu" else "bf16-true"
-    options_of_run = CheckpointOptions(native_video=bool(_settings(checkpoint, "backbone").get("native_video")))
-    backbone = open_checkpoint(model_of(checkpoint), options_of_run, device, precision)
+    backbone = open_checkpoint(model_of(checkpoint), as_trained(checkpoint, CheckpointOptions()), device, precision)
     replied = _predict(backbone, question, video.parent, protocol)
     weighed = None
     if options:

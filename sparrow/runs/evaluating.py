@@ -87,7 +87,8 @@ class Evaluator:
     def evaluate_shared(self, backbone: Backbone, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
         """As `evaluate`, for a model that several runs start from: answered once, under a lock, then copied."""
         scores = {}
-        model_id = content_hash([model_id, self.precision, backbone.frame_size_px, backbone.native_video])
+        shown = [backbone.frame_size_px, backbone.native_video, backbone.chat_template]
+        model_id = content_hash([model_id, self.precision, *shown])
         for name in self.benchmarks:
             hashes = self._hashes(name, model_id, phase)
             shared = self.cache_root / "evaluations" / content_hash(sorted(hashes.values()))
@@ -125,6 +126,8 @@ class Evaluator:
         """
         questions, media_root = self.questions(name)
         protocol = self._protocol(name, phase)
+        if not protocol.blind:
+            backbone.require_room(protocol.presentation.frames.max_frames)
         done = finished(_files(folder, phase, name), self._hashes(name, model_id, phase)).keys()
         units = group_into_units(questions, media_root, protocol)
         # A unit is answered whole or not at all, so that its numbers do not depend on where a kill fell.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
-from sparrow.core.config import EvaluateConfig, run_id
+from sparrow.core.config import CheckpointOptions, EvaluateConfig, run_id
 from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import content_hash, file_hash
+from sparrow.models.adapters import base_of_adapters
 from sparrow.runs.folder import open_run
 from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome, timed
 from sparrow.runs.ranks import Answering, answer_all, device_of
@@ -35,6 +36,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
         RunError: If a process fails; the answers so far are kept.
     """
     _check_processes(config)
+    config = replace(config, backbone=as_trained(config.checkpoint, config.backbone))
     checkpoint = model_of(config.checkpoint)
     for difference in unlike_training(config):
         log.warning("%s", difference)
@@ -76,6 +78,15 @@ def model_of(checkpoint: str) -> str:
     return str(folder / MODEL_FOLDER) if (folder / FILE_NAME).is_file() else checkpoint
 
 
+def as_trained(checkpoint: str, options: CheckpointOptions) -> CheckpointOptions:
+    """The options with native video as a run was trained with, where they leave it open; without it for others."""
+    if options.native_video is not None:
+        return options
+    folder = Path(checkpoint)
+    settings = RunRecord.load(folder).config if (folder / FILE_NAME).is_file() else {}
+    return replace(options, native_video=bool((settings.get("backbone") or {}).get("native_video")))
+
+
 def unlike_training(config: EvaluateConfig) -> list[str]:
     """How frames and precision differ from those that a run was trained with; empty for other checkpoints."""
     folder = Path(config.checkpoint)
@@ -83,10 +94,15 @@ def unlike_training(config: EvaluateConfig) -> list[str]:
         return []
     trained = RunRecord.load(folder).config
     differences = []
-    for group, keys in (("frames", vars(config.frames)), ("trainer", {"precision": config.trainer.precision})):
+    asked = {
+        "frames": vars(config.frames),
+        "trainer": {"precision": config.trainer.precision},
+        "backbone": {"native_video": config.backbone.native_video},
+    }
+    for group, keys in asked.items():
         for key, value in keys.items():
             before = trained.get(group, {}).get(key, value)
-            if value != before:
+            if value is not None and value != before:
                 differences.append(f"{folder} was trained with {group}.{key}={before}, it is asked with {value}")
     return differences
 
@@ -95,7 +111,10 @@ def fingerprint(checkpoint: str, revision: str | None) -> str:
     """What identifies the weights of a checkpoint: the content of a folder's files, or a Hub id and revision."""
     folder = Path(checkpoint)
     if folder.is_dir():
-        return content_hash([(path.name, file_hash(path)) for path in sorted(folder.glob("*.safetensors"))])
+        files = [*sorted(folder.glob("*.safetensors")), *folder.glob("adapter_config.json")]
+        base = base_of_adapters(checkpoint)
+        beneath = fingerprint(base, None) if base is not None else None
+        return content_hash([[(path.name, file_hash(path)) for path in files], beneath])
     return content_hash([checkpoint, revision])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,21 @@ def _of_checkpoint(run: Path, record: RunRecord) -> Backbone:
     if record.parent is not None:
         raise RunError(f"{run} started from another run's model; finish it, then export it")
     config = decode(ExperimentConfig, record.config)
+    # Whole weights, whatever they were trained in, on whatever machine.
+    config = replace(
+        config,
+        backbone=replace(config.backbone, attn_implementation="sdpa"),
+        tuning=replace(config.tuning, quantization=None),
+    )
     backbone = load_model(config, resolve_checkpoint(config))
     apply_tuning(backbone, config.tuning)
     state = read_model(whole) if whole.is_dir() else torch.load(whole, weights_only=True)["state_dict"]
+    state = {key.removeprefix("model."): value for key, value in state.items()}
+    learnt = {name for name, parameter in backbone.model.named_parameters() if parameter.requires_grad}
+    if learnt != state.keys():
+        raise RunError(f"{whole} holds other parameters than {run} learns: {sorted(learnt ^ state.keys())[:3]}")
     # What is not learnt is the backbone's and stands in no checkpoint.
-    backbone.model.load_state_dict({key.removeprefix("model."): value for key, value in state.items()}, strict=False)
+    backbone.model.load_state_dict(state, strict=False)
     log.info("taken from %s", whole)
     return backbone
 
@@ -113,6 +124,7 @@ def model_card(record: RunRecord, backbone: Backbone, name: str) -> str:
         base=None if base.get("tiny") else base.get("checkpoint"),
         family=backbone.family,
         frame_size_px=backbone.frame_size_px,
+        settings_native_video=bool(base.get("native_video")),
         model_class=type(backbone.model).__name__,
         settings=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip(),
     )

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from sparrow.core.config import identity
 from sparrow.core.errors import RunError
+from sparrow.runs.outcome import is_main_process
 from sparrow.runs.record import FILE_NAME, RunRecord
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
     record.started_at = earlier.started_at
     record.time_s = dict(earlier.time_s)
     record.notes = list(earlier.notes)
-    if earlier.status == "running":
+    if earlier.status == "running" and is_main_process():
         last = earlier.heartbeat_at or earlier.started_at
         note = f"the process before was killed without a word, some time after {last}"
         log.warning("%s: %s; going on", folder, note)

@@ -8,17 +8,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 from sparrow.core.errors import RunError, SparrowError
 from sparrow.core.signals import STOP_SIGNALS, passed_by
-from sparrow.runs.record import RunRecord, Status
+from sparrow.runs.record import FILE_NAME, Phase, RunRecord, Status, utc_now
 
 log = logging.getLogger(__name__)
 MODEL_FOLDER = "model"
+POLL_S = 1.0
 CHECKPOINT_FOLDER = "checkpoints"
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM)
@@ -40,6 +41,23 @@ class Interrupted(SparrowError):
 def is_main_process() -> bool:
     """Whether this is the process of rank 0, before and after the ranks are connected."""
     return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def wait_for_scores(folder: Path, benchmarks: Sequence[str], phase: Phase) -> None:
+    """Wait until rank 0 has recorded the scores of a phase, which takes longer than ranks wait for each other.
+
+    Raises:
+        RunError: If the run ends on rank 0 before that.
+    """
+    since = utc_now()
+    while True:
+        if (folder / FILE_NAME).is_file():
+            record = RunRecord.load(folder)
+            if all(phase in record.scores.get(name, {}) for name in benchmarks):
+                return
+            if record.status != "running" and (record.ended_at or "") >= since:
+                raise RunError(f"rank 0 of {folder} is {record.status}; what it said is in its own log")
+        time.sleep(POLL_S)
 
 
 @contextmanager

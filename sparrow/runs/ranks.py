@@ -90,7 +90,7 @@ def open_checkpoint(checkpoint: str, options: CheckpointOptions, device: torch.d
         dtype=torch.bfloat16 if precision == "bf16-true" else torch.float32,
         attn_implementation=choose_attention(options.attn_implementation, precision, device.type),
         trust_remote_code=options.trust_remote_code,
-        native_video=options.native_video,
+        native_video=bool(options.native_video),
     )
     backbone.model.to(device)
     return backbone

@@ -21,6 +21,7 @@ from sparrow.models.compilation import compile_blocks
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
 from sparrow.runs.diversity.record import diversity_of
 from sparrow.runs.evaluating import Evaluator
+from sparrow.runs.evaluation import fingerprint
 from sparrow.runs.faults import losses_explained
 from sparrow.runs.folder import held, open_run, settings_difference
 from sparrow.runs.model import attention_of, load_model, put_together, sharding_of, tuned_outline
@@ -32,8 +33,10 @@ from sparrow.runs.outcome import (
     recorded_outcome,
     signals_interrupt,
     timed,
+    wait_for_scores,
 )
 from sparrow.runs.preparation import Prepared, prepare
+from sparrow.runs.ranks import device_of
 from sparrow.runs.record import (
     DataCounts,
     Phase,
@@ -123,11 +126,16 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
     record.attn_implementation = attention_of(config)
     sharding = sharding_of(config, prepared)
     whole = load_model(config, prepared.checkpoint) if sharding is None else None
+    device = device_of(config.trainer.accelerator)
     if main and config.evaluation.before:
         with timed(record, "evaluate_before"):
             before = whole or load_model(config, prepared.checkpoint)
-            _evaluate_before(config, evaluator, before, record, folder)
+            before.model.to(device)
+            _evaluate_before(config, evaluator, prepared.checkpoint, before, record, folder)
+            before.model.to("cpu")
             del before
+    elif config.evaluation.before:
+        wait_for_scores(folder, list(evaluator.benchmarks), "before")
     # Loading data draws random numbers, unless it was cached: adapters must not begin elsewhere for that.
     pl.seed_everything(config.seed, verbose=False)
     if whole is not None:
@@ -143,7 +151,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
     del whole, backbone
     if trained is not None and main:
         backbone = trained
-        backbone.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        backbone.model.to(device)
         backbone.save(folder / MODEL_FOLDER)
         with timed(record, "evaluate"):
             for phase in _phases_after(config):
@@ -170,11 +178,14 @@ def _phases_after(config: ExperimentConfig) -> list[Phase]:
 
 
 def _evaluate_before(
-    config: ExperimentConfig, evaluator: Evaluator, backbone: Backbone, record: RunRecord, folder: Path
+    config: ExperimentConfig,
+    evaluator: Evaluator,
+    checkpoint: str,
+    backbone: Backbone,
+    record: RunRecord,
+    folder: Path,
 ) -> None:
-    model_id = record.parent or content_hash(
-        [config.backbone.checkpoint, config.backbone.revision, config.backbone.tiny, config.seed]
-    )
+    model_id = content_hash([fingerprint(checkpoint, config.backbone.revision), config.tuning.quantization])
     _add_scores(record, "before", evaluator.evaluate_shared(backbone, model_id, folder, "before"))
     record.save(folder)
 

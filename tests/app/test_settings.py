@@ -87,6 +87,19 @@ def test_contradictions_are_said_at_once(settings):
         assert part in message
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["backbone=llava_onevision_7b"],
+        ["backbone=qwen3_vl_2b", "backbone.native_video=true"],
+        ["tuning.quantization=nf4"],
+    ],
+)
+def test_what_cannot_be_sharded_is_refused(settings, overrides):
+    with pytest.raises(ConfigError, match="use strategy=ddp"):
+        settings("strategy=fsdp", "trainer.devices=2", *overrides)
+
+
 def test_an_experiment_file_with_a_typo_is_refused_by_name(settings, tmp_path, monkeypatch):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\noptimizer:\n  learning_rat: 1.0e-3\n")

@@ -13,7 +13,7 @@ import pytest
 
 from sparrow.core.errors import ConfigError, DataError, RunError
 from sparrow.evaluation.predictions import read_predictions
-from sparrow.runs.evaluation import evaluate, unlike_training
+from sparrow.runs.evaluation import as_trained, evaluate, unlike_training
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import MODEL_FOLDER
 from tests.evaluation.benchmark_folders import FPS, MISSING, OFFICIAL, questions_of, write_video
@@ -234,3 +234,15 @@ def test_frames_other_than_those_of_training_are_said(evaluate_settings, tmp_pat
     (said,) = unlike_training(evaluate_settings(f"checkpoint={tmp_path}"))
     assert said == f"{tmp_path} was trained with frames.max_frames=8, it is asked with 4"
     assert unlike_training(evaluate_settings(f"checkpoint={tmp_path}", "frames.max_frames=8")) == []
+
+
+def test_native_video_is_asked_as_it_was_trained(evaluate_settings, tmp_path):
+    trained = {"backbone": {"native_video": True}}
+    RunRecord(run_id="a", name="trained", command="train", config=trained).save(tmp_path)
+    options = evaluate_settings(f"checkpoint={tmp_path}").backbone
+    assert options.native_video is None
+    assert as_trained(str(tmp_path), options).native_video is True
+    assert as_trained("org/model", options).native_video is False
+    options = evaluate_settings(f"checkpoint={tmp_path}", "backbone.native_video=false")
+    assert as_trained(str(tmp_path), options.backbone).native_video is False
+    assert any("trained with backbone.native_video=True" in line for line in unlike_training(options))

@@ -1,5 +1,7 @@
 """`sparrow export`: a folder that stands alone."""
 
+import shutil
+
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -15,7 +17,8 @@ from tests.models.chats import CHAT, encoded
 def run(settings, tmp_path_factory):
     """A finished run that trained adapters and, beside them, the projector."""
     folder = tmp_path_factory.mktemp("run")
-    train(settings("mixture.num_samples=16", "tuning=lora", "benchmark=[world_short]"), folder, name="lora")
+    options = ["mixture.num_samples=16", "tuning=lora", "benchmark=[world_short]", "checkpointing.every_n_steps=1"]
+    train(settings(*options), folder, name="lora")
     return folder
 
 
@@ -60,3 +63,23 @@ def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):
     assert "run.json" in capsys.readouterr().err
     assert main([str(run), str(tmp_path)]) == 1
     assert "is there already" in capsys.readouterr().err
+
+
+def test_the_newest_checkpoint_is_the_model_that_a_run_ends_with(run, tmp_path, capsys):
+    assert main([str(run), str(tmp_path / "end")]) == 0
+    assert main([str(run), str(tmp_path / "newest"), "--from-checkpoint"]) == 0
+    weights = [load_backbone(str(tmp_path / name)).model.state_dict() for name in ("end", "newest")]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_checkpoint_of_other_parameters_is_refused(run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    newest = max((folder / "checkpoints").glob("step=*.ckpt"))
+    checkpoint = torch.load(newest, weights_only=True)
+    checkpoint["state_dict"].popitem()
+    torch.save(checkpoint, newest)
+    assert main([str(folder), str(tmp_path / "out"), "--from-checkpoint"]) == 1
+    assert "holds other parameters than" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

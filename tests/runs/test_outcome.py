@@ -1,0 +1,31 @@
+"""Ranks that wait for what rank 0 does alone."""
+
+import pytest
+
+from sparrow.core.errors import RunError
+from sparrow.runs import outcome
+from sparrow.runs.record import RunRecord, Score
+
+NUMBERS = {"accuracy": 0.5, "low": 0.4, "high": 0.6, "chance": 0.25}
+COUNTS = {"num_questions": 40, "num_correct": 20, "num_unanswered": 0}
+
+
+def test_other_ranks_wait_for_the_scores_of_the_first(tmp_path, monkeypatch):
+    record = RunRecord(run_id="a", name="n", command="train")
+
+    def scored():
+        record.scores["short"] = {"before": Score(**NUMBERS, **COUNTS)}
+        record.save(tmp_path)
+
+    happenings = iter([lambda: None, lambda: record.save(tmp_path), scored])
+    monkeypatch.setattr(outcome.time, "sleep", lambda _: next(happenings)())
+    outcome.wait_for_scores(tmp_path, ["short"], "before")
+    assert next(happenings, None) is None
+
+
+def test_other_ranks_do_not_wait_for_a_run_that_failed(tmp_path, monkeypatch):
+    record = RunRecord(run_id="a", name="n", command="train")
+    record.save(tmp_path)
+    monkeypatch.setattr(outcome.time, "sleep", lambda _: record.end(tmp_path, "failed", ValueError("no")))
+    with pytest.raises(RunError, match=r"rank 0 of .* is failed"):
+        outcome.wait_for_scores(tmp_path, ["short"], "before")
