@@ -47,17 +47,22 @@ VISION = {
 }
 
 
-def make_backbone(attention: str, device: str, layers: int | None) -> Qwen3VL:
-    config, processor = Qwen3VL.tiny(world_texts(), FRAME_SIZE_PX)
+def real_size(frame_size_px: int = FRAME_SIZE_PX, layers: int | None = None) -> Qwen3VL:
+    """The backbone without its model."""
+    config, processor = Qwen3VL.tiny(world_texts(), frame_size_px)
     sizes = config.to_dict()
     sizes["text_config"] |= TEXT | {"num_hidden_layers": layers or 28}
     depth = layers or 24
     sizes["vision_config"] |= VISION | {"depth": depth, "deepstack_visual_indexes": [depth // 4, depth // 2]}
-    config = type(config)(**sizes | {"tie_word_embeddings": True})
+    return Qwen3VL(processor, type(config)(**sizes | {"tie_word_embeddings": True}), frame_size_px)
+
+
+def with_random_weights(backbone: Qwen3VL, attention: str, device: str, dtype: torch.dtype) -> Qwen3VL:
+    """The backbone with a model on the device, a function of the arguments."""
     torch.manual_seed(0)
     with torch.device(device):
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16, attn_implementation=attention)
-    return Qwen3VL(processor, config, FRAME_SIZE_PX, model)
+        model = AutoModelForImageTextToText.from_config(backbone.config, dtype=dtype, attn_implementation=attention)
+    return backbone.with_model(model)
 
 
 def main() -> None:
@@ -73,7 +78,7 @@ def main() -> None:
 
 
 def measure(attention: str, options: argparse.Namespace) -> None:
-    backbone = make_backbone(attention, options.device, options.layers)
+    backbone = with_random_weights(real_size(layers=options.layers), attention, options.device, torch.bfloat16)
     tuning = Tuning(activation_checkpointing=True)
     apply_tuning(backbone, tuning)
     print(tuning_table(backbone, tuning, 5e-6))
