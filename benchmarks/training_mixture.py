@@ -7,6 +7,7 @@ RGB PNG files, for those who cannot draw them while they train.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from PIL import Image
 
 from sparrow.core.samples import LongText, Message, Part, Sample, Text, Video
 from sparrow.data.converters.conversion import SourceStats
-from sparrow.data.encode import Presentation
+from sparrow.data.encode import PresentAs, Presentation
 from sparrow.data.mixture import Selection
 from sparrow.data.plan import Plan, build_plan
 from sparrow.data.sources import SourceData
@@ -28,8 +29,10 @@ from sparrow.models.backbone import Backbone
 from sparrow.world import world_texts
 
 PAPER_PAGE_PX, PAPER_FONT_PX, PAPER_MARGIN_PX, WORDS_A_PAGE = 448, 20, 20, 115
+SMALLEST_FONT_PX, SMALL_PAGE_PX, SMALL_WORDS_A_PAGE = 10, 64, 5  # as in conf/scale/tiny.yaml
 MAX_SEQ_LEN_TOKENS = 10_740
 VOCABULARY = 30_000
+PRESENT_AS: dict[str, PresentAs] = {"video": "video", "pages": "pages"}
 ANSWER_SENTENCES = {"video": 8, "pages": 3}
 
 
@@ -75,12 +78,13 @@ def make_mixture(
     generator = np.random.default_rng(0)
     side = backbone.frame_size_px
     scale = side / PAPER_PAGE_PX
+    words_a_page = min(WORDS_A_PAGE, SMALL_WORDS_A_PAGE * side**2 // SMALL_PAGE_PX**2)
     style = TextStyle(
         page_width_px=side,
         page_height_px=side,
-        font_size_px=max(4, round(PAPER_FONT_PX * scale)),
-        margin_px=round(PAPER_MARGIN_PX * scale),
-        words_per_page=WORDS_A_PAGE,
+        font_size_px=max(SMALLEST_FONT_PX, round(PAPER_FONT_PX * scale)),
+        margin_px=max(1, round(PAPER_MARGIN_PX * scale)),
+        words_per_page=words_a_page,
     )
     letters = list("eeeeettttaaaooiinnsshhrrddlluucmwfgypbvk")
     words = ["".join(generator.choice(letters, generator.integers(1, 12))) for _ in range(VOCABULARY)]
@@ -91,8 +95,8 @@ def make_mixture(
         name = f"{kind}-{number}"
         shown: Part = Video(name)
         if kind == "pages":
-            pages = int(generator.lognormal(np.log(MEDIAN_PAGES), 0.7).__ceil__())
-            count = -(-min(pages, MAX_PAGES) // divisor) * WORDS_A_PAGE
+            pages = math.ceil(generator.lognormal(np.log(MEDIAN_PAGES), 0.7))
+            count = -(-min(pages, MAX_PAGES) // divisor) * words_a_page
             shown = LongText(" ".join(generator.choice(words, count, p=frequencies / frequencies.sum())))
         answer = " ".join(generator.choice(world_texts(), ANSWER_SENTENCES[kind]))
         question = Message("user", (shown, Text("What happens here?")))
@@ -109,7 +113,7 @@ def make_mixture(
     for kind, own in samples.items():
         stats = SourceStats(len(own), len(own), len(own), {}, (), 0, kind)
         sources[kind] = InMemory(kind, [s.id for s in own], folder, stats, folder, tuple(own))
-        presentations[kind] = Presentation(FramePolicy(max_frames=frames), style, "pages" if kind == "pages" else "video")
+        presentations[kind] = Presentation(FramePolicy(max_frames=frames), style, PRESENT_AS[kind])
     plan = build_plan(
         [Selection(kind, kind, list(range(len(own)))) for kind, own in samples.items()],
         sources,
