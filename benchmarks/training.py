@@ -376,7 +376,7 @@ WAYS: dict[str, Callable[[Work], Result]] = {"released": released, "trainer": tr
 
 
 def carry_out(
-    way: str, rank: int, port: int, mixture: Mixture, checkpoint: str, options: argparse.Namespace, answer: Connection
+    way: str, rank: int, port: int, mixture: Mixture, options: argparse.Namespace, answer: Connection
 ) -> None:
     """One way in this process; its result is sent back."""
     torch.set_num_threads(options.threads)
@@ -385,7 +385,7 @@ def carry_out(
         names = {"RANK": rank, "LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": options.ranks}
         names |= {"LOCAL_WORLD_SIZE": options.ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         os.environ.update({name: str(value) for name, value in names.items()})
-    backbone = with_model(checkpoint, options, packed=way == "sparrow")
+    backbone = with_model(mixture.backbone, options, packed=way == "sparrow")
     tuning = Tuning(activation_checkpointing=options.checkpointing)
     apply_tuning(backbone, tuning)
     with tempfile.TemporaryDirectory() as folder:
@@ -398,19 +398,18 @@ def carry_out(
         dist.destroy_process_group()
 
 
-def with_model(checkpoint: str, options: argparse.Namespace, *, packed: bool) -> Backbone:
+def with_model(backbone: Any, options: argparse.Namespace, *, packed: bool) -> Backbone:
     """The backbone with its first weights."""
     attention = choose_attention(options.attention, options.precision, options.device)
     if options.size == "tiny":
-        return load_backbone(checkpoint, attn_implementation=attention)
-    backbone = real_size(options.frame_size_px, options.layers)
+        return load_backbone(options.checkpoint, attn_implementation=attention)
     backbone = with_random_weights(backbone, attention, options.device, torch.float32)
     if packed and attention == "sdpa":
         use_attention_by_sample(backbone.model)
     return backbone
 
 
-def measure(way: str, mixture: Mixture, checkpoint: str, options: argparse.Namespace) -> Result:
+def measure(way: str, mixture: Mixture, options: argparse.Namespace) -> Result:
     """One way in processes of its own, one a rank; sums over ranks, the slowest rank's time, the mean wait."""
     context = multiprocessing.get_context("forkserver")
     with socket.socket() as free:
@@ -420,7 +419,7 @@ def measure(way: str, mixture: Mixture, checkpoint: str, options: argparse.Names
     for rank in range(options.ranks):
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(
-            target=carry_out, args=(way, rank, port, mixture, checkpoint, options, theirs), name=f"{way} {rank}"
+            target=carry_out, args=(way, rank, port, mixture, options, theirs), name=f"{way} {rank}"
         )
         process.start()
         theirs.close()
@@ -449,9 +448,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if options.size == "tiny":
             made = ensure_tiny(Path(folder), options.family, world_texts(), frame_size_px=options.frame_size_px, seed=0)
-            checkpoint, backbone = str(made), load_backbone(str(made), with_model=False)
+            options.checkpoint, backbone = str(made), load_backbone(str(made), with_model=False)
         else:
-            checkpoint, backbone = "", real_size(options.frame_size_px, options.layers)
+            backbone = real_size(options.frame_size_px, options.layers)
         steps = options.warmup + options.steps + PREFETCHED_STEPS * options.workers
         mixture = make_mixture(
             Path(folder) / "media", backbone, steps * options.batch, options.batch, options.divisor, os.cpu_count() or 1
@@ -461,7 +460,7 @@ def main() -> None:
         for repeat in range(options.repeats):
             for place in range(len(options.ways)):
                 way = options.ways[(place + repeat) % len(options.ways)]
-                results[way].append(measure(way, mixture, checkpoint, options))
+                results[way].append(measure(way, mixture, options))
                 last = results[way][-1]
                 figures = f"{last.seconds:.2f} s, {last.cpu_s:.2f} CPU s, first loss {last.first_loss:.6f}"
                 print(f"{way}: {figures}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)

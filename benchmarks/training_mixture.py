@@ -48,8 +48,12 @@ class InMemory(SourceData):
 
 @dataclass(frozen=True)
 class Mixture:
-    """A plan with what its samples are made of; `folder` holds one folder of PNG files a sample, by its id."""
+    """A plan with what its samples are made of; `folder` holds one folder of PNG files a sample, by its id.
 
+    `backbone` counted the tokens; it has no model.
+    """
+
+    backbone: Backbone
     plan: Plan
     sources: dict[str, InMemory]
     presentations: dict[str, Presentation]
@@ -124,7 +128,7 @@ def make_mixture(
         max_seq_len_tokens=MAX_SEQ_LEN_TOKENS // divisor,
         batching="packed",
     )
-    return Mixture(plan, sources, presentations, folder)
+    return Mixture(backbone, plan, sources, presentations, folder)
 
 
 def write_video(folder: Path, num_frames: int, side_px: int, seed: int) -> None:
