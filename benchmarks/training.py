@@ -338,6 +338,8 @@ def sparrow(work: Work) -> Result:
             self, trainer: Any, pl_module: Any, outputs: Any, batch: StepBatch, batch_idx: int
         ) -> None:
             meter.step(batch.wait_s, batch.num_computed_tokens)
+            if batch.step == 0:
+                meter.result.first_loss = pl_module.last_loss
 
     settings = TrainerSettings(precision=options.precision)
     module = FineTuning(
@@ -368,7 +370,6 @@ def sparrow(work: Work) -> Result:
         **trainer_options(strategy, settings, Chooser(print)),
     )
     engine.fit(module, datamodule=data)
-    meter.result.first_loss = module.step_losses[0]
     return meter.result
 
 

@@ -145,6 +145,9 @@ def without_empty(mixture: Mixture) -> Mixture:
     """The mixture without components of no samples, whose sources then need not be there."""
     sizes = component_sizes(mixture) if mixture.num_samples is not None else {}
     left = {name: c for name, c in mixture.components.items() if c.fraction != 0 and sizes.get(name) != 0}
+    if 0 in sizes.values():  # what is left no longer adds up as fractions
+        left = {name: replace(c, num_samples=sizes[name], fraction=None, remainder=False) for name, c in left.items()}
+        return replace(mixture, num_samples=None, components=left)
     return replace(mixture, components=left)
 
 

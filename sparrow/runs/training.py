@@ -276,7 +276,7 @@ def _fit(
         num_nodes=config.trainer.num_nodes,
         max_epochs=1,
         use_distributed_sampler=False,
-        log_every_n_steps=config.trainer.log_every_n_steps,
+        log_every_n_steps=min(config.trainer.log_every_n_steps, len(prepared.plan.steps)),
         enable_model_summary=False,
         enable_progress_bar=config.trainer.progress_bar,
         enable_checkpointing=False,
@@ -305,7 +305,7 @@ def _fit(
         record.throughput = throughput.summary(trainer) or record.throughput
         record.skipped_steps = read_skipped_steps(folder)
         _count_failed(record, prepared, folder)
-    record.final_loss = module.step_losses[-1] if module.step_losses else record.final_loss
+    record.final_loss = module.last_loss
     return backbone if sharding is None else put_together(config, prepared, backbone)
 
 

@@ -61,7 +61,7 @@ class FineTuning(pl.LightningModule):
         self.num_steps = num_steps
         self.component_names = list(component_names)
         self.stop_requested = False
-        self.step_losses: list[float] = []
+        self.last_loss: float | None = None
         self.step_counts = StepCounts()
         self.step_times_s: dict[str, float] = {}
         self.not_finite: str | None = None
@@ -80,14 +80,16 @@ class FineTuning(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is learnt: the rest is the backbone's, and weights in four bits do not load from a state dict."""
+        checkpoint["last_loss"] = self.last_loss
         checkpoint["state_dict"] = {name: checkpoint["state_dict"][name] for name in self._trained_names()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that lacks what is learnt.
+        """Take the last loss over, and refuse a checkpoint that lacks what is learnt.
 
         Raises:
             RunError: With the name of a parameter.
         """
+        self.last_loss = checkpoint.get("last_loss")
         if "state_dict" not in checkpoint:
             return  # shards, which the strategy has put into the model already
         missing = [name for name in self._trained_names() if name not in checkpoint["state_dict"]]
@@ -143,7 +145,7 @@ class FineTuning(pl.LightningModule):
             optimizer.step()
         rates = {f"train/learning_rate_{group['name']}": group["lr"] for group in optimizer.param_groups}
         scheduler.step()  # type: ignore[union-attr]
-        self.step_losses.append(loss)
+        self.last_loss = loss
         self.step_counts, self.step_times_s = StepCounts(*of_step.tolist()), timer.finish()
         self._log_step(loss, gradient_norm, sums, supervised, rates)
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from torch.distributed.checkpoint.state_dict import set_optimizer_state_dict as 
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from sparrow.core.errors import RunError
 from sparrow.core.files import TEMPORARY, sync, write_json
 
 TRAINER_FILE = "trainer.pt"
@@ -69,7 +71,13 @@ def write(checkpoint: dict[str, Any], path: Path) -> None:
     if main:
         write_json(temporary / FILES_FILE, {name: found for part in gathered for name, found in part.items()})
         sync(temporary)
-        temporary.rename(path)
+        if path.exists():
+            replaced = path.with_name(f".{path.name}.replaced{TEMPORARY}")
+            path.rename(replaced)
+            temporary.rename(path)
+            shutil.rmtree(replaced)
+        else:
+            temporary.rename(path)
         sync(path.parent)
     dist.barrier()
 
@@ -96,7 +104,11 @@ def read_file_into(module: nn.Module, optimizers: list[torch.optim.Optimizer], p
     """As `read_into`, from the checkpoint of one file that an unsharded run wrote."""
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     whole = StateDictOptions(full_state_dict=True, strict=False)  # it holds what is learnt
-    set_model_state_dict(module, checkpoint.pop("state_dict"), options=whole)
+    state = checkpoint.pop("state_dict")
+    missing = [name for name, p in module.named_parameters() if p.requires_grad and name not in state]
+    if missing:
+        raise RunError(f"{path} lacks {len(missing)} parameters that are learnt, such as {missing[0]}")
+    set_model_state_dict(module, state, options=whole)
     name_of = {parameter: name for name, parameter in module.named_parameters()}
     for optimizer, stored in zip(optimizers, checkpoint.pop("optimizer_states"), strict=True):
         # Saved parameters are numbered in the order of the groups, which the settings fix.

@@ -75,10 +75,8 @@ class ShardedStrategy(ModelParallelStrategy):
             RunError: On all ranks, if one cannot write.
         """
         path = Path(self.broadcast(filepath))
-        if self.is_global_zero:
-            for old in (path, sharded_checkpoints.temporary_for(path)):
-                if old.exists():
-                    remove(old)
+        if self.is_global_zero and sharded_checkpoints.temporary_for(path).exists():
+            remove(sharded_checkpoints.temporary_for(path))
         self.barrier()
         try:
             sharded_checkpoints.write(checkpoint, path)

@@ -67,6 +67,7 @@ def goes_on_as_if_nothing_had_been(folder, undisturbed, config):
     expected = losses_of(undisturbed)
     found = losses_of(folder)
     assert len(expected) == NUM_STEPS
+    assert record.final_loss == RunRecord.load(undisturbed).final_loss is not None
     assert {step: expected[step] for step in found} == found
     model = "model/model.safetensors"
     assert (folder / model).read_bytes() == (undisturbed / model).read_bytes()

@@ -20,9 +20,14 @@ class SequentialLauncher(BasicLauncher):
         jobs = plan_jobs(self.hydra_context, self.config, job_overrides, initial_job_idx)
         for job in jobs:
             if job.ranks_per_node * job.num_nodes > 1 and "LOCAL_RANK" not in os.environ:
+                remedy = (
+                    "hydra/launcher=slurm for several nodes"
+                    if job.num_nodes > 1
+                    else "hydra/launcher=parallel, which starts all ranks of a job itself"
+                )
                 raise refusal(
-                    f"trainer.devices={job.devices} in a multirun: every child process would start the whole sweep "
-                    "again; use hydra/launcher=parallel, which starts all ranks of a job itself"
+                    f"trainer.devices={job.devices} on trainer.num_nodes={job.num_nodes} in a multirun: every child "
+                    f"process would start the whole sweep again; use {remedy}"
                 )
         results = super().launch([job.overrides for job in jobs], initial_job_idx)
         name_failures(jobs, results)

@@ -66,7 +66,10 @@ class SlurmLauncher(Launcher):
         jobs = plan_jobs(self.hydra_context, self.config, job_overrides, initial_job_idx)
         self._check(jobs)
         results = {job.number: result for job in jobs if (result := stored_result(job)) is not None}
-        queued = _queue()
+        try:
+            queued = _queue()
+        except subprocess.SubprocessError as error:
+            raise refusal(f"the queue of SLURM cannot be read ({error}); is its controller running?") from error
         ids: dict[int, str] = {}
         for job in jobs:
             note = _note(job)
@@ -166,7 +169,9 @@ class SlurmLauncher(Launcher):
 
     def _result(self, job: Job, job_id: str) -> JobReturn:
         outputs = sorted((self.submitit_folder / job_id).glob(f"{job_id}_*_log.err"))
-        result = result_of(job, f"SLURM: {_final_state(job_id)}", outputs[0] if outputs else Path(NOTE), None)
+        state = _final_state(job_id)
+        died = "" if state.startswith("COMPLETED") else f"SLURM: {state}"
+        result = result_of(job, died, outputs[0] if outputs else Path(NOTE), None)
         say(job, "finished" if result.status == JobStatus.COMPLETED else "did not finish")
         return result
 

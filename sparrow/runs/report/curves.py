@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,12 @@ def pictures(studies: list[StudyResults]) -> list[Picture]:
     hours = [study for study in studies if study.arms and any(arm.device_hours for arm in study.arms)]
     on_gpus = all(arm.on_gpu for study in hours for arm in study.arms if arm.device_hours)
     unit = "GPU hours" if on_gpus else "device hours"
+    alike = [study for study in studies if len(_diversity_sizes(study)) == 1]
     drawn = (
         bars(studies),
         _scaling(studies),
         _against(studies, "hours", f"{unit} of training", lambda arm: arm.device_hours),
-        _against(studies, "diversity", "diversity of the instructions (Vendi score)", _diversity),
+        _against(alike, "diversity", "diversity of the instructions (Vendi score)", _diversity),
     )
     return [found for found in drawn if found is not None]
 
@@ -132,13 +133,15 @@ def _against_panel(
     return draw
 
 
+def _diversity_sizes(study: StudyResults) -> set[int]:
+    """Of how many instructions the runs' diversity is; it grows with them, so that unequal ones are not drawn."""
+    return {record.diversity.num_instructions for arm in study.arms for record in arm.counted if record.diversity}
+
+
 def _diversity(arm: Arm) -> float | None:
     return arm.mean_of(vendi_score(record) for record in arm.counted)
 
 
 def vendi_score(record: RunRecord) -> float | None:
     """The Vendi score of the instructions of a run's whole mixture, where it is stored."""
-    stored = getattr(record, "diversity", None)
-    values = stored if isinstance(stored, Mapping) else getattr(stored, "mixture", None)
-    value = values.get("vendi_score") if isinstance(values, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
+    return record.diversity.mixture.get("vendi_score") if record.diversity else None

@@ -1,11 +1,11 @@
 """What data was worth, in the written tables, on studies whose numbers follow from counts of right answers."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from sparrow.core.config import Study
+from sparrow.runs.record import Diversity, RunRecord
 from sparrow.runs.report import build_report, read_studies
 from sparrow.runs.report.curves import pictures, vendi_score
 from tests.runs.report.run_folders import add_exact_run, cells, text_of
@@ -167,13 +167,13 @@ def test_pictures_appear_where_there_is_something_to_show(tmp_path):
     assert not (tmp_path / "scaling.png").exists(), "pictures of an earlier report do not stay"
 
 
-def test_diversity_is_read_where_it_is_stored(tmp_path, monkeypatch):
-    record = add_exact_run(tmp_path / "a", {"mixture": "a"}, {"clips": {"after": 20}})
-    assert vendi_score(record) is None
-    record.diversity = {"vendi_score": 12.5}
-    assert vendi_score(record) == 12.5
-    record.diversity = SimpleNamespace(mixture={"vendi_score": 7})
-    assert vendi_score(record) == 7.0
-    add_exact_run(tmp_path / "b", {"mixture": "b"}, {"clips": {"after": 30}})
-    monkeypatch.setattr("sparrow.runs.report.curves.vendi_score", lambda record: 10.0)
-    assert "score_by_diversity" in [picture.name for picture in pictures(read_studies([tmp_path]))]
+@pytest.mark.parametrize(("sizes", "drawn"), [((40, 40), True), ((40, 16), False)])
+def test_scores_are_drawn_over_diversity_of_equally_many_instructions(tmp_path, sizes, drawn):
+    for name, size, value in zip("ab", sizes, (12.5, 7.0), strict=True):
+        record = add_exact_run(tmp_path / name, {"mixture": name}, {"clips": {"after": 20}})
+        assert vendi_score(record) is None
+        record.diversity = Diversity("tfidf", size, mixture={"vendi_score": value})
+        record.save(tmp_path / name)
+        assert vendi_score(RunRecord.load(tmp_path / name)) == value
+    found = [picture.name for picture in pictures(read_studies([tmp_path]))]
+    assert ("score_by_diversity" in found) is drawn
