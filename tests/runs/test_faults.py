@@ -213,13 +213,14 @@ def test_a_killed_data_worker_is_named(settings, tmp_path, undisturbed, monkeypa
 
 @pytest.mark.parametrize("strategy", ["single", pytest.param("fsdp", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("full", ["checkpoints", "everything"])
-def test_a_full_disk_spoils_no_earlier_checkpoint(settings, tmp_path, undisturbed, monkeypatch, full, strategy):
+def test_a_full_disk_spoils_no_earlier_checkpoint(settings, tmp_path, undisturbed_by, monkeypatch, full, strategy):
     original = os.fsync
     checkpoints = tmp_path / "checkpoints"
 
     def fsync(descriptor):
-        concerned = full == "everything" or "checkpoints" in str(Path(f"/proc/self/fd/{descriptor}").readlink())
-        if concerned and checkpoints_in(checkpoints):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        concerned = full == "everything" or "checkpoints" in str(path)
+        if concerned and not path.is_dir() and checkpoints_in(checkpoints):
             raise OSError(errno.ENOSPC, "No space left on device")
         original(descriptor)
 
@@ -236,7 +237,7 @@ def test_a_full_disk_spoils_no_earlier_checkpoint(settings, tmp_path, undisturbe
     assert [path.name for path in checkpoints_in(checkpoints)] == ["step=0000001.ckpt"]
     # Where the record cannot be written either, it still says that the run was under way.
     assert RunRecord.load(tmp_path).status == ("failed" if full == "checkpoints" else "running")
-    goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
+    goes_on_as_if_nothing_had_been(tmp_path, undisturbed_by(strategy), config)
 
 
 def test_a_run_folder_that_cannot_be_written_to(settings, tmp_path, monkeypatch):
