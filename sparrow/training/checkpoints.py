@@ -185,6 +185,8 @@ def remove(path: Path) -> None:
 
 def not_written(path: Path, error: BaseException) -> RunError:
     """The error of a checkpoint that could not be written; those before it are untouched."""
+    if failures := getattr(error, "failures", None):  # of torch's sharded writing: each rank's error and traceback
+        error = next(iter(failures.values()))[0]
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
     return RunError(
         f"checkpoint {path} could not be written: {cause}; those before it are whole: free space or mend the "
