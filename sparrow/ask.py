@@ -24,7 +24,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--accelerator", choices=("auto", "cpu"), default="auto")
     given = parser.parse_args(argv)
 
+    from transformers.utils import logging as transformers_logging
+
     from sparrow.runs.asking import ask, contact_sheet, described
+
+    transformers_logging.disable_progress_bar()
 
     try:
         answered = ask(

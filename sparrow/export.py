@@ -20,7 +20,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--name", help="name in the model card (default: that of OUT)")
     options = parser.parse_args(argv)
 
+    from transformers.utils import logging as transformers_logging
+
     from sparrow.runs.exporting import export
+
+    transformers_logging.disable_progress_bar()
 
     try:
         name = options.name or options.out.name

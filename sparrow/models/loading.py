@@ -125,7 +125,8 @@ def _adapter_of(config: Any, checkpoint: str, family: str | None) -> type[Backbo
 
 
 def _refuse_missing_folder(checkpoint: str) -> None:
-    looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") != 1
+    beside = Path(checkpoint).parent
+    looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") != 1 or beside.is_dir()
     if looks_like_path and not Path(checkpoint).expanduser().is_dir():
         raise BackboneError(
             f"checkpoint folder {checkpoint!r} does not exist; give a Hugging Face folder, a run's folder or a Hub id"

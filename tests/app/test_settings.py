@@ -1,4 +1,5 @@
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,17 @@ def test_contradictions_are_said_at_once(settings):
 def test_what_cannot_be_sharded_is_refused(settings, overrides):
     with pytest.raises(ConfigError, match="use strategy=ddp"):
         settings("strategy=fsdp", "trainer.devices=2", *overrides)
+
+
+def test_the_guide_to_own_data_composes_as_it_is_printed(settings, tmp_path):
+    guide = (Path(__file__).parents[2] / "docs/your-own-data.md").read_text()
+    for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL):
+        path = tmp_path / re.search(r"in my_conf/(\S+\.yaml)", block)[1]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(block)
+    config = settings("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]", small=False)
+    assert set(config.mixture.components) == {"video", "text"}
+    assert config.source.keys() >= {"my_clips", "my_stories"}
 
 
 def test_an_experiment_file_with_a_typo_is_refused_by_name(settings, tmp_path, monkeypatch):
