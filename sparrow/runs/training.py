@@ -130,9 +130,9 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
     if main and config.evaluation.before:
         with timed(record, "evaluate_before"):
             before = whole or load_model(config, prepared.checkpoint)
-            before.model.to(device)
+            if config.tuning.quantization is None:  # bitsandbytes has placed its weights already
+                before.model.to(device)
             _evaluate_before(config, evaluator, prepared.checkpoint, before, record, folder)
-            before.model.to("cpu")
             del before
     elif config.evaluation.before:
         wait_for_scores(folder, list(evaluator.benchmarks), "before")
