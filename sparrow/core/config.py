@@ -50,6 +50,7 @@ class World:
     num_stills: int = 200
     num_pages: int = 200
     num_clips: int = 100
+    num_clips_all_kinds: int = 0
     num_event_texts: int = 100
     num_benchmark_clips: int = 40
     frame_size_px: int = 64

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sparrow.media import TextStyle, render_text
+
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (225, 45, 45),
     "green": (40, 175, 70),
@@ -105,11 +107,17 @@ def _draw(frame: NDArray[np.uint8], event: Event, step: int) -> None:
 
 
 def draw_still(scene: Scene, size_px: int) -> NDArray[np.uint8]:
-    """All shapes of a scene where they start, in one picture: uint8 [size, size, 3]."""
+    """All shapes of a scene where they start, in one picture: uint8 [1, size, size, 3]."""
     frame = np.full((size_px, size_px, 3), BACKGROUND, dtype=np.uint8)
     for event in scene:
         _draw(frame, event, 0)
-    return frame
+    return frame[None]
+
+
+def draw_page(scene: Scene, size_px: int) -> NDArray[np.uint8]:
+    """The events as pages of text, one an event, in the style of `scale=tiny`: uint8 [events, size, size, 3]."""
+    style = TextStyle(page_width_px=size_px, page_height_px=size_px, font_size_px=10, margin_px=1, words_per_page=5)
+    return np.stack(render_text(tell(scene), style))[..., None].repeat(3, axis=-1)
 
 
 def draw_frames(scene: Scene, size_px: int) -> NDArray[np.uint8]:

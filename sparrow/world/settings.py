@@ -23,8 +23,9 @@ class WorldSettings:
         num_stills: Still pictures with questions.
         num_pages: Texts of one event with a question.
         num_clips: Training clips.
-        num_event_texts: Long texts with one instruction each.
-        num_benchmark_clips: Clips of each benchmark, one question a clip.
+        num_clips_all_kinds: Training clips that ask the kinds of the event texts in all trained wordings.
+        num_event_texts: Long texts with one instruction each, in each of the tables of them.
+        num_benchmark_clips: Items of each benchmark, one question a clip, still or page.
         frame_size_px: Side of a frame; a multiple of 16.
         still_shapes: Numbers of shapes on the still pictures, 2 at most.
         clip_events: Numbers of events of the training clips and of the short benchmark.
@@ -47,6 +48,7 @@ class WorldSettings:
     num_stills: int = 200
     num_pages: int = 200
     num_clips: int = 100
+    num_clips_all_kinds: int = 0
     num_event_texts: int = 100
     num_benchmark_clips: int = 40
     frame_size_px: int = 64
@@ -71,6 +73,7 @@ class WorldSettings:
                 ("num_stills", 0),
                 ("num_pages", 0),
                 ("num_clips", 0),
+                ("num_clips_all_kinds", 0),
                 ("num_event_texts", 0),
                 ("num_benchmark_clips", 0),
                 ("frame_size_px", 16),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sparrow.core.hashing import hash_key
-from sparrow.world.phrasings import BOOK_TITLES, CAPTION_REQUESTS, NUM_TRAINED_PHRASINGS, WRAPPERS
+from sparrow.world.other_words import in_other_words
+from sparrow.world.phrasings import BOOK_TITLES, CAPTION_REQUESTS, NUM_PHRASINGS, NUM_TRAINED_PHRASINGS, WRAPPERS
 from sparrow.world.questions import MIN_EVENTS, Question, ask, follow_ups, kind_answers
-from sparrow.world.scenes import Scene, random_still_scene, tell
-from sparrow.world.settings import COMMON_KINDS, WorldSettings
+from sparrow.world.scenes import Scene, draw_frames, draw_page, draw_still, random_still_scene, tell
+from sparrow.world.settings import COMMON_KINDS, MAX_STILL_SHAPES, WorldSettings
 
 Record = dict[str, Any]
 Rows = Iterator[tuple[Record, Scene]]
@@ -32,12 +36,14 @@ class Table:
         schema: The converter or benchmark format that reads it.
         media_root: Folder that its media paths are relative to; empty where it has no media.
         rows: Makes the records from the settings and the data seed.
+        draw: Makes the frames of a scene, uint8 [n, size, size, 3], for records with media.
     """
 
     file: str
     schema: str
     media_root: str
     rows: Callable[[WorldSettings, int], Rows]
+    draw: Callable[[Scene, int], NDArray[np.uint8]] = draw_frames
 
 
 def _stills(settings: WorldSettings, data_seed: int) -> Rows:
@@ -59,9 +65,9 @@ def _pages(settings: WorldSettings, data_seed: int) -> Rows:
         yield {"id": f"page-{i:06d}", "context": tell(scene), "question": question, "answer": answer}, scene
 
 
-def _clips(settings: WorldSettings, data_seed: int) -> Rows:
+def _clips(settings: WorldSettings, data_seed: int, name: str = "clips") -> Rows:
     for i in range(settings.num_clips):
-        rng = _rng(data_seed, "clips", i)
+        rng = _rng(data_seed, name, i)
         is_rare = rng.random() < settings.clip_rare_share
         kind = rng.choice(settings.clip_rare_kinds if is_rare else settings.clip_kinds)
         lead, scene = _ask_any(kind, settings.clip_events, rng, held_out=False)
@@ -75,6 +81,18 @@ def _clips(settings: WorldSettings, data_seed: int) -> Rows:
         yield {"id": f"clip-{i:06d}", "video": file, "conversations": _conversation("<video>", phrased)}, scene
 
 
+def _clips_all_kinds(settings: WorldSettings, data_seed: int) -> Rows:
+    """Clips whose first question is drawn as those of event texts are, as a broad video data set would be."""
+    broad = replace(
+        settings,
+        num_clips=settings.num_clips_all_kinds,
+        clip_rare_kinds=settings.text_kinds,
+        clip_rare_share=1.0,
+        clip_phrasings=NUM_TRAINED_PHRASINGS,
+    )
+    return _clips(broad, data_seed, "clips_all_kinds")
+
+
 def _event_texts(settings: WorldSettings, data_seed: int) -> Rows:
     for i in range(settings.num_event_texts):
         rng = _rng(data_seed, "event_texts", i)
@@ -83,6 +101,19 @@ def _event_texts(settings: WorldSettings, data_seed: int) -> Rows:
         instruction = WRAPPERS[wrapper].format(question.words(phrasing))
         instruction = book_instruction(f"{rng.choice(BOOK_TITLES)}, Part {i + 1}", tell(scene), instruction)
         yield {"instruction": instruction, "output": question.answer(scene)}, scene
+
+
+def _event_texts_common(settings: WorldSettings, data_seed: int) -> Rows:
+    return _event_texts(replace(settings, text_kinds=settings.clip_kinds), data_seed)
+
+
+def _event_texts_one_template(settings: WorldSettings, data_seed: int) -> Rows:
+    return _event_texts(replace(settings, text_templates=1), data_seed)
+
+
+def _event_texts_other_words(settings: WorldSettings, data_seed: int) -> Rows:
+    for record, scene in _event_texts(settings, data_seed):
+        yield {key: in_other_words(text) for key, text in record.items()}, scene
 
 
 def _benchmark(name: str, lengths: Sequence[int], settings: WorldSettings, data_seed: int) -> Rows:
@@ -96,20 +127,10 @@ def _benchmark(name: str, lengths: Sequence[int], settings: WorldSettings, data_
         length = _length(lengths, kind, rng)
         answer = next(answers.setdefault((kind, length), _dealt(kind_answers(kind, length), rng)))
         question, scene = _ask(kind, answer, length, rng, held_out=True)
-        options = question.wrong_options(scene, rng)
-        right = next(places.setdefault((kind, len(options)), _dealt(range(len(options) + 1), rng)))
-        options.insert(right, answer)
-        lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
-        yield (
-            {
-                "question_id": i,
-                "video": f"{name.removeprefix('benchmark_')}_{i:05d}.mp4",
-                "prompt": "\n".join([question.words(settings.benchmark_phrasing), *lines, ANSWER_BY_LETTER]),
-                "GT": LETTERS[right],
-                "category": kind,
-            },
-            scene,
-        )
+        wrong = question.wrong_options(scene, rng)
+        place = next(places.setdefault((kind, len(wrong)), _dealt(range(len(wrong) + 1), rng)))
+        video = f"{name.removeprefix('benchmark_')}_{i:05d}.mp4"
+        yield _item(i, video, question, answer, wrong, place, settings), scene
 
 
 def _benchmark_short(settings: WorldSettings, data_seed: int) -> Rows:
@@ -120,13 +141,63 @@ def _benchmark_long(settings: WorldSettings, data_seed: int) -> Rows:
     return _benchmark("benchmark_long", settings.long_events, settings, data_seed)
 
 
+def _benchmark_rephrased(settings: WorldSettings, data_seed: int) -> Rows:
+    """The short benchmark, the same clips, in the last wording, which is never trained on."""
+    return _benchmark_short(replace(settings, benchmark_phrasing=NUM_PHRASINGS - 1), data_seed)
+
+
+def _benchmark_stills(settings: WorldSettings, data_seed: int) -> Rows:
+    """Which of two colours goes with which of two shapes; guessing among those shown is right half the time."""
+    for i in range(settings.num_benchmark_clips):
+        rng = _rng(data_seed, "benchmark_stills", i)
+        scene = random_still_scene(MAX_STILL_SHAPES, rng)
+        [question] = follow_ups([], scene, [rng.choice(("colour", "shape"))], rng)
+        yield _easy_item(i, f"still_{i:05d}", question, scene, settings, rng), scene
+
+
+def _benchmark_pages(settings: WorldSettings, data_seed: int) -> Rows:
+    """Whether a page with one event is read."""
+    for i in range(settings.num_benchmark_clips):
+        rng = _rng(data_seed, "benchmark_pages", i)
+        question, scene = _ask_any(rng.choice(COMMON_KINDS), (1,), rng)
+        yield _easy_item(i, f"page_{i:05d}", question, scene, settings, rng), scene
+
+
+def _easy_item(i: int, media: str, question: Question, scene: Scene, settings: WorldSettings, rng: Random) -> Record:
+    answer = question.answer(scene)
+    assert answer is not None
+    wrong = question.wrong_options(scene, rng)
+    return _item(i, media, question, answer, wrong, rng.randrange(len(wrong) + 1), settings)
+
+
+def _item(
+    i: int, media: str, question: Question, answer: str, wrong: list[str], place: int, settings: WorldSettings
+) -> Record:
+    options = [*wrong[:place], answer, *wrong[place:]]
+    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    return {
+        "question_id": i,
+        "video": media,
+        "prompt": "\n".join([question.words(settings.benchmark_phrasing), *lines, ANSWER_BY_LETTER]),
+        "GT": LETTERS[place],
+        "category": question.kind,
+    }
+
+
 TABLES: dict[str, Table] = {
-    "stills": Table("stills.json", "llava", "stills", _stills),
+    "stills": Table("stills.json", "llava", "stills", _stills, draw_still),
     "pages": Table("pages.jsonl", "context_qa", "", _pages),
     "clips": Table("clips.json", "llava", "clips", _clips),
+    "clips_all_kinds": Table("clips_all_kinds.json", "llava", "clips_all_kinds", _clips_all_kinds),
     "event_texts": Table("event_texts.json", "longalpaca", "", _event_texts),
+    "event_texts_common": Table("event_texts_common.json", "longalpaca", "", _event_texts_common),
+    "event_texts_one_template": Table("event_texts_one_template.json", "longalpaca", "", _event_texts_one_template),
+    "event_texts_other_words": Table("event_texts_other_words.json", "longalpaca", "", _event_texts_other_words),
     "benchmark_short": Table("short.jsonl", "multiple_choice", "benchmark_clips", _benchmark_short),
     "benchmark_long": Table("long.jsonl", "multiple_choice", "benchmark_clips", _benchmark_long),
+    "benchmark_rephrased": Table("rephrased.jsonl", "multiple_choice", "benchmark_clips", _benchmark_rephrased),
+    "benchmark_stills": Table("stills.jsonl", "multiple_choice", "benchmark_stills", _benchmark_stills, draw_still),
+    "benchmark_pages": Table("pages_asked.jsonl", "multiple_choice", "benchmark_pages", _benchmark_pages, draw_page),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sparrow.world.other_words import in_other_words
 from sparrow.world.phrasings import BOOK_TITLES, CAPTION_REQUESTS, PHRASINGS, WRAPPERS
 from sparrow.world.questions import QUESTIONS, VALUES
 from sparrow.world.scenes import COLOURS, DIRECTIONS, SHAPES, Event
@@ -22,4 +23,5 @@ def world_texts() -> list[str]:
         for i, event in enumerate(events)
     ]
     answers = [f"{letter}. {value}" for letter in LETTERS for values in VALUES.values() for value in values]
-    return [*events, *questions, *instructions, *CAPTION_REQUESTS, *answers, ANSWER_BY_LETTER]
+    other = [in_other_words(text) for text in (*events, *questions, *(v for values in VALUES.values() for v in values))]
+    return [*events, *questions, *instructions, *CAPTION_REQUESTS, *answers, ANSWER_BY_LETTER, *dict.fromkeys(other)]

@@ -16,12 +16,11 @@ from PIL import Image
 
 from sparrow.core.files import write_atomically, write_json
 from sparrow.core.hashing import content_hash
-from sparrow.world.scenes import Scene, draw_frames, draw_still
 from sparrow.world.settings import WorldSettings
-from sparrow.world.tables import TABLES, Record, Table
+from sparrow.world.tables import TABLES, Table
 
 # Raised whenever the same settings and seed come to mean other files.
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 FPS = 2
 # Near-lossless, and for frames this small the fastest of x264's presets.
 X264_OPTIONS = {"crf": "12", "preset": "veryfast"}
@@ -67,7 +66,9 @@ def _write_table(folder: Path, table: Table, settings: WorldSettings, data_seed:
     records = []
     for record, scene in table.rows(settings, data_seed):
         records.append(record)
-        _write_media(media_root, record, scene, settings.frame_size_px)
+        media = record.get("image", record.get("video"))
+        if media is not None and not (media_root / media).exists():  # tables may share clips
+            _write_media(media_root / media, table.draw(scene, settings.frame_size_px))
     if table.file.endswith(".jsonl"):
         lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         write_atomically(folder / table.file, "".join(lines))
@@ -75,11 +76,15 @@ def _write_table(folder: Path, table: Table, settings: WorldSettings, data_seed:
         write_json(folder / table.file, records)
 
 
-def _write_media(media_root: Path, record: Record, scene: Scene, size_px: int) -> None:
-    if "image" in record:
-        Image.fromarray(draw_still(scene, size_px)).save(media_root / record["image"], compress_level=1)
-    elif "video" in record:
-        _write_clip(media_root / record["video"], draw_frames(scene, size_px))
+def _write_media(path: Path, frames: NDArray[np.uint8]) -> None:
+    if path.suffix == ".mp4":
+        _write_clip(path, frames)
+    elif path.suffix == ".png":
+        Image.fromarray(frames[0]).save(path, compress_level=1)
+    else:
+        path.mkdir()
+        for number, frame in enumerate(frames, 1):
+            Image.fromarray(frame).save(path / f"{number:05d}.png", compress_level=1)
 
 
 def _write_clip(path: Path, frames: NDArray[np.uint8]) -> None:

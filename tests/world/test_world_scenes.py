@@ -44,7 +44,7 @@ def test_frames_show_only_their_own_event_on_a_ground_that_is_not_zero():
 
 
 def test_shapes_and_colours_differ_in_many_pixels():
-    drawn = [draw_still((Event("white", shape, "up", 2, 2),), 64)[..., 0] > 128 for shape in SHAPES]
+    drawn = [draw_still((Event("white", shape, "up", 2, 2),), 64)[0, ..., 0] > 128 for shape in SHAPES]
     for i, mask in enumerate(drawn):
         assert all((mask != other).sum() > 60 for other in drawn[:i])
     values = [np.array(rgb) for rgb in (*COLOURS.values(), BACKGROUND)]
@@ -54,14 +54,14 @@ def test_shapes_and_colours_differ_in_many_pixels():
 
 def test_still_shapes_are_whole_and_apart():
     rng = Random(0)
-    area = {shape: (draw_still((Event("white", shape, "up", 0, 0),), 64)[..., 0] > 128).sum() for shape in SHAPES}
+    area = {shape: (draw_still((Event("white", shape, "up", 0, 0),), 64)[0, ..., 0] > 128).sum() for shape in SHAPES}
     for _ in range(200):
         scene = random_still_scene(2, rng)
-        ink = (draw_still(scene, 64) != BACKGROUND).any(-1)
+        ink = (draw_still(scene, 64)[0] != BACKGROUND).any(-1)
         assert ink.sum() == sum(area[event.shape] for event in scene)
         assert len({event.colour for event in scene}) == len({event.shape for event in scene}) == 2
         for event in scene:
-            columns = np.nonzero((draw_still((event,), 64) != BACKGROUND).any((0, 2)))[0]
+            columns = np.nonzero((draw_still((event,), 64)[0] != BACKGROUND).any((0, 2)))[0]
             assert event.horizontal == ("left" if columns.mean() < 31.5 else "right")
 
 

@@ -8,11 +8,19 @@ from sparrow.core.config import World
 from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import content_hash
 from sparrow.world import TABLES, WorldSettings, world_texts
+from sparrow.world.other_words import in_other_words
 from sparrow.world.phrasings import CAPTION_REQUESTS, NUM_PHRASINGS, NUM_TRAINED_PHRASINGS
-from sparrow.world.questions import QUESTIONS
+from sparrow.world.questions import QUESTIONS, VALUES
 from sparrow.world.write import GENERATOR_VERSION
 
-SETTINGS = WorldSettings(num_stills=300, num_pages=300, num_clips=600, num_event_texts=600, num_benchmark_clips=240)
+SETTINGS = WorldSettings(
+    num_stills=300,
+    num_pages=300,
+    num_clips=600,
+    num_clips_all_kinds=600,
+    num_event_texts=600,
+    num_benchmark_clips=240,
+)
 BENCHMARKS = ("benchmark_short", "benchmark_long")
 KIND_OF = {
     question.words(number): (kind, number)
@@ -35,21 +43,25 @@ def turns(record):
 
 def test_records_stay_the_same_for_a_generator_version():
     """If this fails on purpose, raise GENERATOR_VERSION with it, or old caches will be taken for the new world."""
-    small = WorldSettings(num_stills=3, num_pages=3, num_clips=5, num_event_texts=5, num_benchmark_clips=6)
+    small = WorldSettings(
+        num_stills=3, num_pages=3, num_clips=5, num_clips_all_kinds=5, num_event_texts=5, num_benchmark_clips=6
+    )
     digest = content_hash({name: [[r, s] for r, s in table.rows(small, 0)] for name, table in TABLES.items()})
-    assert (GENERATOR_VERSION, digest) == (2, "3e0e7217f1b4d643")
+    assert (GENERATOR_VERSION, digest) == (3, "afc9d9fd7914ecd1")
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_depend_on_seed_and_settings_alone_and_grow_at_the_end(name):
     assert records(name) == records(name)
     assert records(name) != records(name, data_seed=1)
-    fewer = replace(SETTINGS, num_stills=50, num_pages=50, num_clips=50, num_event_texts=50, num_benchmark_clips=50)
+    sizes = [field for field in asdict(SETTINGS) if field.startswith("num_")]
+    fewer = replace(SETTINGS, **dict.fromkeys(sizes, 50))
     assert records(name, fewer) == records(name)[:50]
 
 
 @pytest.mark.parametrize(
-    ("name", "media", "placeholder"), [("stills", "image", "<image>"), ("clips", "video", "<video>")]
+    ("name", "media", "placeholder"),
+    [("stills", "image", "<image>"), ("clips", "video", "<video>"), ("clips_all_kinds", "video", "<video>")],
 )
 def test_conversations_have_the_schema_of_llava(name, media, placeholder):
     rows = records(name)
@@ -104,6 +116,53 @@ def test_one_template_and_chosen_kinds_are_kept_to():
     rows = records("event_texts", replace(SETTINGS, text_templates=1, text_kinds=("count", "first")))
     asked = {row["instruction"].split("Now the material ends. ")[1] for row in rows}
     assert {KIND_OF[question] for question in asked} == {("count", 0), ("first", 0)}
+
+
+def test_broad_clips_ask_what_event_texts_ask():
+    rows = records("clips_all_kinds")
+    leads = [KIND_OF[turns(row)[0][0]] for row in rows]
+    assert {kind for kind, _ in leads} == set(SETTINGS.text_kinds)
+    assert {number for _, number in leads} == set(range(NUM_TRAINED_PHRASINGS))
+
+
+def test_controls_of_event_texts_change_one_thing_each():
+    by_table = {
+        name: [row["instruction"].split("Now the material ends. ")[1] for row in records(name)]
+        for name in TABLES
+        if name.startswith("event_texts")
+    }
+    kinds = {
+        name: {KIND_OF[words][0] for words in KIND_OF for asked in all_asked if words in asked}
+        for name, all_asked in by_table.items()
+    }
+    assert kinds["event_texts_common"] == set(SETTINGS.clip_kinds)
+    assert kinds["event_texts_one_template"] == kinds["event_texts"] == set(SETTINGS.text_kinds)
+    assert {KIND_OF[asked][1] for asked in by_table["event_texts_one_template"]} == {0}
+    assert len({len(asked.split()) for asked in by_table["event_texts_common"]}) > 10
+
+
+def test_texts_in_other_words_name_nothing_of_the_world():
+    things = {value for key in ("colour", "shape", "direction") for value in VALUES[key]} | {"colour", "shape"}
+    for row, other in zip(records("event_texts"), records("event_texts_other_words"), strict=True):
+        context = other["instruction"].split("\n", 1)[1]
+        spoken = set(context.replace(".", " ").replace("?", " ").replace(",", " ").replace(":", " ").split())
+        assert not (spoken - {"right"}) & things, other
+        assert len(other["instruction"].split()) == len(row["instruction"].split())
+        assert (other["output"] == row["output"]) == (row["output"] in {*VALUES["number"], *VALUES["truth"]})
+    assert in_other_words("What colour comes right before red?") == "What material comes right before wooden?"
+    assert in_other_words("right") == "east"
+
+
+def test_gates_ask_one_page_and_two_shapes():
+    for row, scene in TABLES["benchmark_stills"].rows(SETTINGS, 0):
+        kind, _, options, right = read_item(row)
+        assert len(scene) == 2
+        assert {getattr(event, kind) for event in scene} <= set(options.values())
+        assert options[right] in {getattr(event, kind) for event in scene}
+    for row, scene in TABLES["benchmark_pages"].rows(SETTINGS, 0):
+        kind, _, options, right = read_item(row)
+        [event] = scene
+        assert options[right] == getattr(event, kind)
 
 
 def test_pages_hold_their_answer():
@@ -242,7 +301,8 @@ def test_texts_for_the_tokenizer_hold_every_word_of_every_table():
 
 
 def test_no_benchmark_clip_is_a_training_clip():
-    trained = {scene for _, scene in TABLES["clips"].rows(replace(SETTINGS, num_clips=4000), 0)}
+    many = replace(SETTINGS, num_clips=4000, num_clips_all_kinds=4000)
+    trained = {scene for name in ("clips", "clips_all_kinds") for _, scene in TABLES[name].rows(many, 0)}
     for name in ("benchmark_short", "benchmark_long"):
         asked = [scene for _, scene in TABLES[name].rows(replace(SETTINGS, num_benchmark_clips=300), 0)]
         assert not trained & set(asked)

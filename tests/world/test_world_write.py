@@ -1,5 +1,6 @@
 import hashlib
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import decord
@@ -8,10 +9,13 @@ import pytest
 from PIL import Image
 
 import sparrow.world.write
+from sparrow.media import FramePolicy, TextStyle, read_frames, render_text
 from sparrow.world import TABLES, WorldSettings, ensure_world
-from sparrow.world.scenes import BACKGROUND, COLOURS, FRAMES_PER_EVENT, draw_frames, draw_still
+from sparrow.world.scenes import BACKGROUND, COLOURS, FRAMES_PER_EVENT, draw_frames, draw_page, draw_still, tell
 
-SETTINGS = WorldSettings(num_stills=6, num_pages=4, num_clips=6, num_event_texts=4, num_benchmark_clips=6)
+SETTINGS = WorldSettings(
+    num_stills=6, num_pages=4, num_clips=6, num_clips_all_kinds=6, num_event_texts=4, num_benchmark_clips=6
+)
 
 
 def digests(folder):
@@ -47,7 +51,7 @@ def test_a_world_without_rows_is_written_as_empty_tables(tmp_path):
     assert (folder / "short.jsonl").read_text() == ""
 
 
-@pytest.mark.parametrize("name", ["clips", "benchmark_short", "benchmark_long"])
+@pytest.mark.parametrize("name", ["clips", "clips_all_kinds", "benchmark_short", "benchmark_long"])
 def test_clips_read_back_as_they_were_drawn(world, name):
     for record, scene in TABLES[name].rows(SETTINGS, 0):
         video = decord.VideoReader(str(world / TABLES[name].media_root / record["video"]))
@@ -60,7 +64,31 @@ def test_clips_read_back_as_they_were_drawn(world, name):
 
 def test_stills_read_back_exactly(world):
     for record, scene in TABLES["stills"].rows(SETTINGS, 0):
-        assert np.array_equal(np.asarray(Image.open(world / "stills" / record["image"])), draw_still(scene, 64))
+        assert np.array_equal(np.asarray(Image.open(world / "stills" / record["image"])), draw_still(scene, 64)[0])
+
+
+@pytest.mark.parametrize(("name", "draw"), [("benchmark_stills", draw_still), ("benchmark_pages", draw_page)])
+def test_what_is_asked_before_clips_are_is_a_folder_of_one_frame(world, name, draw):
+    for record, scene in TABLES[name].rows(SETTINGS, 0):
+        frames = read_frames(world / TABLES[name].media_root / record["video"], FramePolicy())[0]
+        assert np.array_equal(frames, draw(scene, 64))
+        assert len(frames) == 1
+
+
+def test_pages_are_drawn_as_tiny_runs_draw_them(settings):
+    """Else the gate of stage 0 would ask for pages of another look than those that were learnt."""
+    tiny = settings("experiment=scale_model/stage0", small=False).text_to_image
+    [scene] = [scene for _, scene in TABLES["benchmark_pages"].rows(replace(SETTINGS, num_benchmark_clips=1), 0)]
+    [page] = render_text(tell(scene), TextStyle(**vars(tiny)))
+    assert np.array_equal(draw_page(scene, 64)[0, ..., 1], page)
+
+
+def test_tables_that_ask_about_the_same_clips_share_them(world):
+    short, rephrased = (
+        [r["video"] for r, _ in TABLES[f"benchmark_{n}"].rows(SETTINGS, 0)] for n in ("short", "rephrased")
+    )
+    assert short == rephrased
+    assert (world / "rephrased.jsonl").read_text() != (world / "short.jsonl").read_text()
 
 
 def test_a_second_call_writes_nothing(world, monkeypatch):
