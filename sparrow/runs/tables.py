@@ -63,7 +63,7 @@ class Table:
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def latex(self) -> str:
-        """The table as a LaTeX float with the rules of `booktabs`, shrunk by `graphicx` where it is wider than a line."""
+        """The table as a LaTeX float with the rules of `booktabs`, shrunk by `graphicx` where wider than a line."""
         body = [
             [_latex_cell(cell) if i < self.left else _latex(cell) for i, cell in enumerate(row)] for row in self.rows
         ]

@@ -189,11 +189,13 @@ def protocols(study: StudyResults) -> Table:
     """Each benchmark's own score and how its questions were asked, without which a number compares with nothing."""
     rows = []
     for benchmark in study.benchmarks:
+        above = ""
         for arm in study.arms:
             after = [score for score in arm.scores(benchmark, "after") if score.protocol]
             own, micro = arm.estimate(benchmark), arm.accuracy(benchmark)
             if not after:
                 continue
+            asked = _asked(after[0])
             macro = arm.mean_of(score.macro_accuracy for score in after)
             counted = ("num_questions", "num_unanswered", "num_unscored")
             counts = (arm.mean_of(getattr(score, name) for score in after) for name in counted)
@@ -202,7 +204,7 @@ def protocols(study: StudyResults) -> Table:
                     *(
                         benchmark,
                         arm.label,
-                        _asked(after[0]),
+                        "as above" if asked == above else asked,
                         _mean(own),
                         interval(own.low, own.high) if own else NOTHING,
                     ),
@@ -210,6 +212,7 @@ def protocols(study: StudyResults) -> Table:
                     *(f"{count:,.10g}" for count in counts if count is not None),
                 )
             )
+            above = asked
     header = ("benchmark", "arm", "asked", "score", "95 % interval", "micro", "macro", "questions")
     return Table(
         "Benchmarks and protocols",
