@@ -20,7 +20,10 @@ from sparrow.app.settings import SCHEMAS, checked
 from sparrow.core.errors import SparrowError
 
 RECORD = "run.json"
-OF_THE_SWEEP = ("hydra.mode=", "hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.", "hydra.sweep.")
+OF_THE_SWEEP = (
+    *("hydra.mode=", "hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra/sweeper/", "hydra.sweeper."),
+    "hydra.sweep.",
+)
 
 
 @dataclass(frozen=True)
