@@ -82,7 +82,7 @@ def test_an_unknown_partition_is_said_with_the_known_ones(sweep, tmp_path):
     code, _, errors = ended(sweep(*SLURM, "hydra.launcher.partition=nowhere", "seed=0,1"))
     assert code == 1
     assert "invalid partition specified: nowhere" in errors
-    assert "hydra.launcher.partition can be local" in errors
+    assert "hydra.launcher.partition can be graceful, local, urgent" in errors
     assert "Traceback" not in errors
     assert not list(tmp_path.rglob("run.json"))
 
