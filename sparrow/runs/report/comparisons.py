@@ -53,8 +53,9 @@ def by_category(study: StudyResults) -> Table:
         left=2,
         note="Arm minus the named one over the same questions of a category after training, in percentage points with "
         "the 95 % interval, of the same unit as above: seeds with three or more in both arms (Student's t); else, and "
-        "where all seeds differ by as much, questions in clusters of videos. In bold where the interval leaves out zero. Nothing is adjusted for the "
-        "number of categories: one in twenty intervals leaves out zero where there is no difference.",
+        "where all seeds differ by as much, questions in clusters of videos. In bold where the interval leaves out "
+        "zero. Nothing is adjusted for the number of categories: one in twenty intervals leaves out zero where there "
+        "is no difference.",
         bold=frozenset(bold),
     )
 
