@@ -45,6 +45,20 @@ class Predictions:
         """Whether an option was chosen, [n]."""
         return self.choices >= 0
 
+    def of_category(self, category: str) -> Predictions:
+        """The answers to the questions of one category."""
+        chosen = self.categories == category
+        return Predictions(
+            question_ids=tuple(name for name, is_chosen in zip(self.question_ids, chosen, strict=True) if is_chosen),
+            videos=self.videos[chosen],
+            categories=self.categories[chosen],
+            gold=self.gold[chosen],
+            num_options=self.num_options[chosen],
+            correct=self.correct[chosen],
+            choices=self.choices[chosen],
+            groups={axis: values[chosen] for axis, values in self.groups.items()},
+        )
+
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Predictions:
         """Columns of prediction lines.

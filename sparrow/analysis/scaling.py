@@ -8,7 +8,7 @@ arm trained on n. Nothing is extrapolated, and what cannot be said is None or an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,16 +17,20 @@ from sparrow.analysis.intervals import quantile_interval
 from sparrow.core.errors import DataError
 
 MIN_SIZES = 3
+LOGARITHM, POWER_LAW = FORMS = ("logarithm", "power_law")
+LEAST_ERROR = 1e-12  # of a resample that has none, whose logarithm would be infinite
 
 
 @dataclass(frozen=True)
-class LogarithmicFit:
-    """s(n) = intercept + slope ln n by least squares, between the smallest and the largest measured n.
+class CurveFit:
+    """A curve with two numbers by least squares, between the smallest and the largest measured n.
 
-    `residuals` are measured minus fitted, one a size; `rmse` is sqrt(sum of squares / (sizes - 2)), the scatter about
-    the curve with the two fitted numbers taken off.
+    A logarithm is s(n) = intercept + slope ln n. A power law is one of the errors, 1 - s(n) = exp(-intercept) n^-slope,
+    fitted to their logarithms as -ln(1 - s) = intercept + slope ln n. `residuals` are measured minus fitted scores, one
+    a size; `rmse` is sqrt(sum of squares / (sizes - 2)), the scatter about the curve with the two numbers taken off.
     """
 
+    form: str
     intercept: float
     slope: float
     sizes: tuple[float, ...]
@@ -39,21 +43,26 @@ class LogarithmicFit:
 
     def at(self, size: float) -> float:
         """The fitted score."""
-        return self.intercept + self.slope * float(np.log(size))
+        straight = self.intercept + self.slope * float(np.log(size))
+        return 1 - float(np.exp(-straight)) if self.form == POWER_LAW else straight
 
 
-def fit_logarithm(sizes: Sequence[float], scores: Sequence[float]) -> LogarithmicFit:
-    """Fit a logarithm to scores at numbers of samples above zero.
+def fit_curve(sizes: Sequence[float], scores: Sequence[float], form: str = LOGARITHM) -> CurveFit:
+    """Fit a curve to scores at numbers of samples above zero.
+
+    Args:
+        sizes: [k] numbers of samples.
+        scores: [k] scores.
+        form: One of `FORMS`.
 
     Raises:
         DataError: With fewer than three different sizes: two numbers are fitted, and one point more is the least that
-            can speak against the curve.
+            can speak against the curve. A power law also if a score leaves no error.
     """
-    _check_sizes(sizes)
-    solver = _solver(sizes)
-    intercept, slope = solver @ np.asarray(scores, dtype=float)
-    residuals = np.asarray(scores) - intercept - slope * np.log(np.asarray(sizes, dtype=float))
-    return LogarithmicFit(float(intercept), float(slope), tuple(map(float, sizes)), tuple(map(float, residuals)))
+    _check_points(sizes, scores, form)
+    intercept, slope = _solver(sizes) @ _straightened(scores, form)
+    line = CurveFit(form, float(intercept), float(slope), tuple(map(float, sizes)), ())
+    return replace(line, residuals=tuple(s - line.at(n) for n, s in zip(sizes, scores, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -87,31 +96,34 @@ def equivalent_samples(
     scores: Sequence[float],
     target: float,
     *,
+    form: str = LOGARITHM,
     resampled_scores: ArrayLike | None = None,
     resampled_target: ArrayLike | None = None,
 ) -> EquivalentSamples:
-    """The smallest n in the baseline's measured range at which its fitted logarithm reaches a score.
+    """The smallest n in the baseline's measured range at which its fitted curve reaches a score.
 
-    n_eq = exp((target - a) / b) for s(n) = a + b ln n with b > 0. The interval is the 2.5 and 97.5 % quantiles of n_eq
-    over resamples of seeds or videos, curve and target resampled alike and the curve fitted anew in each; resamples
-    whose n_eq lies outside the range count as below or above all others. A curve that falls reaches a score at its
-    smallest n or never.
+    n_eq = exp((target - a) / b) for s(n) = a + b ln n with b > 0; a power law is the same for -ln(1 - s). The
+    interval is the 2.5 and 97.5 % quantiles of n_eq over resamples of seeds or videos, curve and target resampled
+    alike and the curve fitted anew in each; resamples whose n_eq lies outside the range count as below or above all
+    others. A curve that falls reaches a score at its smallest n or never.
 
     Args:
         sizes: Samples of the baseline's [k] arms, above zero.
         scores: Their scores, [k].
         target: The score to be reached.
+        form: Of the curve, one of `FORMS`.
         resampled_scores: The same in resamples, [r, k].
         resampled_target: [r].
 
     Raises:
-        DataError: With fewer than three different sizes.
+        DataError: With fewer than three different sizes, or of a power law if a score leaves no error.
     """
-    _check_sizes(sizes)
+    _check_points(sizes, scores, form)
     solver, smallest, largest = _solver(sizes), float(min(sizes)), float(max(sizes))
 
-    def reached(curves: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+    def reached(of_curves: ArrayLike, of_targets: ArrayLike) -> NDArray[np.float64]:
         """n_eq for each of [r, k] scores and [r] targets; minus or plus infinity outside the range."""
+        curves, targets = _straightened(of_curves, form), _straightened(of_targets, form)
         intercept, slope = curves @ solver.T[:, 0], curves @ solver.T[:, 1]
         needed = targets - intercept
         rises = slope > 0
@@ -122,10 +134,10 @@ def equivalent_samples(
         inside = np.clip(log_size, np.log(smallest), np.log(largest))
         return np.where(below, -np.inf, np.where(above, np.inf, np.exp(inside)))
 
-    measured = Located.of(reached(np.asarray([scores], dtype=float), np.asarray([target], dtype=float))[0])
+    measured = Located.of(reached([scores], [target])[0])
     if resampled_scores is None or resampled_target is None:
         return EquivalentSamples(measured, None, smallest, largest)
-    found = np.sort(reached(np.asarray(resampled_scores, dtype=float), np.asarray(resampled_target, dtype=float)))
+    found = np.sort(reached(resampled_scores, resampled_target))
     if np.isfinite(found).all():
         bounds = quantile_interval(found)
     else:
@@ -157,11 +169,19 @@ def gain_per(gain: float | None, amount: float | None, unit: float = 1.0) -> flo
     return gain / amount * unit
 
 
-def _check_sizes(sizes: Sequence[float]) -> None:
+def _check_points(sizes: Sequence[float], scores: Sequence[float], form: str) -> None:
     if (found := len(set(sizes))) < MIN_SIZES:
         raise DataError(f"a fit needs {MIN_SIZES} different sizes above 0, there are {found}")
     if min(sizes) <= 0:
-        raise DataError("a logarithm is fitted to sizes above 0 only")
+        raise DataError("a curve is fitted to sizes above 0 only")
+    if form == POWER_LAW and max(scores) >= 1:
+        raise DataError("a power law is of errors, and a score of 100 % leaves none; set study.fit=logarithm")
+
+
+def _straightened(scores: ArrayLike, form: str) -> NDArray[np.float64]:
+    """What is linear in ln n where the curve is of this form."""
+    scores = np.asarray(scores, dtype=float)
+    return -np.log(np.maximum(1 - scores, LEAST_ERROR)) if form == POWER_LAW else scores
 
 
 def _solver(sizes: Sequence[float]) -> NDArray[np.float64]:

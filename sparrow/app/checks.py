@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from sparrow.analysis.scaling import FORMS
 from sparrow.app.diversity_checks import check_diversity, check_embedder
 from sparrow.app.training_checks import check_training
 from sparrow.core.config import Benchmark, DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig
@@ -61,6 +62,7 @@ def check(config: Any) -> list[Found]:
 
 def _check_common(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
     yield from _one_of(config, "trainer.precision", PRECISIONS)
+    yield from _one_of(config, "study.fit", FORMS)
     yield from _refused("frames", FramePolicy, config.frames)
     yield from _refused("world", WorldSettings, config.world)
     yield from _check_native_video(config)

@@ -14,10 +14,12 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from sparrow.app.arguments import check_arguments
 from sparrow.app.callbacks import RememberSweep
 from sparrow.app.help import help_text
 from sparrow.app.launching import register_launchers
-from sparrow.app.settings import checked, register_schemas
+from sparrow.app.launching.jobs import command_name
+from sparrow.app.settings import SCHEMAS, checked, register_schemas
 from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import SparrowError
 
@@ -114,11 +116,14 @@ def _quoted(argument: str) -> str:
 def run_app(main: Callable[[], Any]) -> None:
     """Run a Hydra app; a multirun ends with its report, also when a job failed or the user stopped it."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        module = sys.modules["__main__"]
-        print(help_text(str(module.__spec__.name).rpartition(".")[2], str(module.__doc__)))  # type: ignore[union-attr]
+        print(help_text(command_name(), str(sys.modules["__main__"].__doc__)))
         return
     sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
     set_up()
+    try:
+        check_arguments(sys.argv[1:], SCHEMAS[command_name()])
+    except SparrowError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
     try:
         main()
     except KeyboardInterrupt as error:

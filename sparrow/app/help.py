@@ -5,6 +5,7 @@ Hydra's own help copies its whole cache of configurations once for every group a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import sparrow.conf
@@ -27,7 +28,7 @@ EVALUATE_GROUPS = ("benchmark", "frames", "paths", "trainer")
 
 def help_text(command: str, purpose: str) -> str:
     """The help of `sparrow <command>`; `purpose` is its first line."""
-    options = _options_by_group()
+    options = options_by_group()
     if command == "evaluate":
         options = {group: names for group, names in options.items() if group in EVALUATE_GROUPS}
     groups = "\n".join(f"  {group}: {', '.join(names)}" for group, names in options.items())
@@ -47,11 +48,13 @@ Any setting can be given as group=choice or key=value; `--cfg job` prints all of
 """
 
 
-def _options_by_group() -> dict[str, list[str]]:
+def options_by_group(folders: Iterable[Path] = (CONF_FOLDER,)) -> dict[str, list[str]]:
+    """Names of the files in folders of settings, by group; those in folders below a group as `paper/main`."""
     options: dict[str, list[str]] = {}
-    for path in sorted(CONF_FOLDER.rglob("*.yaml")):
-        if path.parent == CONF_FOLDER:
-            continue
-        group, *folders = path.relative_to(CONF_FOLDER).with_suffix("").parts
-        options.setdefault(group, []).append("/".join(folders))
+    for folder in folders:
+        for path in sorted(folder.rglob("*.yaml")):
+            if path.parent == folder:
+                continue
+            group, *names = path.relative_to(folder).with_suffix("").parts
+            options.setdefault(group, []).append("/".join(names))
     return options

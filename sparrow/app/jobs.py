@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from filelock import FileLock
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from transformers.utils import logging as transformers_logging
 
 from sparrow.app.entry import compose_parent, factors_of, is_sweep, one_message, parent_folder, run_folder
@@ -100,8 +100,7 @@ def finished_run(config: DictConfig, folder: Path) -> RunRecord | None:
     Raises:
         RunError: If the folder holds a run with other settings.
     """
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    settings = checked(own, ExperimentConfig)
+    settings = checked(config, ExperimentConfig)
     parent = parent_folder(compose_parent(settings)) if settings.start_from.experiment is not None else None
     if parent is not None and not (parent / FILE_NAME).is_file():
         return None

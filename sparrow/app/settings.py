@@ -16,11 +16,11 @@ from sparrow.core.errors import ConfigError
 
 T = TypeVar("T")
 SCHEMAS = {
-    "experiment_schema": ExperimentConfig,
-    "prepare_schema": PrepareConfig,
-    "preview_schema": PreviewConfig,
-    "diversity_schema": DiversityConfig,
-    "evaluate_schema": EvaluateConfig,
+    "train": ExperimentConfig,
+    "prepare": PrepareConfig,
+    "preview": PreviewConfig,
+    "diversity": DiversityConfig,
+    "evaluate": EvaluateConfig,
 }
 
 
@@ -37,9 +37,9 @@ def register_schemas() -> None:
     all problems together instead of Hydra the first one.
     """
     store = ConfigStore.instance()
-    for name, schema in SCHEMAS.items():
+    for command, schema in SCHEMAS.items():
         plain = OmegaConf.to_container(OmegaConf.structured(schema))
-        store.store(name=name, node=plain, provider="sparrow")
+        store.store(name=f"{command}_schema", node=plain, provider="sparrow")
 
 
 def checked(config: DictConfig, schema: type[T]) -> T:

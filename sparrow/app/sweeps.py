@@ -32,7 +32,7 @@ def expected_jobs(folder: Path) -> list[ExpectedJob]:
         overrides = OverridesParser.create().parse_overrides(lines)
         # As in Hydra, what is typed later replaces the value of the same key.
         by_key = {override.get_key_element().lstrip("+"): override for override in overrides}
-        swept = {key: _values(override) for key, override in by_key.items() if override.is_sweep_override()}
+        swept = {key: values_of(override) for key, override in by_key.items() if override.is_sweep_override()}
     except (OSError, YAMLError, OmegaConfBaseException, HydraException, AttributeError, TypeError, ValueError):
         return []
     if not swept or not all(swept.values()):
@@ -40,7 +40,7 @@ def expected_jobs(folder: Path) -> list[ExpectedJob]:
     return [ExpectedJob(dict(zip(swept, values, strict=True))) for values in product(*swept.values())]
 
 
-def _values(override: Override) -> list[Any]:
+def values_of(override: Override) -> list[Any]:
     """The values of a sweep; none where it has no list of them."""
     if not override.is_discrete_sweep():
         return []

@@ -11,6 +11,7 @@ NOTHING = "-"
 DAGGER = "†"
 PLUS_MINUS = "±"
 MIN_COLUMN_WIDTH = 12
+LATEX_COLUMN_WIDTH = 24
 
 
 class _Wrapper(textwrap.TextWrapper):
@@ -62,15 +63,18 @@ class Table:
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def latex(self) -> str:
-        """The table as a LaTeX float with the rules of `booktabs`."""
-        body = [[_latex(cell) for cell in row] for row in self.rows]
+        """The table as a LaTeX float with the rules of `booktabs`, shrunk by `graphicx` where wider than a line."""
+        body = [
+            [_latex_cell(cell) if i < self.left else _latex(cell) for i, cell in enumerate(row)] for row in self.rows
+        ]
         for row, column in self.bold:
             body[row][column] = rf"\textbf{{{body[row][column]}}}"
         columns = "l" * self.left + "r" * (len(self.header) - self.left)
         note = [r"\par\smallskip\footnotesize " + _latex(self.note)] if self.note else []
         lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(self.heading)}}}"]
-        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row([_latex(c) for c in self.header])]
-        lines += [r"\midrule", *map(_latex_row, body), r"\bottomrule", r"\end{tabular}", *note, r"\end{table}"]
+        lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
+        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row([_latex_cell(c) for c in self.header])]
+        lines += [r"\midrule", *map(_latex_row, body), r"\bottomrule", r"\end{tabular}}", *note, r"\end{table}"]
         return "\n".join(lines) + "\n"
 
     def text(self, width: int = 120) -> str:
@@ -131,6 +135,14 @@ def _latex(text: str) -> str:
     if re.fullmatch(r"-\d[\d.,]*", words):
         return f"${words}$"
     return "--" if words == NOTHING else words
+
+
+def _latex_cell(text: str) -> str:
+    """Words in lines that leave room for the other columns."""
+    lines = [_latex(line) for line in wrap(text, LATEX_COLUMN_WIDTH)]
+    if len(lines) == 1:
+        return lines[0]
+    return r"\begin{tabular}[t]{@{}l@{}}" + r" \\ ".join(lines) + r"\end{tabular}"
 
 
 def _latex_row(cells: Sequence[str]) -> str:

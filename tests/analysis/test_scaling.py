@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sparrow.analysis.scaling import area_under_curve, equivalent_samples, fit_logarithm, gain_per
+from sparrow.analysis.scaling import area_under_curve, equivalent_samples, fit_curve, gain_per
 from sparrow.core.errors import DataError
 
 SIZES = (30_000, 60_000, 100_000)
@@ -16,17 +16,39 @@ def curve(intercept, slope):
 
 
 def test_a_logarithm_is_fitted_with_its_residuals():
-    fit = fit_logarithm([math.e, math.e**2, math.e**3], [1.0, 2.0, 4.0])
+    fit = fit_curve([math.e, math.e**2, math.e**3], [1.0, 2.0, 4.0])
     assert (fit.intercept, fit.slope) == pytest.approx((-2 / 3, 1.5))
     assert fit.residuals == pytest.approx((1 / 6, -1 / 3, 1 / 6))
     assert fit.rmse == pytest.approx(math.sqrt(1 / 6))
     assert fit.at(math.e**4) == pytest.approx(16 / 3)
 
 
+def test_a_power_law_of_the_errors_is_found_again():
+    scores = [1 - 2 * n**-0.1 for n in SIZES]
+    fit = fit_curve(SIZES, scores, "power_law")
+    assert (math.exp(-fit.intercept), fit.slope) == pytest.approx((2, 0.1))
+    assert fit.residuals == pytest.approx((0, 0, 0), abs=1e-12)
+    assert fit.at(50_000) == pytest.approx(1 - 2 * 50_000**-0.1)
+    found = equivalent_samples(SIZES, scores, 1 - 2 * 50_000**-0.1, form="power_law")
+    assert found.found.samples == pytest.approx(50_000)
+    bent = fit_curve(SIZES, [0.3, 0.4, 0.41], "power_law")
+    assert bent.residuals == pytest.approx([s - bent.at(n) for n, s in zip(SIZES, (0.3, 0.4, 0.41), strict=True)])
+
+
+def test_a_power_law_needs_errors():
+    with pytest.raises(DataError, match=r"a score of 100 % leaves none; set study\.fit=logarithm"):
+        fit_curve(SIZES, [0.8, 0.9, 1.0], "power_law")
+    resampled = np.array([[0.8, 0.9, 1.0], [0.8, 0.85, 0.9]])
+    found = equivalent_samples(
+        SIZES, [0.8, 0.85, 0.9], 0.85, form="power_law", resampled_scores=resampled, resampled_target=[1, 0.85]
+    )
+    assert found.interval is not None
+
+
 @pytest.mark.parametrize("sizes", [[30, 60], [30, 30, 60], []])
 def test_too_few_sizes_are_refused_with_how_many_are_needed(sizes):
     with pytest.raises(DataError, match="a fit needs 3 different sizes above 0, there are"):
-        fit_logarithm(sizes, [0.5] * len(sizes))
+        fit_curve(sizes, [0.5] * len(sizes))
     with pytest.raises(DataError, match="needs 3 different sizes"):
         equivalent_samples(sizes, [0.5] * len(sizes), 0.5)
 

@@ -29,6 +29,7 @@ def test_latex_has_the_rules_of_booktabs_and_every_sign_escaped():
         r"\begin{table}",
         r"\centering",
         r"\caption{A \& B $^\dagger$}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         r"\begin{tabular}{lr}",
         r"\toprule",
         r"arm & score \\",
@@ -37,7 +38,7 @@ def test_latex_has_the_rules_of_booktabs_and_every_sign_escaped():
         r"{}[c] & $-1.5$ \\",
         r"none & -- \\",
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\par\smallskip\footnotesize \textasciitilde{} \textbackslash{} \textasciicircum{} \# \$",
         r"\end{table}",
     ]

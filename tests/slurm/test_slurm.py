@@ -82,7 +82,7 @@ def test_an_unknown_partition_is_said_with_the_known_ones(sweep, tmp_path):
     code, _, errors = ended(sweep(*SLURM, "hydra.launcher.partition=nowhere", "seed=0,1"))
     assert code == 1
     assert "invalid partition specified: nowhere" in errors
-    assert "hydra.launcher.partition can be local" in errors
+    assert "hydra.launcher.partition can be graceful, local, urgent" in errors
     assert "Traceback" not in errors
     assert not list(tmp_path.rglob("run.json"))
 
@@ -160,3 +160,30 @@ def test_a_time_limit_requeues_once_each_time_and_ends_with_the_loss_of_an_undis
     assert states[-1] == "COMPLETED"
     assert states.count("REQUEUED") == len(states) - 1 >= 1
     assert log.count("resuming") == log.count("stopped by SIGUSR1 after step") == states.count("REQUEUED")
+
+
+@pytest.mark.parametrize("partition", ["local", "graceful"])
+def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_undisturbed_run(
+    sweep, tmp_path, ask, partition
+):
+    slow = f"hydra.launcher.python={sys.executable} {Path(__file__).parent / 'slow_python.py'}"
+    place = ["trainer.devices=2", "strategy=ddp", f"hydra.launcher.partition={partition}", slow]
+    length = ["batching.num_epochs=30", *LONG, "study.factors=[seed]", "seed=0"]
+    process = sweep(*SLURM, *place, *length)
+    undisturbed = sweep("study.name=undisturbed", *length)
+    run = tmp_path / "outputs/s/seed=0"
+    wait_until(lambda: list(run.glob("tensorboard/events*")))
+    time.sleep(3)
+    ask("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 5")
+    wait_until(lambda: RunRecord.load(run).status == "interrupted", 30)
+    assert list((run / "checkpoints").glob("*.ckpt"))
+    code, _, errors = ended(process)
+    assert code == 0, errors
+    assert ended(undisturbed)[0] == 0
+    record, other = RunRecord.load(run), RunRecord.load(tmp_path / "outputs/undisturbed/seed=0")
+    assert record.status == "finished"
+    assert record.final_loss == pytest.approx(other.final_loss, rel=1e-5)
+    states = ask("sacct", "-X", "-n", "-D", "-o", "State%20", "-j", job_id(run)).split()
+    assert states == [{"local": "PREEMPTED", "graceful": "REQUEUED"}[partition], "COMPLETED"]
+    log = "".join(path.read_text() for path in (run.parent / ".submitit").rglob("*_0_log.out"))
+    assert log.count("resuming") == log.count("stopped by SIGTERM after step") == 1

@@ -9,16 +9,21 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sparrow.app.callbacks import RememberSweep
+from sparrow.app.settings import SCHEMAS, checked
 from sparrow.core.errors import SparrowError
 
 RECORD = "run.json"
-OF_THE_SWEEP = ("hydra.mode=", "hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.", "hydra.sweep.")
+OF_THE_SWEEP = (
+    *("hydra.mode=", "hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra/sweeper/", "hydra.sweeper."),
+    "hydra.sweep.",
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class Job:
     config: DictConfig
     flags: list[str]
     hydra_overrides: list[str]
+
+    @property
+    def settings(self) -> DictConfig:
+        """Its settings without Hydra's."""
+        return OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
 
     @property
     def devices(self) -> int:
@@ -97,7 +107,8 @@ def plan_jobs(
     """Compose every job of a batch, before one of them starts.
 
     Raises:
-        CompactHydraException: If two jobs would share a folder, or a swept experiment is itself a sweep.
+        CompactHydraException: If two jobs would share a folder, a swept experiment is itself a sweep, or the settings
+            of any job are wrong.
     """
     flags = _config_folders(config)
     given = [line for line in config.hydra.overrides.hydra if not line.lstrip("+~").startswith(OF_THE_SWEEP)]
@@ -117,9 +128,29 @@ def plan_jobs(
         if any(other.folder == folder and other.overrides != job.overrides for other in jobs):
             raise refusal(f"two jobs would share the folder {folder}; shorten what is swept, or split the sweep")
         jobs.append(job)
+    _check_settings(jobs)
     for job in jobs:
         RememberSweep.remember(job.config)
     return jobs
+
+
+def _check_settings(jobs: Sequence[Job]) -> None:
+    """Refuse all jobs if the settings of one are wrong; what is wrong in several is said once."""
+    wrong: dict[str, list[str]] = {}
+    for job in jobs:
+        HydraConfig.instance().set_config(job.config)  # from which a message takes where a setting was written
+        try:
+            checked(job.settings, SCHEMAS[command_name()])
+        except SparrowError as error:
+            wrong.setdefault(str(error), []).append(job.name)
+    if wrong:
+        count = len({name for names in wrong.values() for name in names})
+        lines = [f"{_named(names)}: {message}" for message, names in wrong.items()]
+        raise refusal("\n".join([f"{count} of {len(jobs)} jobs cannot run, so that none was started", *lines]))
+
+
+def _named(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def refusal(message: str) -> CompactHydraException:
@@ -138,7 +169,7 @@ def stored_result(job: Job) -> JobReturn | None:
     from sparrow.app.jobs import finished_run
 
     try:
-        record = finished_run(job.config, job.folder)
+        record = finished_run(job.settings, job.folder)
     except SparrowError as error:
         return failed(job, f"{type(error).__name__}: {error}")
     return None if record is None else _finished(job, record)

@@ -40,11 +40,12 @@ def run_slurm_task(arguments: list[str], max_requeues: int) -> None:
     """Carry out a task of a SLURM job; `submitit` calls it in the job.
 
     The signal that is sent before the time limit ends the run with a checkpoint; then the job is requeued here, and
-    nowhere else: neither Lightning nor submitit gets to handle that signal.
+    nowhere else: neither Lightning nor submitit gets to handle that signal. So is a job that is preempted with a grace
+    time, which SLURM takes for failed when it ends by itself; one that is preempted without is SLURM's to requeue.
 
     Args:
         arguments: Of `sparrow`.
-        max_requeues: How often the job may be put back into the queue.
+        max_requeues: How often the job may be put back into the queue at its time limit.
     """
     from submitit import JobEnvironment
 
@@ -60,11 +61,24 @@ def run_slurm_task(arguments: list[str], max_requeues: int) -> None:
     # Lightning takes the place from these, as everywhere; by SLURM's own, a parent run on one device is refused.
     os.environ.pop("SLURM_NTASKS", None)
     code = run_rank(arguments)
-    if code == ENDED_BY_SIGNAL + signal.SIGUSR1 and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < max_requeues:
+    may_requeue = int(os.environ.get("SLURM_RESTART_COUNT", "0")) < max_requeues
+    at_limit = code == ENDED_BY_SIGNAL + signal.SIGUSR1 and may_requeue
+    if at_limit or (code == ENDED_BY_SIGNAL + signal.SIGTERM and _has_grace(place.job_id)):
         if place.global_rank == 0:
             subprocess.run(["scontrol", "requeue", place.job_id], check=True, timeout=60)
         code = 0
     sys.exit(code)
+
+
+def _has_grace(job_id: str) -> bool:
+    """Whether a job that was sent SIGTERM is preempted and has time left to end by itself.
+
+    One that is cancelled, or that SLURM requeues at once, is no longer running by then.
+    """
+    command = ["scontrol", "--oneliner", "show", "job", job_id]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+    facts = dict(word.split("=", 1) for word in told.split() if "=" in word)
+    return facts.get("JobState") == "RUNNING" and facts.get("PreemptTime", "None") != "None"
 
 
 def main() -> None:

@@ -102,8 +102,8 @@ class Arm:
         """Whether all counted runs used GPUs."""
         return bool(self.counted) and all(r.on_gpu for r in self.counted)
 
-    def answers(self, benchmark: str, phase: Phase) -> dict[tuple[Any, ...], Predictions]:
-        """The stored answers behind the scores, by the seeds of their run.
+    def answers(self, benchmark: str, phase: Phase, category: str | None = None) -> dict[tuple[Any, ...], Predictions]:
+        """The stored answers behind the scores, of all questions or of one category, by the seeds of their run.
 
         Raises:
             DataError: If they are missing or cannot be read; the message names the file inside the run.
@@ -121,7 +121,7 @@ class Arm:
                 ) from None
         if not found:
             raise DataError(f"{self.label} has no score {phase!r}")
-        return found
+        return found if category is None else {seeds: own.of_category(category) for seeds, own in found.items()}
 
 
 def number_of(record: RunRecord, name: str, phase: Phase) -> tuple[float, Interval | None] | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANEL_HEIGHT = 3.2
+MIN_DEVICE_HOURS = 0.1  # below, hours tell of how busy the machine was
 MARKERS = "osD^vPX*<>"
 LINES = ("-", "--", "-.", ":")
 FACES = ("black", "white", "0.65")
@@ -25,7 +26,7 @@ FACES = ("black", "white", "0.65")
 
 def pictures(studies: list[StudyResults]) -> list[Picture]:
     """All pictures that have something to show."""
-    hours = [study for study in studies if study.arms and any(arm.device_hours for arm in study.arms)]
+    hours = [s for s in studies if max((arm.device_hours or 0 for arm in s.arms), default=0) >= MIN_DEVICE_HOURS]
     on_gpus = all(arm.on_gpu for study in hours for arm in study.arms if arm.device_hours)
     unit = "GPU hours" if on_gpus else "device hours"
     alike = [study for study in studies if len(_diversity_sizes(study)) == 1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sparrow.analysis.scaling import EquivalentSamples, Located, LogarithmicFit
+import math
+
+from sparrow.analysis.scaling import POWER_LAW, CurveFit, EquivalentSamples, Located
 from sparrow.runs.report.published import Published, arm_of, backbones_of, is_comparable, read_published
 from sparrow.runs.report.results import ZERO_SHOT, StudyResults
 from sparrow.runs.report.worth import areas, curves, equivalents_of, fits, prices_of
@@ -47,7 +49,7 @@ def equivalents(study: StudyResults) -> Table:
         ("benchmark", "arm", "equivalent samples", "95 % interval", "data efficiency ratio", "its interval"),
         rows,
         left=3,
-        note=f"Samples of {baseline} at which its fitted logarithm reaches the arm's score, and that number divided by "
+        note=f"Samples of {baseline} at which its fitted curve reaches the arm's score, and that number divided by "
         "the arm's own samples. Nothing is extrapolated: < and > name the ends of the measured range. Bootstrap over "
         "seeds where all arms share three or more, else over videos; no interval where answers are missing or videos "
         "too few.",
@@ -71,7 +73,7 @@ def _equivalent(equivalent: EquivalentSamples, own: float) -> Row:
 
 
 def fitted(study: StudyResults) -> Table:
-    """The logarithm through each curve with its residuals, and the area under the curve."""
+    """The curve fitted to each line of arms with its residuals, and the area under the curve."""
     rows: list[Row] = []
     ranges = []
     for name in study.measures if curves(study) else ():
@@ -80,14 +82,17 @@ def fitted(study: StudyResults) -> Table:
             ranges.append(f"{name}: {number(area[0][0])} to {number(area[0][1])}")
         for curve, fit in fits(study, name):
             under = percent(area[1].get(curve.label)) if area else NOTHING
-            if isinstance(fit, LogarithmicFit):
-                formula = f"{percent(fit.intercept)} {percent(fit.slope, signed=True)} ln n"
+            if isinstance(fit, CurveFit):
+                formula = _formula(fit)
                 pairs = zip(fit.sizes, fit.residuals, strict=True)
                 residuals = ", ".join(f"{number(size)}: {percent(rest, signed=True, digits=2)}" for size, rest in pairs)
                 rows.append((name, curve.label, formula, residuals, percent(fit.rmse, digits=2), under))
             else:
                 rows.append((name, curve.label, f"none: {fit}", NOTHING, NOTHING, under))
-    note = "s(n) = a + b ln n in percent by least squares, with measured minus fitted at each size. Area: mean score "
+    form = (
+        "100 - s(n) = c n^-b, to the logarithms of the errors" if study.study.fit == POWER_LAW else "s(n) = a + b ln n"
+    )
+    note = f"{form}, in percent by least squares, with measured minus fitted at each size. Area: mean score "
     note += "along straight lines between the points, over the range that all curves share"
     return Table(
         "Learning curves",
@@ -96,6 +101,12 @@ def fitted(study: StudyResults) -> Table:
         left=4,
         note=f"{note} ({'; '.join(ranges)})." if ranges else f"{note}.",
     )
+
+
+def _formula(fit: CurveFit) -> str:
+    if fit.form == POWER_LAW:
+        return f"100 - {100 * math.exp(-fit.intercept):.3g} n^{-fit.slope:.3g}"
+    return f"{percent(fit.intercept)} {percent(fit.slope, signed=True)} ln n"
 
 
 def published(study: StudyResults) -> Table:

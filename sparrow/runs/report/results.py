@@ -28,7 +28,7 @@ SIGNIFICANCE = 0.05
 class Comparison:
     """The paired difference, second minus first, of two arms' answers, or the problem with it.
 
-    `adjusted_p` is Holm's, over all comparisons between arms of the study.
+    `adjusted_p` is Holm's, over all comparisons between arms of the study; `category` is None over all questions.
     """
 
     benchmark: str
@@ -37,6 +37,7 @@ class Comparison:
     result: PairedDifference | None
     problem: str = ""
     adjusted_p: float | None = None
+    category: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -102,6 +103,30 @@ class StudyResults:
         return [replace(c, adjusted_p=adjusted.get(id(c))) for c in found]
 
     @cached_property
+    def by_category(self) -> list[Comparison]:
+        """After training, category by category: the reference arm with every other one."""
+        reference = self.reference
+        return [
+            _compare(benchmark, (reference, "after"), (arm, "after"), category)
+            for benchmark in self.benchmarks
+            if reference is not None and reference.scores(benchmark, "after")
+            for category in self.categories(benchmark)
+            for arm in self.arms
+            if arm is not reference and arm.scores(benchmark, "after")
+        ]
+
+    @cached_property
+    def reference(self) -> Arm | None:
+        """The arm that others are laid beside: the declared baseline where it is the label of one, else the first with
+        scores after training."""
+        scored = [arm for arm in self.arms if any(arm.scores(benchmark, "after") for benchmark in self.benchmarks)]
+        return next((arm for arm in scored if arm.label == self.study.baseline), scored[0] if scored else None)
+
+    def categories(self, benchmark: str) -> list[str]:
+        """The categories of a benchmark's questions that some arm was asked after training."""
+        return sorted({name for arm in self.arms for s in arm.scores(benchmark, "after") for name in s.by_category})
+
+    @cached_property
     def within(self) -> list[Comparison]:
         """In each arm: after training against before, and against the same model without frames."""
         phases: tuple[Phase, ...] = ("before", "blind")
@@ -114,16 +139,18 @@ class StudyResults:
         ]
 
 
-def _compare(benchmark: str, first: tuple[Arm, Phase], second: tuple[Arm, Phase]) -> Comparison:
+def _compare(
+    benchmark: str, first: tuple[Arm, Phase], second: tuple[Arm, Phase], category: str | None = None
+) -> Comparison:
     """Runs of one seed are a pair; where the arms share no seed, all runs of the one stand against all of the other."""
     try:
-        one, other = (arm.answers(benchmark, phase) for arm, phase in (first, second))
+        one, other = (arm.answers(benchmark, phase, category) for arm, phase in (first, second))
         shared = [seeds for seeds in one if seeds in other]
         pairs = ([one[s] for s in shared], [other[s] for s in shared]) if shared else (one.values(), other.values())
         result = paired_differences(*map(list, pairs))
     except DataError as error:
-        return Comparison(benchmark, first, second, None, str(error))
-    return Comparison(benchmark, first, second, result)
+        return Comparison(benchmark, first, second, None, str(error), category=category)
+    return Comparison(benchmark, first, second, result, category=category)
 
 
 def read_studies(folders: Iterable[Path]) -> list[StudyResults]:

@@ -10,7 +10,7 @@ from sparrow.analysis.seeds import Estimate
 from sparrow.runs.collect import EVERY_CATEGORY
 from sparrow.runs.record import Accuracy, Score
 from sparrow.runs.report.arms import Arm
-from sparrow.runs.report.comparisons import against_first_arm, between_arms, within_arms
+from sparrow.runs.report.comparisons import against_first_arm, between_arms, by_category, within_arms
 from sparrow.runs.report.prices import equivalents, fitted, prices, published
 from sparrow.runs.report.results import StudyResults
 from sparrow.runs.tables import (
@@ -33,14 +33,14 @@ def full_tables(study: StudyResults) -> list[Table]:
     """All tables that have something to say, in the order of the written report."""
     return _tables(
         study,
-        *(results, scores, protocols, prices, equivalents, fitted, between_arms, within_arms, categories),
+        *(results, scores, protocols, prices, equivalents, fitted, between_arms, within_arms, categories, by_category),
         *(published, differences, to_look_at, data),
     )
 
 
 def paper_tables(study: StudyResults) -> list[Table]:
     """The tables that fit into a paper, for LaTeX."""
-    return _tables(study, results, scores, prices, equivalents, fitted, between_arms, published, differences)
+    return _tables(study, results, short_scores, prices, equivalents, fitted, between_arms, published, differences)
 
 
 def short_tables(study: StudyResults) -> list[Table]:
@@ -189,11 +189,13 @@ def protocols(study: StudyResults) -> Table:
     """Each benchmark's own score and how its questions were asked, without which a number compares with nothing."""
     rows = []
     for benchmark in study.benchmarks:
+        above = ""
         for arm in study.arms:
             after = [score for score in arm.scores(benchmark, "after") if score.protocol]
             own, micro = arm.estimate(benchmark), arm.accuracy(benchmark)
             if not after:
                 continue
+            asked = _asked(after[0])
             macro = arm.mean_of(score.macro_accuracy for score in after)
             counted = ("num_questions", "num_unanswered", "num_unscored")
             counts = (arm.mean_of(getattr(score, name) for score in after) for name in counted)
@@ -202,7 +204,7 @@ def protocols(study: StudyResults) -> Table:
                     *(
                         benchmark,
                         arm.label,
-                        _asked(after[0]),
+                        "as above" if asked == above else asked,
                         _mean(own),
                         interval(own.low, own.high) if own else NOTHING,
                     ),
@@ -210,6 +212,7 @@ def protocols(study: StudyResults) -> Table:
                     *(f"{count:,.10g}" for count in counts if count is not None),
                 )
             )
+            above = asked
     header = ("benchmark", "arm", "asked", "score", "95 % interval", "micro", "macro", "questions")
     return Table(
         "Benchmarks and protocols",
@@ -237,13 +240,19 @@ def categories(study: StudyResults) -> Table:
     arms = [arm for arm in study.arms if any(arm.scores(benchmark, "after") for benchmark in study.benchmarks)]
     for benchmark in study.benchmarks:
         afters = [score for arm in arms for score in arm.scores(benchmark, "after")]
-        for category in [None, *sorted({name for after in afters for name in after.by_category})]:
+        for category in [None, *study.categories(benchmark)]:
             parts = [after if category is None else after.by_category.get(category) for after in afters]
             if known := next((part for part in parts if part), None):
-                shares = (_share(arm.accuracy(benchmark, category=category)) for arm in arms)
+                shares = (_mean(arm.accuracy(benchmark, category=category)) for arm in arms)
                 rows.append((benchmark, category or EVERY_CATEGORY, str(known.num_questions), _chance(known), *shares))
     header = ("benchmark", "category", "questions", "chance (bound)", *(arm.title for arm in arms))
-    return Table("By category, after training", header, rows, left=2)
+    return Table(
+        "By category, after training",
+        header,
+        rows,
+        left=2,
+        note="Accuracy in percent: mean and sample standard deviation over seeds, where there are several.",
+    )
 
 
 def differences(study: StudyResults) -> Table:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from sparrow.analysis.intervals import NUM_RESAMPLES
 from sparrow.analysis.scaling import (
+    CurveFit,
     EquivalentSamples,
-    LogarithmicFit,
     area_under_curve,
     equivalent_samples,
-    fit_logarithm,
+    fit_curve,
     gain_per,
 )
 from sparrow.analysis.scores import PAPER_MEANS, resampled_scores
@@ -91,12 +91,12 @@ def _others(arm: Arm, swept: str) -> dict[str, Any]:
     return {name: value for name, value in arm.factors.items() if name != swept}
 
 
-def fits(study: StudyResults, name: str) -> list[tuple[Curve, LogarithmicFit | str]]:
-    """The logarithm through each curve, or why there is none."""
-    found: list[tuple[Curve, LogarithmicFit | str]] = []
+def fits(study: StudyResults, name: str) -> list[tuple[Curve, CurveFit | str]]:
+    """What is fitted to each curve, or why nothing is."""
+    found: list[tuple[Curve, CurveFit | str]] = []
     for curve in curves(study):
         try:
-            found.append((curve, fit_logarithm(*_points(curve, name))))
+            found.append((curve, fit_curve(*_points(curve, name), study.study.fit)))
         except DataError as error:
             found.append((curve, str(error)))
     return found
@@ -160,13 +160,13 @@ def equivalents_of(study: StudyResults, name: str) -> list[tuple[Arm, Equivalent
                 found.append((arm, f"{baseline.unit} are swept, not samples"))
                 continue
             try:
-                found.append((arm, _equivalent(baseline, arm, name)))
+                found.append((arm, _equivalent(baseline, arm, name, study.study.fit)))
             except DataError as error:
                 found.append((arm, str(error)))
     return found
 
 
-def _equivalent(baseline: Curve, arm: Arm, name: str) -> EquivalentSamples:
+def _equivalent(baseline: Curve, arm: Arm, name: str, form: str) -> EquivalentSamples:
     points = [(size, own) for size, own in baseline.measured(name) if size > 0]
     members = [own for _, own in points] + [arm]
     means = [found.mean for member in members if (found := member.estimate(name))]
@@ -175,6 +175,7 @@ def _equivalent(baseline: Curve, arm: Arm, name: str) -> EquivalentSamples:
         [size for size, _ in points],
         means[:-1],
         means[-1],
+        form=form,
         resampled_scores=None if drawn is None else drawn[:, :-1],
         resampled_target=None if drawn is None else drawn[:, -1],
     )

@@ -121,7 +121,7 @@ def markdown(studies: list[StudyResults], drawn: list[Picture]) -> str:
 
 
 def _latex(studies: list[StudyResults]) -> str:
-    parts = [r"% \usepackage{booktabs} in the preamble; compile with a Unicode engine or inputenc's utf8."]
+    parts = [r"% \usepackage{booktabs,graphicx} in the preamble; compile with a Unicode engine or inputenc's utf8."]
     for study in studies:
         parts += [f"% study {' '.join(study.study.name.split())}", *(table.latex() for table in paper_tables(study))]
     return "\n".join(parts)

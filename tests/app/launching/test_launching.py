@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from omegaconf import OmegaConf
 
 from sparrow.runs.record import RunRecord
 from tests.conftest import SMALL_RUN, losses_of
@@ -64,6 +65,11 @@ REFUSED = {
         "on this machine only",
     ),
     "a swept sweep": (["experiment=quickstart,real_clips"], "experiment=quickstart is itself a sweep"),
+    "a wrong value of one job": (
+        ["batching.num_epochs=0,1", "seed=0,1"],
+        "2 of 4 jobs cannot run, so that none was started\nnum_epochs=0,seed=0 and 1 more: 1 problem",
+    ),
+    "a choice that is not there": (["mixture=world_video,world_sparow"], "did you mean 'world_sparrow'?"),
     "unknown launcher": (["hydra/launcher=ray", "seed=0,1"], "sequential"),
     "sbatch missing": (["hydra/launcher=slurm", "seed=0,1"], "sbatch, srun, squeue, scontrol not found"),
 }
@@ -163,36 +169,20 @@ def command_of(pid):
     return open(f"/proc/{pid}/cmdline").read().split("\0")
 
 
-SWEEPER = """
-from hydra.core.plugins import Plugins
-from hydra.plugins.sweeper import Sweeper
-
-
-class TwoTries(Sweeper):
-    def setup(self, *, hydra_context, task_function, config):
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
-
-    def sweep(self, arguments):
-        tries = [[*arguments, f"seed={seed}"] for seed in (0, 1)]
-        values = [self.launcher.launch([overrides], number)[0].return_value for number, overrides in enumerate(tries)]
-        print("VALUES", *(type(value).__name__ for value in values), *values)
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["sequential", "parallel"])
-def test_a_sweeper_that_searches_gets_the_metric_as_a_float(sweep, tmp_path, launcher):
-    (tmp_path / "hydra_plugins").mkdir()
-    (tmp_path / "hydra_plugins" / "two_tries.py").write_text(SWEEPER)
-    (tmp_path / "conf/hydra/sweeper").mkdir(parents=True)
-    (tmp_path / "conf/hydra/sweeper/two_tries.yaml").write_text("_target_: hydra_plugins.two_tries.TwoTries\n")
-    own = ["--config-dir", "conf", "hydra/sweeper=two_tries", f"hydra/launcher={launcher}"]
-    asked = ["study.factors=[seed]", "study.metric=world_short", "benchmark=[world_short]"]
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    code, out, errors = ended(sweep(*own, *asked, "benchmark.world_short.num_questions=6", PYTHONPATH=path))
+def test_optuna_searches_for_the_highest_score(sweep, tmp_path, launcher):
+    searched = ["hydra/sweeper=optuna", "hydra/sweeper/sampler=random", "optimizer.learning_rate=interval(0.001,0.01)"]
+    searched += ["hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=2"]
+    asked = ["study.metric=world_short", "benchmark=[world_short]", "benchmark.world_short.num_questions=6"]
+    code, _, errors = ended(sweep(f"hydra/launcher={launcher}", *searched, *asked))
     assert code == 0, errors
-    (line,) = [line for line in out.splitlines() if line.startswith("VALUES")]
-    scores = [RunRecord.load(tmp_path / f"outputs/s/seed={seed}").scores["world_short"]["after"] for seed in (0, 1)]
-    assert line == f"VALUES float float {scores[0].accuracy} {scores[1].accuracy}"
+    study = tmp_path / "outputs/s"
+    scores = {}
+    for path in study.glob("*/run.json"):
+        record = RunRecord.load(path.parent)
+        scores[record.factors["optimizer.learning_rate"]] = record.scores["world_short"]["after"].accuracy
+    found = OmegaConf.load(study / "optimization_results.yaml")
+    assert len(scores) == 3
+    assert found.best_value == max(scores.values()) == scores[found.best_params["optimizer.learning_rate"]]
+    assert "learning_rate=" in (study / "report.md").read_text()

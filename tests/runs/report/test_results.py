@@ -7,7 +7,7 @@ import pytest
 
 from sparrow.core.config import Study
 from sparrow.runs.report import read_studies
-from tests.runs.report.run_folders import add_exact_run, cells, text_of, write_answers
+from tests.runs.report.run_folders import CATEGORIES, add_exact_run, cells, text_of, write_answers
 
 FACTORS = {"mixture": "a", "mixture.num_samples": 120}
 
@@ -140,3 +140,20 @@ def test_answers_that_changed_on_disk_are_read_again(tmp_path):
     assert table(tmp_path, "Differences between arms")[0][3] == "no difference shown"
     write_answers(tmp_path / "b0" / "predictions" / "after" / "clips.jsonl", [True] * 40)
     assert table(tmp_path, "Differences between arms")[0][3] == "higher"
+
+
+def test_categories_are_compared_over_seeds_with_the_baseline(tmp_path):
+    study = Study(name="s", factors=["mixture"], baseline="plain")
+    for seed, gained in enumerate((6, 8, 10)):
+        # The first questions are right, of which every second is of each category.
+        for mixture, right in (("mixed", 10 + 2 * gained), ("plain", 10)):
+            add_exact_run(
+                tmp_path / f"{mixture}{seed}", {"mixture": mixture}, {"clips": {"after": right}}, study=study, seed=seed
+            )
+    text = text_of(tmp_path)
+    rows = cells(text, "Differences by category, from plain")
+    half = 100 * 4.3026527 * 2 / 20 / 3**0.5  # t(0.975, 2) s / sqrt(3), of 6, 8 and 10 more of 20 questions
+    expected = f"**+40.0 [{40 - half:+.1f}, {40 + half:+.1f}]**"
+    assert rows == [["clips", name, expected] for name in sorted(CATEGORIES[:2])]
+    assert "Nothing is adjusted for the number of categories" in text
+    assert cells(text, "By category, after training")[1][-2:] == ["65.0 ± 10.0", "25.0 ± 0.0"]

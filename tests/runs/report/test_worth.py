@@ -162,7 +162,7 @@ def test_pictures_appear_where_there_is_something_to_show(tmp_path):
     names = ("report", "scaling", "score_by_hours")
     assert [p.name for p in paths.pictures] == [f"{name}.{kind}" for name in names for kind in ("png", "pdf")]
     assert all(p.read_bytes()[:4] == (b"\x89PNG" if p.suffix == ".png" else b"%PDF") for p in paths.pictures)
-    add_exact_run(tmp_path / "plain" / "a", {"mixture": "a"}, {"clips": {"after": 20}}, time_s={})
+    add_exact_run(tmp_path / "plain" / "a", {"mixture": "a"}, {"clips": {"after": 20}}, time_s={"train": 40.0})
     assert [p.name for p in build_report([tmp_path / "plain"], tmp_path).pictures] == ["report.png", "report.pdf"]
     assert not (tmp_path / "scaling.png").exists(), "pictures of an earlier report do not stay"
 
@@ -177,3 +177,12 @@ def test_scores_are_drawn_over_diversity_of_equally_many_instructions(tmp_path, 
         assert vendi_score(RunRecord.load(tmp_path / name)) == value
     found = [picture.name for picture in pictures(read_studies([tmp_path]))]
     assert ("score_by_diversity" in found) is drawn
+
+
+def test_a_power_law_is_fitted_where_the_study_asks_for_it(tmp_path):
+    study = Study(name="s", factors=["mixture.num_samples"], fit="power_law")
+    for size, right in ((1000, 20), (4000, 30), (16000, 35)):  # errors of 50, 25 and 12.5 %
+        add_exact_run(tmp_path / str(size), {"mixture.num_samples": size}, {"clips": {"after": right}}, study=study)
+    (row,) = cells(text_of(tmp_path), "Learning curves")
+    assert row[2] == f"100 - {50 * 1000**0.5:.3g} n^-0.5"
+    assert row[3] == "1,000: +0.00, 4,000: +0.00, 16,000: +0.00"

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 import subprocess
 import sys
 
@@ -212,3 +213,16 @@ def test_several_folders_need_a_place_for_the_report(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path), str(tmp_path)])
     assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_the_latex_tables_compile_and_fit_the_page(tmp_path):
+    add_run(tmp_path / "c", "a_mixture_with_a_name_that_takes_a_line_of_its_own", {"clips_short": {"after": 0.5}})
+    paths = build_report([two_arms(tmp_path)], tmp_path / "out")
+    document = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs,graphicx}"
+    document += r"\begin{document}\input{report}\end{document}"
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-jobname=out", document]
+    done = subprocess.run(command, cwd=paths.latex.parent, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+    assert (tmp_path / "out/out.pdf").stat().st_size > 1000

@@ -1,0 +1,54 @@
+"""Names on the command line: those that are known pass, every other one is told at once with one that is near."""
+
+import pytest
+
+from sparrow.app.arguments import check_arguments
+from sparrow.core.config import EvaluateConfig, ExperimentConfig
+from sparrow.core.errors import ConfigError
+
+KNOWN = [
+    ["experiment=paper/data_scaling", "mixture=world_video,world_sparrow", "seed=0,1", "-m"],
+    ["benchmark=[world_short,world_long]", "benchmark.world_short.num_questions=6", "+source=[longalpaca]"],
+    ["mixture.components.video.present_as=pages", "tuning.lora.rank=4", "~validation", "hydra/launcher=parallel"],
+    ["optimizer.learning_rate=interval(0,1)", "hydra.sweeper.n_trials=3", "start_from.overrides=['seed=1']"],
+    ["experiment=mine", "hydra.searchpath=[file:///home/me/conf]"],
+    ["mixture=choice("],
+]
+
+
+@pytest.mark.parametrize("arguments", KNOWN)
+def test_what_is_known_or_hydras_own_passes(arguments):
+    check_arguments(arguments, ExperimentConfig)
+
+
+def test_everything_unknown_is_told_at_once_with_what_is_near():
+    typed = ["experiment=data_scalng", "mixture=world_video,world_sparow", "benchmark=[world_shrt,world_long]"]
+    typed += ["optimizer.lr=1", "+tunning=lora", "tuning.lora.rnk=4"]
+    with pytest.raises(ConfigError) as caught:
+        check_arguments(typed, ExperimentConfig)
+    assert str(caught.value).splitlines()[0] == "6 problems on the command line:"
+    for part in (
+        "experiment=data_scalng: there is no such choice; did you mean 'paper/data_scaling'?",
+        "mixture=world_sparow: there is no such choice; did you mean 'world_sparrow'?",
+        "did you mean 'world_short'?",
+        "optimizer.lr: unknown key; there are name, learning_rate",
+        "tunning: unknown key; did you mean 'tuning'?",
+        "tuning.lora.rnk: unknown key; did you mean 'rank'?",
+    ):
+        assert part in str(caught.value)
+
+
+def test_commands_have_keys_of_their_own():
+    check_arguments(["checkpoint=x", "blind=true"], EvaluateConfig)
+    with pytest.raises(ConfigError, match="checkpoint: unknown key; did you mean 'checkpointing'"):
+        check_arguments(["checkpoint=x"], ExperimentConfig)
+
+
+@pytest.mark.parametrize("flag", [["--config-dir", "{}"], ["--config-dir={}"], ["-cd", "{}"]])
+def test_choices_of_a_folder_of_ones_own_are_known(tmp_path, flag):
+    (tmp_path / "mixture").mkdir()
+    (tmp_path / "mixture/mine.yaml").write_text("num_samples: 3\n")
+    given = [part.format(tmp_path) for part in flag]
+    check_arguments([*given, "mixture=mine"], ExperimentConfig)
+    with pytest.raises(ConfigError, match="mixture=mein"):
+        check_arguments([*given, "mixture=mein"], ExperimentConfig)
