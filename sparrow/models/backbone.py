@@ -146,6 +146,15 @@ class Backbone(ABC):
     def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
         """Model inputs of prepared frames: rescaled, normalised and laid out where the frames lie."""
 
+    def encoded(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Model inputs in which the features of frames may stand for their pixels, for a model that would not show
+        all frames to its vision encoder in one call.
+
+        Called inside the model's forward pass: ranks that share its weights gather them together, so that each has to
+        call its encoder as often as the others.
+        """
+        return inputs
+
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
         """The modules `vision`, `projector` and `language_model`, which together hold every parameter."""
@@ -345,15 +354,22 @@ class Backbone(ABC):
         inputs = self.pixel_inputs(frames, dtype) if frames is not None and len(frames) else {}
         if past_key_values is None:
             inputs |= self.token_inputs(input_ids)
-        return self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            logits_to_keep=logits_to_keep,
-            past_key_values=past_key_values,
-            use_cache=use_cache,
-            **inputs,
+        # A hook runs after that of sharding, which gathers the weights.
+        hook = self.model.register_forward_pre_hook(
+            lambda _, arguments, given: (arguments, self.encoded(given)), with_kwargs=True
         )
+        try:
+            return self.model(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                logits_to_keep=logits_to_keep,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                **inputs,
+            )
+        finally:
+            hook.remove()
 
     @property
     def output_head(self) -> nn.Module:

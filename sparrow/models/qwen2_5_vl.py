@@ -10,6 +10,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import Qwen2_5_VLConfig
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from sparrow.models.backbone import Backbone, Size
@@ -106,6 +107,23 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
         times = self.processor.image_processor.temporal_patch_size
         seconds = [times * video.interval_s for video in videos]
         return {"second_per_grid_ts": torch.tensor(seconds, dtype=torch.float32, device=device)}
+
+    def encoded(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The model would call its encoder for images, then for videos."""
+        if not {"pixel_values", "pixel_values_videos"} <= inputs.keys():
+            return inputs
+        given = dict(inputs)
+        pixels = torch.cat([given.pop("pixel_values"), given.pop("pixel_values_videos")])
+        grids = torch.cat([given["image_grid_thw"], given["video_grid_thw"]])
+        core: Any = self.model.model
+        output = core.get_image_features(pixels, grids, return_dict=True)
+        num_images = len(given["image_grid_thw"])
+        images, videos = (self._features(output, chosen) for chosen in (slice(num_images), slice(num_images, None)))
+        return given | {"mm_encoder_outputs": {"image": images, "video": videos}}
+
+    def _features(self, output: Any, chosen: slice) -> Any:
+        """Those of some images and videos among what the vision encoder gives of all."""
+        return BaseModelOutputWithPooling(pooler_output=output.pooler_output[chosen])
 
     def _in_time(self, stack: Tensor) -> Tensor:
         """Frames of a video, [n, 3, h, w], as [n / t, t, 3, h, w]; the last one fills a patch that lacks some."""
