@@ -177,35 +177,7 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
                 interval = self.config.vision_config.tokens_per_second * seconds
                 yield (torch.arange(self._times_patches(video.num_frames)) * interval).long(), size
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        frames: Frames | None,
-        *,
-        position_ids: Tensor | None = None,
-        logits_to_keep: Tensor | int = 0,
-        past_key_values: Any = None,
-        use_cache: bool = False,
-    ) -> Any:
-        """As the base class; what images save in positions goes with the cache to what follows them."""
-        if past_key_values is not None and position_ids is not None:
-            position_ids = position_ids + past_key_values.position_shift
-        output = super().forward(
-            input_ids,
-            attention_mask,
-            frames,
-            position_ids=position_ids,
-            logits_to_keep=logits_to_keep,
-            past_key_values=past_key_values,
-            use_cache=use_cache,
-        )
-        if use_cache and past_key_values is None:
-            output.past_key_values.position_shift = self._position_shift(input_ids, frames)
-        return output
-
-    def _position_shift(self, input_ids: Tensor, frames: Frames | None) -> Tensor | int:
-        """What is added to the place of a token that follows to give its position."""
+    def position_shift(self, input_ids: Tensor, frames: Frames | None) -> Tensor | int:  # noqa: D102
         if frames is None or not len(frames):
             return 0
         if not frames.videos:
