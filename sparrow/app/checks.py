@@ -105,10 +105,6 @@ def _check_experiment(config: ExperimentConfig) -> Iterator[Found]:
         yield "max_bad_fraction", f"must lie between 0 and 1, is {config.max_bad_fraction}"
     if config.trainer.devices * config.trainer.num_nodes > 1 and config.strategy.name == "single":
         yield "strategy", f"trainer.devices={config.trainer.devices} needs strategy=ddp or strategy=fsdp"
-    if config.strategy.name == "fsdp" and config.backbone.family == "llava_onevision":
-        yield "strategy", "LLaVA-OneVision looks at pictures before its shards are gathered; use strategy=ddp"
-    if config.strategy.name == "fsdp" and config.backbone.native_video:
-        yield "strategy", "native video calls the sharded vision encoder unequally often on ranks; use strategy=ddp"
     if config.strategy.name == "fsdp" and config.tuning.quantization is not None:
         yield "strategy", "weights in four bits cannot be sharded; use strategy=ddp"
     minutes = config.checkpointing.every_n_minutes

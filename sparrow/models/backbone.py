@@ -146,6 +146,15 @@ class Backbone(ABC):
     def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
         """Model inputs of prepared frames: rescaled, normalised and laid out where the frames lie."""
 
+    def encoded(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Model inputs in which the features of frames may stand for their pixels, for a model that would not show
+        all frames to its vision encoder in one call.
+
+        Called inside the model's forward pass: ranks that share its weights gather them together, so that each has to
+        call its encoder as often as the others.
+        """
+        return inputs
+
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
         """The modules `vision`, `projector` and `language_model`, which together hold every parameter."""
@@ -301,6 +310,10 @@ class Backbone(ABC):
         """
         return torch.arange(len(input_ids), device=input_ids.device)
 
+    def position_shift(self, input_ids: Tensor, frames: Frames | None) -> Tensor | int:
+        """What is added to the place of a token behind these, [b, L], to give its position; images may save some."""
+        return 0
+
     def packed_position_ids(self, samples: Sequence[tuple[Tensor, Frames]]) -> Tensor:
         """Positions of samples that share one row, each given as its token ids and its prepared frames.
 
@@ -345,15 +358,28 @@ class Backbone(ABC):
         inputs = self.pixel_inputs(frames, dtype) if frames is not None and len(frames) else {}
         if past_key_values is None:
             inputs |= self.token_inputs(input_ids)
-        return self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            logits_to_keep=logits_to_keep,
-            past_key_values=past_key_values,
-            use_cache=use_cache,
-            **inputs,
+        elif position_ids is not None:
+            position_ids = position_ids + past_key_values.position_shift
+        # A hook runs after that of sharding, which gathers the weights.
+        hook = self.model.register_forward_pre_hook(
+            lambda _, arguments, given: (arguments, self.encoded(given)), with_kwargs=True
         )
+        try:
+            output = self.model(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                logits_to_keep=logits_to_keep,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                **inputs,
+            )
+        finally:
+            hook.remove()
+        if use_cache and past_key_values is None:
+            # It goes with the cache to what follows these tokens.
+            output.past_key_values.position_shift = self.position_shift(input_ids, frames)
+        return output
 
     @property
     def output_head(self) -> nn.Module:

@@ -54,6 +54,8 @@ class InternVL(Backbone):
         self.processor.image_seq_length = (self.frame_size_px // step) ** 2
         self.processor.image_processor.size = {"height": self.frame_size_px, "width": self.frame_size_px}
         self.processor.image_processor.crop_to_patches = False
+        # transformers' own processor asks for tiles whatever the folder says; it gets one.
+        self.processor.image_processor.min_patches = self.processor.image_processor.max_patches = 1
 
     @property
     def image_token_id(self) -> int:  # noqa: D102

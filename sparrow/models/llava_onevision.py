@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isqrt
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 import transformers
 from torch import nn
 from transformers import LlavaOnevisionConfig
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 
 from sparrow.models.backbone import Backbone, Size
@@ -78,32 +79,49 @@ class LlavaOnevision(Backbone):
         """Resized to the square, whatever its proportions."""
         return super().prepare_frame(frame)
 
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
-        if not frames.videos:
-            return self._image_inputs(frames, dtype)
-        images, core = frames.images(), cast(Any, self.model.model)
-        outputs: dict[str, Any] = {}
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
+        """Each image is one view; videos of any length stand in a list."""
+        images = frames.images()
+        inputs: dict[str, Any] = {}
         if len(images):
-            inputs = self._image_inputs(images, dtype)
-            outputs = inputs.get("mm_encoder_outputs") or {"image": core.get_image_features(**inputs, return_dict=True)}
-        # Videos of any length, so one by one; the model takes their features as rows of equal length.
-        videos = [self.normalized(stack, dtype).unsqueeze(0) for stack in frames.video_stacks()]
-        features = [core.get_video_features(video, return_dict=True) for video in videos]
-        features[0].pooler_output = torch.cat([each.pooler_output for each in features], dim=1)
-        return {"mm_encoder_outputs": outputs | {"video": features[0]}}
+            inputs["pixel_values"] = self.normalized_stack(images, dtype).unsqueeze(1)
+            inputs["image_sizes"] = torch.tensor(images.sizes, device=frames.pixels.device)
+            inputs["batch_num_images"] = [len(images)]
+        if frames.videos:
+            inputs["pixel_values_videos"] = [self.normalized(stack, dtype) for stack in frames.video_stacks()]
+        return inputs
 
-    def _image_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
-        views = self.normalized_stack(frames, dtype).unsqueeze(1)
-        sizes = torch.tensor(frames.sizes, device=views.device)
-        if len(views) > 1:
-            return {"pixel_values": views, "image_sizes": sizes, "batch_num_images": [len(views)]}
-        # The model takes a single image for a tiled one. Shown twice it is one view each time, of which one is used.
+    def encoded(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The model would call its encoder for images, then for videos of one length, and tile a single image."""
+        given = dict(inputs)
+        images, videos = given.pop("pixel_values", None), given.pop("pixel_values_videos", [])
+        if images is None and not videos:
+            return inputs
+        num_images = 0 if images is None else len(images)
+        views = torch.cat([*([] if images is None else [images[:, 0]]), *videos])
+        # A single view is taken for a tiled image, so it is shown twice.
+        shown = views if len(views) > 1 else views.repeat(2, 1, 1, 1)
         core: Any = self.model.model
-        features = core.get_image_features(
-            views.repeat(2, 1, 1, 1, 1), sizes.repeat(2, 1), batch_num_images=[2], return_dict=True
+        output = core.get_image_features(
+            shown.unsqueeze(1),
+            torch.tensor([shown.shape[-2:]] * len(shown), device=shown.device),
+            batch_num_images=[len(shown)],
+            return_dict=True,
         )
-        features.pooler_output = features.pooler_output[:1]
-        return {"mm_encoder_outputs": {"image": features}}
+        features = output.pooler_output[: len(views)]
+        outputs = {}
+        if num_images:
+            outputs["image"] = BaseModelOutputWithPooling(pooler_output=features[:num_images])
+        if videos:
+            pooled = core.apply_pooling(torch.stack([of_view[:-1] for of_view in features[num_images:]]))
+            newline = core.image_newline.to(pooled).unsqueeze(0)
+            rows = [
+                row
+                for video in pooled.split([len(video) for video in videos])
+                for row in (video.flatten(0, 1), newline)
+            ]
+            outputs["video"] = BaseModelOutputWithPooling(pooler_output=torch.cat(rows).unsqueeze(0))
+        return given | {"mm_encoder_outputs": outputs}
 
     def parts(self) -> dict[str, nn.Module]:  # noqa: D102
         core: Any = self.model.model

@@ -67,7 +67,8 @@ def load_backbone(
     try:
         config = AutoConfig.from_pretrained(checkpoint, **options)
         adapter = _adapter_of(config, checkpoint, family)
-        processor = adapter.processor_class.from_pretrained(checkpoint, **options)
+        # Pillow resizes alike whether torchvision is installed or not.
+        processor = adapter.processor_class.from_pretrained(checkpoint, backend="pil", **options)
         # What does not fit is refused before the weights are read.
         size_px = frame_size_px or adapter.frame_size_of(processor)
         backbone = adapter(processor, config, size_px, native_video=native_video)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import transformers
@@ -30,17 +30,22 @@ NAMED_TOKENS = {
 SIDE_PATCHES_A_TOKEN = 4
 
 
-class MiniCPMV4_6Processor(WithoutVideo, transformers.MiniCPMV4_6Processor):  # noqa: N801
-    """The family's processor for images, which are shown whole and without a number."""
+class WholeImages(WithoutVideo):
+    """Put before the family's processor class: images only, shown whole and without a number."""
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
         # The family's own constructor asks the video processor for its settings.
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+        processor: Any = self
+        ProcessorMixin.__init__(processor, image_processor, tokenizer, chat_template=chat_template)
         self.slice_mode = False
         self.default_use_image_id = False
         for name in NAMED_TOKENS:
             setattr(self, name, getattr(tokenizer, name))
         self.image_token_id, self.video_token_id = tokenizer.image_token_id, tokenizer.video_token_id
+
+
+class MiniCPMV4_6Processor(WholeImages, transformers.MiniCPMV4_6Processor):  # noqa: N801
+    """The family's processor for images."""
 
 
 class MiniCPMV(Backbone):
@@ -52,9 +57,10 @@ class MiniCPMV(Backbone):
     family = "minicpmv"
     model_type = "minicpmv4_6"
     end_of_turn = "<|im_end|>"
-    processor_class = MiniCPMV4_6Processor
+    config_class: ClassVar[Any] = MiniCPMV4_6Config
+    processor_class: ClassVar[Any] = MiniCPMV4_6Processor
     video_processor_type = "MiniCPMV4_6VideoProcessor"
-    native_checkpoints = ("openbmb/MiniCPM-V-4.6",)
+    native_checkpoints: ClassVar[tuple[str, ...]] = ("openbmb/MiniCPM-V-4.6",)
     # The state of linear attention runs on over cached padding.
     skips_cached_padding = False
 
@@ -141,9 +147,8 @@ class MiniCPMV(Backbone):
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>"], named_tokens=NAMED_TOKENS
         )
-        config = MiniCPMV4_6Config(
-            image_token_id=tokenizer.image_token_id,
-            video_token_id=tokenizer.video_token_id,
+        config = cls.config_class(
+            **cls.control_token_ids(tokenizer),
             insert_layer_id=0,
             image_size=frame_size_px,
             vision_config=vision_sizes(image_size=frame_size_px),
@@ -158,4 +163,9 @@ class MiniCPMV(Backbone):
                 linear_value_head_dim=TEXT_WIDTH // 4,
             ),
         )
-        return config, MiniCPMV4_6Processor(MiniCPMV4_6ImageProcessorPil(patch_size=PATCH_PX), tokenizer)
+        return config, cls.processor_class(MiniCPMV4_6ImageProcessorPil(patch_size=PATCH_PX), tokenizer)
+
+    @staticmethod
+    def control_token_ids(tokenizer: Any) -> dict[str, int]:
+        """Ids of tokens that the model's configuration names."""
+        return {"image_token_id": tokenizer.image_token_id, "video_token_id": tokenizer.video_token_id}

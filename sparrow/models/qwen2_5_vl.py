@@ -10,6 +10,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import Qwen2_5_VLConfig
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from sparrow.models.backbone import Backbone, Size
@@ -107,6 +108,23 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
         seconds = [times * video.interval_s for video in videos]
         return {"second_per_grid_ts": torch.tensor(seconds, dtype=torch.float32, device=device)}
 
+    def encoded(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The model would call its encoder for images, then for videos."""
+        if not {"pixel_values", "pixel_values_videos"} <= inputs.keys():
+            return inputs
+        given = dict(inputs)
+        pixels = torch.cat([given.pop("pixel_values"), given.pop("pixel_values_videos")])
+        grids = torch.cat([given["image_grid_thw"], given["video_grid_thw"]])
+        core: Any = self.model.model
+        output = core.get_image_features(pixels, grids, return_dict=True)
+        num_images = len(given["image_grid_thw"])
+        images, videos = (self._features(output, chosen) for chosen in (slice(num_images), slice(num_images, None)))
+        return given | {"mm_encoder_outputs": {"image": images, "video": videos}}
+
+    def _features(self, output: Any, chosen: slice) -> Any:
+        """Those of some images and videos among what the vision encoder gives of all."""
+        return BaseModelOutputWithPooling(pooler_output=output.pooler_output[chosen])
+
     def _in_time(self, stack: Tensor) -> Tensor:
         """Frames of a video, [n, 3, h, w], as [n / t, t, 3, h, w]; the last one fills a patch that lacks some."""
         times = self.processor.image_processor.temporal_patch_size
@@ -159,35 +177,7 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
                 interval = self.config.vision_config.tokens_per_second * seconds
                 yield (torch.arange(self._times_patches(video.num_frames)) * interval).long(), size
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        frames: Frames | None,
-        *,
-        position_ids: Tensor | None = None,
-        logits_to_keep: Tensor | int = 0,
-        past_key_values: Any = None,
-        use_cache: bool = False,
-    ) -> Any:
-        """As the base class; what images save in positions goes with the cache to what follows them."""
-        if past_key_values is not None and position_ids is not None:
-            position_ids = position_ids + past_key_values.position_shift
-        output = super().forward(
-            input_ids,
-            attention_mask,
-            frames,
-            position_ids=position_ids,
-            logits_to_keep=logits_to_keep,
-            past_key_values=past_key_values,
-            use_cache=use_cache,
-        )
-        if use_cache and past_key_values is None:
-            output.past_key_values.position_shift = self._position_shift(input_ids, frames)
-        return output
-
-    def _position_shift(self, input_ids: Tensor, frames: Frames | None) -> Tensor | int:
-        """What is added to the place of a token that follows to give its position."""
+    def position_shift(self, input_ids: Tensor, frames: Frames | None) -> Tensor | int:  # noqa: D102
         if frames is None or not len(frames):
             return 0
         if not frames.videos:

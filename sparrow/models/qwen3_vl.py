@@ -42,6 +42,11 @@ class Qwen3VL(Qwen2_5_VL):
         """None: times are words."""
         return {}
 
+    def _features(self, output: Any, chosen: slice) -> Any:
+        features = super()._features(output, chosen)
+        features.deepstack_features = [of_layer[chosen] for of_layer in output.deepstack_features]
+        return features
+
     def _blocks(self, frames: Frames) -> Iterator[tuple[Tensor, Size]]:
         """Each patch in time stands alone, as an image does."""
         for size, video in frames.units():

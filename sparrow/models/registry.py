@@ -19,15 +19,19 @@ FAMILIES = {
     "internvl": "InternVL",
     "llava_onevision": "LlavaOnevision",
     "minicpmv": "MiniCPMV",
+    "minicpmv4_7": "MiniCPMV4_7",
     "qwen2_5_vl": "Qwen2_5_VL",
     "qwen3_vl": "Qwen3VL",
     "smolvlm": "SmolVLM",
 }
 
+LINEAR_ATTENTION = "the state of its linear attention runs on from one sample of a row into the next"
+
 # Families whose samples cannot share a row, and why; the tests show that the others' can.
 WITHOUT_PACKING = {
     "gemma3": "transformers 5 looks an image's tokens up at their place in the sample, not in the packed row",
-    "minicpmv": "the state of its linear attention runs on from one sample of a row into the next",
+    "minicpmv": LINEAR_ATTENTION,
+    "minicpmv4_7": LINEAR_ATTENTION,
 }
 
 # Families whose own way with videos is offered. The others' differs from images in the words around a frame only, or

@@ -17,8 +17,11 @@ from sparrow.models.tiny import text_sizes, token_ids, train_tokenizer, vision_s
 class SmolVLMProcessor(WithoutVideo, transformers.SmolVLMProcessor):
     """The family's processor for images."""
 
-    def __init__(self, image_processor: Any, tokenizer: Any, **kwargs: Any) -> None:
-        super().__init__(image_processor, tokenizer, None, **kwargs)
+    # Only what stands here by name is written into a folder.
+    def __init__(
+        self, image_processor: Any, tokenizer: Any, image_seq_len: int = 169, chat_template: str | None = None
+    ) -> None:
+        super().__init__(image_processor, tokenizer, None, image_seq_len, chat_template)
 
 
 class SmolVLM(Idefics3):

@@ -88,19 +88,6 @@ def test_contradictions_are_said_at_once(settings):
         assert part in message
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["backbone=llava_onevision_7b"],
-        ["backbone=qwen3_vl_2b", "backbone.native_video=true"],
-        ["tuning.quantization=nf4"],
-    ],
-)
-def test_what_cannot_be_sharded_is_refused(settings, overrides):
-    with pytest.raises(ConfigError, match="use strategy=ddp"):
-        settings("strategy=fsdp", "trainer.devices=2", *overrides)
-
-
 def test_the_guide_to_own_data_composes_as_it_is_printed(settings, tmp_path):
     guide = (Path(__file__).parents[2] / "docs/your-own-data.md").read_text()
     for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL):

@@ -51,8 +51,10 @@ def test_the_papers_models_without_a_port_are_refused_with_the_nearest(name, nea
         load_backbone(name)
 
 
-def test_settings_name_what_is_refused(settings):
+def test_settings_name_what_is_refused(settings, monkeypatch):
     from sparrow.core.errors import ConfigError
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
     for overrides, match in (
         (["backbone.family=smollvm"], r"backbone\.family: .*did you mean 'smolvlm'"),

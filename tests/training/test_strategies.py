@@ -10,20 +10,19 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from sparrow.core.config import Strategy, Trainer, run_id
 from sparrow.core.errors import ConfigError
-from sparrow.models.registry import FAMILIES
+from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from sparrow.training.checkpoints import Chooser
 from sparrow.training.strategies import trainer_options
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
-def test_every_family_is_read_by_shards_and_put_together_to_the_same_files(tiny_checkpoint, tmp_path):
-    folders = [str(tiny_checkpoint(family)) for family in FAMILIES]
+def on_two_ranks(script, *arguments):
+    """Run a script of this folder under torchrun; what it prints."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-            *(str(ROOT / "tests/training/shards_of_families.py"), str(tmp_path), *folders),
+            *(str(ROOT / "tests/training" / script), *arguments),
         ],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -32,6 +31,23 @@ def test_every_family_is_read_by_shards_and_put_together_to_the_same_files(tiny_
         timeout=280,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_texts_images_and_videos_mix_in_any_order_on_any_strategy(tiny_checkpoint):
+    printed = on_two_ranks("mixed_samples_of_families.py", *(str(tiny_checkpoint(family)) for family in FAMILIES))
+    assert printed.split("\n")[:-1] == [
+        f"{family} {way}"
+        for family in FAMILIES
+        for way in (("images", "native video") if family in NATIVE_VIDEO else ("images",))
+    ]
+
+
+@pytest.mark.slow
+def test_every_family_is_read_by_shards_and_put_together_to_the_same_files(tiny_checkpoint, tmp_path):
+    folders = [str(tiny_checkpoint(family)) for family in FAMILIES]
+    on_two_ranks("shards_of_families.py", str(tmp_path), *folders)
     for folder in folders:
         whole = tmp_path / f"{Path(folder).name}-whole"
         for other in (tmp_path / f"{Path(folder).name}-shards-{hybrid}" for hybrid in (False, True)):
