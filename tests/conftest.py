@@ -15,6 +15,7 @@ SMALL_WORLD = [
     "world.num_stills=24",
     "world.num_pages=24",
     "world.num_clips=48",
+    "world.num_clips_all_kinds=48",
     "world.num_event_texts=24",
     "world.num_benchmark_clips=24",
 ]

@@ -203,13 +203,20 @@ def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):
         "benchmark=[world_short]",
         "trainer=cpu",
         "blind=true",
+        "one_frame=true",
         *[override for override in SMALL_RUN if override.startswith("world.")],
         f"hydra.run.dir={tmp_path / 'evaluation'}",
     )
     assert done.returncode == 0, done.stderr
     (record,) = records_in(tmp_path / "evaluation").values()
     assert record.scores["world_short"]["after"].num_questions == 24
-    assert set(record.scores["world_short"]) == {"after", "blind"}
+    assert set(record.scores["world_short"]) == {"after", "blind", "one_frame"}
+    shown = {
+        phase: {len(json.loads(line)["frame_indices"]) for line in (tmp_path / "evaluation" / score.predictions).open()}
+        for phase, score in record.scores["world_short"].items()
+    }
+    assert shown == {"after": {2, 4}, "blind": {0}, "one_frame": {1}}
+    assert "one frame" in done.stdout
 
 
 def test_unknown_commands_name_the_known_ones(tmp_path):

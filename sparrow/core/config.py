@@ -203,10 +203,15 @@ class Backbone:
 
 @dataclass
 class StartFrom:
-    """An experiment whose finished model the run starts from, trained first (once, cached by its `run_id`)."""
+    """An experiment whose finished model the run starts from, trained first (once, cached by its `run_id`).
+
+    `gates` are benchmarks of that experiment and the accuracy that its model must reach in each: below it, the run
+    fails before it begins, and is excluded with that reason.
+    """
 
     experiment: str | None = None
     overrides: list[str] = field(default_factory=list)
+    gates: dict[str, float] = recorded(default_factory=dict)
 
 
 @dataclass
@@ -425,11 +430,12 @@ class Benchmark:
 
 @dataclass
 class Evaluation:
-    """When the benchmarks are asked: before training, after it, and after it without frames."""
+    """When the benchmarks are asked: before training, after it, and after it without frames or with one frame alone."""
 
     before: bool = False
     after: bool = True
     blind: bool = False
+    one_frame: bool = False
 
 
 @dataclass
@@ -546,6 +552,7 @@ class EvaluateConfig:
     backbone: CheckpointOptions = field(default_factory=CheckpointOptions)
     benchmark: dict[str, Benchmark] = field(default_factory=dict)
     blind: bool = False
+    one_frame: bool = False
     num_workers: int = recorded(2)
     trainer: Trainer = field(default_factory=Trainer)
 

@@ -78,7 +78,8 @@ class Evaluator:
             backbone: With its model.
             model_id: Identifies the weights.
             folder: The run's folder; predictions go to `predictions/<phase>/<benchmark>.jsonl`.
-            phase: `before`, `after`, or either with the prefix `blind_` / as `blind`: then without frames.
+            phase: `before`, `after`, or either with the prefix `blind_` / as `blind`: then without frames;
+                `one_frame`: with the frame in the middle alone.
         """
         for name in self.benchmarks:
             self.answer(name, backbone, model_id, folder, phase)
@@ -219,6 +220,8 @@ class Evaluator:
         policy = FramePolicy(**vars(self.frames))
         if settings.max_frames is not None:
             policy = replace(policy, max_frames=settings.max_frames)
+        if phase == "one_frame":
+            policy = replace(policy, policy="uniform", fps=None, max_frames=1)
         return Protocol(
             scoring=cast(Scoring, settings.scoring),
             show_options=settings.show_options,

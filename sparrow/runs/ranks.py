@@ -37,8 +37,8 @@ class Answering:
 
     @property
     def phases(self) -> list[str]:
-        """`after`, and `blind` where it is asked for."""
-        return ["after", "blind"] if self.config.blind else ["after"]
+        """`after`, and `blind` and `one_frame` where they are asked for."""
+        return ["after", *(phase for phase in ("blind", "one_frame") if getattr(self.config, phase))]
 
     def evaluator(self) -> Evaluator:
         """The evaluator of the benchmarks; every process has its own."""

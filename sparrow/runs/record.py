@@ -42,7 +42,7 @@ FILE_NAME = "run.json"
 SCHEMA_VERSION = 1
 
 Status = Literal["running", "finished", "failed", "interrupted"]
-Phase = Literal["before", "after", "blind_before", "blind"]
+Phase = Literal["before", "after", "blind_before", "blind", "one_frame"]
 
 
 @dataclass

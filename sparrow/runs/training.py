@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -77,7 +78,7 @@ def train(
         parent: Folder of the finished run whose model this one starts from.
 
     Raises:
-        RunError: If the folder holds a run with other settings.
+        RunError: If the folder holds a run with other settings, or the parent misses a gate of `start_from`.
         Interrupted: If a signal asked the run to stop; the folder holds a checkpoint.
     """
     record = new_record(config, parent, name=name, factors=factors)
@@ -89,8 +90,35 @@ def train(
             return earlier
         set_threads(config)
         with recorded_outcome(record, folder, enabled=main), signals_interrupt(), losses_explained(folder):
+            if parent is not None:
+                require_gates(config.start_from.gates, RunRecord.load(parent), parent)
             _carry_out(config, folder, record, parent, main=main)
     return record
+
+
+def require_gates(gates: Mapping[str, float], parent: RunRecord, folder: Path) -> None:
+    """Refuse to start from a model that did not learn what the study rests on.
+
+    Args:
+        gates: Least accuracy after training, by benchmark of the parent.
+        parent: The finished run that is started from.
+        folder: Its folder.
+
+    Raises:
+        RunError: If it was not asked a benchmark, or stays below a gate; all of them at once.
+    """
+    faults = []
+    for benchmark, least in gates.items():
+        score = parent.scores.get(benchmark, {}).get("after")
+        if score is None or score.accuracy is None:
+            faults.append(f"{benchmark} was not asked")
+        elif score.accuracy < least:
+            faults.append(f"{benchmark} {score.accuracy:.3f} is below {least}")
+    if faults:
+        raise RunError(
+            f"excluded: the model that it starts from misses a gate: {'; '.join(faults)}; train {parent.name} longer "
+            f"(start_from.overrides), or leave this seed out: {folder}"
+        )
 
 
 def new_record(
@@ -173,8 +201,8 @@ def make_evaluator(config: ExperimentConfig) -> Evaluator:
 
 
 def _phases_after(config: ExperimentConfig) -> list[Phase]:
-    wanted: list[tuple[Phase, bool]] = [("after", config.evaluation.after), ("blind", config.evaluation.blind)]
-    return [phase for phase, yes in wanted if yes]
+    phases: tuple[Phase, ...] = ("after", "blind", "one_frame")
+    return [phase for phase in phases if getattr(config.evaluation, phase)]
 
 
 def _evaluate_before(

@@ -60,9 +60,15 @@ def _stills(settings: WorldSettings, data_seed: int) -> Rows:
 def _pages(settings: WorldSettings, data_seed: int) -> Rows:
     for i in range(settings.num_pages):
         rng = _rng(data_seed, "pages", i)
-        lead, scene = _ask_any(rng.choice(COMMON_KINDS), (1,), rng)
-        question, answer = _phrase(lead, scene, settings, rng)
-        yield {"id": f"page-{i:06d}", "context": tell(scene), "question": question, "answer": answer}, scene
+        lead, scene = _ask_any(rng.choice(("colour", "shape")), (1,), rng)
+        turns = [lead, *follow_ups([lead], scene, ["direction"], rng)]
+        messages: list[dict[str, Any]] = [
+            {"role": role, "content": [{"type": "text", "text": text}]}
+            for turn in turns
+            for role, text in zip(("user", "assistant"), _phrase(turn, scene, settings, rng), strict=True)
+        ]
+        messages[0]["content"].insert(0, {"type": "long_text", "text": tell(scene)})
+        yield {"id": f"page-{i:06d}", "messages": messages}, scene
 
 
 def _clips(settings: WorldSettings, data_seed: int, name: str = "clips") -> Rows:
@@ -186,7 +192,7 @@ def _item(
 
 TABLES: dict[str, Table] = {
     "stills": Table("stills.json", "llava", "stills", _stills, draw_still),
-    "pages": Table("pages.jsonl", "context_qa", "", _pages),
+    "pages": Table("pages.jsonl", "messages", "", _pages),
     "clips": Table("clips.json", "llava", "clips", _clips),
     "clips_all_kinds": Table("clips_all_kinds.json", "llava", "clips_all_kinds", _clips_all_kinds),
     "event_texts": Table("event_texts.json", "longalpaca", "", _event_texts),

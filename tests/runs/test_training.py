@@ -60,6 +60,23 @@ def test_scores_come_from_predictions_on_disk(undisturbed):
         assert sum(line["correct"] for line in lines) == score.num_correct
 
 
+def test_a_run_does_not_start_from_a_model_below_a_gate(undisturbed, settings, tmp_path):
+    parent, finished, _ = undisturbed
+    reached = finished.scores["world_short"]["after"].accuracy
+    config = settings("mixture.num_samples=16")
+    config.start_from.gates = {"world_short": reached + 0.01}
+    with pytest.raises(RunError, match=r"excluded.*world_short 0\.\d+ is below"):
+        train(config, tmp_path / "low", name="low", parent=parent)
+    record = RunRecord.load(tmp_path / "low")
+    assert record.status == "failed"
+    assert "excluded" in record.error.message
+    config.start_from.gates = {"world_short": reached, "world_long": 0.5}
+    with pytest.raises(RunError, match="world_long was not asked"):
+        train(config, tmp_path / "absent", name="absent", parent=parent)
+    config.start_from.gates = {"world_short": reached}
+    assert train(config, tmp_path / "reached", name="reached", parent=parent).status == "finished"
+
+
 def test_ledger_names_every_planned_sample(undisturbed):
     ledger = pd.read_parquet(undisturbed[0] / "ledger.parquet")
     assert len(ledger) == 48

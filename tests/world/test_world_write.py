@@ -77,7 +77,7 @@ def test_what_is_asked_before_clips_are_is_a_folder_of_one_frame(world, name, dr
 
 def test_pages_are_drawn_as_tiny_runs_draw_them(settings):
     """Else the gate of stage 0 would ask for pages of another look than those that were learnt."""
-    tiny = settings("experiment=scale_model/stage0", small=False).text_to_image
+    tiny = settings("experiment=scale_model_stage0", small=False).text_to_image
     [scene] = [scene for _, scene in TABLES["benchmark_pages"].rows(replace(SETTINGS, num_benchmark_clips=1), 0)]
     [page] = render_text(tell(scene), TextStyle(**vars(tiny)))
     assert np.array_equal(draw_page(scene, 64)[0, ..., 1], page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sparrow.core.samples import Image, Message, Part, Role, Text, Video
+from sparrow.core.samples import Image, LongText, Message, Part, Role, Text, Video
 from sparrow.data.converters.chat import (
     Chat,
     MediaKind,
@@ -18,7 +18,14 @@ from sparrow.data.converters.chat import (
 )
 from sparrow.data.converters.record import Record, kind_of
 
-_TYPES = {"text": "text", "image": "image", "image_url": "image", "video": "video", "video_url": "video"}
+_TYPES = {
+    "text": "text",
+    "long_text": "long_text",
+    "image": "image",
+    "image_url": "image",
+    "video": "video",
+    "video_url": "video",
+}
 
 
 def messages(record: Record) -> Iterator[Chat]:
@@ -26,6 +33,7 @@ def messages(record: Record) -> Iterator[Chat]:
 
     `content` is text with `<image>` and `<video>` placeholders for the `images` and `videos` columns, or a list
     of parts `{type, text | image | video | image_url | value}`; a part without a path takes the next of its column.
+    A part of type `long_text` is ours: a context that a mixture renders as pages, which several turns may ask about.
     """
     items = record.items("messages")
     media: dict[MediaKind, list[Part]] = {"image": media_list(record, "image"), "video": media_list(record, "video")}
@@ -57,10 +65,13 @@ def _parts(record: Record, role: Role, content: Any, queue: MediaQueue) -> Itera
             named = repr(part.get("type")) if isinstance(part, Mapping) else kind_of(part)
             raise record.error(f"a part of a {role} message is {named}", f"known types are {', '.join(_TYPES)}")
         value = next((part[key] for key in (kind, part["type"], "value", "url", "path") if part.get(key)), None)
-        if kind == "text":
+        if kind in ("text", "long_text"):
+            value = part.get("text", value)
             if not isinstance(value, str):
                 raise record.error(f"a text part of a {role} message has no text", "write it under 'text'")
-            yield Text(value.strip())
+            if kind == "long_text" and role != "user":
+                raise record.error(f"a {role} message holds a long text", "only the user shows contexts")
+            yield Text(value.strip()) if kind == "text" else LongText(value.strip())
         elif value is None:
             yield queue.next("image" if kind == "image" else "video")
         elif kind == "image":

@@ -68,7 +68,8 @@ def within_arms(study: StudyResults) -> Table:
         ("benchmark", "arm", "against", "after is", "unit", *_DIFFERENCE_HEADER),
         rows,
         left=5,
-        note="After training, against before it and against the trained model without frames (blind); not adjusted.",
+        note="After training, against before it and against the trained model without frames (blind) or with the "
+        "middle frame alone (one_frame); not adjusted.",
     )
 
 

@@ -128,8 +128,8 @@ class StudyResults:
 
     @cached_property
     def within(self) -> list[Comparison]:
-        """In each arm: after training against before, and against the same model without frames."""
-        phases: tuple[Phase, ...] = ("before", "blind")
+        """In each arm: after training against before, and against the same model without frames or with one."""
+        phases: tuple[Phase, ...] = ("before", "blind", "one_frame")
         return [
             _compare(benchmark, (arm, phase), (arm, "after"))
             for benchmark in self.benchmarks

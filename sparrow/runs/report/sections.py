@@ -8,7 +8,7 @@ from dataclasses import replace
 from sparrow.analysis.scores import PAPER_MEANS
 from sparrow.analysis.seeds import Estimate
 from sparrow.runs.collect import EVERY_CATEGORY
-from sparrow.runs.record import Accuracy, Score
+from sparrow.runs.record import Accuracy, Phase, Score
 from sparrow.runs.report.arms import Arm
 from sparrow.runs.report.comparisons import against_first_arm, between_arms, by_category, within_arms
 from sparrow.runs.report.prices import equivalents, fitted, prices, published
@@ -138,7 +138,8 @@ def scores(study: StudyResults) -> Table:
         "Accuracies over all questions in percent, means over runs; the interval is that of the accuracy after "
         "training: over the questions, with videos as clusters, for one run (two: the mean of both bounds), Student's "
         "over runs for three or more. Guessing exceeds the bound of chance in 5 % of cases. Blind is the trained model "
-        "without frames. Samples count repeated epochs; supervised tokens are a part of the text tokens.",
+        "without frames, one frame with the middle one alone. Samples count repeated epochs; supervised tokens are a "
+        "part of the text tokens.",
     )
 
 
@@ -159,22 +160,26 @@ def _time(arm: Arm) -> str:
 
 
 def _scores(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row], note: str = "") -> Table:
-    header = ("benchmark", "arm", "before", "after", "95 % interval", "gain", "chance (bound)", "blind", *cost_header)
+    one_frame = any(arm.scores(benchmark, "one_frame") for benchmark in study.benchmarks for arm in study.arms)
+    baselines: tuple[Phase, ...] = ("blind", "one_frame") if one_frame else ("blind",)
+    titles = (phase.replace("_", " ") for phase in baselines)
+    header = ("benchmark", "arm", "before", "after", "95 % interval", "gain", "chance (bound)", *titles, *cost_header)
     rows = []
     for benchmark in [*study.benchmarks, NOTHING]:
         for arm in study.arms:
             asked = {name for record in arm.records for name in record.scores}
             if benchmark in (asked or {NOTHING}):
-                rows.append((benchmark, arm.title, *_accuracies(arm, benchmark), *cost(arm)))
+                rows.append((benchmark, arm.title, *_accuracies(arm, benchmark, baselines), *cost(arm)))
     return Table("Scores", header, rows, left=2, note=note)
 
 
-def _accuracies(arm: Arm, benchmark: str) -> Row:
-    before, after, blind = (arm.accuracy(benchmark, phase) for phase in ("before", "after", "blind"))
+def _accuracies(arm: Arm, benchmark: str, baselines: tuple[Phase, ...]) -> Row:
+    before, after = arm.accuracy(benchmark, "before"), arm.accuracy(benchmark, "after")
+    shares = (_share(arm.accuracy(benchmark, phase)) for phase in baselines)
     gain = percent(after.mean - before.mean, signed=True) if after and before else NOTHING
     bounds = interval(after.low, after.high) if after else NOTHING
     known = [*arm.scores(benchmark, "after"), *arm.scores(benchmark, "before")]
-    return _share(before), _share(after), bounds, gain, _chance(known[0] if known else None), _share(blind)
+    return _share(before), _share(after), bounds, gain, _chance(known[0] if known else None), *shares
 
 
 def _share(found: Estimate | None) -> str:

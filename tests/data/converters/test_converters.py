@@ -210,6 +210,12 @@ def book(text: str) -> str:
           "images": ["b.jpg"]},
          [Text("Is it"), Image("a.jpg"), Image("b.jpg"), Video("c.mp4", 2.0, 5.5)]),
         ("messages",
+         {"messages": [
+             {"role": "user", "content": [
+                 {"type": "long_text", "text": "A tale.\nThe end."}, {"type": "text", "text": "Is it?"}]},
+             {"role": "assistant", "content": "Yes."}]},
+         [LongText("A tale.\nThe end."), Text("Is it?")]),
+        ("messages",
          {"messages": [{"role": "user", "content": "<video>Is it?"}, {"role": "assistant", "content": "Yes."}],
           "videos": '["a.mp4"]'},
          [Video("a.mp4"), Text("Is it?")]),
