@@ -19,7 +19,8 @@ from sparrow.core.errors import DataError
 @dataclass(frozen=True)
 class PairedDifference:
     """Accuracy of `second` minus accuracy of `first`, its 95 % interval, the questions that only one got right, and
-    those answered differently, rightly or not; counts are summed over the pairs of runs.
+    those answered differently, rightly or not; counts are summed over the pairs of runs, and None where only scores
+    are known.
 
     `unit` is what was resampled: questions, whose videos are clusters, or seeds.
     """
@@ -29,9 +30,9 @@ class PairedDifference:
     high: float
     p_value: float
     num_questions: int
-    num_only_first: int
-    num_only_second: int
-    num_different: int
+    num_only_first: int | None
+    num_only_second: int | None
+    num_different: int | None
     num_pairs: int = 1
     unit: Literal["question", "seed"] = "question"
 
@@ -108,16 +109,32 @@ def paired_differences(
         sum(int(np.sum(one.choices != other.choices)) for one, other in paired),
         len(paired),
     )
-    of_seeds = [float(d.mean()) for d in by_pair]
-    if len(firsts) == len(seconds) >= MIN_SEEDS and (error := float(np.std(of_seeds, ddof=1)) / len(paired) ** 0.5):
-        mean = float(np.mean(of_seeds))
-        return PairedDifference(
-            mean, *student_interval(of_seeds), student_p(mean / error, len(paired) - 1), *counts, unit="seed"
-        )
+    if len(firsts) == len(seconds) and (tested := _over_seeds([float(d.mean()) for d in by_pair])):
+        return PairedDifference(*tested, *counts, unit="seed")
     low, high = difference_interval(by_question, firsts[0].videos, seed=seed)
     single = len(firsts) == len(seconds) == 1
     p = mcnemar_p(counts[1], counts[2]) if single else clustered_p(by_question, firsts[0].videos)
     return PairedDifference(float(by_question.mean()), low, high, p, *counts)
+
+
+def paired_scores(firsts: Sequence[float], seconds: Sequence[float], num_questions: int) -> PairedDifference | None:
+    """The same from accuracies alone, a pair of runs each, in the order of both; None where seeds cannot be the unit.
+
+    Whether the runs answered the same questions cannot be seen from their scores.
+    """
+    tested = _over_seeds([second - first for first, second in zip(firsts, seconds, strict=True)])
+    return tested and PairedDifference(*tested, num_questions, None, None, None, len(firsts), unit="seed")
+
+
+def _over_seeds(differences: Sequence[float]) -> tuple[float, float, float, float] | None:
+    """Mean, Student's interval and p value; None for fewer than three pairs, or where all are equal."""
+    if len(differences) < MIN_SEEDS:
+        return None
+    error = float(np.std(differences, ddof=1)) / len(differences) ** 0.5
+    if error == 0:
+        return None
+    mean = float(np.mean(differences))
+    return mean, *student_interval(differences), student_p(mean / error, len(differences) - 1)
 
 
 def _difference(first: Predictions, second: Predictions) -> NDArray[np.int64]:

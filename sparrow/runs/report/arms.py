@@ -15,7 +15,7 @@ from sparrow.analysis.scores import PAPER_MEANS, paper_means, pick
 from sparrow.analysis.seeds import Estimate, estimate
 from sparrow.core.errors import DataError
 from sparrow.runs.collect import SEEDS, FoundRun
-from sparrow.runs.record import Phase, RunRecord, Score
+from sparrow.runs.record import Accuracy, Phase, RunRecord, Score
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,15 @@ class Arm:
 
     def accuracy(self, benchmark: str, phase: Phase = "after", category: str | None = None) -> Estimate | None:
         """Accuracy over all questions of a benchmark or of one of its categories."""
-        parts = [
-            part
-            for score in self.scores(benchmark, phase)
-            if (part := score if category is None else score.by_category.get(category)) and part.accuracy is not None
-        ]
+        parts = list(self.parts(benchmark, phase, category).values())
         intervals = [(p.low, p.high) if p.low is not None and p.high is not None else None for p in parts]
         return estimate([part.accuracy or 0.0 for part in parts], intervals) if parts else None
+
+    def parts(self, benchmark: str, phase: Phase, category: str | None = None) -> dict[tuple[Any, ...], Accuracy]:
+        """The stored accuracies of a benchmark or of one of its categories, by the seeds of their run."""
+        found = ((run.seeds, run.record.scores.get(benchmark, {}).get(phase)) for run in self.runs if run.record)
+        own = ((seeds, score.by_category.get(category) if category else score) for seeds, score in found if score)
+        return {seeds: part for seeds, part in own if part and part.accuracy is not None}
 
     def mean_of(self, amounts: Iterable[float | None]) -> float | None:
         """The mean of an amount over runs; None where no run has it."""

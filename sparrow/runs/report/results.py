@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from sparrow.analysis.paired import PairedDifference, paired_differences
+from sparrow.analysis.paired import PairedDifference, paired_differences, paired_scores
 from sparrow.analysis.scores import PAPER_MEANS
 from sparrow.analysis.seeds import Estimate, holm
 from sparrow.core.config import Study
@@ -149,8 +149,22 @@ def _compare(
         pairs = ([one[s] for s in shared], [other[s] for s in shared]) if shared else (one.values(), other.values())
         result = paired_differences(*map(list, pairs))
     except DataError as error:
-        return Comparison(benchmark, first, second, None, str(error), category=category)
+        if (scored := _compare_scores(benchmark, first, second, category)) is None:
+            return Comparison(benchmark, first, second, None, str(error), category=category)
+        result = scored
     return Comparison(benchmark, first, second, result, category=category)
+
+
+def _compare_scores(
+    benchmark: str, first: tuple[Arm, Phase], second: tuple[Arm, Phase], category: str | None
+) -> PairedDifference | None:
+    """Seeds compared by their stored scores, for runs of which only the records were kept."""
+    one, other = (arm.parts(benchmark, phase, category) for arm, phase in (first, second))
+    shared = [seeds for seeds in one if seeds in other]
+    if len({part.num_questions for parts in (one, other) for part in parts.values()}) != 1:
+        return None
+    firsts, seconds = ([parts[seeds].accuracy or 0.0 for seeds in shared] for parts in (one, other))
+    return paired_scores(firsts, seconds, next(iter(one.values())).num_questions)
 
 
 def read_studies(folders: Iterable[Path]) -> list[StudyResults]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -157,3 +158,16 @@ def test_categories_are_compared_over_seeds_with_the_baseline(tmp_path):
     assert rows == [["clips", name, expected] for name in sorted(CATEGORIES[:2])]
     assert "Nothing is adjusted for the number of categories" in text
     assert cells(text, "By category, after training")[1][-2:] == ["65.0 ± 10.0", "25.0 ± 0.0"]
+
+
+def test_records_alone_give_the_differences_over_seeds(tmp_path):
+    """A lab book keeps `run.json`, a hundredth of the answers' size."""
+    for seed in range(3):
+        for mixture, right in (("a", 20 - seed), ("b", 28 + seed)):
+            add_exact_run(tmp_path / f"{mixture}{seed}", {"mixture": mixture}, {"clips": {"after": right}}, seed=seed)
+    whole = text_of(tmp_path)
+    for folder in tmp_path.iterdir():
+        shutil.rmtree(folder / "predictions")
+    assert text_of(tmp_path) == whole
+    shutil.rmtree(tmp_path / "b2")  # two pairs, whose unit would be the questions
+    assert "cannot be read" in table(tmp_path, "Differences between arms")[0][3]
