@@ -25,7 +25,11 @@ def jobs_of(name: str) -> list[list[str]]:
     """The overrides of each job of an experiment's sweep; one job without overrides where it sweeps nothing."""
     content = OmegaConf.load(FOLDER / f"{name}.yaml")
     swept = OmegaConf.select(content, "hydra.sweeper.params") or {}
-    values = [[f"{key}={value}" for value in str(text).split(",")] for key, text in swept.items()]
+    # A seed changes no plan, so one of several stands for all.
+    values = [
+        [f"{key}={value}" for value in str(text).split(",")[: 1 if key == "seed" else None]]
+        for key, text in swept.items()
+    ]
     return [list(job) for job in itertools.product(*values)]
 
 
