@@ -54,40 +54,63 @@ def read_records(
         raise file.error(f"it cannot be read: {error}", "check that it is whole and may be read") from error
 
 
-def read_hub_records(reference: str, *, root: Path, source: str = "unnamed") -> tuple[str, Iterator[Record]]:
+def read_hub_records(
+    reference: str,
+    *,
+    root: Path,
+    source: str = "unnamed",
+    config_name: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+) -> tuple[str, Iterator[Record]]:
     """A fingerprint and the records of a `datasets` data set, named `hf:NAME[:SPLIT]`.
 
-    NAME is a folder under `root` (written by `save_to_disk`, or of data files) or an id on the Hub; the split is
-    `train` unless given. Pictures and videos stored in the data set are not decoded.
+    Pictures and videos stored in the data set are not decoded.
+
+    Args:
+        reference: NAME is a folder under `root` (written by `save_to_disk`, or of data files) or an id on the Hub.
+        root: The folder that local data sets lie in.
+        source: Name of the source, for errors.
+        config_name: Which of its configurations is read, where it has several.
+        split: The split where `reference` names none, `train` unless given; slices such as `train[:10%]` are those
+            of `datasets`.
+        revision: Branch, tag or commit of a data set on the Hub.
 
     Raises:
-        DataError: If there is no such data set or split.
+        DataError: If there is no such data set, configuration, split or revision.
     """
     import datasets
 
-    name, _, split = reference.removeprefix(HUB_PREFIX).partition(":")
+    name, _, own_split = reference.removeprefix(HUB_PREFIX).partition(":")
+    split = own_split or split or "train"
     folder = root / name
+    saved = (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()
+
+    def error(what: str, remedy: str) -> DataError:
+        return DataError(what, source=source, where=reference, remedy=remedy)
+
+    if folder.is_dir() and revision is not None:
+        raise error("a folder has no revisions", f"leave out source.{source}.revision")
+    if saved and config_name is not None:
+        what = "it was written by save_to_disk and has no configurations"
+        raise error(what, f"leave out source.{source}.config_name")
     try:
-        if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
+        if saved:
             loaded = datasets.load_from_disk(str(folder))
         else:
-            loaded = datasets.load_dataset(str(folder) if folder.is_dir() else name)
-    except Exception as error:
-        raise DataError(
-            f"the data set cannot be loaded: {error}",
-            source=source,
-            where=reference,
-            remedy=f"check the name and the network, or put the data set into {folder}",
-        ) from error
+            origin = str(folder) if folder.is_dir() else name
+            loaded = datasets.load_dataset(origin, config_name, split=split, revision=revision)
+    except Exception as fault:
+        raise error(
+            f"the data set cannot be loaded: {fault}",
+            f"check its name, the settings config_name, split and revision of source.{source}, and the network, "
+            f"or put the data set into {folder}",
+        ) from fault
     if isinstance(loaded, dict):
-        if (split or "train") not in loaded:
-            raise DataError(
-                f"it has no split '{split or 'train'}'",
-                source=source,
-                where=reference,
-                remedy=f"write {HUB_PREFIX}{name}:SPLIT with one of the splits {', '.join(loaded)}",
-            )
-        loaded = loaded[split or "train"]
+        if split not in loaded:
+            known = ", ".join(loaded)
+            raise error(f"it has no split '{split}'", f"set source.{source}.split to one of the splits {known}")
+        loaded = loaded[split]
 
     def records() -> Iterator[Record]:
         rows = (row for table in loaded.with_format("arrow").iter(_BATCH_ROWS) for row in table.to_pylist())
