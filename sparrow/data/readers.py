@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from sparrow.core.errors import DataError
+from sparrow.core.hashing import content_hash
 from sparrow.data.converters.record import Record, RecordError, kind_of
 from sparrow.data.json_stream import JsonStream, json_fault
 
@@ -58,6 +59,7 @@ def read_hub_records(
     reference: str,
     *,
     root: Path,
+    cache_root: Path,
     source: str = "unnamed",
     config_name: str | None = None,
     split: str | None = None,
@@ -70,6 +72,7 @@ def read_hub_records(
     Args:
         reference: NAME is a folder under `root` (written by `save_to_disk`, or of data files) or an id on the Hub.
         root: The folder that local data sets lie in.
+        cache_root: Where `datasets` keeps the Arrow files of a folder of data files.
         source: Name of the source, for errors.
         config_name: Which of its configurations is read, where it has several.
         split: The split where `reference` names none, `train` unless given; slices such as `train[:10%]` are those
@@ -94,12 +97,17 @@ def read_hub_records(
     if saved and config_name is not None:
         what = "it was written by save_to_disk and has no configurations"
         raise error(what, f"leave out source.{source}.config_name")
+    state = _folder_state(folder)
     try:
         if saved:
             loaded = datasets.load_from_disk(str(folder))
+        elif folder.is_dir():
+            # A cache of its own: `datasets` goes by name and card, so it would give the records of another folder, or
+            # of this one as it was.
+            cache = str(cache_root / "datasets" / state)
+            loaded = datasets.load_dataset(str(folder), config_name, split=split, cache_dir=cache)
         else:
-            origin = str(folder) if folder.is_dir() else name
-            loaded = datasets.load_dataset(origin, config_name, split=split, revision=revision)
+            loaded = datasets.load_dataset(name, config_name, split=split, revision=revision)
     except Exception as fault:
         raise error(
             f"the data set cannot be loaded: {fault}",
@@ -117,7 +125,13 @@ def read_hub_records(
         for number, row in enumerate(rows, start=1):
             yield _clean_record(row, f"{reference}, row {number}", source)
 
-    return str(loaded._fingerprint), records()
+    return content_hash([state, loaded._fingerprint]), records()
+
+
+def _folder_state(folder: Path) -> str:
+    """Hash of a folder's path and of the names, sizes and times of its files; of the path alone if it is not there."""
+    files = [(str(file.relative_to(folder)), file.stat()) for file in sorted(folder.rglob("*")) if file.is_file()]
+    return content_hash([str(folder.resolve()), [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]])
 
 
 class _File:

@@ -190,7 +190,9 @@ def _inputs(name: str, source: Source, cache_root: Path) -> list[Input]:
     inputs: list[Input] = []
     for entry in source.files:
         if entry.startswith(readers.HUB_PREFIX):
-            fingerprint, records = readers.read_hub_records(entry, root=Path(source.root), source=name, **of_hub)
+            fingerprint, records = readers.read_hub_records(
+                entry, root=Path(source.root), cache_root=cache_root, source=name, **of_hub
+            )
             inputs.append(Input(entry, fingerprint, records))
         else:
             found = _found(source, entry).items()
