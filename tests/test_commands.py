@@ -196,6 +196,27 @@ def test_prepare_twice_gives_the_same_manifest(sparrow, tmp_path):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
+def test_prepare_lists_missing_media(sparrow, tmp_path):
+    turns = [{"from": "human", "value": "<video>\nWhat?"}, {"from": "gpt", "value": "Rain."}]
+    records = [{"id": str(n), "video": f"{n:02}.mp4", "conversations": turns} for n in range(12)]
+    (tmp_path / "clips.json").write_text(json.dumps(records))
+    overrides = [
+        "mixture=world_video",
+        "mixture.num_samples=12",
+        "source.world_clips.use_world=false",
+        "source.world_clips.files=[clips.json]",
+        f"source.world_clips.root={tmp_path}",
+        "source.world_clips.media_root=media",
+    ]
+    done = sparrow("prepare", *SMALL_RUN, *overrides, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 1
+    assert "12 media files are missing:" in done.stderr
+    assert "... and 2 more" in done.stderr
+    assert str(tmp_path / "run/missing_files.txt") in done.stdout + done.stderr
+    listed = (tmp_path / "run/missing_files.txt").read_text().splitlines()
+    assert listed == [str(tmp_path.resolve() / f"media/{n:02}.mp4") for n in range(12)]
+
+
 def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):
     done = sparrow(
         "evaluate",

@@ -16,7 +16,9 @@ from sparrow.app.entry import compose_parent, factors_of, is_sweep, one_message,
 from sparrow.app.settings import checked
 from sparrow.core.config import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
+from sparrow.core.files import write_atomically
 from sparrow.data.exporting import export_mixture
+from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
 from sparrow.runs.evaluation import evaluate
 from sparrow.runs.folder import open_run
 from sparrow.runs.manifest import manifest_table
@@ -108,14 +110,24 @@ def finished_run(config: DictConfig, folder: Path) -> RunRecord | None:
 
 
 def prepare_job(config: DictConfig) -> None:
-    """Plan, look for overlap, write manifest, ledger and what another trainer needs, print the table."""
+    """Plan, look for overlap, write manifest, ledger and what another trainer needs, print the table.
+
+    Media files that are missing are listed in `missing_files.txt`, whether samples without them are an error or not.
+    """
     quiet_libraries()
 
     def work() -> None:
         settings = checked(config, PrepareConfig)
-        prepared = _prepare(settings)
+        try:
+            prepared = _prepare(settings)
+        except UnusableSamples as error:
+            _list_missing(error.missing)
+            raise
         prepared.plan.write(run_folder())
         print(manifest_table(prepared.plan.manifest()))
+        missing = missing_media(prepared.plan.ledger, prepared.sources)
+        print(missing_text(missing), end="\n" if missing else "")
+        _list_missing(missing)
         overlap = overlap_of(settings, prepared)
         write_overlap(overlap, run_folder())
         print(overlap_text(overlap))
@@ -124,6 +136,14 @@ def prepare_job(config: DictConfig) -> None:
         print(f"\nmanifest, ledger and overlap: {run_folder()}")
 
     one_message(work)
+
+
+def _list_missing(files: list[Path]) -> None:
+    """Write the paths of files to fetch, a line each; nothing where none is missing."""
+    if files:
+        path = run_folder() / "missing_files.txt"
+        write_atomically(path, "".join(f"{file}\n" for file in files))
+        log.info("all missing files: %s", path)
 
 
 def _export(config: PrepareConfig, prepared: Prepared, trainer: str) -> str:

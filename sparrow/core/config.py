@@ -81,12 +81,16 @@ class Source:
 
     `files` are relative to `root`, media to `root / media_root`. `world` names the table of the generated world
     that has this source's schema; it is read instead of `files` when `use_world` is true.
+    `config_name`, `split` and `revision` say what is read of the `datasets` data sets (`hf:NAME`) among the files.
     """
 
     converter: str = REQUIRED
     files: list[str] = field(default_factory=list)
     root: str = recorded(REQUIRED)
     media_root: str = ""
+    config_name: str | None = None
+    split: str | None = None
+    revision: str | None = None
     min_context_words: int | None = None
     world: str | None = None
     use_world: bool = False

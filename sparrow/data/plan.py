@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from sparrow.core.config import Tuning
-from sparrow.core.errors import DataError
 from sparrow.core.files import write_atomically, write_json
 from sparrow.core.hashing import combined_hash, content_hash, hash_order
 from sparrow.data.encode import Presentation
 from sparrow.data.measuring import measure_samples
 from sparrow.data.mixture import Selection
 from sparrow.data.packing import Grouping, deal_rows, length_grouped, packed_epoch, packed_step, padded_step
+from sparrow.data.rejecting import enforce_policy, reject_long
 from sparrow.data.sources import SourceData
 from sparrow.media.pages import style_fingerprint
 from sparrow.models.backbone import Backbone
@@ -230,7 +230,7 @@ def build_plan(
         sample_timeout_s: Seconds after which a sample that hangs fails the plan; 0 waits for ever.
 
     Raises:
-        DataError: If a sample cannot be used (`fail`), too many cannot (`skip`), or none can.
+        UnusableSamples: If a sample cannot be used (`fail`), too many cannot (`skip`), or none can.
     """
     tables = []
     for selection in selections:
@@ -248,8 +248,8 @@ def build_plan(
         table["showing"] = table.groupby("row").cumcount()
         tables.append(table)
     ledger = pd.concat(tables, ignore_index=True)
-    _reject_long(ledger, min(max_seq_len_tokens, backbone.context_length_tokens))
-    _enforce_policy(ledger, on_bad_sample, max_bad_fraction)
+    reject_long(ledger, min(max_seq_len_tokens, backbone.context_length_tokens))
+    enforce_policy(ledger, sources, on_bad_sample, max_bad_fraction)
     costs = ModelFlops(backbone, tuning)
     ledger["flops"] = costs.training(
         *(ledger[name].to_numpy() for name in ("visual_tokens", "text_tokens", "num_frames", "supervised_tokens"))
@@ -273,42 +273,6 @@ def _origin(selection: Selection, source: SourceData, how: Presentation) -> Orig
         samples_left_out=selection.left_out,
         present_as=how.present_as,
     )
-
-
-def _reject_long(ledger: pd.DataFrame, limit: int) -> None:
-    too_long = (ledger["status"] == "used") & (ledger["visual_tokens"] + ledger["text_tokens"] > limit)
-    ledger.loc[too_long, "status"] = "rejected"
-    ledger.loc[too_long, "reason"] = f"longer than {limit} tokens"
-    ledger.loc[too_long, "detail"] = (ledger["visual_tokens"] + ledger["text_tokens"]).astype(
-        str
-    ) + f" tokens, at most {limit}; lower frames.max_frames or raise batching.max_seq_len_tokens"
-
-
-def _enforce_policy(ledger: pd.DataFrame, on_bad_sample: str, max_bad_fraction: float) -> None:
-    bad = ledger[ledger["status"] == "rejected"]
-    if len(bad) == len(ledger) and len(bad):
-        first = bad.iloc[0]
-        raise DataError(
-            f"none of the {len(ledger)} samples can be used; the first: {first['detail']}",
-            source=first["source"],
-            where=f"sample {first['sample_id']!r}",
-        )
-    if not len(bad):
-        return
-    first = bad.iloc[0]
-    if on_bad_sample == "fail":
-        raise DataError(
-            str(first["detail"]),
-            source=first["source"],
-            where=f"sample {first['sample_id']!r}",
-            remedy=f"{len(bad)} of {len(ledger)} samples cannot be used: mend them, or set on_bad_sample=skip",
-        )
-    if len(bad) > max_bad_fraction * len(ledger):
-        ids = ", ".join(f"{row.sample_id} ({row.reason})" for row in bad.head(5).itertuples())
-        raise DataError(
-            f"{len(bad)} of {len(ledger)} samples cannot be used, more than max_bad_fraction={max_bad_fraction}: {ids}",
-            remedy="mend them, or raise max_bad_fraction",
-        )
 
 
 def _rows(

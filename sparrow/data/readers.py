@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from sparrow.core.errors import DataError
+from sparrow.core.hashing import content_hash
 from sparrow.data.converters.record import Record, RecordError, kind_of
 from sparrow.data.json_stream import JsonStream, json_fault
 
@@ -54,47 +55,83 @@ def read_records(
         raise file.error(f"it cannot be read: {error}", "check that it is whole and may be read") from error
 
 
-def read_hub_records(reference: str, *, root: Path, source: str = "unnamed") -> tuple[str, Iterator[Record]]:
+def read_hub_records(
+    reference: str,
+    *,
+    root: Path,
+    cache_root: Path,
+    source: str = "unnamed",
+    config_name: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+) -> tuple[str, Iterator[Record]]:
     """A fingerprint and the records of a `datasets` data set, named `hf:NAME[:SPLIT]`.
 
-    NAME is a folder under `root` (written by `save_to_disk`, or of data files) or an id on the Hub; the split is
-    `train` unless given. Pictures and videos stored in the data set are not decoded.
+    Pictures and videos stored in the data set are not decoded.
+
+    Args:
+        reference: NAME is a folder under `root` (written by `save_to_disk`, or of data files) or an id on the Hub.
+        root: The folder that local data sets lie in.
+        cache_root: Where `datasets` keeps the Arrow files of a folder of data files.
+        source: Name of the source, for errors.
+        config_name: Which of its configurations is read, where it has several.
+        split: The split where `reference` names none, `train` unless given; slices such as `train[:10%]` are those
+            of `datasets`.
+        revision: Branch, tag or commit of a data set on the Hub.
 
     Raises:
-        DataError: If there is no such data set or split.
+        DataError: If there is no such data set, configuration, split or revision.
     """
     import datasets
 
-    name, _, split = reference.removeprefix(HUB_PREFIX).partition(":")
+    name, _, own_split = reference.removeprefix(HUB_PREFIX).partition(":")
+    split = own_split or split or "train"
     folder = root / name
+    saved = (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()
+
+    def error(what: str, remedy: str) -> DataError:
+        return DataError(what, source=source, where=reference, remedy=remedy)
+
+    if folder.is_dir() and revision is not None:
+        raise error("a folder has no revisions", f"leave out source.{source}.revision")
+    if saved and config_name is not None:
+        what = "it was written by save_to_disk and has no configurations"
+        raise error(what, f"leave out source.{source}.config_name")
+    state = _folder_state(folder)
     try:
-        if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
+        if saved:
             loaded = datasets.load_from_disk(str(folder))
+        elif folder.is_dir():
+            # A cache of its own: `datasets` goes by name and card, so it would give the records of another folder, or
+            # of this one as it was.
+            cache = str(cache_root / "datasets" / state)
+            loaded = datasets.load_dataset(str(folder), config_name, split=split, cache_dir=cache)
         else:
-            loaded = datasets.load_dataset(str(folder) if folder.is_dir() else name)
-    except Exception as error:
-        raise DataError(
-            f"the data set cannot be loaded: {error}",
-            source=source,
-            where=reference,
-            remedy=f"check the name and the network, or put the data set into {folder}",
-        ) from error
+            loaded = datasets.load_dataset(name, config_name, split=split, revision=revision)
+    except Exception as fault:
+        raise error(
+            f"the data set cannot be loaded: {fault}",
+            f"check its name, the settings config_name, split and revision of source.{source}, and the network, "
+            f"or put the data set into {folder}",
+        ) from fault
     if isinstance(loaded, dict):
-        if (split or "train") not in loaded:
-            raise DataError(
-                f"it has no split '{split or 'train'}'",
-                source=source,
-                where=reference,
-                remedy=f"write {HUB_PREFIX}{name}:SPLIT with one of the splits {', '.join(loaded)}",
-            )
-        loaded = loaded[split or "train"]
+        if split not in loaded:
+            known = ", ".join(loaded)
+            raise error(f"it has no split '{split}'", f"set source.{source}.split to one of the splits {known}")
+        loaded = loaded[split]
 
     def records() -> Iterator[Record]:
         rows = (row for table in loaded.with_format("arrow").iter(_BATCH_ROWS) for row in table.to_pylist())
         for number, row in enumerate(rows, start=1):
             yield _clean_record(row, f"{reference}, row {number}", source)
 
-    return str(loaded._fingerprint), records()
+    return content_hash([state, loaded._fingerprint]), records()
+
+
+def _folder_state(folder: Path) -> str:
+    """Hash of a folder's path and of the names, sizes and times of its files; of the path alone if it is not there."""
+    files = [(str(file.relative_to(folder)), file.stat()) for file in sorted(folder.rglob("*")) if file.is_file()]
+    return content_hash([str(folder.resolve()), [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]])
 
 
 class _File:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import sys
 from bisect import bisect_right
@@ -45,6 +46,8 @@ FALLBACK_NAMES = (
     "DejaVuSans",
 )
 FONT_SUFFIXES = (".ttf", ".otf", ".ttc")
+VARIABLE = re.compile(r"\[[\w,]+\]$")  # NotoSansThai[wdth,wght].ttf holds all weights of NotoSansThai-Regular.ttf
+OUTLINES = {b"glyf", b"CFF ", b"CFF2"}
 
 
 def font_folders() -> list[Path]:
@@ -61,12 +64,13 @@ def font_folders() -> list[Path]:
 
 @cache
 def installed_fallbacks() -> tuple[str, ...]:
-    """Paths of the fonts of `FALLBACK_NAMES` that this machine has, in that order."""
+    """Paths of the fonts of `FALLBACK_NAMES` that this machine has, in that order; variable ones count as regular."""
     found: dict[str, str] = {}
     for folder in font_folders():
         for path in sorted(folder.rglob("*")):
-            if path.suffix in FONT_SUFFIXES and path.stem in FALLBACK_NAMES:
-                found.setdefault(path.stem, str(path))
+            name = VARIABLE.sub("-Regular", path.stem)
+            if path.suffix in FONT_SUFFIXES and name in FALLBACK_NAMES:
+                found.setdefault(name, str(path))
     return tuple(found[name] for name in FALLBACK_NAMES if name in found)
 
 
@@ -87,7 +91,7 @@ class CharacterMap:
     Reads the `cmap` table (formats 4 and 12; OpenType specification, "cmap") of the first font in the file.
 
     Raises:
-        ConfigError: If the file is no font that can be read.
+        ConfigError: If the file is no font that can be read, or a colour font of bitmaps.
     """
 
     def __init__(self, path: str) -> None:
@@ -111,8 +115,10 @@ def _character_ranges(data: bytes) -> tuple[list[int], list[int]]:
     """First and last code points of the ranges that have glyphs, sorted."""
     font_offset = struct.unpack_from(">I", data, 12)[0] if data[:4] == b"ttcf" else 0
     (num_tables,) = struct.unpack_from(">H", data, font_offset + 4)
-    tables = (struct.unpack_from(">4sIII", data, font_offset + 12 + 16 * i) for i in range(num_tables))
+    tables = [struct.unpack_from(">4sIII", data, font_offset + 12 + 16 * i) for i in range(num_tables)]
     cmap = next((offset for tag, _, offset, _ in tables if tag == b"cmap"), None)
+    if not OUTLINES & {tag for tag, *_ in tables}:
+        raise ValueError("it has no outlines, as colour fonts of bitmaps; take one such as NotoEmoji-Regular")
     if cmap is None:
         raise ValueError("it has no cmap table")
     (num_subtables,) = struct.unpack_from(">H", data, cmap + 2)

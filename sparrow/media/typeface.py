@@ -9,13 +9,15 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sparrow.media.fonts import character_map
+from sparrow.media.fonts import VARIABLE, character_map
 
 PIXEL = 64  # FreeType's unit of advance widths is 1/64 px
 MAX_WORDS = 20_000  # kept bitmaps; about 20 MB
@@ -143,7 +145,12 @@ class Typeface:
         return len(parts) - first
 
     def _open(self, index: int) -> ImageFont.FreeTypeFont:
-        return ImageFont.truetype(self._paths[index], self.font_size_px, layout_engine=self.layout_engine)
+        path = Path(self._paths[index])
+        font = ImageFont.truetype(path, self.font_size_px, layout_engine=self.layout_engine)
+        if VARIABLE.search(path.stem):  # some begin at their thinnest
+            with suppress(OSError, ValueError):  # it is not variable, or has no such weight
+                font.set_variation_by_name("Regular")
+        return font
 
     def _load(self, char: str) -> Glyph:
         if is_ignorable(char):  # some fonts draw these as boxes

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 
 from sparrow.core.errors import DataError
 from sparrow.data.batching import StepDataset
+from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
 from sparrow.runs.preparation import prepare
 
 
@@ -86,6 +88,29 @@ def test_an_unreadable_video_is_rejected_while_planning_and_never_replaced(setti
     assert status == {"good-0": "used", "bad-1": "rejected", "good-2": "used", "good-3": "used"}
 
 
+def test_all_missing_media_are_listed(settings, tmp_path, test_broken_clips):
+    overrides = test_broken_clips(tmp_path)
+    gone = [(tmp_path / "media" / f"good-{number}.mp4").resolve() for number in (2, 3)]
+    for file in gone:
+        file.unlink()
+    with pytest.raises(UnusableSamples, match=r"3 of 4 samples cannot be used") as caught:
+        prepare(settings(*overrides))
+    assert caught.value.missing == gone
+    assert str(caught.value).endswith("\n".join(["2 media files are missing:", *(f"  {file}" for file in gone)]))
+    skipping = prepare(settings(*overrides, "on_bad_sample=skip", "max_bad_fraction=0.9"))
+    assert missing_media(skipping.plan.ledger, skipping.sources) == gone
+    with pytest.raises(UnusableSamples, match=r"more than max_bad_fraction=0\.1") as caught:
+        prepare(settings(*overrides, "on_bad_sample=skip", "max_bad_fraction=0.1"))
+    assert caught.value.missing == gone
+
+
+def test_of_many_missing_files_the_first_are_told():
+    files = [Path(f"/media/{number:03}.mp4") for number in range(30)]
+    lines = missing_text(files).splitlines()
+    assert lines[:3] == ["", "30 media files are missing:", "  /media/000.mp4"]
+    assert lines[-2:] == ["  /media/009.mp4", "  ... and 20 more"]
+
+
 @pytest.fixture
 def test_broken_clips(settings, cache_root):
     """Overrides for a source of four records, one with a damaged video."""
@@ -117,8 +142,6 @@ def test_broken_clips(settings, cache_root):
 
 
 def folder_of(source):
-    from pathlib import Path
-
     return Path(source.root)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,16 +158,92 @@ def test_a_hub_data_set_on_disk_is_read_by_name_and_split(tmp_path: Path) -> Non
     split.save_to_disk(str(tmp_path / "one"))
     datasets.DatasetDict({"train": split, "test": split.select([1])}).save_to_disk(str(tmp_path / "two"))
 
-    fingerprint, records = read_hub_records("hf:one", root=tmp_path)
+    fingerprint, records = read_hub_records("hf:one", root=tmp_path, cache_root=tmp_path / "cache")
     assert fingerprint
     assert [record.data for record in records] == RECORDS
-    (record,) = read_hub_records("hf:two:test", root=tmp_path)[1]
+    (record,) = read_hub_records("hf:two:test", root=tmp_path, cache_root=tmp_path / "cache")[1]
     assert (record.data, record.where) == (RECORDS[1], "hf:two:test, row 1")
-    with pytest.raises(DataError, match="it has no split 'val'; write hf:two:SPLIT with one of the splits train, test"):
-        read_hub_records("hf:two:val", root=tmp_path)
+    with pytest.raises(DataError, match=r"it has no split 'val'; set .*split to one of the splits train, test"):
+        read_hub_records("hf:two:val", root=tmp_path, cache_root=tmp_path / "cache")
+
+
+@pytest.fixture
+def tales(tmp_path: Path) -> Path:
+    """A data set of files with two configurations, one of them with two splits, as on the Hub."""
+    card = {
+        "configs": [
+            {"config_name": "short", "data_files": "short.jsonl"},
+            {"config_name": "long", "data_files": [{"split": s, "path": f"{s}.jsonl"} for s in ("train", "test")]},
+        ]
+    }
+    (tmp_path / "tales").mkdir()
+    (tmp_path / "tales/README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
+    for name in ("short", "train", "test"):
+        lines = [json.dumps({"text": f"{name} {number}"}) for number in range(4)]
+        (tmp_path / f"tales/{name}.jsonl").write_text("\n".join(lines))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("reference", "options", "texts"),
+    [
+        ("hf:tales", {"config_name": "short"}, ["short 0", "short 1", "short 2", "short 3"]),
+        ("hf:tales", {"config_name": "long"}, ["train 0", "train 1", "train 2", "train 3"]),
+        ("hf:tales", {"config_name": "long", "split": "test[:50%]"}, ["test 0", "test 1"]),
+        ("hf:tales:test", {"config_name": "long", "split": "train"}, ["test 0", "test 1", "test 2", "test 3"]),
+    ],
+)
+def test_a_configuration_and_a_split_are_chosen(
+    tales: Path, reference: str, options: dict[str, str], texts: list[str]
+) -> None:
+    fingerprint, records = read_hub_records(reference, root=tales, cache_root=tales / "cache", **options)
+    assert [record.data["text"] for record in records] == texts
+    assert (
+        fingerprint
+        != read_hub_records("hf:tales:train[:1]", root=tales, cache_root=tales / "cache", config_name="long")[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "Config name is missing.*short.*long.*config_name"),
+        ({"config_name": "medium"}, "'medium' not found. Available: .*'short'"),
+        ({"config_name": "long", "split": "val"}, 'Unknown split "val".*train.*test'),
+        ({"config_name": "long", "revision": "v1"}, "a folder has no revisions; leave out source.s.revision"),
+    ],
+)
+def test_a_configuration_or_split_that_is_not_there(tales: Path, options: dict[str, str], message: str) -> None:
+    with pytest.raises(DataError, match=f"(?s)source 's', hf:tales: .*{message}"):
+        read_hub_records("hf:tales", root=tales, cache_root=tales / "cache", source="s", **options)
+
+
+def test_a_revision_goes_to_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import datasets
+
+    asked: list[Any] = []
+
+    def load(*names: Any, **options: Any) -> Any:
+        asked.append((names, options))
+        return datasets.Dataset.from_list(RECORDS)
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    _, records = read_hub_records(
+        "hf:owner/tales", root=tmp_path, cache_root=tmp_path / "cache", config_name="long", revision="v1"
+    )
+    assert [record.data for record in records] == RECORDS
+    assert asked == [(("owner/tales", "long"), {"split": "train", "revision": "v1"})]
+
+
+def test_a_saved_data_set_has_no_configurations(tmp_path: Path) -> None:
+    import datasets
+
+    datasets.Dataset.from_list(RECORDS).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(DataError, match="written by save_to_disk and has no configurations; leave out"):
+        read_hub_records("hf:saved", root=tmp_path, cache_root=tmp_path / "cache", config_name="long")
 
 
 def test_a_hub_data_set_that_cannot_be_loaded_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="source 's', hf:empty: the data set cannot be loaded"):
-        read_hub_records("hf:empty", root=tmp_path, source="s")
+        read_hub_records("hf:empty", root=tmp_path, cache_root=tmp_path / "cache", source="s")

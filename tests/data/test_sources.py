@@ -206,6 +206,40 @@ def test_a_hub_data_set_is_a_file_like_any_other(tmp_path: Path) -> None:
     assert load(tmp_path, "hf:saved").content_hash == load(tmp_path, "a.json").content_hash
 
 
+def test_splits_of_a_data_set_are_cached_apart(tmp_path: Path) -> None:
+    (tmp_path / "tales").mkdir()
+    write(tmp_path / "tales/train.json", [tale(1)])
+    write(tmp_path / "tales/test.json", [tale(2)])
+    answers = []
+    for split in (None, "test", "train", "test"):
+        source = Source(converter="context_qa", files=["hf:tales"], root=str(tmp_path), split=split)
+        answers.append(load_source("tales", source, cache_root=tmp_path / "cache")[0].messages[1].parts[0])
+    assert answers == [Text(f"Number {number}") for number in (1, 2, 1, 2)]
+
+
+@pytest.mark.parametrize("card", [True, False])
+def test_a_changed_data_set_is_read_anew(tmp_path: Path, card: bool) -> None:
+    folders = [tmp_path / name / "tales" for name in "ab"]
+    for number, folder in enumerate(folders):
+        write(folder / "data.json", [tale(number)])
+        if card:
+            (folder / "README.md").write_text("---\nconfigs:\n- config_name: x\n  data_files: data.json\n---\n")
+
+    def answers() -> list[Any]:
+        return [load(folder.parent, "hf:tales", cache_root=tmp_path)[0].messages[1].parts[0] for folder in folders]
+
+    assert answers() == [Text("Number 0"), Text("Number 1")]
+    write(folders[0] / "data.json", [tale(2)])
+    assert answers() == [Text("Number 2"), Text("Number 1")]
+
+
+def test_what_only_data_sets_have_is_refused_of_files(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", [tale(1)])
+    source = Source(converter="context_qa", files=["a.json"], root=str(tmp_path), split="test")
+    with pytest.raises(ConfigError, match=r"source\.tales\.split: none of its files is a `datasets` data set"):
+        load_source("tales", source, cache_root=tmp_path)
+
+
 @pytest.mark.parametrize("path", SOURCE_CONFIGS, ids=lambda path: path.stem)
 def test_every_source_config_is_placed_and_names_a_converter(path: Path) -> None:
     text = path.read_text()

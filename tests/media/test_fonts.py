@@ -34,14 +34,20 @@ def test_a_file_that_is_no_font_is_a_config_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"), [("table", "it has no cmap table"), ("formats", "neither format 4 nor format 12")]
+    ("change", "reason"),
+    [
+        ("cmap", "it has no cmap table"),
+        ("glyf", "it has no outlines, as colour fonts of bitmaps; .*NotoEmoji"),
+        ("formats", "neither format 4 nor format 12"),
+    ],
 )
 def test_a_font_without_a_character_map_that_is_understood(tmp_path: Path, change: str, reason: str) -> None:
     data = bytearray(CMR.read_bytes())
     entry = data.index(b"cmap")
     (table,) = struct.unpack_from(">I", data, entry + 8)
-    if change == "table":
-        data[entry : entry + 4] = b"xxxx"
+    if change != "formats":
+        tag = data.index(change.encode())
+        data[tag : tag + 4] = b"xxxx"
     else:
         (count,) = struct.unpack_from(">H", data, table + 2)
         for i in range(count):
@@ -132,7 +138,7 @@ def test_the_fingerprint_follows_settings_and_content_of_fonts_not_their_place(
 def test_fonts_are_found_by_name_in_the_systems_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "share" / "fonts" / "deep"
     folder.mkdir(parents=True)
-    for name in ("DejaVuSans.ttf", "NotoSansThai-Regular.ttf", "Comic.ttf"):
+    for name in ("DejaVuSans.ttf", "NotoSansThai-Regular.ttf", "Comic.ttf", "NotoEmoji[wght].ttf"):
         shutil.copy(DEJAVU, folder / name)
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_DATA_DIRS", str(tmp_path / "share"))
@@ -143,7 +149,10 @@ def test_fonts_are_found_by_name_in_the_systems_folders(tmp_path: Path, monkeypa
         assert font_chain(None) == (
             str(SHIPPED_FONT),
             str(folder / "NotoSansThai-Regular.ttf"),
+            str(folder / "NotoEmoji[wght].ttf"),
             str(folder / "DejaVuSans.ttf"),
         )
+        assert missing_characters("\U0001f600", TextStyle()) == {}
+        assert render_text("\U0001f600", TextStyle())[0].min() < 128
     finally:
         installed_fallbacks.cache_clear()

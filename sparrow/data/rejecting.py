@@ -1,0 +1,91 @@
+"""Samples that a plan cannot use: what is rejected, how much of it a run bears, and which media files are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from sparrow.core.errors import DataError
+from sparrow.data.encode import media_files
+from sparrow.data.sources import SourceData
+
+SHOWN = 10
+
+
+class UnusableSamples(DataError):
+    """Samples of a mixture cannot be used.
+
+    Args:
+        what: What is wrong.
+        missing: Media files of rejected samples that are not there, all of them.
+        source: Source of the sample that is named.
+        where: That sample.
+        remedy: How to mend it.
+    """
+
+    def __init__(
+        self, what: str, missing: list[Path], *, source: str | None = None, where: str | None = None, remedy: str
+    ) -> None:
+        super().__init__(what, source=source, where=where, remedy=f"{remedy}{missing_text(missing)}")
+        self.missing = missing
+
+
+def reject_long(ledger: pd.DataFrame, limit: int) -> None:
+    """Reject used samples of more tokens than `limit`."""
+    too_long = (ledger["status"] == "used") & (ledger["visual_tokens"] + ledger["text_tokens"] > limit)
+    ledger.loc[too_long, "status"] = "rejected"
+    ledger.loc[too_long, "reason"] = f"longer than {limit} tokens"
+    ledger.loc[too_long, "detail"] = (ledger["visual_tokens"] + ledger["text_tokens"]).astype(
+        str
+    ) + f" tokens, at most {limit}; lower frames.max_frames or raise batching.max_seq_len_tokens"
+
+
+def enforce_policy(
+    ledger: pd.DataFrame, sources: Mapping[str, SourceData], on_bad_sample: str, max_bad_fraction: float
+) -> None:
+    """Accept the rejected samples of a ledger, or raise.
+
+    Raises:
+        UnusableSamples: If there is one and the policy is `fail`, or more than `max_bad_fraction`, or no other.
+    """
+    bad = ledger[ledger["status"] == "rejected"]
+    if not len(bad):
+        return
+    first = bad.iloc[0]
+    of_all = f"{len(bad)} of {len(ledger)} samples cannot be used"
+    place = {"source": first["source"], "where": f"sample {first['sample_id']!r}"}
+    if len(bad) == len(ledger):
+        what = f"none of the {len(ledger)} samples can be used; the first: {first['detail']}"
+        raise UnusableSamples(what, missing_media(ledger, sources), **place, remedy="mend them")
+    if on_bad_sample == "fail":
+        remedy = f"{of_all}: mend them, or set on_bad_sample=skip"
+        raise UnusableSamples(str(first["detail"]), missing_media(ledger, sources), **place, remedy=remedy)
+    if len(bad) > max_bad_fraction * len(ledger):
+        ids = ", ".join(f"{row.sample_id} ({row.reason})" for row in bad.head(5).itertuples())
+        what = f"{of_all}, more than max_bad_fraction={max_bad_fraction}: {ids}"
+        raise UnusableSamples(what, missing_media(ledger, sources), remedy="mend them, or raise max_bad_fraction")
+
+
+def missing_media(ledger: pd.DataFrame, sources: Mapping[str, SourceData]) -> list[Path]:
+    """Media files of a ledger's rejected samples that are not there, sorted, each once."""
+    missing: set[Path] = set()
+    bad = ledger[ledger["status"] == "rejected"]
+    for source, row in bad[["source", "row"]].drop_duplicates().itertuples(index=False, name=None):
+        data = sources[source]
+        try:
+            files = media_files(data[row], data.media_root)
+        except DataError:  # a path that leads out of the root is told as such
+            continue
+        missing.update(file for file in files if not file.exists())
+    return sorted(missing)
+
+
+def missing_text(missing: list[Path]) -> str:
+    """The first missing files, a line each; nothing where none is."""
+    if not missing:
+        return ""
+    more = [f"... and {len(missing) - SHOWN} more"] if len(missing) > SHOWN else []
+    lines = "\n  ".join([*map(str, missing[:SHOWN]), *more])
+    return f"\n{len(missing)} media files are missing:\n  {lines}"
