@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -19,9 +18,9 @@ from sparrow.evaluation.prompts import Clip, Protocol, read_clip
 from sparrow.evaluation.questions import Question
 from sparrow.media.frames import FramePolicy
 from sparrow.models.backbone import Backbone
-from sparrow.runs.evaluation import as_trained, model_of
+from sparrow.runs.evaluation import model_of
 from sparrow.runs.ranks import device_of, open_checkpoint
-from sparrow.runs.record import FILE_NAME, RunRecord
+from sparrow.runs.trained import as_trained, select, settings_of
 
 SHEET_COLUMNS = 6
 THUMBNAIL_PX = 224
@@ -114,15 +113,8 @@ def _predict(backbone: Backbone, question: Question, media_root: Path, protocol:
 
 
 def _policy(checkpoint: str, max_frames: int | None) -> FramePolicy:
-    policy = FramePolicy(**_settings(checkpoint, "frames"))
+    policy = FramePolicy(**select(settings_of(checkpoint), "frames", {}))
     return policy if max_frames is None else replace(policy, max_frames=max_frames)
-
-
-def _settings(checkpoint: str, group: str) -> dict[str, Any]:
-    """A group of the settings that a run was trained with; empty for any other checkpoint."""
-    if not (Path(checkpoint) / FILE_NAME).is_file():
-        return {}
-    return RunRecord.load(Path(checkpoint)).config.get(group) or {}
 
 
 def described(answered: Answer, video: Path, options: tuple[str, ...]) -> str:
