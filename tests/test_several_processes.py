@@ -1,5 +1,6 @@
 """Runs on several processes through the commands as typed: shards and copies give what one process gives."""
 
+import json
 import os
 import signal
 import socket
@@ -47,6 +48,7 @@ def command(cache_root):
         process.errors = errors
         return process
 
+    run.cache_root = cache_root
     return run
 
 
@@ -100,6 +102,48 @@ def test_shards_not_freed_between_the_passes_and_copies_of_shards_change_nothing
     done = command(*BASE, *TWO_SHARDS, "strategy.reshard_after_forward=false", f"hydra.run.dir={tmp_path / 'kept'}")
     assert done.returncode == 0, done.errors
     same_run(tmp_path / "one", tmp_path / "kept")
+
+
+def answers(folder):
+    """The stored answers of a run, without the digest that names its weights."""
+    files = sorted((folder / "predictions").rglob("*.jsonl"))
+    return {
+        str(file.relative_to(folder)): [p | {"prompt_hash": ""} for p in map(json.loads, open(file))] for file in files
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_all_ranks_answer_before_and_after_training_and_a_failed_one_fails_the_run(command, tmp_path, strategy):
+    asked = ("benchmark=[world_short]", "evaluation.before=true", "evaluation.blind=true")
+    ranks = (*BASE, f"strategy={strategy}", "trainer.devices=2", *asked, f"hydra.run.dir={tmp_path / 'run'}")
+    done = command(*ranks, module="tests.train_and_fail")
+    assert done.returncode != 0
+    record = RunRecord.load(tmp_path / "run")
+    assert (record.status, record.error.type) == ("failed", "RunError")
+    assert "rank 1 of 2 failed (RuntimeError: no more answers); the answers so far are kept" in record.error.message
+    kept = (tmp_path / "run/predictions/after/world_short.partial-1.jsonl").read_bytes()
+    assert kept
+
+    done = command(*ranks)
+    assert done.returncode == 0, done.errors
+    whole = (tmp_path / "run/predictions/after/world_short.jsonl").read_bytes()
+    assert set(kept.splitlines()) < set(whole.splitlines()), "what was answered is not asked again"
+    assert not list((tmp_path / "run").rglob("*.partial-*"))
+
+    one = (f"checkpoint={tmp_path / 'run'}", "benchmark=[world_short]", "blind=true", "trainer.num_threads=1")
+    alone = subprocess.run(
+        [sys.executable, "-m", "sparrow.evaluate", *one, f"hydra.run.dir={tmp_path / 'one'}"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "SPARROW_CACHE_ROOT": str(command.cache_root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert alone.returncode == 0, alone.stderr
+    assert "not as in" not in alone.stdout + alone.stderr, "the run's own settings are the defaults"
+    asked_again = answers(tmp_path / "one")
+    assert asked_again == {name: found for name, found in answers(tmp_path / "run").items() if "before" not in name}
 
 
 @pytest.fixture(scope="module")

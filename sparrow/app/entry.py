@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sparrow.app.arguments import check_arguments
+from sparrow.app.as_trained import as_trained
 from sparrow.app.callbacks import RememberSweep
 from sparrow.app.help import help_text
 from sparrow.app.launching import register_launchers
@@ -34,6 +35,7 @@ def set_up() -> None:
     """Register schemas, launchers and resolvers; to be called before Hydra composes."""
     register_schemas()
     register_launchers()
+    OmegaConf.register_new_resolver("as_trained", as_trained, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
     OmegaConf.register_new_resolver("gpus_per_node", gpus_per_node, replace=True)
 

@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sparrow.app.as_trained import with_trained_defaults
 from sparrow.app.provenance import origin_of
 from sparrow.core.config import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
@@ -38,7 +39,8 @@ def register_schemas() -> None:
     """
     store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
-        plain = OmegaConf.to_container(OmegaConf.structured(schema))
+        settings = OmegaConf.structured(schema)
+        plain = OmegaConf.to_container(with_trained_defaults(settings) if schema is EvaluateConfig else settings)
         store.store(name=f"{command}_schema", node=plain, provider="sparrow")
 
 

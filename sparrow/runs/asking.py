@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from sparrow.core.config import CheckpointOptions
 from sparrow.core.errors import ConfigError, DataError
@@ -17,15 +17,17 @@ from sparrow.evaluation.formats.protocols import DIRECTLY
 from sparrow.evaluation.predictions import Prediction
 from sparrow.evaluation.prompts import Clip, Protocol, read_clip
 from sparrow.evaluation.questions import Question
+from sparrow.media.fonts import SHIPPED_FONT
 from sparrow.media.frames import FramePolicy
 from sparrow.models.backbone import Backbone
-from sparrow.runs.evaluation import as_trained, model_of
+from sparrow.runs.evaluation import model_of
 from sparrow.runs.ranks import device_of, open_checkpoint
-from sparrow.runs.record import FILE_NAME, RunRecord
+from sparrow.runs.trained import as_trained, select, settings_of
 
-SHEET_COLUMNS = 6
+MAX_SHEET_COLUMNS = 6
 THUMBNAIL_PX = 224
-LABEL_PX = 14
+CAPTION_PX = 14
+GAP_PX = 8
 
 
 @dataclass(frozen=True)
@@ -114,15 +116,8 @@ def _predict(backbone: Backbone, question: Question, media_root: Path, protocol:
 
 
 def _policy(checkpoint: str, max_frames: int | None) -> FramePolicy:
-    policy = FramePolicy(**_settings(checkpoint, "frames"))
+    policy = FramePolicy(**select(settings_of(checkpoint), "frames", {}))
     return policy if max_frames is None else replace(policy, max_frames=max_frames)
-
-
-def _settings(checkpoint: str, group: str) -> dict[str, Any]:
-    """A group of the settings that a run was trained with; empty for any other checkpoint."""
-    if not (Path(checkpoint) / FILE_NAME).is_file():
-        return {}
-    return RunRecord.load(Path(checkpoint)).config.get(group) or {}
 
 
 def described(answered: Answer, video: Path, options: tuple[str, ...]) -> str:
@@ -132,26 +127,28 @@ def described(answered: Answer, video: Path, options: tuple[str, ...]) -> str:
     if options:
         named = ascii_uppercase[answered.choice] if answered.choice is not None else "none"
         lines.append(f"option: {named} (by the rule: {answered.rule})")
+        likeliest = max(answered.likelihoods, default=None)
         for letter, option, value in zip(ascii_uppercase, options, answered.likelihoods, strict=False):
-            lines.append(f"  {letter}. {option}: log-probability {value:.3f}")
+            mark = ", the likeliest" if value == likeliest else ""
+            lines.append(f"  {letter}. {option}: log-probability {value:.3f}{mark}")
     lines.append(f"frames: {len(answered.clip.frames)} of {video}, at {times} s")
     return "\n".join(lines)
 
 
 def contact_sheet(clip: Clip) -> Image.Image:
-    """The frames in reading order, each with its index and time."""
-    thumbnails = []
-    for frame in clip.frames:
-        picture = Image.fromarray(frame)
-        picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-        thumbnails.append(picture)
-    width = max(picture.width for picture in thumbnails)
-    height = max(picture.height for picture in thumbnails) + LABEL_PX
-    columns = min(SHEET_COLUMNS, len(thumbnails))
-    sheet = Image.new("RGB", (columns * width, -(-len(thumbnails) // columns) * height), "white")
+    """The frames in reading order, small ones enlarged, each below its index and time."""
+    font = ImageFont.truetype(str(SHIPPED_FONT), CAPTION_PX)
+    frames = [ImageOps.contain(Image.fromarray(frame), (THUMBNAIL_PX, THUMBNAIL_PX)) for frame in clip.frames]
+    captions = [f"frame {index}, {time:.2f} s" for index, time in zip(clip.indices, clip.times_s, strict=True)]
+    columns = min(MAX_SHEET_COLUMNS, math.ceil(math.sqrt(len(frames))))
+    caption_height = CAPTION_PX + GAP_PX
+    width = GAP_PX + max([math.ceil(font.getlength(text)) for text in captions] + [frame.width for frame in frames])
+    height = GAP_PX + max(frame.height for frame in frames) + caption_height
+    size = (GAP_PX + columns * width, GAP_PX + math.ceil(len(frames) / columns) * height)
+    sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
-    for i, (picture, index, time) in enumerate(zip(thumbnails, clip.indices, clip.times_s, strict=True)):
-        x, y = i % columns * width, i // columns * height
-        draw.text((x + 2, y), f"{index}: {time:.1f} s", fill="black")
-        sheet.paste(picture, (x, y + LABEL_PX))
+    for i, (frame, caption) in enumerate(zip(frames, captions, strict=True)):
+        x, y = GAP_PX + i % columns * width, GAP_PX + i // columns * height
+        draw.text((x, y), caption, fill="black", font=font)
+        sheet.paste(frame, (x, y + caption_height))
     return sheet

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from sparrow.analysis.predictions import read_predictions
 from sparrow.analysis.scores import Score, score
-from sparrow.core.config import Benchmark, Frames, World
+from sparrow.core.config import Benchmark, EvaluateConfig, ExperimentConfig, Frames, World
 from sparrow.core.hashing import content_hash
 from sparrow.data.encode import Presentation
 from sparrow.evaluation.engine import Protocol, answer, prompt_hash
@@ -85,18 +85,29 @@ class Evaluator:
             self.answer(name, backbone, model_id, folder, phase)
         return self.collect(model_id, folder, phase)
 
-    def evaluate_shared(self, backbone: Backbone, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
-        """As `evaluate`, for a model that several runs start from: answered once, under a lock, then copied."""
-        scores = {}
+    def shared_id(self, weights: str, backbone: Backbone) -> str:
+        """Identifies a model that several runs start from, as it is asked: its weights, precision and inputs."""
         shown = [backbone.frame_size_px, backbone.native_video, backbone.chat_template]
-        model_id = content_hash([model_id, self.precision, *shown])
+        return content_hash([weights, self.precision, *shown])
+
+    @contextlib.contextmanager
+    def shared(self, model_id: str, phase: str) -> Iterator[dict[str, Path]]:
+        """Folders, by benchmark, that all runs which start from a model share; they are held meanwhile."""
+        folders = {}
         for name in self.benchmarks:
             hashes = self._hashes(name, model_id, phase)
-            shared = self.cache_root / "evaluations" / content_hash(sorted(hashes.values()))
-            shared.mkdir(parents=True, exist_ok=True)
-            with FileLock(shared / "lock"):
-                self.answer(name, backbone, model_id, shared, phase)
-                self._collect_one(name, model_id, shared, phase)
+            folders[name] = self.cache_root / "evaluations" / content_hash(sorted(hashes.values()))
+        with contextlib.ExitStack() as held:
+            for folder in sorted(set(folders.values())):  # in one order, so that runs do not wait for each other
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(folder / "lock"))
+            yield folders
+
+    def take_over(self, folders: Mapping[str, Path], model_id: str, folder: Path, phase: str) -> dict[str, Score]:
+        """Put the answers in shared folders together, copy them to a run's folder, and score them."""
+        scores = {}
+        for name, shared in folders.items():
+            self._collect_one(name, model_id, shared, phase)
             target = folder / _predictions_file(phase, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(shared / _predictions_file(phase, name), target)
@@ -129,13 +140,14 @@ class Evaluator:
         protocol = self._protocol(name, phase)
         if not protocol.blind:
             backbone.require_room(protocol.presentation.frames.max_frames)
-        done = finished(_files(folder, phase, name), self._hashes(name, model_id, phase)).keys()
+        done = self._answered(name, model_id, folder, phase)
         units = group_into_units(questions, media_root, protocol)
         # A unit is answered whole or not at all, so that its numbers do not depend on where a kill fell.
         todo = {i for i, unit in enumerate(units) if any(question.id not in done for question in unit)}
         if not todo:
             return
-        log.info("%s (%s): %d questions, %d answered before", name, phase, len(questions), len(done))
+        if rank == 0:
+            log.info("%s (%s): %d questions, %d answered before", name, phase, len(questions), len(done))
         answers = answer(
             backbone,
             units,
@@ -155,6 +167,13 @@ class Evaluator:
                 if time.monotonic() - last > NEWS_EVERY_S:
                     last = time.monotonic()
                     log.info("%s (%s), rank %d: %d answered, %.1f/s", name, phase, rank, count, count / (last - began))
+
+    def is_answered(self, name: str, model_id: str, folder: Path, phase: str) -> bool:
+        """Whether nothing of a benchmark is left to ask."""
+        return len(self._answered(name, model_id, folder, phase)) == len(self.questions(name)[0])
+
+    def _answered(self, name: str, model_id: str, folder: Path, phase: str) -> set[str]:
+        return set(finished(_files(folder, phase, name), self._hashes(name, model_id, phase)))
 
     def collect(self, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
         """Put the answers of all ranks together, sorted by id, and score them.
@@ -238,6 +257,19 @@ class Evaluator:
         if self.precision == "bf16-mixed":
             return torch.autocast(device, dtype=torch.bfloat16)
         return contextlib.nullcontext()
+
+
+def make_evaluator(config: EvaluateConfig | ExperimentConfig) -> Evaluator:
+    """The evaluator of the benchmarks of an evaluation or of a training run."""
+    return Evaluator(
+        config.benchmark,
+        config.frames,
+        config.world,
+        config.data_seed,
+        Path(config.paths.cache_root),
+        precision=config.trainer.precision,
+        num_workers=config.num_workers if isinstance(config, EvaluateConfig) else min(1, config.batching.num_workers),
+    )
 
 
 def _predictions_file(phase: str, benchmark: str) -> Path:

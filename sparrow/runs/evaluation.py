@@ -10,15 +10,17 @@ from typing import Any, cast
 
 import torch
 
-from sparrow.core.config import CheckpointOptions, EvaluateConfig, run_id
+from sparrow.core.config import EvaluateConfig, run_id
 from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import content_hash, file_hash
 from sparrow.models.adapters import base_of_adapters
+from sparrow.runs.evaluating import make_evaluator
 from sparrow.runs.folder import open_run
 from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome, timed
 from sparrow.runs.ranks import Answering, answer_all, device_of
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions, peak_memory_bytes
 from sparrow.runs.report import print_table, read_studies
+from sparrow.runs.trained import as_trained, unlike_training
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     _check_processes(config)
     config = replace(config, backbone=as_trained(config.checkpoint, config.backbone))
     checkpoint = model_of(config.checkpoint)
-    for difference in unlike_training(config):
+    if difference := unlike_training(config):
         log.warning("%s", difference)
     weights = fingerprint(checkpoint, config.backbone.revision)
     record = RunRecord(
@@ -57,14 +59,16 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
         return earlier
     shown = [config.backbone.frame_size_px, config.backbone.native_video]
     model_id = content_hash([weights, *shown, config.trainer.precision])
-    work = Answering(config, checkpoint, model_id, folder)
-    evaluator = work.evaluator()
+    baselines = {"blind": config.blind, "one_frame": config.one_frame}
+    phases = ("after", *(phase for phase, wanted in baselines.items() if wanted))
+    work = Answering(config, checkpoint, model_id, folder, dict.fromkeys(config.benchmark, folder), phases)
+    evaluator = make_evaluator(config)
     for name in config.benchmark:
         evaluator.questions(name)
     with recorded_outcome(record, folder, enabled=True):
         with timed(record, "evaluate"):
             answer_all(work, evaluator)
-        for phase in work.phases:
+        for phase in phases:
             for benchmark, result in evaluator.collect(model_id, folder, phase).items():
                 record.scores.setdefault(benchmark, {})[cast(Phase, phase)] = result
         record.peak_memory_bytes = peak_memory_bytes()
@@ -76,35 +80,6 @@ def model_of(checkpoint: str) -> str:
     """The model folder of a run's folder; anything else as it is."""
     folder = Path(checkpoint)
     return str(folder / MODEL_FOLDER) if (folder / FILE_NAME).is_file() else checkpoint
-
-
-def as_trained(checkpoint: str, options: CheckpointOptions) -> CheckpointOptions:
-    """The options with native video as a run was trained with, where they leave it open; without it for others."""
-    if options.native_video is not None:
-        return options
-    folder = Path(checkpoint)
-    settings = RunRecord.load(folder).config if (folder / FILE_NAME).is_file() else {}
-    return replace(options, native_video=bool((settings.get("backbone") or {}).get("native_video")))
-
-
-def unlike_training(config: EvaluateConfig) -> list[str]:
-    """How frames and precision differ from those that a run was trained with; empty for other checkpoints."""
-    folder = Path(config.checkpoint)
-    if not (folder / FILE_NAME).is_file():
-        return []
-    trained = RunRecord.load(folder).config
-    differences = []
-    asked = {
-        "frames": vars(config.frames),
-        "trainer": {"precision": config.trainer.precision},
-        "backbone": {"native_video": config.backbone.native_video},
-    }
-    for group, keys in asked.items():
-        for key, value in keys.items():
-            before = trained.get(group, {}).get(key, value)
-            if value is not None and value != before:
-                differences.append(f"{folder} was trained with {group}.{key}={before}, it is asked with {value}")
-    return differences
 
 
 def fingerprint(checkpoint: str, revision: str | None) -> str:

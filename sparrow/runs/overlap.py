@@ -12,8 +12,8 @@ from sparrow.core.errors import DataError
 from sparrow.core.files import write_json
 from sparrow.data.overlap import BenchmarkItem, Finding, Overlap, find_overlap
 from sparrow.evaluation.questions import Question, prompt_text
+from sparrow.runs.evaluating import make_evaluator
 from sparrow.runs.preparation import Prepared
-from sparrow.runs.training import make_evaluator
 
 FILE_NAME = "overlap.json"
 TOLD = 3

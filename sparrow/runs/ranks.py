@@ -15,57 +15,82 @@ from pathlib import Path
 import torch
 from torch.multiprocessing import get_context, set_start_method
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
+from transformers.utils import logging as transformers_logging
 
-from sparrow.core.config import CheckpointOptions, EvaluateConfig
+from sparrow.core.config import CheckpointOptions, EvaluateConfig, ExperimentConfig
 from sparrow.core.errors import RunError
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import load_backbone
-from sparrow.runs.evaluating import Evaluator
+from sparrow.runs.evaluating import Evaluator, make_evaluator
 
 Counters = Mapping[tuple[str, str], "Synchronized[int]"]
 
 
 @dataclass(frozen=True)
 class Answering:
-    """What is asked of a checkpoint, and the run's folder that the answers go to."""
+    """What is asked of a checkpoint.
+
+    Args:
+        config: How.
+        checkpoint: The model's folder or Hub id.
+        model_id: Identifies the weights.
+        folder: The run's folder.
+        folders: Where the answers to each benchmark go.
+        phases: As `Evaluator.evaluate` has them.
+    """
 
     config: EvaluateConfig
     checkpoint: str
     model_id: str
     folder: Path
-
-    @property
-    def phases(self) -> list[str]:
-        """`after`, and `blind` and `one_frame` where they are asked for."""
-        return ["after", *(phase for phase in ("blind", "one_frame") if getattr(self.config, phase))]
-
-    def evaluator(self) -> Evaluator:
-        """The evaluator of the benchmarks; every process has its own."""
-        config = self.config
-        return Evaluator(
-            config.benchmark,
-            config.frames,
-            config.world,
-            config.data_seed,
-            Path(config.paths.cache_root),
-            precision=config.trainer.precision,
-            num_workers=config.num_workers,
-        )
+    folders: Mapping[str, Path]
+    phases: tuple[str, ...]
 
 
-def answer_all(work: Answering, evaluator: Evaluator) -> None:
+def as_evaluation(config: ExperimentConfig, checkpoint: str) -> EvaluateConfig:
+    """Settings by which the model that a run starts from is asked as the run itself asks."""
+    backbone = config.backbone
+    return EvaluateConfig(
+        checkpoint=checkpoint,
+        paths=config.paths,
+        data_seed=config.data_seed,
+        world=config.world,
+        frames=config.frames,
+        backbone=CheckpointOptions(
+            family=backbone.family,
+            revision=backbone.revision,
+            frame_size_px=backbone.frame_size_px,
+            native_video=backbone.native_video,
+            attn_implementation=backbone.attn_implementation,
+            trust_remote_code=backbone.trust_remote_code,
+        ),
+        benchmark=config.benchmark,
+        num_workers=min(1, config.batching.num_workers),
+        trainer=config.trainer,
+    )
+
+
+def answer_all(work: Answering, evaluator: Evaluator, backbone: Backbone | None = None) -> None:
     """Answer what is unanswered, on `trainer.devices` processes.
+
+    Args:
+        work: What is asked.
+        evaluator: Of its benchmarks.
+        backbone: The checkpoint, where it is open already; used if there is one process.
 
     Raises:
         RunError: If a process fails; the others are stopped, the answers so far kept.
     """
     trainer = work.config.trainer
+    asked = [(phase, name) for phase in work.phases for name in work.folders]
+    if all(evaluator.is_answered(name, work.model_id, work.folders[name], phase) for phase, name in asked):
+        return
     if trainer.devices == 1:
-        _answer(work, evaluator)
+        _answer(work, evaluator, backbone or _opened(work))
         return
     context = get_context("spawn")
-    counters = {(phase, name): context.Value("q", 0) for phase in work.phases for name in work.config.benchmark}
+    counters = {key: context.Value("q", 0) for key in asked}
     try:
         spawn(_rank_main, args=(work, counters), nprocs=trainer.devices)
     except (ProcessRaisedException, ProcessExitedException) as error:
@@ -105,23 +130,29 @@ def _rank_main(rank: int, work: Answering, counters: Counters) -> None:
     # A child passes the way it was started on to its own: workers that read videos would import everything anew.
     set_start_method(None, force=True)
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s")
+    transformers_logging.disable_progress_bar()
     if rank > 0:
         logging.getLogger("sparrow").setLevel(logging.ERROR)  # what is read is told once
-    _answer(work, work.evaluator(), rank, counters)
+    _answer(work, make_evaluator(work.config), _opened(work, rank), rank, counters)
 
 
-def _answer(work: Answering, evaluator: Evaluator, rank: int = 0, counters: Counters | None = None) -> None:
+def _opened(work: Answering, rank: int = 0) -> Backbone:
     config = work.config
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(config.trainer.num_threads or max(1, cores // config.trainer.devices))
     device = device_of(config.trainer.accelerator, rank)
-    backbone = open_checkpoint(work.checkpoint, config.backbone, device, config.trainer.precision)
+    return open_checkpoint(work.checkpoint, config.backbone, device, config.trainer.precision)
+
+
+def _answer(
+    work: Answering, evaluator: Evaluator, backbone: Backbone, rank: int = 0, counters: Counters | None = None
+) -> None:
     for phase in work.phases:
-        for name in config.benchmark:
+        for name, folder in work.folders.items():
             # There are at most as many units as questions.
             most = len(evaluator.questions(name)[0])
             take = None if counters is None else _drawn(counters[phase, name], most)
-            evaluator.answer(name, backbone, work.model_id, work.folder, phase, rank=rank, take=take)
+            evaluator.answer(name, backbone, work.model_id, folder, phase, rank=rank, take=take)
 
 
 def _drawn(counter: Synchronized[int], most: int) -> Iterator[int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 
 from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import RunError
@@ -20,8 +21,9 @@ from sparrow.data.datamodule import PlannedData
 from sparrow.models.backbone import Backbone
 from sparrow.models.compilation import compile_blocks
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
+from sparrow.runs.connected_ranks import ConnectedRanks
 from sparrow.runs.diversity.record import diversity_of
-from sparrow.runs.evaluating import Evaluator
+from sparrow.runs.evaluating import Evaluator, make_evaluator
 from sparrow.runs.evaluation import fingerprint
 from sparrow.runs.faults import losses_explained
 from sparrow.runs.folder import held, open_run, settings_difference
@@ -37,7 +39,7 @@ from sparrow.runs.outcome import (
     wait_for_scores,
 )
 from sparrow.runs.preparation import Prepared, prepare
-from sparrow.runs.ranks import device_of
+from sparrow.runs.ranks import Answering, answer_all, as_evaluation, device_of
 from sparrow.runs.record import (
     DataCounts,
     Phase,
@@ -154,14 +156,9 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
     record.attn_implementation = attention_of(config)
     sharding = sharding_of(config, prepared)
     whole = load_model(config, prepared.checkpoint) if sharding is None else None
-    device = device_of(config.trainer.accelerator)
     if main and config.evaluation.before:
         with timed(record, "evaluate_before"):
-            before = whole or load_model(config, prepared.checkpoint)
-            if config.tuning.quantization is None:  # bitsandbytes has placed its weights already
-                before.model.to(device)
-            _evaluate_before(config, evaluator, prepared.checkpoint, before, record, folder)
-            del before
+            _evaluate_before(config, evaluator, prepared, whole, record, folder)
     elif config.evaluation.before:
         wait_for_scores(folder, list(evaluator.benchmarks), "before")
     # Loading data draws random numbers, unless it was cached: adapters must not begin elsewhere for that.
@@ -177,27 +174,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
     with timed(record, "train"):
         trained = _fit(config, prepared, backbone, record, folder, sharding, main=main)
     del whole, backbone
-    if trained is not None and main:
-        backbone = trained
-        backbone.model.to(device)
-        backbone.save(folder / MODEL_FOLDER)
-        with timed(record, "evaluate"):
-            for phase in _phases_after(config):
-                _add_scores(record, phase, evaluator.evaluate(backbone, record.run_id, folder, phase))
-        record.peak_memory_bytes = peak_memory_bytes()
-
-
-def make_evaluator(config: ExperimentConfig) -> Evaluator:
-    """The evaluator of a run's benchmarks."""
-    return Evaluator(
-        config.benchmark,
-        config.frames,
-        config.world,
-        config.data_seed,
-        Path(config.paths.cache_root),
-        precision=config.trainer.precision,
-        num_workers=min(1, config.batching.num_workers),
-    )
+    _evaluate_after(config, evaluator, trained, record, folder)
 
 
 def _phases_after(config: ExperimentConfig) -> list[Phase]:
@@ -208,14 +185,64 @@ def _phases_after(config: ExperimentConfig) -> list[Phase]:
 def _evaluate_before(
     config: ExperimentConfig,
     evaluator: Evaluator,
-    checkpoint: str,
-    backbone: Backbone,
+    prepared: Prepared,
+    whole: Backbone | None,
     record: RunRecord,
     folder: Path,
 ) -> None:
-    model_id = content_hash([fingerprint(checkpoint, config.backbone.revision), config.tuning.quantization])
-    _add_scores(record, "before", evaluator.evaluate_shared(backbone, model_id, folder, "before"))
+    """Ask the model that training starts from; `whole` is it, where it is loaded.
+
+    The ranks need not have been started by now, so that processes are started for it where there are several.
+    """
+    checkpoint, quantization = prepared.checkpoint, config.tuning.quantization
+    weights = content_hash([fingerprint(checkpoint, config.backbone.revision), quantization])
+    model_id = evaluator.shared_id(weights, prepared.backbone)
+    settings = as_evaluation(config, checkpoint)
+    if quantization is not None:
+        settings.trainer = replace(settings.trainer, devices=1)  # its weights have been put on this rank's device
+    elif whole is not None and settings.trainer.devices == 1:
+        whole.model.to(device_of(config.trainer.accelerator))
+    with evaluator.shared(model_id, "before") as folders:
+        answer_all(Answering(settings, checkpoint, model_id, folder, folders, ("before",)), evaluator, whole)
+        _add_scores(record, "before", evaluator.take_over(folders, model_id, folder, "before"))
     record.save(folder)
+
+
+def _evaluate_after(
+    config: ExperimentConfig, evaluator: Evaluator, trained: Backbone | None, record: RunRecord, folder: Path
+) -> None:
+    """Save the trained model and ask it, on all ranks; those that do not have it whole read it as it is saved."""
+    ranks = ConnectedRanks(folder) if dist.is_initialized() and dist.get_world_size() > 1 else None
+    rank = ranks.rank if ranks is not None else 0
+    device = device_of(config.trainer.accelerator, int(os.environ.get("LOCAL_RANK", "0")))
+    with timed(record, "evaluate"), ranks.failing_together() if ranks is not None else nullcontext():
+        if trained is not None:
+            trained.model.to(device)
+        if rank == 0:
+            assert trained is not None, "rank 0 has the whole model"
+            trained.save(folder / MODEL_FOLDER)
+        if ranks is not None and rank == 0:
+            ranks.tell("saved")
+        if trained is None:
+            assert ranks is not None, "a model in shards has ranks"
+            ranks.wait_for("saved", 1)
+            trained = load_model(config, str(folder / MODEL_FOLDER))
+            trained.model.to(device)
+        phases = _phases_after(config)
+        for phase in phases:
+            for name in evaluator.benchmarks:
+                most = len(evaluator.questions(name)[0])
+                take = ranks.draw(f"{phase}: {name}", most) if ranks is not None else None
+                evaluator.answer(name, trained, record.run_id, folder, phase, rank=rank, take=take)
+        if ranks is not None:
+            ranks.tell("answered")
+        if rank > 0:
+            return
+        if ranks is not None:
+            ranks.wait_for("answered", ranks.num_ranks)
+        for phase in phases:
+            _add_scores(record, phase, evaluator.collect(record.run_id, folder, phase))
+    record.peak_memory_bytes = peak_memory_bytes()
 
 
 def _add_scores(record: RunRecord, phase: Phase, scores: dict[str, Any]) -> None:

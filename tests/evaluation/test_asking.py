@@ -48,9 +48,9 @@ def test_a_question_is_answered_with_its_frames(trained, clip, tmp_path, capsys)
     assert printed.startswith("reply:  ")
     assert f"frames: 6 of {clip}, at 0.5, 1.8, " in printed
     with Image.open(sheet) as picture:
-        assert picture.size == (6 * 96, 64 + 14)
-        left, right = (picture.getpixel((x, 40))[0] for x in (48, 5 * 96 + 48))
-    assert left < right, "the frames stand in their order"
+        assert picture.size == (8 + 3 * (224 + 8), 8 + 2 * (14 + 8 + 149 + 8)), "two rows of three"
+        grey = [picture.getpixel((x, y))[0] for y in (100, 280) for x in (100, 340, 570)]
+    assert grey == sorted(set(grey)), "the frames stand in their order"
 
 
 def test_options_are_weighed(trained, clip, capsys):
@@ -58,10 +58,10 @@ def test_options_are_weighed(trained, clip, capsys):
     assert ask_main([str(trained), str(clip), "What moves?", *arguments, "--accelerator", "cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("option: ") for line in lines)
-    values = [
-        float(line.rpartition(" ")[2]) for line in lines if line.startswith(("  A. a circle: ", "  B. a square: "))
-    ]
-    assert len(values) == 2 and all(value < 0 for value in values)
+    weighed = [line for line in lines if line.startswith(("  A. a circle: ", "  B. a square: "))]
+    values = {line: float(line.split(" log-probability ")[1].split(",")[0]) for line in weighed}
+    assert len(values) == 2 and all(value < 0 for value in values.values())
+    assert [line for line in lines if line.endswith(", the likeliest")] == [max(values, key=values.get)]
     assert "frames: 2 of" in lines[-1]
 
 

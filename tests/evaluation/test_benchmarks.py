@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from sparrow.core.config import CheckpointOptions, EvaluateConfig
 from sparrow.core.errors import ConfigError, DataError, RunError
 from sparrow.evaluation.predictions import read_predictions
-from sparrow.runs.evaluation import as_trained, evaluate, unlike_training
+from sparrow.runs.evaluation import evaluate
 from sparrow.runs.record import RunRecord
+from sparrow.runs.trained import as_trained, unlike_training
 from sparrow.runs.training import MODEL_FOLDER
 from tests.evaluation.benchmark_folders import FPS, MISSING, OFFICIAL, questions_of, write_video
 
@@ -228,21 +230,58 @@ def test_the_model_of_a_run_is_found(evaluate_settings, tmp_path):
     assert evaluate(config, tmp_path / "out").scores["video_mme"]["after"].num_questions == 2
 
 
-def test_frames_other_than_those_of_training_are_said(evaluate_settings, tmp_path):
-    trained = {"frames": {"policy": "uniform", "max_frames": 8, "fps": None}, "trainer": {"precision": "32-true"}}
-    RunRecord(run_id="a", name="trained", command="train", config=trained).save(tmp_path)
-    (said,) = unlike_training(evaluate_settings(f"checkpoint={tmp_path}"))
-    assert said == f"{tmp_path} was trained with frames.max_frames=8, it is asked with 4"
-    assert unlike_training(evaluate_settings(f"checkpoint={tmp_path}", "frames.max_frames=8")) == []
+def trained_run(folder: Path, **settings) -> list[str]:
+    """The folder of a run with these settings, as an override."""
+    RunRecord(run_id="a", name="trained", command="train", config=settings).save(folder)
+    return [f"checkpoint={folder}"]
+
+
+def test_a_run_is_asked_as_it_was_trained_unless_told_otherwise(settings, tmp_path):
+    def of(*overrides):
+        return settings(*overrides, config_name="evaluate", schema=EvaluateConfig, small=False)
+
+    run = trained_run(
+        tmp_path,
+        data_seed=3,
+        world={"num_clips": 7, "long_events": [2, 3]},
+        frames={"policy": "fps", "max_frames": 8, "fps": 2.0, "timestamps": True},
+        trainer={"precision": "32-true", "devices": 4},
+        backbone={"native_video": False, "frame_size_px": 64},
+        benchmark={"mlvu": {"protocol": "released", "scoring": "letter_likelihood"}},
+    )
+    alike = of(*run, "benchmark=[mlvu,mvbench]")
+    assert (alike.data_seed, alike.world.num_clips, alike.world.long_events) == (3, 7, [2, 3])
+    assert vars(alike.frames) == {"policy": "fps", "max_frames": 8, "fps": 2.0, "timestamps": True}
+    assert (alike.trainer.precision, alike.trainer.devices) == ("32-true", 1)
+    assert (alike.backbone.native_video, alike.backbone.frame_size_px) == (False, 64)
+    mlvu, mvbench = alike.benchmark["mlvu"], alike.benchmark["mvbench"]
+    assert (mlvu.protocol, mlvu.scoring, mlvu.metric, mlvu.max_frames) == (
+        "released",
+        "letter_likelihood",
+        "accuracy",
+        8,
+    )
+    assert (mvbench.protocol, mvbench.scoring) == ("official", "generate")
+    assert unlike_training(alike) is None
+
+    told = of(*run, "data_seed=0", "frames=uniform", "trainer.precision=bf16-mixed", "world.long_events=[8]")
+    assert (told.data_seed, told.frames.policy, told.world.long_events) == (0, "uniform", [8])
+    assert unlike_training(told) == (
+        f"not as in {tmp_path}: data_seed=0 (there 3), world.long_events=[8] (there [2, 3]), "
+        "frames.policy=uniform (there fps), frames.max_frames=24 (there 8), frames.fps=None (there 2.0), frames.timestamps=False (there True), "
+        "trainer.precision=bf16-mixed (there 32-true)"
+    )
+    other = of("checkpoint=org/model")
+    assert (other.data_seed, other.frames.max_frames, other.trainer.precision) == (0, 24, "bf16-mixed")
+    assert unlike_training(other) is None
 
 
 def test_native_video_is_asked_as_it_was_trained(evaluate_settings, tmp_path):
-    trained = {"backbone": {"native_video": True}}
-    RunRecord(run_id="a", name="trained", command="train", config=trained).save(tmp_path)
-    options = evaluate_settings(f"checkpoint={tmp_path}").backbone
-    assert options.native_video is None
+    run = trained_run(tmp_path, backbone={"native_video": True})
+    assert evaluate_settings(*run).backbone.native_video is True
+    options = CheckpointOptions()
     assert as_trained(str(tmp_path), options).native_video is True
     assert as_trained("org/model", options).native_video is False
-    options = evaluate_settings(f"checkpoint={tmp_path}", "backbone.native_video=false")
-    assert as_trained(str(tmp_path), options.backbone).native_video is False
-    assert any("trained with backbone.native_video=True" in line for line in unlike_training(options))
+    told = evaluate_settings(*run, "backbone.native_video=false")
+    assert as_trained(str(tmp_path), told.backbone).native_video is False
+    assert "backbone.native_video=False (there True)" in unlike_training(told)

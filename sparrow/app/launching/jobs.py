@@ -96,9 +96,10 @@ class Job:
 
 
 def command_name() -> str:
-    """The command that this process carries out, such as `train`."""
+    """The command that this process carries out, such as `train`, which is also that of a module with no such name."""
     spec = sys.modules["__main__"].__spec__
-    return spec.name.rpartition(".")[2] if spec is not None else "train"
+    name = spec.name.rpartition(".")[2] if spec is not None else ""
+    return name if name in SCHEMAS else "train"
 
 
 def plan_jobs(

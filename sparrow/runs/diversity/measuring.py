@@ -23,10 +23,10 @@ from sparrow.instructions.extraction import clean, sample_instructions
 from sparrow.instructions.metrics import METRICS, Estimate
 from sparrow.instructions.mixing import WHOLE, mixed
 from sparrow.media.style import TextStyle
+from sparrow.runs.evaluating import make_evaluator
 from sparrow.runs.preparation import load_sources, scaled_down
 from sparrow.runs.selecting import selected_rows
 from sparrow.runs.tables import Table
-from sparrow.runs.training import make_evaluator
 
 log = logging.getLogger(__name__)
 
