@@ -15,7 +15,7 @@ from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import content_hash, file_hash
 from sparrow.models.adapters import base_of_adapters
 from sparrow.runs.folder import open_run
-from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome, timed
+from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome
 from sparrow.runs.ranks import Answering, answer_all, device_of
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions, peak_memory_bytes
 from sparrow.runs.report import print_table, read_studies
@@ -62,7 +62,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     for name in config.benchmark:
         evaluator.questions(name)
     with recorded_outcome(record, folder, enabled=True):
-        with timed(record, "evaluate"):
+        with record.timed("evaluate"):
             answer_all(work, evaluator)
         for phase in work.phases:
             for benchmark, result in evaluator.collect(model_id, folder, phase).items():

@@ -32,7 +32,6 @@ from sparrow.runs.outcome import (
     is_main_process,
     recorded_outcome,
     signals_interrupt,
-    timed,
     wait_for_scores,
 )
 from sparrow.runs.preparation import Prepared, prepare
@@ -116,7 +115,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
     evaluator = make_evaluator(config)
     for benchmark in evaluator.benchmarks:
         evaluator.questions(benchmark)
-    with timed(record, "prepare"):
+    with record.timed("prepare"):
         prepared = prepare(config, str(parent / MODEL_FOLDER) if parent is not None else None)
         _describe_data(record, prepared)
         if main:
@@ -128,7 +127,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
     whole = load_model(config, prepared.checkpoint) if sharding is None else None
     device = device_of(config.trainer.accelerator)
     if main and config.evaluation.before:
-        with timed(record, "evaluate_before"):
+        with record.timed("evaluate_before"):
             before = whole or load_model(config, prepared.checkpoint)
             if config.tuning.quantization is None:  # bitsandbytes has placed its weights already
                 before.model.to(device)
@@ -146,14 +145,14 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         log.info("what is learnt:\n%s", tuning_table(backbone, config.tuning, config.optimizer.learning_rate))
     if config.trainer.compile:
         compile_blocks(backbone)
-    with timed(record, "train"):
+    with record.timed("train"):
         trained = _fit(config, prepared, backbone, record, folder, sharding, main=main)
     del whole, backbone
     if trained is not None and main:
         backbone = trained
         backbone.model.to(device)
         backbone.save(folder / MODEL_FOLDER)
-        with timed(record, "evaluate"):
+        with record.timed("evaluate"):
             for phase in _phases_after(config):
                 _add_scores(record, phase, evaluator.evaluate(backbone, record.run_id, folder, phase))
         record.peak_memory_bytes = peak_memory_bytes()
