@@ -20,6 +20,7 @@ from sparrow.data.exporting import export_mixture
 from sparrow.runs.evaluation import evaluate
 from sparrow.runs.folder import open_run
 from sparrow.runs.manifest import manifest_table
+from sparrow.runs.memory import memory_text
 from sparrow.runs.outcome import MODEL_FOLDER, Interrupted, is_main_process
 from sparrow.runs.overlap import overlap_of, overlap_text, write_overlap
 from sparrow.runs.preparation import Prepared, prepare
@@ -117,6 +118,7 @@ def prepare_job(config: DictConfig) -> None:
         prepared = _prepare(settings)
         prepared.plan.write(run_folder())
         print(manifest_table(prepared.plan.manifest()))
+        print(f"\n{memory_text(settings, prepared)}\n")
         overlap = overlap_of(settings, prepared)
         write_overlap(overlap, run_folder())
         print(overlap_text(overlap))
