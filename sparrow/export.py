@@ -15,7 +15,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished training run")
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write, which must not be there yet")
     parser.add_argument(
-        "--from-checkpoint", action="store_true", help="take the newest checkpoint of a run that is not finished"
+        "--from-checkpoint",
+        nargs="?",
+        const="newest",
+        choices=["newest", "best"],
+        help="take the newest checkpoint of a run, finished or not, or that of the least validation loss",
     )
     parser.add_argument("--name", help="name in the model card (default: that of OUT)")
     options = parser.parse_args(argv)

@@ -190,6 +190,9 @@ def test_prepare_twice_gives_the_same_manifest(sparrow, tmp_path):
         )
         assert done.returncode == 0, done.stderr
         assert "24 samples in 3 optimizer steps" in done.stdout
+        assert re.search(
+            r"Longest micro-batch: \d+ samples, [\d,]+ tokens, \d+ frames; .* about [\d.]+ GiB", done.stdout
+        )
         assert "of 24 world_short questions are worded as in a sample" in done.stdout
         assert "Export for llava: 24 samples" in done.stdout
     for file in ("manifest.json", "overlap.json", "llava/data.json"):

@@ -22,6 +22,7 @@ from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
 from sparrow.runs.evaluation import evaluate
 from sparrow.runs.folder import open_run
 from sparrow.runs.manifest import manifest_table
+from sparrow.runs.memory import memory_text
 from sparrow.runs.outcome import MODEL_FOLDER, Interrupted, is_main_process
 from sparrow.runs.overlap import overlap_of, overlap_text, write_overlap
 from sparrow.runs.preparation import Prepared, prepare
@@ -128,6 +129,7 @@ def prepare_job(config: DictConfig) -> None:
         missing = missing_media(prepared.plan.ledger, prepared.sources)
         print(missing_text(missing), end="\n" if missing else "")
         _list_missing(missing)
+        print(f"\n{memory_text(settings, prepared)}\n")
         overlap = overlap_of(settings, prepared)
         write_overlap(overlap, run_folder())
         print(overlap_text(overlap))

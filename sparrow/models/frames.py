@@ -143,7 +143,8 @@ class Frames:
 
 
 def normalize(stack: Tensor, rescale: float, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """uint8 frames [k, 3, h, w] as (x * rescale - mean) / std, float32, in two operations."""
+    """uint8 frames [k, 3, h, w] as (x * rescale - mean) / std, float32 and contiguous."""
     means, stds = (torch.tensor(values, dtype=torch.float64).view(1, CHANNELS, 1, 1) for values in (mean, std))
     scale, shift = (rescale / stds).float().to(stack.device), (means / stds).float().to(stack.device)
-    return stack.float().mul_(scale).sub_(shift)
+    # Bytes are put in order before they become floats, of which every later copy would be slower.
+    return stack.contiguous().float().mul_(scale).sub_(shift)

@@ -16,7 +16,7 @@ from sparrow.core.hashing import content_hash, file_hash
 from sparrow.models.adapters import base_of_adapters
 from sparrow.runs.evaluating import make_evaluator
 from sparrow.runs.folder import open_run
-from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome, timed
+from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome
 from sparrow.runs.ranks import Answering, answer_all, device_of
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions, peak_memory_bytes
 from sparrow.runs.report import print_table, read_studies
@@ -66,7 +66,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     for name in config.benchmark:
         evaluator.questions(name)
     with recorded_outcome(record, folder, enabled=True):
-        with timed(record, "evaluate"):
+        with record.timed("evaluate"):
             answer_all(work, evaluator)
         for phase in phases:
             for benchmark, result in evaluator.collect(model_id, folder, phase).items():

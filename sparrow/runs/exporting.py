@@ -28,20 +28,22 @@ from sparrow.runs.preparation import resolve_checkpoint
 from sparrow.runs.record import RunRecord
 from sparrow.training.checkpoints import checkpoints_in, damage
 from sparrow.training.sharded_checkpoints import read_model
+from sparrow.training.validation import BEST_CHECKPOINT
 
 log = logging.getLogger(__name__)
 
 SETTINGS_OF_THE_CARD = ("backbone", "tuning", "optimizer", "schedule", "batching", "frames", "text_to_image")
 
 
-def export(run: Path, out: Path, *, name: str, from_checkpoint: bool = False) -> None:
+def export(run: Path, out: Path, *, name: str, from_checkpoint: str | None = None) -> None:
     """Write the model of a training run to a new folder, all of it or nothing.
 
     Args:
         run: The run's folder.
         out: The new folder.
         name: In the model card.
-        from_checkpoint: Take the newest checkpoint of a run that is not finished, put together if it is sharded.
+        from_checkpoint: `newest` or `best` (of the least validation loss) takes that checkpoint of a run, finished or
+            not, put together if it is sharded; None the model that the run ended with.
 
     Raises:
         RunError: If the run has no model, or the folder is there already.
@@ -50,8 +52,8 @@ def export(run: Path, out: Path, *, name: str, from_checkpoint: bool = False) ->
     record = RunRecord.load(run)
     if out.exists():
         raise RunError(f"{out} is there already; name a folder that is not")
-    if from_checkpoint:
-        _write(_of_checkpoint(run, record), record, out, name)
+    if from_checkpoint is not None:
+        _write(_of_checkpoint(run, record, from_checkpoint), record, out, name)
         return
     if record.status != "finished" or not (run / MODEL_FOLDER).is_dir():
         raise RunError(
@@ -61,11 +63,16 @@ def export(run: Path, out: Path, *, name: str, from_checkpoint: bool = False) ->
     _write(load_backbone(str(run / MODEL_FOLDER), dtype="auto"), record, out, name)
 
 
-def _of_checkpoint(run: Path, record: RunRecord) -> Backbone:
-    """The model as a run's newest whole checkpoint has it."""
-    whole = next((path for path in checkpoints_in(run / CHECKPOINT_FOLDER) if damage(path) is None), None)
+def _of_checkpoint(run: Path, record: RunRecord, which: str) -> Backbone:
+    """The model as a run's newest whole checkpoint has it, or its best one."""
+    folder = run / CHECKPOINT_FOLDER
+    best = folder / BEST_CHECKPOINT
+    if which == "best" and not best.exists():
+        raise RunError(f"{run} kept no best checkpoint; set validation.num_samples and checkpointing.keep_best=true")
+    candidates = [best] if which == "best" else checkpoints_in(folder)
+    whole = next((path for path in candidates if damage(path) is None), None)
     if whole is None:
-        raise RunError(f"{run} has no checkpoint that can be read, so there is nothing to export yet")
+        raise RunError(f"{run} has no such checkpoint that can be read, so there is nothing to export")
     if record.parent is not None:
         raise RunError(f"{run} started from another run's model; finish it, then export it")
     config = decode(ExperimentConfig, record.config)

@@ -1,4 +1,4 @@
-"""How a run ends: which process writes its record, the seconds of its stages, and the status it is left in."""
+"""How a run ends: which process writes its record, and the status it is left in."""
 
 from __future__ import annotations
 
@@ -58,16 +58,6 @@ def wait_for_scores(folder: Path, benchmarks: Sequence[str], phase: Phase) -> No
             if record.status != "running" and (record.ended_at or "") >= since:
                 raise RunError(f"rank 0 of {folder} is {record.status}; what it said is in its own log")
         time.sleep(POLL_S)
-
-
-@contextmanager
-def timed(record: RunRecord, stage: str) -> Iterator[None]:
-    """Add the seconds spent inside to a stage of the record."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        record.time_s[stage] = (record.time_s.get(stage) or 0.0) + time.perf_counter() - started
 
 
 @contextmanager

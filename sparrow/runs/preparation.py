@@ -14,7 +14,8 @@ from sparrow.core.errors import ConfigError, DataError
 from sparrow.data.encode import Presentation
 from sparrow.data.measuring import measure_samples
 from sparrow.data.mixture import Selection, draw, without_empty
-from sparrow.data.plan import Plan, build_plan
+from sparrow.data.plan import Plan
+from sparrow.data.planning import build_plan
 from sparrow.data.sources import SourceData, load_source, missing_files
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle

@@ -7,6 +7,9 @@ import math
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -135,7 +138,8 @@ class RunRecord:
         data: Counts by component of the mixture.
         num_samples: Samples trained on, repeated epochs counted.
         num_steps_done: Optimizer steps done at the last heartbeat, of `num_steps` planned ones.
-        time_s: Seconds by stage, such as `prepare`, `train`, `evaluate`.
+        time_s: Seconds by stage, such as `prepare`, `train`, `evaluate`, over all attempts; of one that was killed
+            those up to its last heartbeat.
         throughput: Training in figures, as `docs/logging.md` defines them: `samples_per_s`, `tokens_per_s`, `mfu`, ...
         skipped_steps: Steps whose loss or gradient was not finite and that taught nothing.
         attn_implementation: The attention that was used.
@@ -177,6 +181,9 @@ class RunRecord:
     notes: list[str] = field(default_factory=list)
     scores: dict[str, dict[Phase, Score]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._clock: Callable[[], None] | None = None
+
     @property
     def total_time_s(self) -> float:
         """Seconds over all stages."""
@@ -197,11 +204,29 @@ class RunRecord:
 
     @property
     def gpu_hours(self) -> float | None:
-        """Hours of training times GPUs: as training measured them, else `device_hours`; None without a GPU."""
-        return self.throughput.get("gpu_hours") or (self.device_hours if self.on_gpu else None)
+        """Hours of training times GPUs, steps that a kill undid included; None without a GPU."""
+        measured = self.throughput.get("gpu_hours")
+        return (self.device_hours or measured) if self.on_gpu or measured else None
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds spent inside to a stage; whatever is saved meanwhile holds those so far."""
+        before, started = self.time_s.get(stage) or 0.0, time.perf_counter()
+
+        def so_far() -> None:
+            self.time_s[stage] = before + time.perf_counter() - started
+
+        self._clock = so_far
+        try:
+            yield
+        finally:
+            so_far()
+            self._clock = None
 
     def save(self, folder: Path) -> None:
         """Write `run.json` atomically; a number that is not finite is written as null."""
+        if self._clock is not None:
+            self._clock()
         write_json(folder / FILE_NAME, _finite(asdict(self)))
 
     def beat(self, folder: Path, num_steps_done: int) -> None:

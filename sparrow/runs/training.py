@@ -35,7 +35,6 @@ from sparrow.runs.outcome import (
     is_main_process,
     recorded_outcome,
     signals_interrupt,
-    timed,
     wait_for_scores,
 )
 from sparrow.runs.preparation import Prepared, prepare
@@ -146,7 +145,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
     evaluator = make_evaluator(config)
     for benchmark in evaluator.benchmarks:
         evaluator.questions(benchmark)
-    with timed(record, "prepare"):
+    with record.timed("prepare"):
         prepared = prepare(config, str(parent / MODEL_FOLDER) if parent is not None else None)
         _describe_data(record, prepared)
         if main:
@@ -157,7 +156,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
     sharding = sharding_of(config, prepared)
     whole = load_model(config, prepared.checkpoint) if sharding is None else None
     if main and config.evaluation.before:
-        with timed(record, "evaluate_before"):
+        with record.timed("evaluate_before"):
             _evaluate_before(config, evaluator, prepared, whole, record, folder)
     elif config.evaluation.before:
         wait_for_scores(folder, list(evaluator.benchmarks), "before")
@@ -171,7 +170,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         log.info("what is learnt:\n%s", tuning_table(backbone, config.tuning, config.optimizer.learning_rate))
     if config.trainer.compile:
         compile_blocks(backbone)
-    with timed(record, "train"):
+    with record.timed("train"):
         trained = _fit(config, prepared, backbone, record, folder, sharding, main=main)
     del whole, backbone
     _evaluate_after(config, evaluator, trained, record, folder)
@@ -215,7 +214,7 @@ def _evaluate_after(
     ranks = ConnectedRanks(folder) if dist.is_initialized() and dist.get_world_size() > 1 else None
     rank = ranks.rank if ranks is not None else 0
     device = device_of(config.trainer.accelerator, int(os.environ.get("LOCAL_RANK", "0")))
-    with timed(record, "evaluate"), ranks.failing_together() if ranks is not None else nullcontext():
+    with record.timed("evaluate"), ranks.failing_together() if ranks is not None else nullcontext():
         if trained is not None:
             trained.model.to(device)
         if rank == 0:

@@ -45,13 +45,20 @@ class Sharding:
     precision: str
     read: Callable[[torch.device, int, int], nn.Module]
 
+    def num_replicas(self) -> int:
+        """Copies of the model: one a node with hybrid sharding, else one."""
+        return self.num_nodes if self.settings.hybrid_sharding else 1
+
+    def num_shards(self, world_size: int) -> int:
+        """Ranks that share a copy of the model."""
+        return world_size // self.num_replicas()
+
     def apply(self, backbone: Backbone, device: torch.device) -> None:
         """Shard each block, then the rest, and fill in the weights; nothing is done a second time."""
         model = backbone.model
         if isinstance(model, FSDPModule):
             return
-        replicas = self.num_nodes if self.settings.hybrid_sharding else 1
-        shards = dist.get_world_size() // replicas
+        replicas, shards = self.num_replicas(), self.num_shards(dist.get_world_size())
         options: dict[str, Any] = {"mesh": _mesh(device, replicas, shards), "mp_policy": _policy(self.precision)}
         for block in backbone.blocks():
             fully_shard(block, reshard_after_forward=self.settings.reshard_after_forward, **options)

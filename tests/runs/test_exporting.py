@@ -73,6 +73,19 @@ def test_the_newest_checkpoint_is_the_model_that_a_run_ends_with(run, tmp_path, 
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def test_the_best_checkpoint_is_exported_where_one_was_kept(settings, run, tmp_path, capsys):
+    assert main([str(run), str(tmp_path / "out"), "--from-checkpoint", "best"]) == 1
+    assert "kept no best checkpoint; set validation.num_samples" in capsys.readouterr().err
+    options = ["mixture.num_samples=16", "validation.num_samples=4", "validation.every_n_steps=1"]
+    folder = tmp_path / "run"
+    train(settings(*options, "checkpointing.keep_best=true", "optimizer.learning_rate=1.0"), folder, name="worse")
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] < RunRecord.load(folder).num_steps, "with so high a rate the last is not the best"
+    assert main([str(folder), str(tmp_path / "best"), "--from-checkpoint", "best"]) == 0
+    exported = load_backbone(str(tmp_path / "best")).model.state_dict()
+    assert all(torch.equal(exported[name.removeprefix("model.")], value) for name, value in best["state_dict"].items())
+
+
 def test_a_checkpoint_of_other_parameters_is_refused(run, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)

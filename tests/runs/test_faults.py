@@ -91,9 +91,12 @@ def test_killed_at_a_random_moment_of_training(settings, tmp_path, undisturbed, 
     with monkeypatch.context() as patch:
         patch.setattr(FineTuning, "training_step", step)
         assert in_a_process(lambda: train(config, tmp_path, name="run")) == -signal.SIGKILL
-    assert RunRecord.load(tmp_path).status == "running"
+    killed = RunRecord.load(tmp_path)
+    assert killed.status == "running"
     record = goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
     assert "was killed without a word" in record.notes[0]
+    if killed.num_steps_done:
+        assert record.time_s["train"] > killed.time_s["train"] > 0, "seconds up to the heartbeat count"
 
 
 @pytest.mark.parametrize(

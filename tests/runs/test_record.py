@@ -3,6 +3,7 @@
 import json
 import math
 import subprocess
+import time
 
 import pytest
 
@@ -55,6 +56,21 @@ def test_a_record_survives_the_disk(tmp_path):
     example().save(tmp_path)
     assert RunRecord.load(tmp_path) == example(started_at=RunRecord.load(tmp_path).started_at)
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_what_is_saved_within_a_stage_holds_its_seconds_so_far(tmp_path):
+    record = example()
+    with record.timed("train"):
+        time.sleep(0.01)
+        record.beat(tmp_path, 1)
+        killed = RunRecord.load(tmp_path).time_s["train"]
+    assert killed > 1.51
+    assert record.time_s["train"] > killed
+    assert record.gpu_hours is None
+    record.peak_memory_bytes = {"cuda": 1}
+    record.throughput = {"gpu_hours": 1e-9}
+    record.config["trainer"] = {"devices": 2, "num_nodes": 1}
+    assert record.gpu_hours == record.time_s["train"] * 2 / 3600
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path):

@@ -1,21 +1,22 @@
-"""The estimate of a step's memory, part by part."""
+"""The trial of the longest micro-batch, and the estimate of a step's memory, part by part."""
 
 import pytest
 
 from sparrow.core.config import Lora, Optimizer, PartTuning, Tuning
 from sparrow.models.loading import load_backbone
 from sparrow.models.tuning import apply_tuning
-from sparrow.training.trial import estimate_memory
+from sparrow.training.memory import estimate_memory
 
 
 @pytest.fixture
 def estimated(tiny_checkpoint):
     backbone = load_backbone(str(tiny_checkpoint("idefics3")))
 
-    def estimate(optimizer="adamw", *, tokens=1000, tuning=None, checkpointing=False, precision="32-true"):
+    def estimate(optimizer="adamw", *, tokens=1000, tuning=None, checkpointing=False, precision="32-true", shards=1):
         apply_tuning(backbone, tuning or Tuning())
         settings = Optimizer(name=optimizer)
-        return backbone, estimate_memory(backbone, settings, tokens, checkpointing=checkpointing, precision=precision)
+        options = {"checkpointing": checkpointing, "precision": precision, "num_shards": shards}
+        return backbone, estimate_memory(backbone, settings, tokens, **options)
 
     return estimate
 
@@ -40,3 +41,14 @@ def test_what_lowers_memory_lowers_the_estimate(estimated):
     assert estimated(precision="bf16-mixed")[1].activations == full.activations / 2
     assert estimated(checkpointing=True)[1].activations < full.activations
     assert estimated(tokens=500)[1].activations == full.activations / 2
+
+
+def test_shards_divide_everything_but_the_activations(estimated):
+    _, whole = estimated()
+    _, shard = estimated(shards=4)
+    assert (shard.parameters, shard.gradients, shard.optimizer) == (
+        whole.parameters // 4,
+        whole.gradients // 4,
+        whole.optimizer // 4,
+    )
+    assert shard.activations == whole.activations
