@@ -60,7 +60,7 @@ def _stills(settings: WorldSettings, data_seed: int) -> Rows:
 def _pages(settings: WorldSettings, data_seed: int) -> Rows:
     for i in range(settings.num_pages):
         rng = _rng(data_seed, "pages", i)
-        lead, scene = _ask_any(rng.choice(("colour", "shape")), (1,), rng)
+        lead, scene = _ask_any(rng.choice(COMMON_KINDS), (1,), rng)
         turns = [lead, *follow_ups([lead], scene, ["direction"], rng)]
         messages: list[dict[str, Any]] = [
             {"role": role, "content": [{"type": "text", "text": text}]}
