@@ -6,14 +6,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from sparrow.runs.record import RunRecord
-from tests.conftest import SMALL_RUN, SMALL_WORLD, losses_of
+from tests.conftest import SMALL_RUN, SMALL_WORLD, losses_of, trains, wait_until
 
 ROOT = Path(__file__).parents[1]
 SPARROW = [sys.executable, "-m", "sparrow"]
@@ -140,10 +139,7 @@ def test_ctrl_c_ends_within_seconds_with_a_checkpoint(tmp_path, cache_root):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 200
-    while not list(folder.glob("tensorboard/events*")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(3)
+    wait_until(lambda: trains(folder), 200)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
