@@ -74,7 +74,7 @@ def test_an_unknown_partition_is_said_with_the_known_ones(sweep, tmp_path):
     code, _, errors = ended(sweep(*SLURM, "hydra.launcher.partition=nowhere", "seed=0,1"))
     assert code == 1
     assert "invalid partition specified: nowhere" in errors
-    assert "hydra.launcher.partition can be graceful, local, urgent" in errors
+    assert "hydra.launcher.partition can be cancelling, graceful, local, urgent" in errors
     assert "Traceback" not in errors
     assert not list(tmp_path.rglob("run.json"))
 
@@ -177,3 +177,18 @@ def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_und
     assert states == [{"local": "PREEMPTED", "graceful": "REQUEUED"}[partition], "COMPLETED"]
     log = "".join(path.read_text() for path in (run.parent / ".submitit").rglob("*_0_log.out"))
     assert log.count("resuming") == log.count("stopped by SIGTERM after step") == 1
+
+
+def test_a_preempted_job_saves_and_is_not_requeued_where_its_partition_cancels(sweep, tmp_path, ask):
+    place = ["hydra.launcher.partition=cancelling", "study.factors=[seed]", "seed=0"]
+    process = sweep(*SLURM, *place, *LONG, "batching.num_epochs=5000")
+    run = tmp_path / "outputs/s/seed=0"
+    wait_until(lambda: trains(run))
+    ask("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 5")
+    code, _, errors = ended(process)
+    assert code == 1
+    assert f"{run}: interrupted: " in errors
+    assert RunRecord.load(run).status == "interrupted"
+    assert list((run / "checkpoints").glob("*.ckpt"))
+    (state,) = ask("sacct", "-X", "-n", "-D", "-o", "State", "-j", job_id(run)).split()
+    assert state in ("FAILED", "PREEMPTED"), "it ended within its minute, and did not return"
