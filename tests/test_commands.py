@@ -239,11 +239,11 @@ def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):
     assert "one frame" in done.stdout
 
 
-def test_unknown_commands_name_the_known_ones(tmp_path):
-    done = subprocess.run([*SPARROW, "trian"], cwd=tmp_path, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("command", "hint"), [("trian", "did you mean 'train'?"), ("x", "choose from train, ")])
+def test_unknown_commands_name_the_known_ones(tmp_path, command, hint):
+    done = subprocess.run([*SPARROW, command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "unknown command 'trian'" in done.stderr
-    assert "train" in done.stderr
+    assert f"unknown command '{command}'; {hint}" in done.stderr
 
 
 def commands_of(document):

@@ -106,7 +106,7 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
             *(name, len(missing), len(videos), root / media_root, affected, fate, _some(missing)),
         )
         note += f"; {affected} questions about {len(missing)} missing videos {fate}"
-    protocol = "as in the file" if brings_prompts(root / file) else settings.protocol
+    protocol = "as in the file" if brings_prompts(settings.format, root / file) else settings.protocol
     return Asked(asked, root / media_root, missing, protocol, note)
 
 
