@@ -10,8 +10,8 @@ from typing import cast
 from sparrow.core.config import Benchmark
 from sparrow.core.errors import DataError
 from sparrow.evaluation.formats import brings_prompts, oddities, read_benchmark, size_note
-from sparrow.evaluation.prompts import Subtitles
 from sparrow.evaluation.questions import Question, missing_videos
+from sparrow.evaluation.subtitles import Subtitles
 from sparrow.world import TABLES, WorldSettings, ensure_world
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.evaluation.formats import longvideobench, mlvu, mvbench, tempcompass, video_mme
-from sparrow.evaluation.formats.protocols import Reading, Subtitles
+from sparrow.evaluation.formats.protocols import Reading
 from sparrow.evaluation.questions import Question, read_questions
+from sparrow.evaluation.subtitles import Subtitles
 
 Reader = Callable[[Path, Reading], list[Question]]
 PROTOCOLS = ("official", "released")
