@@ -158,7 +158,7 @@ def main() -> None:
         print(f"{'scoring':<20}{'naive':>8}{'ours':>8}{'ratio':>8}{'no workers':>12}  same answers")
         for scoring in ("generate", "letter_likelihood"):
             protocol = Protocol(
-                scoring=scoring,  # type: ignore[arg-type]
+                scoring=scoring,
                 show_options=True,
                 max_new_tokens=MAX_NEW_TOKENS,
                 presentation=Presentation(frames=FramePolicy(max_frames=given.frames)),
