@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import runpy
 import sys
+from difflib import get_close_matches
 
 COMMANDS = {
     "train": "fine-tune a backbone on a mixture, evaluate it before and after",
@@ -30,7 +31,9 @@ def main() -> None:
         sys.exit(0 if len(sys.argv) > 1 else 2)
     command = sys.argv.pop(1)
     if command not in COMMANDS:
-        sys.exit(f"sparrow: unknown command '{command}'; choose from {', '.join(COMMANDS)}")
+        near = get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(COMMANDS)}"
+        sys.exit(f"sparrow: unknown command '{command}'; {hint}")
     module = f"sparrow.{command}"
     assert importlib.util.find_spec(module) is not None
     sys.argv[0] = f"sparrow {command}"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from sparrow.runs.record import RunRecord
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -91,6 +94,22 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("SPARROW_TEST_DATA is not set: the real clips and texts are not at hand")
     return Path(folder)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
+    """Wait until a condition holds, and fail where it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+
+
+def trains(folder: Path) -> bool:
+    """Whether the present attempt of a run has done a step, so that a signal ends it with a checkpoint."""
+    if not (folder / "run.json").is_file():
+        return False
+    record = RunRecord.load(folder)
+    return record.status == "running" and record.num_steps_done > 0
 
 
 def losses_of(folder: Path) -> dict[int, float]:

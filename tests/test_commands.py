@@ -6,14 +6,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from sparrow.runs.record import RunRecord
-from tests.conftest import SMALL_RUN, SMALL_WORLD, losses_of
+from tests.conftest import SMALL_RUN, SMALL_WORLD, losses_of, trains, wait_until
 
 ROOT = Path(__file__).parents[1]
 SPARROW = [sys.executable, "-m", "sparrow"]
@@ -140,10 +139,7 @@ def test_ctrl_c_ends_within_seconds_with_a_checkpoint(tmp_path, cache_root):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 200
-    while not list(folder.glob("tensorboard/events*")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(3)
+    wait_until(lambda: trains(folder), 200)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
@@ -243,11 +239,11 @@ def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):
     assert "one frame" in done.stdout
 
 
-def test_unknown_commands_name_the_known_ones(tmp_path):
-    done = subprocess.run([*SPARROW, "trian"], cwd=tmp_path, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("command", "hint"), [("trian", "did you mean 'train'?"), ("x", "choose from train, ")])
+def test_unknown_commands_name_the_known_ones(tmp_path, command, hint):
+    done = subprocess.run([*SPARROW, command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "unknown command 'trian'" in done.stderr
-    assert "train" in done.stderr
+    assert f"unknown command '{command}'; {hint}" in done.stderr
 
 
 def commands_of(document):

@@ -6,8 +6,8 @@
 #   export SLURM_CONF=DIR/slurm.conf  for sbatch, squeue, sacct and Sparrow
 #   tools/local_slurm.sh stop DIR
 #
-# Jobs in its partition `urgent` take the place of those in `local`, which SLURM requeues at once, and of those in
-# `graceful`, which have a minute to end by themselves.
+# Jobs in its partition `urgent` take the place of those in `local`, which SLURM requeues at once, of those in
+# `graceful`, which have a minute to end by themselves, and of those in `cancelling`, which have it too and do not return.
 #
 # It listens on the loopback interface only, as the user who starts it. LOCAL_SLURM_PORT (default 17400) is the first of
 # the ports it takes, LOCAL_SLURM_CPUS (default 4) the cores that it claims, whether they exist or not.
@@ -102,6 +102,7 @@ NodeName=localhost NodeHostname=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$
 PartitionName=local Nodes=localhost Default=YES MaxTime=INFINITE State=UP
 PartitionName=urgent Nodes=localhost MaxTime=INFINITE PriorityTier=2 PreemptMode=OFF State=UP
 PartitionName=graceful Nodes=localhost MaxTime=INFINITE GraceTime=60 State=UP
+PartitionName=cancelling Nodes=localhost MaxTime=INFINITE GraceTime=60 PreemptMode=CANCEL State=UP
 CONF
   local password
   password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from sparrow.analysis.intervals import Interval, accuracy_interval, chance_bound
 from sparrow.analysis.predictions import Predictions
 from sparrow.core.errors import DataError
 
+METRICS = ("accuracy", "macro_accuracy", "by_category.NAME.accuracy", "by_group.AXIS.VALUE.accuracy")
+_METRIC = re.compile(r"accuracy|macro_accuracy|by_category\..+\.accuracy|by_group\.[^.]+\..+\.accuracy")
 # The means of arXiv 2411.19951, by benchmark format.
 PAPER_MEANS = {
     "general": {"video_mme": "accuracy", "mvbench": "accuracy", "tempcompass": "by_category.multi-choice.accuracy"},
@@ -151,6 +154,11 @@ def pick(result: Score, metric: str) -> tuple[float, Interval]:
     if share is None or low is None or high is None:
         raise DataError(f"the score has no {metric!r}", remedy="check which questions were asked")
     return share, (low, high)
+
+
+def is_metric(path: str) -> bool:
+    """Whether a path is of the form of one of `METRICS`."""
+    return _METRIC.fullmatch(path) is not None
 
 
 def resampled_scores(predictions: Predictions, metric: str, *, seed: int = 0) -> NDArray[np.float64] | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sparrow.analysis.scaling import FORMS
+from sparrow.analysis.scores import METRICS, is_metric
 from sparrow.app.diversity_checks import check_diversity, check_embedder
 from sparrow.app.training_checks import check_training
 from sparrow.core.config import Benchmark, DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig
@@ -72,6 +73,20 @@ def _check_common(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
                 yield key, f"must be at least {least}, is {_get(config, key)}"
     for name, benchmark in config.benchmark.items():
         yield from _check_benchmark(f"benchmark.{name}", benchmark)
+    yield from _check_metric(config)
+
+
+def _check_metric(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
+    """That `study.metric` is measured; otherwise it would be missed after the run."""
+    if config.study.metric is None:
+        return
+    asked = config if isinstance(config, EvaluateConfig) else config.evaluation
+    phases = [name for name in ("before", "after", "blind", "one_frame") if getattr(asked, name, name == "after")]
+    benchmark, _, phase = config.study.metric.partition(".")
+    if benchmark not in config.benchmark:
+        yield "study.metric", f"'{benchmark}' is not among the benchmarks ({', '.join(config.benchmark) or 'none'})"
+    elif (phase or "after") not in phases:
+        yield "study.metric", f"'{phase or 'after'}' is not asked, only {', '.join(phases) or 'nothing'}"
 
 
 def _check_benchmark(key: str, benchmark: Benchmark) -> Iterator[Found]:
@@ -84,6 +99,10 @@ def _check_benchmark(key: str, benchmark: Benchmark) -> Iterator[Found]:
         number = getattr(benchmark, name)
         if number is not None and number < 1:
             yield f"{key}.{name}", f"must be at least 1, is {number}"
+    if not is_metric(benchmark.metric):
+        yield f"{key}.metric", f"'{benchmark.metric}' is not one of {', '.join(METRICS)}"
+    if benchmark.format == "multiple_choice" and benchmark.protocol != Benchmark.protocol:
+        yield f"{key}.protocol", "the prompts stand in its file; leave it out"
     if benchmark.scoring == "letter_likelihood" and not benchmark.show_options:
         yield f"{key}.show_options", "letters can only be scored where the options are shown; set it to true"
     if benchmark.use_world and benchmark.world is None:

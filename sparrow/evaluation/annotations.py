@@ -11,6 +11,7 @@ from typing import Any
 from sparrow.core.errors import DataError
 
 _SHOWN_PROBLEMS = 50
+_SHOWN_NAMES = 10
 _BETWEEN = re.compile(r"[ \t\r\n]*[\[,]?[ \t\r\n]*")
 
 
@@ -110,13 +111,18 @@ def find_files(location: Path, patterns: Sequence[str], *, benchmark: str) -> li
     for pattern in patterns:
         if found := sorted(location.glob(pattern)):
             return found
-    there = sorted(path.name for path in location.iterdir())[:10] if location.is_dir() else []
-    content = f"it holds {', '.join(there)}" if there else "it is empty or missing"
     raise DataError(
-        f"no annotations found: looked for {', '.join(patterns)}; {content}",
+        f"no annotations found: looked for {', '.join(patterns)}; {content_of(location)}",
         where=f"benchmark '{benchmark}', {location}",
         remedy="check the benchmark's root and file",
     )
+
+
+def content_of(folder: Path) -> str:
+    """What a folder holds, for messages."""
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    rest = f" and {len(there) - _SHOWN_NAMES} more" if len(there) > _SHOWN_NAMES else ""
+    return f"it holds {', '.join(there[:_SHOWN_NAMES])}{rest}" if there else "it is empty or missing"
 
 
 def require(record: Any, *names: str) -> dict[str, Any]:

@@ -19,12 +19,11 @@ from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Message, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation, Shown, sizes_of, tokenize
 from sparrow.evaluation.questions import Question, option_names, prompt_text
-from sparrow.evaluation.subtitles import interleave, subtitles_of_frames, with_subtitles
+from sparrow.evaluation.subtitles import Subtitles, interleave, subtitles_of_frames, with_subtitles
 from sparrow.media.frames import planned_frames, probe_video, read_frames
 from sparrow.models.backbone import Backbone
 
 Scoring = Literal["generate", "letter_likelihood", "option_likelihood"]
-Subtitles = Literal["off", "on", "interleaved"]
 
 
 @dataclass(frozen=True, kw_only=True)

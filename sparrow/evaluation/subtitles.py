@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from sparrow.core.errors import DataError
 
+Subtitles = Literal["off", "on", "interleaved"]
 _TIME = r"(\d+):(\d\d):(\d\d(?:[.,]\d+)?)"
 _TIMING = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}")
 _MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")

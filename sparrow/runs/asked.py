@@ -10,8 +10,8 @@ from typing import cast
 from sparrow.core.config import Benchmark
 from sparrow.core.errors import DataError
 from sparrow.evaluation.formats import brings_prompts, oddities, read_benchmark, size_note
-from sparrow.evaluation.prompts import Subtitles
 from sparrow.evaluation.questions import Question, missing_videos
+from sparrow.evaluation.subtitles import Subtitles
 from sparrow.world import TABLES, WorldSettings, ensure_world
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
             *(name, len(missing), len(videos), root / media_root, affected, fate, _some(missing)),
         )
         note += f"; {affected} questions about {len(missing)} missing videos {fate}"
-    protocol = "as in the file" if brings_prompts(root / file) else settings.protocol
+    protocol = "as in the file" if brings_prompts(settings.format, root / file) else settings.protocol
     return Asked(asked, root / media_root, missing, protocol, note)
 
 

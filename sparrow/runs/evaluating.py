@@ -21,8 +21,9 @@ from sparrow.core.hashing import content_hash
 from sparrow.data.encode import Presentation
 from sparrow.evaluation.engine import Protocol, answer, prompt_hash
 from sparrow.evaluation.predictions import PredictionWriter, finalise, finished
-from sparrow.evaluation.prompts import Scoring, Subtitles
+from sparrow.evaluation.prompts import Scoring
 from sparrow.evaluation.questions import Question
+from sparrow.evaluation.subtitles import Subtitles
 from sparrow.evaluation.units import group_into_units
 from sparrow.media.frames import FramePolicy
 from sparrow.models.backbone import Backbone

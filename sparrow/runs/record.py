@@ -257,7 +257,7 @@ class RunRecord:
         except OSError as error:
             raise RunError(f"{path}: cannot be read ({error.strerror})") from None
         except ValueError as error:
-            raise RunError(f"{path}: not valid JSON ({error}); the run must be repeated") from None
+            raise RunError(f"{path}: not valid JSON ({error}); remove it and run the same command again") from None
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
             raise RunError(
@@ -267,7 +267,7 @@ class RunRecord:
         try:
             return decode(cls, raw)
         except DecodingError as error:
-            raise RunError(f"{path}: not a run record: {error}; the run must be repeated") from None
+            raise RunError(f"{path}: not a run record: {error}; remove it and run the same command again") from None
 
 
 def _finite(value: Any) -> Any:

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from sparrow.analysis.paired import mcnemar_p, paired_difference
 from sparrow.analysis.predictions import Predictions, read_predictions
-from sparrow.analysis.scores import paper_means, pick, score
+from sparrow.analysis.scores import is_metric, paper_means, pick, score
 from sparrow.core.errors import DataError
 
 
@@ -197,3 +197,20 @@ def test_means_of_the_paper():
     assert paper_means(scores) == {"general": pytest.approx((0.6 + 0.5 + 0.4) / 3)}
     scores["longvideobench"] = of({"S2E": 9})
     assert paper_means(scores) == {"general": pytest.approx(0.5), "long": pytest.approx(0.6)}
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("accuracy", True),
+        ("macro_accuracy", True),
+        ("by_category.multi-choice.accuracy", True),
+        ("by_group.duration.long.accuracy", True),
+        ("acuracy", False),
+        ("by_category.accuracy", False),
+        ("by_group.duration.accuracy", False),
+        ("", False),
+    ],
+)
+def test_the_form_of_a_metric_is_known(path, known):
+    assert is_metric(path) is known

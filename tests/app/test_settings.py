@@ -88,6 +88,21 @@ def test_contradictions_are_said_at_once(settings):
         assert part in message
 
 
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("world_shrot", r"study\.metric: 'world_shrot' is not among the benchmarks \(world_short\)"),
+        ("world_short.before", r"study\.metric: 'before' is not asked, only after"),
+    ],
+)
+def test_a_metric_that_would_not_be_measured_is_refused_before_the_run(settings, metric, message):
+    with pytest.raises(ConfigError, match=message):
+        settings("benchmark=[world_short]", f"study.metric={metric}")
+    assert settings("benchmark=[world_short]", "study.metric=world_short").study.metric == "world_short"
+    blind = ["checkpoint=x", "benchmark=[world_short]", "blind=true", "study.metric=world_short.blind"]
+    settings(*blind, config_name="evaluate", schema=EvaluateConfig, small=False)
+
+
 def test_the_guide_to_own_data_composes_as_it_is_printed(settings, tmp_path):
     guide = (Path(__file__).parents[2] / "docs/your-own-data.md").read_text()
     for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL):

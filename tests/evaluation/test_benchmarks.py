@@ -112,7 +112,11 @@ def test_contradictions_in_a_benchmark_are_said_at_once(evaluate_settings):
             "benchmark.mvbench.scoring=judge",
             "benchmark.mvbench.missing_videos=drop",
             "benchmark.mvbench.num_questions=0",
+            "benchmark.mvbench.metric=acuracy",
+            "+benchmark.world_short={format: multiple_choice, root: x, protocol: released, file: mine.jsonl}",
         )
+    assert "benchmark.mvbench.metric: 'acuracy' is not one of accuracy, macro_accuracy, by_cat" in str(caught.value)
+    assert "benchmark.world_short.protocol: the prompts stand in its file; leave it out" in str(caught.value)
     for part in ("mvbench has no subtitles", "'judge' is not one of", "'drop' is not one of", "num_questions: must be"):
         assert part in str(caught.value)
 
@@ -136,17 +140,18 @@ def test_own_questions_with_a_gif_and_a_folder_of_frames(evaluate_settings, tmp_
         {"question_id": i, "video": video, "prompt": prompt, "GT": "A", "category": "motion"}
         for i, video in enumerate(videos)
     ]
-    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "mine.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     record = run(
         evaluate_settings,
         tmp_path / "run",
         "benchmark=[multiple_choice]",
         f"benchmark.multiple_choice.root={tmp_path}",
-        "benchmark.multiple_choice.file=mine.jsonl",
+        "benchmark.multiple_choice.file=mine.json",
         "benchmark.multiple_choice.media_root=media",
         "benchmark.multiple_choice.scoring=letter_likelihood",
     )
-    assert record.scores["multiple_choice"]["after"].num_unanswered == 0
+    score = record.scores["multiple_choice"]["after"]
+    assert (score.num_unanswered, score.protocol["protocol"]) == (0, "as in the file")
     found = read_predictions(tmp_path / "run/predictions/after/multiple_choice.jsonl")
     assert {len(p.frame_indices) for p in found} == {4}
 

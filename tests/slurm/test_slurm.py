@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from sparrow.runs.record import RunRecord
-from tests.conftest import SMALL_RUN, losses_of
+from tests.conftest import SMALL_RUN, losses_of, trains, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SLURM = ["hydra/launcher=slurm", "hydra.launcher.poll_interval_s=1", "hydra.launcher.timeout_min=20"]
@@ -51,13 +50,6 @@ def ended(process, seconds=500):
     return process.returncode, out, errors
 
 
-def wait_until(condition, seconds=300):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.3)
-
-
 def job_id(run):
     return json.loads((run / "slurm.json").read_text())["job_id"]
 
@@ -82,7 +74,7 @@ def test_an_unknown_partition_is_said_with_the_known_ones(sweep, tmp_path):
     code, _, errors = ended(sweep(*SLURM, "hydra.launcher.partition=nowhere", "seed=0,1"))
     assert code == 1
     assert "invalid partition specified: nowhere" in errors
-    assert "hydra.launcher.partition can be graceful, local, urgent" in errors
+    assert "hydra.launcher.partition can be cancelling, graceful, local, urgent" in errors
     assert "Traceback" not in errors
     assert not list(tmp_path.rglob("run.json"))
 
@@ -121,8 +113,7 @@ def test_scancel_kill_and_a_launching_process_that_dies(sweep, tmp_path, ask):
 
     sweep(*SLURM, *LONG, *epochs).kill()
     process = sweep(*SLURM, *LONG, *epochs)
-    wait_until(lambda: all(list(run.glob("tensorboard/events*")) for run in (cancelled, killed)))
-    time.sleep(3)
+    wait_until(lambda: trains(cancelled) and trains(killed))
     ask("scancel", job_id(cancelled))
     for pid in tasks_of(job_id(killed)):
         os.kill(pid, signal.SIGKILL)
@@ -172,8 +163,7 @@ def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_und
     process = sweep(*SLURM, *place, *length)
     undisturbed = sweep("study.name=undisturbed", *length)
     run = tmp_path / "outputs/s/seed=0"
-    wait_until(lambda: list(run.glob("tensorboard/events*")))
-    time.sleep(3)
+    wait_until(lambda: trains(run))
     ask("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 5")
     wait_until(lambda: RunRecord.load(run).status == "interrupted", 30)
     assert list((run / "checkpoints").glob("*.ckpt"))
@@ -187,3 +177,18 @@ def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_und
     assert states == [{"local": "PREEMPTED", "graceful": "REQUEUED"}[partition], "COMPLETED"]
     log = "".join(path.read_text() for path in (run.parent / ".submitit").rglob("*_0_log.out"))
     assert log.count("resuming") == log.count("stopped by SIGTERM after step") == 1
+
+
+def test_a_preempted_job_saves_and_is_not_requeued_where_its_partition_cancels(sweep, tmp_path, ask):
+    place = ["hydra.launcher.partition=cancelling", "study.factors=[seed]", "seed=0"]
+    process = sweep(*SLURM, *place, *LONG, "batching.num_epochs=5000")
+    run = tmp_path / "outputs/s/seed=0"
+    wait_until(lambda: trains(run))
+    ask("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 5")
+    code, _, errors = ended(process)
+    assert code == 1
+    assert f"{run}: interrupted: " in errors
+    assert RunRecord.load(run).status == "interrupted"
+    assert list((run / "checkpoints").glob("*.ckpt"))
+    (state,) = ask("sacct", "-X", "-n", "-D", "-o", "State", "-j", job_id(run)).split()
+    assert state in ("FAILED", "PREEMPTED"), "it ended within its minute, and did not return"

@@ -41,7 +41,8 @@ def run_slurm_task(arguments: list[str], max_requeues: int) -> None:
 
     The signal that is sent before the time limit ends the run with a checkpoint; then the job is requeued here, and
     nowhere else: neither Lightning nor submitit gets to handle that signal. So is a job that is preempted with a grace
-    time, which SLURM takes for failed when it ends by itself; one that is preempted without is SLURM's to requeue.
+    time, which SLURM takes for failed when it ends by itself, where its partition requeues what is preempted; without
+    a grace time SLURM does it.
 
     Args:
         arguments: Of `sparrow`.
@@ -63,22 +64,29 @@ def run_slurm_task(arguments: list[str], max_requeues: int) -> None:
     code = run_rank(arguments)
     may_requeue = int(os.environ.get("SLURM_RESTART_COUNT", "0")) < max_requeues
     at_limit = code == ENDED_BY_SIGNAL + signal.SIGUSR1 and may_requeue
-    if at_limit or (code == ENDED_BY_SIGNAL + signal.SIGTERM and _has_grace(place.job_id)):
+    if at_limit or (code == ENDED_BY_SIGNAL + signal.SIGTERM and _is_to_requeue(place.job_id)):
         if place.global_rank == 0:
             subprocess.run(["scontrol", "requeue", place.job_id], check=True, timeout=60)
         code = 0
     sys.exit(code)
 
 
-def _has_grace(job_id: str) -> bool:
-    """Whether a job that was sent SIGTERM is preempted and has time left to end by itself.
+def _is_to_requeue(job_id: str) -> bool:
+    """Whether a job that was sent SIGTERM is preempted, in a partition that requeues, with time left to end by itself.
 
     One that is cancelled, or that SLURM requeues at once, is no longer running by then.
     """
-    command = ["scontrol", "--oneliner", "show", "job", job_id]
+    job = _told_of("job", job_id)
+    if job.get("JobState") != "RUNNING" or job.get("PreemptTime", "None") == "None":
+        return False
+    return "REQUEUE" in _told_of("partition", job.get("Partition", "")).get("PreemptMode", "")
+
+
+def _told_of(kind: str, name: str) -> dict[str, str]:
+    """What `scontrol` knows of a job or a partition; nothing where it does not answer."""
+    command = ["scontrol", "--oneliner", "show", kind, name]
     told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
-    facts = dict(word.split("=", 1) for word in told.split() if "=" in word)
-    return facts.get("JobState") == "RUNNING" and facts.get("PreemptTime", "None") != "None"
+    return dict(word.split("=", 1) for word in told.split() if "=" in word)
 
 
 def main() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.evaluation.formats import longvideobench, mlvu, mvbench, tempcompass, video_mme
-from sparrow.evaluation.formats.protocols import Reading, Subtitles
+from sparrow.evaluation.formats.protocols import Reading
 from sparrow.evaluation.questions import Question, read_questions
+from sparrow.evaluation.subtitles import Subtitles
 
 Reader = Callable[[Path, Reading], list[Question]]
 PROTOCOLS = ("official", "released")
@@ -59,9 +60,9 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def brings_prompts(location: Path) -> bool:
-    """Whether an annotation file holds its prompts itself: the released code's jsonl form of any benchmark."""
-    return location.suffix == ".jsonl"
+def brings_prompts(name: str, location: Path) -> bool:
+    """Whether the annotations of a format hold their prompts: all in the released code's jsonl form do."""
+    return name == "multiple_choice" or location.suffix == ".jsonl"
 
 
 def read_benchmark(
@@ -93,7 +94,7 @@ def read_benchmark(
         raise ConfigError(f"unknown benchmark format {name!r}; choose one of {', '.join(FORMATS)}")
     if protocol not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
-    in_released_form = brings_prompts(location)
+    in_released_form = brings_prompts(name, location)
     if subtitles != "off" and (in_released_form or not FORMATS[name].has_subtitles):
         what = "the released code's jsonl" if in_released_form else name
         raise ConfigError(f"benchmark '{benchmark}': {what} has no subtitles; set subtitles=off")

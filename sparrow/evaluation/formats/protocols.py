@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Any, Literal
+from typing import Any
 
 from sparrow.evaluation.questions import Question
 
-Subtitles = Literal["off", "on", "interleaved"]
 DIRECTLY = "Answer with the option's letter from the given choices directly."
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparrow.core.errors import DataError
+from sparrow.evaluation.annotations import content_of
 from sparrow.evaluation.formats.protocols import Reading
 
 
@@ -20,14 +21,14 @@ def task_files(location: Path, names: Mapping[str, str], reading: Reading, folde
         folder: Folder of the files in the official layout.
 
     Raises:
-        DataError: If any is missing; it says which, and where they were looked for.
+        DataError: If any is missing; it says which, where they were looked for, and what is there.
     """
     root = location / folder if (location / folder).is_dir() else location
     files = {task: root / name for task, name in names.items() if reading.wants(task)}
     missing = [path.name for path in files.values() if not path.is_file()]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(files)} task files are missing: {', '.join(missing)}",
+            f"{len(missing)} of {len(files)} task files are missing: {', '.join(missing)}; {content_of(root)}",
             where=f"benchmark '{reading.benchmark}', {root}",
             remedy="check the benchmark's root, or name the tasks that are to be asked",
         )

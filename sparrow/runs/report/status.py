@@ -33,6 +33,11 @@ class ExpectedJob:
         """Whether a run is this job."""
         return all(key in record.factors and _same(record.factors[key], value) for key, value in self.values.items())
 
+    def may_lie_in(self, folder: Path) -> bool:
+        """Whether a folder whose record cannot be read has this job's values in its name."""
+        parts = folder.name.split(",")
+        return all(f"{key.rpartition('.')[2]}={value}" in parts for key, value in self.values.items())
+
 
 def _same(stored: Any, wanted: Any) -> bool:
     return bool(stored == wanted) or str(stored) == str(wanted)
@@ -60,11 +65,10 @@ def status_table(folder: Path, expected: Sequence[ExpectedJob], now: datetime | 
         runs = []
     now = now or datetime.now(UTC)
     rows: list[tuple[str, ...]] = [(run.label, *_row(run, now)) for run in runs]
-    records = [run.record for run in runs if run.record]
     rows += [
         (job.name, "missing", NOTHING, NOTHING, "no run.json yet")
         for job in expected
-        if not any(job.is_of(record) for record in records)
+        if not any(job.is_of(run.record) if run.record else job.may_lie_in(run.folder) for run in runs)
     ]
     counts = Counter(row[1] for row in rows)
     return Table(

@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from omegaconf import OmegaConf
 
 from sparrow.runs.record import RunRecord
-from tests.conftest import SMALL_RUN, losses_of
+from tests.conftest import SMALL_RUN, losses_of, trains, wait_until
 
 LONG = ["batching.num_epochs=3000", "checkpointing.every_n_steps=100000", "trainer.log_every_n_steps=1000"]
 
@@ -45,17 +44,6 @@ def ended(process):
 
 def status(folder):
     return RunRecord.load(folder).status
-
-
-def wait_until(condition, seconds=200):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
-
-
-def trains(folder):
-    return bool(list(folder.glob("tensorboard/events*")))
 
 
 REFUSED = {
@@ -139,15 +127,14 @@ def test_kills_of_the_launching_process_and_of_a_job_and_ctrl_c(sweep, tmp_path)
     runs = [tmp_path / f"outputs/s/seed={seed}" for seed in (0, 1)]
     process = sweep("hydra/launcher=parallel", "seed=0,1", *LONG)
     wait_until(lambda: all(trains(run) for run in runs))
-    time.sleep(3)
     process.kill()
     process.communicate(timeout=60)
     wait_until(lambda: all(status(run) == "interrupted" for run in runs), 60)
     assert all(list((run / "checkpoints").glob("*.ckpt")) for run in runs)
 
     process = sweep("hydra/launcher=parallel", "seed=0,1", *LONG)
-    wait_until(lambda: all("resuming" in (run / "rank-0.log").read_text() for run in runs))
-    time.sleep(3)
+    wait_until(lambda: all(trains(run) for run in runs))
+    assert all("resuming" in (run / "rank-0.log").read_text() for run in runs)
     (victim,) = [pid for pid in children_of(process.pid) if "seed=0" in command_of(pid)]
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: status(runs[0]) == "failed", 60)

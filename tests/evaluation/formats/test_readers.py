@@ -16,6 +16,7 @@ from sparrow.evaluation.subtitles import Subtitle
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 OFFICIAL = [name for name in FORMATS if name != "multiple_choice"]
+NUM_VIDEOS = {"video_mme": 900, "tempcompass": 410}
 DIRECTLY = "Answer with the option's letter from the given choices directly."
 
 
@@ -279,7 +280,7 @@ def test_every_benchmark_is_read_from_the_released_codes_jsonl_too(tmp_path: Pat
 def test_missing_annotations_say_what_was_looked_for_and_where(name: str, tmp_path: Path) -> None:
     (tmp_path / "readme.txt").touch()
     with pytest.raises(
-        DataError, match=r"benchmark 'mine'.*(looked for .* it holds readme\.txt|are missing: )"
+        DataError, match=r"benchmark 'mine'.*(looked for|are missing: ).*; it holds readme\.txt"
     ) as error:
         read(name, tmp_path)
     assert str(tmp_path) in str(error.value)
@@ -405,3 +406,8 @@ def test_the_published_annotations_have_their_published_size(name: str) -> None:
     questions = list(read(name, root).values())
     total = sum(FORMATS[name].num_questions.values())
     assert size_note(name, questions) == f"{total} of {total} published questions"
+    odd = {what: len(ids) for what, ids in oddities(questions).items() if what != "needs_a_judge"}
+    if name == "mlvu":
+        assert odd == {"no_right_option": 2, "repeated_options": 16}
+    if name in NUM_VIDEOS:
+        assert len({question.video for question in questions}) == NUM_VIDEOS[name]
