@@ -24,6 +24,7 @@ SHAPES = ("circle", "square", "triangle", "cross")
 DIRECTIONS: dict[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 GRID_CELLS = 8
+QUARTER_CELLS = GRID_CELLS // 2
 SPRITE_CELLS = 3
 STEP_CELLS = 2
 FRAMES_PER_EVENT = 2
@@ -68,16 +69,18 @@ def random_scene(num_events: int, rng: Random) -> Scene:
 
 
 def random_still_scene(num_shapes: int, rng: Random) -> Scene:
-    """Shapes for one picture: whole, apart from each other, of different colours and shapes."""
+    """Shapes for one picture: whole, of different colours and shapes; several each in a quarter of their own.
+
+    A quarter is what one visual token of the scale model sees.
+    """
     colours, shapes = rng.sample(tuple(COLOURS), num_shapes), rng.sample(SHAPES, num_shapes)
-    free = range(GRID_CELLS - SPRITE_CELLS + 1)
-    while True:
-        cells = [(rng.choice(free), rng.choice(free)) for _ in range(num_shapes)]
-        gaps = [
-            max(abs(a[0] - b[0]), abs(a[1] - b[1])) for i, a in enumerate(cells) for b in cells[:i]
-        ]  # Chebyshev distances of the sprites' corners
-        if all(gap >= SPRITE_CELLS for gap in gaps):
-            break
+    if num_shapes == 1:
+        inside = range(GRID_CELLS - SPRITE_CELLS + 1)
+        cells = [(rng.choice(inside), rng.choice(inside))]
+    else:
+        inside = range(QUARTER_CELLS - SPRITE_CELLS + 1)
+        quarters = rng.sample(tuple(product((0, QUARTER_CELLS), repeat=2)), num_shapes)
+        cells = [(column + rng.choice(inside), row + rng.choice(inside)) for column, row in quarters]
     return tuple(
         Event(colour, shape, rng.choice(tuple(DIRECTIONS)), *cell)
         for colour, shape, cell in zip(colours, shapes, cells, strict=True)
