@@ -22,7 +22,7 @@ from sparrow.app.launching import register_launchers
 from sparrow.app.launching.jobs import command_name
 from sparrow.app.settings import SCHEMAS, checked, register_schemas
 from sparrow.core.config import ExperimentConfig, run_id
-from sparrow.core.errors import SparrowError
+from sparrow.core.errors import ConfigError, SparrowError
 
 T = TypeVar("T")
 CONFIG_PATH = "pkg://sparrow.conf"
@@ -89,7 +89,11 @@ def one_message(work: Callable[[], T]) -> T:
 
 
 def compose_parent(config: ExperimentConfig) -> ExperimentConfig:
-    """Settings of the experiment that `start_from` names, with this run's seeds and paths."""
+    """Settings of the experiment that `start_from` names, with this run's seeds and paths.
+
+    Raises:
+        ConfigError: If that experiment has another backbone than the run, whose own checkpoint would not be used.
+    """
     assert config.start_from.experiment is not None
     overrides = [
         f"experiment={config.start_from.experiment}",
@@ -99,7 +103,20 @@ def compose_parent(config: ExperimentConfig) -> ExperimentConfig:
         f"trainer.progress_bar={config.trainer.progress_bar}",
         *config.start_from.overrides,
     ]
-    return checked(compose("train", overrides=overrides), ExperimentConfig)
+    parent = checked(compose("train", overrides=overrides), ExperimentConfig)
+    _refuse_other_backbone(config, parent)
+    return parent
+
+
+def _refuse_other_backbone(config: ExperimentConfig, parent: ExperimentConfig) -> None:
+    names = ["family", "tiny", *([] if config.backbone.tiny else ["checkpoint", "revision"])]
+    own, there = vars(config.backbone), vars(parent.backbone)
+    unlike = [f"backbone.{name}={own[name]} (there {there[name]})" for name in names if own[name] != there[name]]
+    if unlike:
+        raise ConfigError(
+            f"start_from.experiment={config.start_from.experiment} has another backbone than this run, which starts "
+            f"from its model: {', '.join(unlike)}; give start_from.overrides the same or set start_from.experiment=null"
+        )
 
 
 def parent_folder(parent: ExperimentConfig) -> Path:
