@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,6 @@ from sparrow.core.files import write_json
 from sparrow.models.adapters import has_adapters, save_trained_parts
 from sparrow.models.chat import TokenizedChat, expand, tokenize
 from sparrow.models.frames import Frames, NativeVideo, Size, normalize
-from sparrow.models.packed_attention import attending_within
 from sparrow.models.registry import WITHOUT_PACKING, check_native_video
 from sparrow.models.tiny import random_model
 
@@ -386,44 +384,6 @@ class Backbone(ABC):
         """The layer from hidden states to logits; no family of the registry changes the logits after it."""
         head: Any = self.model.lm_head
         return head
-
-    def hidden_states(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        frames: Frames | None,
-        *,
-        position_ids: Tensor | None = None,
-        sample_lengths: Sequence[int] | None = None,
-    ) -> Tensor:
-        """What `output_head` makes logits of, [b, L, d].
-
-        The whole model runs, so that what wraps it is called as ever, but its head is given nothing to compute.
-
-        Args:
-            input_ids: As in `forward`.
-            attention_mask: As in `forward`.
-            frames: As in `forward`.
-            position_ids: As in `forward`.
-            sample_lengths: Tokens of each sample of a packed row; only spares work, the positions tell them apart too.
-        """
-        seen: list[Tensor] = []
-
-        def take(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-            seen.append(inputs[0])
-            return inputs[0][:, :0]
-
-        language_model: Any = self.parts()["language_model"]
-        packed: contextlib.AbstractContextManager = contextlib.nullcontext()
-        if sample_lengths is not None:
-            packed = attending_within(language_model[0], sample_lengths, input_ids.device)
-        hook = self.output_head.register_forward_pre_hook(take)
-        try:
-            with packed:
-                self.forward(input_ids, attention_mask, frames, position_ids=position_ids)
-        finally:
-            hook.remove()
-        return seen[0]
 
     def save(self, folder: Path) -> None:
         """Write model and processor as a Hugging Face folder with safetensors."""

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from sparrow.data.encode import IGNORED
 from sparrow.data.micro_batches import MicroBatch
 from sparrow.models.backbone import Backbone
+from sparrow.models.hidden_states import hidden_states
 
 CHUNK_TOKENS = 1024
 
@@ -40,7 +41,8 @@ def segment_losses(backbone: Backbone, micro_batch: MicroBatch) -> Tensor:
     """
     targets = micro_batch.labels[:, 1:]
     chosen = targets != IGNORED
-    hidden = backbone.hidden_states(
+    hidden = hidden_states(
+        backbone,
         micro_batch.input_ids,
         micro_batch.attention_mask,
         micro_batch.frames,

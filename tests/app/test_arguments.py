@@ -23,14 +23,15 @@ def test_what_is_known_or_hydras_own_passes(arguments):
 
 def test_everything_unknown_is_told_at_once_with_what_is_near():
     typed = ["experiment=data_scalng", "mixture=world_video,world_sparow", "benchmark=[world_shrt,world_long]"]
-    typed += ["optimizer.lr=1", "+tunning=lora", "tuning.lora.rnk=4"]
+    typed += ["backbone=qwen3vl_2b", "optimizer.lr=1", "+tunning=lora", "tuning.lora.rnk=4"]
     with pytest.raises(ConfigError) as caught:
         check_arguments(typed, ExperimentConfig)
-    assert str(caught.value).splitlines()[0] == "6 problems on the command line:"
+    assert str(caught.value).splitlines()[0] == "7 problems on the command line:"
     for part in (
         "experiment=data_scalng: there is no such choice; did you mean 'paper/data_scaling'?",
         "mixture=world_sparow: there is no such choice; did you mean 'world_sparrow'?",
         "did you mean 'world_short'?",
+        "backbone=qwen3vl_2b: there is no such choice; did you mean 'qwen3_vl_2b'?",
         "optimizer.lr: unknown key; there are name, learning_rate",
         "tunning: unknown key; did you mean 'tuning'?",
         "tuning.lora.rnk: unknown key; did you mean 'rank'?",

@@ -9,6 +9,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from sparrow.models.frames import Frames
+from sparrow.models.hidden_states import hidden_states
 from sparrow.models.packed_attention import BY_SAMPLE
 from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded
 
@@ -22,7 +23,8 @@ def samples_of(backbone, frames):
 def packed(backbone, samples):
     """Hidden states of a row of samples."""
     with torch.inference_mode():
-        return backbone.hidden_states(
+        return hidden_states(
+            backbone,
             torch.cat([ids for ids, _, _ in samples])[None],
             None,
             Frames.joined([prepared for _, _, prepared in samples]),
@@ -34,7 +36,7 @@ def packed(backbone, samples):
 def alone(backbone, samples):
     """Hidden states of the samples one by one."""
     with torch.inference_mode():
-        return torch.cat([backbone.hidden_states(ids[None], None, prepared) for ids, _, prepared in samples], dim=1)
+        return torch.cat([hidden_states(backbone, ids[None], None, prepared) for ids, _, prepared in samples], dim=1)
 
 
 def require_packing(backbone):
