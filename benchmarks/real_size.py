@@ -18,6 +18,7 @@ from transformers import AutoModelForImageTextToText
 
 from sparrow.core.config import Optimizer, Tuning
 from sparrow.models.qwen3_vl import Qwen3VL
+from sparrow.models.tiny import TinySizes
 from sparrow.models.tuning import apply_tuning, tuning_table
 from sparrow.training.optim import build_optimizer
 from sparrow.world import world_texts
@@ -49,7 +50,7 @@ VISION = {
 
 def real_size(frame_size_px: int = FRAME_SIZE_PX, layers: int | None = None) -> Qwen3VL:
     """The backbone without its model."""
-    config, processor = Qwen3VL.tiny(world_texts(), frame_size_px)
+    config, processor = Qwen3VL.tiny(world_texts(), frame_size_px, TinySizes())
     sizes = config.to_dict()
     sizes["text_config"] |= TEXT | {"num_hidden_layers": layers or 28}
     depth = layers or 24

@@ -37,6 +37,7 @@ MIXTURE_TOTALS = ("num_samples", "num_tokens", "num_frames", "num_supervised_tok
 PART_MODES = ("frozen", "adapted", "trained")
 LOSS_NORMALIZATIONS = ("token", "sample", "micro_batch")
 POSITIVE = (
+    "backbone.tiny_width",
     "batching.global_batch_size_samples",
     "batching.micro_batch_size_samples",
     "batching.max_seq_len_tokens",

@@ -109,7 +109,7 @@ def compose_parent(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def _refuse_other_backbone(config: ExperimentConfig, parent: ExperimentConfig) -> None:
-    names = ["family", "tiny", *([] if config.backbone.tiny else ["checkpoint", "revision"])]
+    names = ["family", "tiny", "tiny_width", *([] if config.backbone.tiny else ["checkpoint", "revision"])]
     own, there = vars(config.backbone), vars(parent.backbone)
     unlike = [f"backbone.{name}={own[name]} (there {there[name]})" for name in names if own[name] != there[name]]
     if unlike:

@@ -192,6 +192,8 @@ class Frames:
 class Backbone:
     """A family of models and one checkpoint of it; `tiny` swaps in the family's tiny sibling, made offline.
 
+    `tiny_width`: how often the tiny sibling is as wide as the narrowest one, with as many more attention heads.
+
     `native_video`: the frames of a video go in the way the family has for videos, not as images.
     """
 
@@ -199,6 +201,7 @@ class Backbone:
     checkpoint: str | None = None
     revision: str | None = None
     tiny: bool = False
+    tiny_width: int = 1
     frame_size_px: int = 364
     native_video: bool = False
     attn_implementation: str = "auto"

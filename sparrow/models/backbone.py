@@ -22,7 +22,7 @@ from sparrow.models.adapters import has_adapters, save_trained_parts
 from sparrow.models.chat import TokenizedChat, expand, tokenize
 from sparrow.models.frames import Frames, NativeVideo, Size, normalize
 from sparrow.models.registry import WITHOUT_PACKING, check_native_video
-from sparrow.models.tiny import random_model
+from sparrow.models.tiny import TinySizes, random_model
 
 __all__ = ["Backbone", "Size", "TokenizedChat"]
 
@@ -172,13 +172,13 @@ class Backbone(ABC):
 
     @classmethod
     @abstractmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
         """Configuration and processor of a tiny sibling of the real architecture."""
 
     @classmethod
-    def make_tiny(cls, folder: Path, texts: Sequence[str], *, frame_size_px: int, seed: int) -> None:
+    def make_tiny(cls, folder: Path, texts: Sequence[str], *, frame_size_px: int, seed: int, sizes: TinySizes) -> None:
         """Write the tiny sibling, randomly initialised, as a Hugging Face folder."""
-        config, processor = cls.tiny(texts, frame_size_px)
+        config, processor = cls.tiny(texts, frame_size_px, sizes)
         cls(processor, config, frame_size_px, random_model(config, seed)).save(folder)
 
     @property

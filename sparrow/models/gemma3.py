@@ -13,7 +13,7 @@ from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImagePr
 
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
-from sparrow.models.tiny import TEXT_WIDTH, text_sizes, token_ids, train_tokenizer, vision_sizes
+from sparrow.models.tiny import HEAD_WIDTH, TinySizes, token_ids, train_tokenizer
 
 NAMED_TOKENS = {
     "image_token": "<image_soft_token>",
@@ -75,7 +75,7 @@ class Gemma3(Backbone):
         return int(processor.image_processor.size["height"])
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
         tokenizer = train_tokenizer(
             texts,
             bos_token="<bos>",
@@ -91,11 +91,11 @@ class Gemma3(Backbone):
                 eoi_token_index="<end_of_image>",
             ),
             mm_tokens_per_image=TINY_TOKENS_A_FRAME,
-            vision_config=vision_sizes(
+            vision_config=sizes.vision(
                 image_size=frame_size_px, model_type="siglip_vision_model", vision_use_head=False
             ),
-            text_config=text_sizes(
-                tokenizer, model_type="gemma3_text", head_dim=TEXT_WIDTH // 4, query_pre_attn_scalar=TEXT_WIDTH // 4
+            text_config=sizes.text(
+                tokenizer, model_type="gemma3_text", head_dim=HEAD_WIDTH, query_pre_attn_scalar=HEAD_WIDTH
             ),
         )
         processor = Gemma3Processor(Gemma3ImageProcessorPil(), tokenizer, image_seq_length=TINY_TOKENS_A_FRAME)

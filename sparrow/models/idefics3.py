@@ -17,7 +17,7 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import (
 
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
-from sparrow.models.tiny import text_sizes, token_ids, train_tokenizer, vision_sizes
+from sparrow.models.tiny import TinySizes, token_ids, train_tokenizer
 
 
 class Idefics3(Backbone):
@@ -76,7 +76,7 @@ class Idefics3(Backbone):
         return int(processor.image_processor.max_image_size["longest_edge"])
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
         tokenizer = train_tokenizer(
             texts,
             bos_token="<|begin_of_text|>",
@@ -87,7 +87,7 @@ class Idefics3(Backbone):
             **token_ids(tokenizer, image_token_id="<image>"),
             scale_factor=2,
             tie_word_embeddings=False,
-            vision_config=vision_sizes(image_size=frame_size_px),
-            text_config=text_sizes(tokenizer, model_type="llama"),
+            vision_config=sizes.vision(image_size=frame_size_px),
+            text_config=sizes.text(tokenizer, model_type="llama"),
         )
         return config, Idefics3Processor(Idefics3ImageProcessorPil(), tokenizer)

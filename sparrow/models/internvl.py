@@ -15,7 +15,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
 from sparrow.models.processors import WithoutVideo
-from sparrow.models.tiny import PATCH_PX, text_sizes, token_ids, train_tokenizer, vision_sizes
+from sparrow.models.tiny import PATCH_PX, TinySizes, token_ids, train_tokenizer
 
 NAMED_TOKENS = {
     "start_image_token": "<img>",
@@ -89,19 +89,19 @@ class InternVL(Backbone):
         return int(processor.image_processor.size["height"])
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>"], named_tokens=NAMED_TOKENS
         )
         config = InternVLConfig(
             **token_ids(tokenizer, image_token_id="<IMG_CONTEXT>"),
             image_seq_length=(frame_size_px // PATCH_PX // 2) ** 2,
-            vision_config=vision_sizes(
+            vision_config=sizes.vision(
                 image_size=[frame_size_px] * 2,
                 patch_size=[PATCH_PX] * 2,
                 use_qk_norm=False,
                 model_type="internvl_vision",
             ),
-            text_config=text_sizes(tokenizer, model_type="qwen2"),
+            text_config=sizes.text(tokenizer, model_type="qwen2"),
         )
         return config, InternVLProcessor(GotOcr2ImageProcessorPil(), tokenizer, None)

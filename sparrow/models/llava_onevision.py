@@ -17,7 +17,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
 from sparrow.models.processors import WithoutVideo
-from sparrow.models.tiny import PATCH_PX, text_sizes, token_ids, train_tokenizer, vision_sizes
+from sparrow.models.tiny import PATCH_PX, TinySizes, token_ids, train_tokenizer
 
 
 class LlavaOnevisionProcessor(WithoutVideo, transformers.LlavaOnevisionProcessor):
@@ -142,7 +142,7 @@ class LlavaOnevision(Backbone):
         return int(processor.image_processor.size["height"])
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>", "<image>", "<video>"]
         )
@@ -150,10 +150,10 @@ class LlavaOnevision(Backbone):
             **token_ids(tokenizer, image_token_id="<image>", video_token_id="<video>"),
             vision_feature_layer=-1,
             image_grid_pinpoints=[[frame_size_px, frame_size_px]],
-            vision_config=vision_sizes(
+            vision_config=sizes.vision(
                 image_size=frame_size_px, model_type="siglip_vision_model", vision_use_head=False
             ),
-            text_config=text_sizes(tokenizer, model_type="qwen2"),
+            text_config=sizes.text(tokenizer, model_type="qwen2"),
         )
         processor = LlavaOnevisionProcessor(
             LlavaOnevisionImageProcessorPil(image_grid_pinpoints=[[frame_size_px, frame_size_px]]),

@@ -134,18 +134,21 @@ def _refuse_missing_folder(checkpoint: str) -> None:
         )
 
 
-def ensure_tiny(cache_root: Path, family: str, texts: Sequence[str], *, frame_size_px: int, seed: int) -> Path:
+def ensure_tiny(
+    cache_root: Path, family: str, texts: Sequence[str], *, frame_size_px: int, seed: int, width: int = 1
+) -> Path:
     """Folder of a family's tiny checkpoint, made where it is not there yet; a pure function of the arguments."""
     adapter = find_family(family)
     code = [file_hash(Path(inspect.getfile(module))) for module in (inspect.getmodule(adapter), tiny) if module]
-    key = content_hash([family, list(texts), frame_size_px, seed, code])
+    key = content_hash([family, list(texts), frame_size_px, seed, width, code])
     folder = cache_root / "tiny" / f"{family}-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
             temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
             try:
-                adapter.make_tiny(temporary, texts, frame_size_px=frame_size_px, seed=seed)
+                sizes = tiny.TinySizes(width)
+                adapter.make_tiny(temporary, texts, frame_size_px=frame_size_px, seed=seed, sizes=sizes)
                 temporary.chmod(0o755)
                 temporary.replace(folder)
             except BaseException:

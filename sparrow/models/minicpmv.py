@@ -15,7 +15,7 @@ from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import Min
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
 from sparrow.models.processors import WithoutVideo
-from sparrow.models.tiny import PATCH_PX, TEXT_WIDTH, text_sizes, train_tokenizer, vision_sizes
+from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX, TinySizes, train_tokenizer
 
 NAMED_TOKENS = {
     "image_token": "<|image_pad|>",
@@ -143,7 +143,7 @@ class MiniCPMV(Backbone):
         return int(processor.image_processor.scale_resolution)
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>"], named_tokens=NAMED_TOKENS
         )
@@ -151,16 +151,16 @@ class MiniCPMV(Backbone):
             **cls.control_token_ids(tokenizer),
             insert_layer_id=0,
             image_size=frame_size_px,
-            vision_config=vision_sizes(image_size=frame_size_px),
-            text_config=text_sizes(
+            vision_config=sizes.vision(image_size=frame_size_px),
+            text_config=sizes.text(
                 tokenizer,
                 model_type="qwen3_5_text",
-                head_dim=TEXT_WIDTH // 4,
+                head_dim=HEAD_WIDTH,
                 layer_types=["linear_attention", "full_attention"],
                 linear_num_key_heads=2,
                 linear_num_value_heads=2,
-                linear_key_head_dim=TEXT_WIDTH // 4,
-                linear_value_head_dim=TEXT_WIDTH // 4,
+                linear_key_head_dim=HEAD_WIDTH,
+                linear_value_head_dim=HEAD_WIDTH,
             ),
         )
         return config, cls.processor_class(MiniCPMV4_6ImageProcessorPil(patch_size=PATCH_PX), tokenizer)

@@ -16,7 +16,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames, NativeVideo
 from sparrow.models.processors import WithoutVideo
-from sparrow.models.tiny import PATCH_PX, TEXT_WIDTH, VISION_WIDTH, text_sizes, token_ids, train_tokenizer
+from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX, TinySizes, token_ids, train_tokenizer
 
 VISION_TOKENS = {
     "image_token_id": "<|image_pad|>",
@@ -24,7 +24,7 @@ VISION_TOKENS = {
     "vision_start_token_id": "<|vision_start|>",
     "vision_end_token_id": "<|vision_end|>",
 }
-TINY_ROPE_SECTIONS = [TEXT_WIDTH // 4 // 2 // 3] * 3
+TINY_ROPE_SECTIONS = [HEAD_WIDTH // 2 // 3] * 3
 
 
 class Qwen2_5_VLProcessor(WithoutVideo, transformers.Qwen2_5_VLProcessor):  # noqa: N801
@@ -203,7 +203,7 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
         return isqrt(processor.image_processor.size["longest_edge"])
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>", *VISION_TOKENS.values()]
         )
@@ -217,15 +217,15 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
             ),
             vision_config={
                 "depth": 2,
-                "hidden_size": VISION_WIDTH,
-                "intermediate_size": 2 * VISION_WIDTH,
-                "num_heads": 4,
-                "out_hidden_size": TEXT_WIDTH,
+                "hidden_size": sizes.vision_width,
+                "intermediate_size": 2 * sizes.vision_width,
+                "num_heads": sizes.num_heads,
+                "out_hidden_size": sizes.text_width,
                 "patch_size": PATCH_PX,
                 "window_size": 4 * PATCH_PX,
                 "fullatt_block_indexes": [1],
             },
-            text_config=text_sizes(
+            text_config=sizes.text(
                 tokenizer,
                 rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": TINY_ROPE_SECTIONS},
             ),

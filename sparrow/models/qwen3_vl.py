@@ -15,7 +15,7 @@ from sparrow.models.backbone import Size
 from sparrow.models.frames import Frames, NativeVideo
 from sparrow.models.processors import WithoutVideo
 from sparrow.models.qwen2_5_vl import TINY_ROPE_SECTIONS, VISION_TOKENS, Qwen2_5_VL
-from sparrow.models.tiny import PATCH_PX, TEXT_WIDTH, VISION_WIDTH, text_sizes, token_ids, train_tokenizer
+from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX, TinySizes, token_ids, train_tokenizer
 
 
 class Qwen3VLProcessor(WithoutVideo, transformers.Qwen3VLProcessor):
@@ -54,7 +54,7 @@ class Qwen3VL(Qwen2_5_VL):
                 yield torch.zeros(1, dtype=torch.int64), size
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>", *VISION_TOKENS.values()]
         )
@@ -68,17 +68,17 @@ class Qwen3VL(Qwen2_5_VL):
             ),
             vision_config={
                 "depth": 2,
-                "hidden_size": VISION_WIDTH,
-                "intermediate_size": 2 * VISION_WIDTH,
-                "num_heads": 4,
-                "out_hidden_size": TEXT_WIDTH,
+                "hidden_size": sizes.vision_width,
+                "intermediate_size": 2 * sizes.vision_width,
+                "num_heads": sizes.num_heads,
+                "out_hidden_size": sizes.text_width,
                 "patch_size": PATCH_PX,
                 "num_position_embeddings": (frame_size_px // PATCH_PX) ** 2,
                 "deepstack_visual_indexes": [0],
             },
-            text_config=text_sizes(
+            text_config=sizes.text(
                 tokenizer,
-                head_dim=TEXT_WIDTH // 4,
+                head_dim=HEAD_WIDTH,
                 rope_parameters={
                     "rope_type": "default",
                     "rope_theta": 5e6,

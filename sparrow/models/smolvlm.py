@@ -11,7 +11,7 @@ from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImag
 
 from sparrow.models.idefics3 import Idefics3
 from sparrow.models.processors import WithoutVideo
-from sparrow.models.tiny import text_sizes, token_ids, train_tokenizer, vision_sizes
+from sparrow.models.tiny import TinySizes, token_ids, train_tokenizer
 
 
 class SmolVLMProcessor(WithoutVideo, transformers.SmolVLMProcessor):
@@ -42,7 +42,7 @@ class SmolVLM(Idefics3):
         return f"\nFrame from {int(time_s // 60):02d}:{int(time_s % 60):02d}:"
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int) -> tuple[Any, Any]:  # noqa: D102
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
         tokenizer = train_tokenizer(
             texts,
             bos_token="<|im_start|>",
@@ -53,7 +53,7 @@ class SmolVLM(Idefics3):
             **token_ids(tokenizer, image_token_id="<image>"),
             scale_factor=2,
             tie_word_embeddings=False,
-            vision_config=vision_sizes(image_size=frame_size_px),
-            text_config=text_sizes(tokenizer, model_type="llama"),
+            vision_config=sizes.vision(image_size=frame_size_px),
+            text_config=sizes.text(tokenizer, model_type="llama"),
         )
         return config, SmolVLMProcessor(SmolVLMImageProcessorPil(), tokenizer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +16,7 @@ ROLE_WORDS = ["User", "Assistant", "System", "user", "assistant", "system", "mod
 ROLE_WEIGHT = 1000
 MAX_POSITIONS = 16_384
 INITIALIZER_RANGE = 0.06
-VISION_WIDTH = 48
-TEXT_WIDTH = 96
+HEAD_WIDTH = 24  # of the language model's heads
 PATCH_PX = 16
 
 
@@ -76,31 +76,55 @@ def random_model(config: Any, seed: int) -> Any:
     return model
 
 
-def vision_sizes(**changes: Any) -> dict[str, Any]:
-    """Settings of a tiny vision encoder, under the names that most families use."""
-    return {
-        "hidden_size": VISION_WIDTH,
-        "intermediate_size": 2 * VISION_WIDTH,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "patch_size": PATCH_PX,
-        "initializer_range": INITIALIZER_RANGE,
-    } | changes
+@dataclass(frozen=True)
+class TinySizes:
+    """Sizes of a tiny model; a wider one has more attention heads, each as wide.
 
+    Args:
+        width: Multiple of the narrowest model's widths and heads.
+    """
 
-def text_sizes(tokenizer: PreTrainedTokenizerFast, **changes: Any) -> dict[str, Any]:
-    """Settings of a tiny language model."""
-    return {
-        "vocab_size": len(tokenizer),
-        "hidden_size": TEXT_WIDTH,
-        "intermediate_size": 2 * TEXT_WIDTH,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4,
-        "max_position_embeddings": MAX_POSITIONS,
-        "initializer_range": INITIALIZER_RANGE,
-        "rms_norm_eps": 1e-5,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    } | changes
+    width: int = 1
+
+    @property
+    def vision_width(self) -> int:
+        """Width of the vision encoder."""
+        return 2 * HEAD_WIDTH * self.width
+
+    @property
+    def text_width(self) -> int:
+        """Width of the language model."""
+        return 4 * HEAD_WIDTH * self.width
+
+    @property
+    def num_heads(self) -> int:
+        """Attention heads of either."""
+        return 4 * self.width
+
+    def vision(self, **changes: Any) -> dict[str, Any]:
+        """Settings of a tiny vision encoder, under the names that most families use."""
+        return {
+            "hidden_size": self.vision_width,
+            "intermediate_size": 2 * self.vision_width,
+            "num_hidden_layers": 2,
+            "num_attention_heads": self.num_heads,
+            "patch_size": PATCH_PX,
+            "initializer_range": INITIALIZER_RANGE,
+        } | changes
+
+    def text(self, tokenizer: PreTrainedTokenizerFast, **changes: Any) -> dict[str, Any]:
+        """Settings of a tiny language model."""
+        return {
+            "vocab_size": len(tokenizer),
+            "hidden_size": self.text_width,
+            "intermediate_size": 2 * self.text_width,
+            "num_hidden_layers": 2,
+            "num_attention_heads": self.num_heads,
+            "num_key_value_heads": self.num_heads,
+            "max_position_embeddings": MAX_POSITIONS,
+            "initializer_range": INITIALIZER_RANGE,
+            "rms_norm_eps": 1e-5,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        } | changes

@@ -122,6 +122,7 @@ def resolve_checkpoint(config: ExperimentConfig) -> str:
             world_texts(),
             frame_size_px=settings.frame_size_px,
             seed=config.seed,
+            width=settings.tiny_width,
         )
         return str(folder)
     if settings.checkpoint is None:

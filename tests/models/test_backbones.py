@@ -343,6 +343,17 @@ def test_tiny_checkpoints_follow_from_the_seed(family, tmp_path):
     assert weights[0] == weights[1] != weights[2]
 
 
+def test_a_wider_tiny_sibling_reads_the_same_chat(family, tmp_path, load_tiny, frames):
+    narrow = load_tiny(family)
+    wide = load_backbone(str(ensure_tiny(tmp_path, family, world_texts(), frame_size_px=64, seed=0, width=2)))
+    sizes = [sum(weight.numel() for weight in each.model.parameters()) for each in (narrow, wide)]
+    assert 2 < sizes[1] / sizes[0] < 4.5
+    chats = [encoded(each, CHAT, frames) for each in (narrow, wide)]
+    assert torch.equal(chats[0][0], chats[1][0])
+    ids, _, prepared = chats[1]
+    assert torch.isfinite(wide.forward(ids[None], None, prepared).logits).all()
+
+
 def test_text_alone_and_a_single_frame_are_read(backbone, frames):
     for chat, shown in ((TEXT_CHAT, []), (OTHER_CHAT, frames[1:])):
         ids, labels, prepared = encoded(backbone, chat, shown)
