@@ -137,7 +137,7 @@ class RunRecord:
         factors: Values of the study's factors in this run, by factor.
         data: Counts by component of the mixture.
         num_samples: Samples trained on, repeated epochs counted.
-        num_steps_done: Optimizer steps done at the last heartbeat, of `num_steps` planned ones.
+        num_steps_done: Optimizer steps done of `num_steps` planned ones; while a run goes on, at its last heartbeat.
         time_s: Seconds by stage, such as `prepare`, `train`, `evaluate`, over all attempts; of one that was killed
             those up to its last heartbeat.
         throughput: Training in figures, as `docs/logging.md` defines them: `samples_per_s`, `tokens_per_s`, `mfu`, ...

@@ -359,7 +359,7 @@ def _fit(
         record.throughput = throughput.summary(trainer) or record.throughput
         record.skipped_steps = read_skipped_steps(folder)
         _count_failed(record, prepared, folder)
-    record.final_loss = module.last_loss
+    record.num_steps_done, record.final_loss = trainer.global_step, module.last_loss
     return backbone if sharding is None else put_together(config, prepared, backbone)
 
 

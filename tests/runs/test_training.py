@@ -38,7 +38,7 @@ def test_record_reconciles_and_tells_what_the_run_was(undisturbed):
     assert record.status == "finished"
     assert all(counts.reconciles for counts in record.data.values())
     assert sum(counts.used for counts in record.data.values()) == record.num_samples == 48
-    assert record.num_steps == 6
+    assert record.num_steps == record.num_steps_done == 6
     manifest = json.loads((folder / "manifest.json").read_text())
     assert record.manifest_hash == manifest["content_hash"]
     assert record.tokens.visual == sum(c["visual_tokens"] for c in manifest["components"].values())
