@@ -23,8 +23,8 @@ def recorded(default: Any = MISSING, *, default_factory: Any = MISSING) -> Any:
 class Study:
     """What a set of runs asks, what it varies on purpose, and what was published; docs/studies.md explains all.
 
-    `baseline` is the label of the arm or curve that others are measured in; the first one where null. `fit` is the
-    form of learning curves, logarithm or power_law.
+    `baseline` is the label of the arm or curve that others are measured in, or the value of a factor that it has; the
+    first one where null. `fit` is the form of learning curves, logarithm or power_law.
     """
 
     name: str = "untitled"

@@ -27,6 +27,10 @@ class Arm:
     factors: dict[str, Any]
     is_zero_shot: bool = False
 
+    def is_called(self, name: str | None) -> bool:
+        """Whether a name is the arm's label, or the value of one of its factors."""
+        return name is not None and (name == self.label or name in self.factors.values())
+
     @property
     def title(self) -> str:
         """The label, with the status of runs that did not finish."""
@@ -159,6 +163,17 @@ def factors_of(record: RunRecord) -> dict[str, Any]:
     names = [*declared, *sorted(record.factors.keys() - set(declared))]
     absent = {name for name in names if record.command == "evaluate" and record.factors[name] is None}
     return {name: record.factors[name] for name in names if name not in SEEDS and name not in absent}
+
+
+def varied(factors: Iterable[dict[str, Any]]) -> set[str]:
+    """Names of factors that take two values or more; a study may hold others equal so far."""
+    found: dict[str, list[Any]] = {}
+    for own in factors:
+        for name, value in own.items():
+            values = found.setdefault(name, [])
+            if value not in values:
+                values.append(value)
+    return {name for name, values in found.items() if len(values) > 1}
 
 
 def label_of(factors: dict[str, Any]) -> str:

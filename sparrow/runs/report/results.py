@@ -16,7 +16,7 @@ from sparrow.core.config import Study
 from sparrow.core.errors import DataError
 from sparrow.runs.collect import SEEDS, FoundRun, find_runs
 from sparrow.runs.record import Phase, RunRecord
-from sparrow.runs.report.arms import Arm, factors_of, label_of
+from sparrow.runs.report.arms import Arm, factors_of, label_of, varied
 from sparrow.runs.report.confounds import Difference, undeclared_differences
 
 UNKNOWN_STUDY = "unknown study"
@@ -117,10 +117,10 @@ class StudyResults:
 
     @cached_property
     def reference(self) -> Arm | None:
-        """The arm that others are laid beside: the declared baseline where it is the label of one, else the first with
+        """The arm that others are laid beside: the declared baseline where it names one, else the first with
         scores after training."""
         scored = [arm for arm in self.arms if any(arm.scores(benchmark, "after") for benchmark in self.benchmarks)]
-        return next((arm for arm in scored if arm.label == self.study.baseline), scored[0] if scored else None)
+        return next((arm for arm in scored if arm.is_called(self.study.baseline)), scored[0] if scored else None)
 
     def categories(self, benchmark: str) -> list[str]:
         """The categories of a benchmark's questions that some arm was asked after training."""
@@ -193,8 +193,9 @@ def study_of(name: str, runs: list[FoundRun]) -> StudyResults:
     checkpoints = {_checkpoint(record) for record in records if record.command == "train"}
     arms: dict[str, list[FoundRun]] = {}
     remarks: list[tuple[FoundRun, str]] = []
+    told = varied(factors_of(record) for record in records)
     for run in runs:
-        _place(run, arms, remarks)
+        _place(run, _label(run, told), arms, remarks)
     for run in runs:
         remarks += [(run, why) for why in _doubts(run)]
     return StudyResults(
@@ -205,9 +206,8 @@ def study_of(name: str, runs: list[FoundRun]) -> StudyResults:
     )
 
 
-def _place(run: FoundRun, arms: dict[str, list[FoundRun]], remarks: list[tuple[FoundRun, str]]) -> None:
+def _place(run: FoundRun, label: str, arms: dict[str, list[FoundRun]], remarks: list[tuple[FoundRun, str]]) -> None:
     """Put a run into its arm; a second run of the same seeds into none, or into one of its own."""
-    label = _label(run)
     members = arms.setdefault(label, [])
     twin = next((other for other in members if other.seeds == run.seeds), None)
     if twin is None:
@@ -242,12 +242,14 @@ def _checkpoint(record: RunRecord) -> Any:
     return backbone.get("checkpoint") if isinstance(backbone, dict) else None
 
 
-def _label(run: FoundRun) -> str:
+def _label(run: FoundRun, told: set[str]) -> str:
+    """The arm's factors that vary in the study; all of them where none does."""
     if run.record is None:
         return run.label
     swept = set(run.record.factors)
     name = run.record.study.name if swept & set(SEEDS) else run.record.name
-    return label_of(factors_of(run.record)) or name
+    factors = factors_of(run.record)
+    return label_of({key: value for key, value in factors.items() if key in told} or factors) or name
 
 
 def _order(run: FoundRun) -> tuple[bool, list[float], str, str]:

@@ -27,8 +27,8 @@ def test_mean_and_deviation_over_seeds_the_best_in_bold(tmp_path):
     seeds(tmp_path, [20, 22, 24])
     seeds(tmp_path, [30, 30, 33], "b")
     assert table(tmp_path, "Results") == [
-        ["mixture=a, num_samples=120", "55.0 ± 5.0", "3", "120", "240,000", "2.00"],
-        ["mixture=b, num_samples=120", "**77.5 ± 4.3**", "3", "120", "240,000", "2.00"],
+        ["a", "55.0 ± 5.0", "3", "120", "240,000", "2.00"],
+        ["b", "**77.5 ± 4.3**", "3", "120", "240,000", "2.00"],
     ]
     row = table(tmp_path, "Scores")[0]
     assert row[2:6] == ["25.0", "55.0", "[42.6, 67.4]", "+30.0"]
@@ -61,8 +61,27 @@ def test_p_values_are_adjusted_and_the_verdict_says_where_that_matters(tmp_path)
         seeds(tmp_path, [count], mixture)
     rows = table(tmp_path, "Differences between arms")
     # McNemar for 6 of 6: 2 / 2^6 = 0.031, the third smallest of six.
-    (row,) = [row for row in rows if "mixture=a" in row[1] and "mixture=b" in row[2]]
+    (row,) = [row for row in rows if row[1:3] == ["a", "b"]]
     assert (row[3], row[7], row[8]) == ("higher, not after Holm", "0.031", "0.125")
+
+
+def test_arms_are_called_by_what_varies_and_the_baseline_by_a_value(tmp_path):
+    seeds(tmp_path, [20, 22])
+    seeds(tmp_path, [30, 30], "b")
+    declared = {"study": Study("scaling", factors=[*FACTORS], baseline="b"), "started_at": "2026-01-02T00:00:00+00:00"}
+    add_exact_run(tmp_path / "b2", FACTORS | {"mixture": "b"}, {"clips": {"after": 30}}, seed=2, **declared)
+    (results,) = read_studies([tmp_path])
+    assert [arm.label for arm in results.arms] == ["a", "b"]
+    assert results.reference.label == "b"
+    more = {"mixture": "b", "mixture.num_samples": 240}
+    add_exact_run(tmp_path / "b3", more, {"clips": {"after": 30}}, seed=3, **declared)
+    (results,) = read_studies([tmp_path])
+    assert [arm.label for arm in results.arms] == [
+        "mixture=a, num_samples=120",
+        "mixture=b, num_samples=120",
+        "mixture=b, num_samples=240",
+    ]
+    assert results.reference.label == "mixture=b, num_samples=120"
 
 
 def test_twins_are_counted_once_or_kept_apart(tmp_path):
