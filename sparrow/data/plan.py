@@ -148,15 +148,15 @@ class Plan:
             for name, count in rows.loc[rows["status"] == "used", "component"].value_counts(sort=False).items()
         }
 
-    def without(self, failed: Mapping[int, str]) -> Plan:
+    def without(self, failed: Mapping[int, tuple[str, str]]) -> Plan:
         """The plan as it was carried out: samples that could not be read in the end are `failed`, with the reason.
 
         Args:
-            failed: Reasons by position in the ledger.
+            failed: Reason and detail by position in the ledger.
         """
         ledger = self.ledger.copy()
-        for position, reason in failed.items():
-            ledger.loc[position, ["status", "reason"]] = ["failed", f"while training: {reason}"]
+        for position, (reason, detail) in failed.items():
+            ledger.loc[position, ["status", "reason", "detail"]] = ["failed", f"while training: {reason}", detail]
         return replace(self, ledger=ledger)
 
     def write(self, folder: Path) -> None:

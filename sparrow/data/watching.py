@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 from tqdm import tqdm
 
-from sparrow.core.errors import DataError
+from sparrow.core.errors import DataError, SparrowError
 
 NOTHING = -1
 MAX_WORKERS = 1024
@@ -68,8 +68,9 @@ def watched(
                 f"nothing was loaded for {timeout_s} s; the workers are busy with {busy}",
                 remedy="look at these files, or raise batching.sample_timeout_s",
             ) from error
-        if isinstance(batch, DataError):
-            raise batch
+        for item in batch if isinstance(batch, list) else [batch]:
+            if isinstance(item, SparrowError):
+                raise item
         yield batch
 
 
@@ -83,7 +84,7 @@ def worker_lost(signal_name: str | None, busy: str | None = None) -> DataError:
 
 
 class _Guarded(Dataset):
-    """A dataset whose `DataError`s come back as values: a worker's exception would reach the parent as a traceback."""
+    """A dataset whose errors for users come back as values: a worker's would reach the parent as a traceback."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -94,7 +95,7 @@ class _Guarded(Dataset):
     def __getitem__(self, index: int) -> Any:
         try:
             return self.dataset[index]
-        except DataError as error:
+        except SparrowError as error:
             return error
 
 

@@ -365,7 +365,7 @@ def _fit(
 
 def _count_failed(record: RunRecord, prepared: Prepared, folder: Path) -> None:
     """Let record and ledger say which planned samples could not be read during training."""
-    failed = {line["position"]: line["reason"] for line in reversed(read_failed(folder))}
+    failed = {line["position"]: (line["reason"], line.get("detail", "")) for line in reversed(read_failed(folder))}
     if failed:
         carried_out = replace(prepared, plan=prepared.plan.without(failed))
         planned_hash = record.manifest_hash

@@ -119,8 +119,7 @@ class Conversion:
             try:
                 sample = Sample(chat.id or "unnamed", self.name, chat.messages)
             except DataError as error:
-                remedy = str(error).partition(f"{error.what}; ")[2]
-                raise record.error(error.what, remedy or "mend or remove the record") from error
+                raise record.error(error.what, error.remedy or "mend or remove the record") from error
             if sample.is_prompt:
                 raise record.error("the last question has no answer", "add the answer, or remove the question")
             contexts = [part.text for part in sample.parts() if isinstance(part, LongText)]
