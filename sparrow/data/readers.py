@@ -76,7 +76,7 @@ def read_hub_records(
         source: Name of the source, for errors.
         config_name: Which of its configurations is read, where it has several.
         split: The split where `reference` names none, `train` unless given; slices such as `train[:10%]` are those
-            of `datasets`.
+            of `datasets`. What was saved without splits is read whole.
         revision: Branch, tag or commit of a data set on the Hub.
 
     Raises:
@@ -85,7 +85,8 @@ def read_hub_records(
     import datasets
 
     name, _, own_split = reference.removeprefix(HUB_PREFIX).partition(":")
-    split = own_split or split or "train"
+    chosen = own_split or split
+    split = chosen or "train"
     folder = root / name
     saved = (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()
 
@@ -119,6 +120,8 @@ def read_hub_records(
             known = ", ".join(loaded)
             raise error(f"it has no split '{split}'", f"set source.{source}.split to one of the splits {known}")
         loaded = loaded[split]
+    elif saved and chosen and chosen != str(loaded.split):
+        raise error(f"it was saved without splits, '{split}' is asked for", "leave out the split, or save with splits")
 
     def records() -> Iterator[Record]:
         rows = (row for table in loaded.with_format("arrow").iter(_BATCH_ROWS) for row in table.to_pylist())

@@ -163,6 +163,9 @@ def test_a_hub_data_set_on_disk_is_read_by_name_and_split(tmp_path: Path) -> Non
     assert [record.data for record in records] == RECORDS
     (record,) = read_hub_records("hf:two:test", root=tmp_path, cache_root=tmp_path / "cache")[1]
     assert (record.data, record.where) == (RECORDS[1], "hf:two:test, row 1")
+    for named in ({"reference": "hf:one:test"}, {"reference": "hf:one", "split": "train[:1]"}):
+        with pytest.raises(DataError, match=r"it was saved without splits, '(test|train\[:1\])' is asked for; leave"):
+            read_hub_records(**named, root=tmp_path, cache_root=tmp_path / "cache")
     with pytest.raises(DataError, match=r"it has no split 'val'; set .*split to one of the splits train, test"):
         read_hub_records("hf:two:val", root=tmp_path, cache_root=tmp_path / "cache")
 
