@@ -17,7 +17,6 @@ from sparrow.data.packing import Grouping, length_grouped, packed_epoch
 from sparrow.data.plan import Origin, Plan
 from sparrow.data.rejecting import enforce_policy, reject_long
 from sparrow.data.sources import SourceData
-from sparrow.media.pages import style_fingerprint
 from sparrow.models.backbone import Backbone
 from sparrow.models.flops import ModelFlops
 
@@ -141,14 +140,13 @@ def _plan_hash(
     """Records, order, what is shown and how, as far as it is known without decoding: the pixels of videos are not."""
     counts = ["num_frames", "visual_tokens", "text_tokens", "supervised_tokens"]
     columns = ["component", "source", "sample_id", "status", *counts]
+    rows = zip(ledger["source"], ledger["row"], strict=True)
     return combined_hash(
         [
             content_hash(ledger[columns].astype(str).to_numpy().tolist()),
             content_hash([step.tolist() for step in steps]),
-            content_hash({name: data.content_hash for name, data in sorted(sources.items())}),
-            content_hash(
-                {name: [str(how), style_fingerprint(how.style)] for name, how in sorted(presentations.items())}
-            ),
+            content_hash([int(sources[source].digests[row]) for source, row in rows]),
+            content_hash({name: how.fingerprint() for name, how in presentations.items()}),
             content_hash(
                 [
                     backbone.family,

@@ -1,14 +1,20 @@
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 
-from sparrow.core.errors import DataError
+from sparrow.core.errors import DataError, MediaError
+from sparrow.data import measuring
 from sparrow.data.batching import StepDataset
+from sparrow.data.encode import measure
 from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
+from sparrow.media.fonts import SHIPPED_FONT
 from sparrow.runs.preparation import prepare
 
 
@@ -129,16 +135,20 @@ def test_broken_clips(settings, cache_root):
             record["video"] = f"{record['id']}.mp4"
             (folder / "media" / record["video"]).write_bytes(content)
         (folder / "clips.json").write_text(json.dumps(records))
-        return [
-            "mixture=world_video",
-            "mixture.num_samples=4",
-            "source.world_clips.use_world=false",
-            "source.world_clips.files=[clips.json]",
-            f"source.world_clips.root={folder}",
-            "source.world_clips.media_root=media",
-        ]
+        return [*clips_source(folder), "mixture.num_samples=4"]
 
     return make
+
+
+def clips_source(folder):
+    """Overrides for a mixture of the records in `clips.json` alone."""
+    return [
+        "mixture=world_video",
+        "source.world_clips.use_world=false",
+        "source.world_clips.files=[clips.json]",
+        f"source.world_clips.root={folder}",
+        "source.world_clips.media_root=media",
+    ]
 
 
 def folder_of(source):
@@ -261,3 +271,91 @@ def test_the_papers_mixtures_lie_inside_each_other_on_generated_records(settings
         assert abs(videos - 2 / 3 * len(plan.ledger)) <= 1
         drawn.append(set(plan.ledger["component"] + "/" + plan.ledger["sample_id"]))
     assert drawn[0] < drawn[1] < drawn[2]
+
+
+@pytest.fixture
+def measured_ids(monkeypatch):
+    """Ids of the samples that are measured from now on; those in `broken` fail."""
+    ids, broken = [], set()
+
+    def counted(sample, *arguments):
+        ids.append(sample.id)
+        if sample.id in broken:
+            raise MediaError("the video cannot be decoded")
+        return measure(sample, *arguments)
+
+    monkeypatch.setattr(measuring, "measure", counted)
+    return ids, broken
+
+
+def test_a_sample_is_measured_once_whatever_else_is_drawn(settings, measured_ids):
+    """Also where a total in tokens decides how many are drawn, and when one file is replaced."""
+    ids, _ = measured_ids
+    overrides = ("mixture=world_video", "frames.max_frames=3")
+    for total in (6, 12, 12):
+        prepared = prepare(settings(*overrides, f"mixture.num_samples={total}"))
+    assert sorted(ids) == sorted(prepared.plan.ledger["sample_id"])
+    video = prepared.sources["world_clips"].media_root / prepared.sources["world_clips"][0].parts()[0].path
+    ids.clear()
+    prepare(settings(*overrides, "mixture.num_samples=null", "mixture.num_tokens=2000"))
+    assert len(ids) == len(set(ids)) == len(prepared.sources["world_clips"]) - 12
+    os.utime(video)
+    ids.clear()
+    prepare(settings(*overrides, "mixture.num_samples=null", "mixture.num_tokens=2000"))
+    assert ids == [prepared.sources["world_clips"].ids[0]]
+
+
+def test_what_failed_once_is_measured_anew(settings, measured_ids):
+    ids, broken = measured_ids
+    overrides = ("mixture=world_video", "frames.max_frames=5", "mixture.num_samples=6")
+    lenient = (*overrides, "on_bad_sample=skip", "max_bad_fraction=1.0")
+    broken.add(prepare(settings("mixture=world_video", "mixture.num_samples=6")).plan.ledger["sample_id"][0])
+    assert prepare(settings(*lenient)).plan.num_samples == 5
+    ids.clear()
+    victims = set(broken)
+    broken.clear()
+    assert prepare(settings(*lenient)).plan.num_samples == 6
+    assert set(ids) == victims
+
+
+def test_the_hash_counts_what_is_shown_and_nothing_else(settings, tmp_path):
+    def content_hash(*overrides):
+        return prepare(settings(*overrides)).plan.content_hash
+
+    fonts = [
+        f"text_to_image.fallback_fonts=[{shutil.copy(SHIPPED_FONT, tmp_path / name)}]" for name in ("a.ttf", "b.ttf")
+    ]
+    text = [*text_source(tmp_path, [f"circle {i}" for i in range(6)]), "mixture.components.text.num_samples=3"]
+    shown = prepare(settings(*text)).plan
+    assert content_hash(*text, fonts[0]) == content_hash(*text, fonts[1]) != shown.content_hash
+    videos = ("mixture=world_video", "mixture.num_samples=4")
+    assert content_hash(*videos) == content_hash(*videos, "text_to_image.words_per_page=3")
+    lines = (tmp_path / "texts.jsonl").read_text().splitlines()
+    drawn = set(shown.ledger["sample_id"])
+    fewer = [line for line in lines if json.loads(line)["id"] in drawn]
+    (tmp_path / "texts.jsonl").write_text("\n".join(fewer))
+    assert content_hash(*text) == shown.content_hash
+    (tmp_path / "texts.jsonl").write_text("\n".join(fewer).replace("circle", "square"))
+    assert content_hash(*text) != shown.content_hash
+
+
+def test_the_planned_frames_of_a_folder_are_looked_at_like_pictures(settings, tmp_path):
+    """Those that are not shown may be damaged."""
+    records = []
+    for name, damaged in (("shown", 6), ("not-shown", 5)):
+        frames = tmp_path / "media" / name
+        frames.mkdir(parents=True)
+        for i in range(10):
+            PIL.Image.new("RGB", (64, 64), "red").save(frames / f"{i}.png")
+        (frames / f"{damaged}.png").write_text("no picture")
+        turns = [{"from": "human", "value": "<video>What?"}, {"from": "gpt", "value": "red"}]
+        records.append({"id": name, "video": name, "conversations": turns})
+    (tmp_path / "clips.json").write_text(json.dumps(records))
+    overrides = [*clips_source(tmp_path), "frames.max_frames=2", "mixture.num_samples=2"]  # frames 2 and 6
+    with pytest.raises(DataError, match=r"sample 'shown': .*6.png: the file is not a picture"):
+        prepare(settings(*overrides))
+    plan = prepare(settings(*overrides, "on_bad_sample=skip", "max_bad_fraction=1.0")).plan
+    assert dict(zip(plan.ledger["sample_id"], plan.ledger["status"], strict=True)) == {
+        "shown": "rejected",
+        "not-shown": "used",
+    }
