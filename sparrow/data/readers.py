@@ -7,7 +7,6 @@ import csv
 import gzip
 import json
 import re
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
+from sparrow.data import json_stream
 from sparrow.data.converters.record import Record, RecordError, kind_of
 from sparrow.data.json_stream import JsonStream, json_fault
 
@@ -159,6 +159,7 @@ class _File:
     def lines(self) -> Iterator[str]:
         """The lines of the text, without their ends."""
         rest: list[str] = []
+        number = 1
         for chunk in self.chunks():
             first, *others = chunk.split("\n")
             rest.append(first)
@@ -166,7 +167,15 @@ class _File:
                 yield "".join(rest)
                 yield from others[:-1]
                 rest = [others[-1]]
+                number += len(others)
+            elif sum(map(len, rest)) > json_stream.MAX_RECORD_CHARS:
+                raise self.too_long(f", line {number}")
         yield "".join(rest)
+
+    def too_long(self, place: str) -> RecordError:
+        """The error for a record that would fill the memory."""
+        what = f"a record is longer than {json_stream.MAX_RECORD_CHARS:,} characters"
+        return self.error(what, "check that line breaks and quotes are where they belong", place)
 
     def chunks(self) -> Iterator[str]:
         """The text, a piece at a time."""
@@ -217,7 +226,7 @@ def _read_jsonl(file: _File) -> Iterator[Record]:
 
 
 def _read_csv(file: _File) -> Iterator[Record]:
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(json_stream.MAX_RECORD_CHARS)
     rows = csv.reader((f"{line}\n" for line in file.lines()), strict=True)
     header: list[str] = []
     while True:
@@ -225,6 +234,8 @@ def _read_csv(file: _File) -> Iterator[Record]:
         try:
             row = next(rows, None)
         except csv.Error as error:
+            if "field limit" in str(error):
+                raise file.too_long(place) from error
             raise file.error(f"it is not CSV: {error}", "check the quotes from this row on", place) from error
         if row is None:
             return

@@ -214,6 +214,16 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
     "summary without question": ("booksum", {"prompt": "Text.", "completion": "x"}, "does not end with 'Q: ...'"),
     "summary of nothing": ("booksum", {"prompt": "Q: What?\nA:", "completion": "x"}, "there is no text before 'Q:'"),
     "no output": ("longqlora", {"input": "x"}, "field 'output' is missing"),
+    "transcript turn without words": (
+        "qmsum",
+        {"meeting_transcripts": [{"speaker": "A", "content": None}], "specific_query_list": [{"query": "a"}]},
+        "lacks 'speaker' or 'content'",
+    ),
+    "image key for one image": (
+        "minicpmv",
+        {"image": "a.jpg", "conversations": numbered("<image_00>\nWhat?")["conversations"]},
+        "the turns mention <image_00>, 'image' is text",
+    ),
     "transcript turn without speaker": ("qmsum", {"meeting_transcripts": [{"content": "x"}]}, "lacks 'speaker'"),
     "meeting without queries": (
         "qmsum",
