@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from sparrow.data.rejecting import enforce_policy, reject_long
 from sparrow.data.sources import SourceData
 from sparrow.models.backbone import Backbone
 from sparrow.models.flops import ModelFlops
+
+MOST_REASONS = 20  # of rejected records, in a manifest; the texts of some hold what stands in the record
 
 
 def build_plan(
@@ -100,12 +103,21 @@ def build_plan(
 
 
 def _origin(selection: Selection, source: SourceData, how: Presentation) -> Origin:
+    reasons = Counter(rejected.reason for rejected in source.rejected)
+    told = dict(reasons.most_common(MOST_REASONS))
+    if len(reasons) > MOST_REASONS:
+        told["other reasons"] = reasons.total() - sum(told.values())
     return Origin(
         records_read=source.stats.num_records,
         records_rejected=len(source.rejected),
         records_left_out=source.stats.left_out,
         samples_left_out=selection.left_out,
         present_as=how.present_as,
+        records_rejected_by_reason=told,
+        records_used=source.stats.num_used_records,
+        samples_available=len(source),
+        num_replaced_chars=source.stats.num_replaced_chars,
+        alters_text=how.style.alters_text if how.present_as == "pages" else None,
     )
 
 

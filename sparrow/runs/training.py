@@ -255,7 +255,8 @@ def _describe_data(record: RunRecord, prepared: Prepared) -> None:
     held_out = manifest["held_out"]
     record.data = {
         name: DataCounts(
-            held_out=held_out.get(name, 0), **{key: value for key, value in counts.items() if key in names}
+            held_out=held_out.get(name, {"used": 0})["used"],
+            **{key: value for key, value in counts.items() if key in names},
         )
         for name, counts in manifest["components"].items()
     }

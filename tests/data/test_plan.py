@@ -15,6 +15,7 @@ from sparrow.data.batching import StepDataset
 from sparrow.data.encode import measure
 from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
 from sparrow.media.fonts import SHIPPED_FONT
+from sparrow.runs.manifest import manifest_table
 from sparrow.runs.preparation import prepare
 
 
@@ -359,3 +360,42 @@ def test_the_planned_frames_of_a_folder_are_looked_at_like_pictures(settings, tm
         "shown": "rejected",
         "not-shown": "used",
     }
+
+
+def test_the_manifest_accounts_for_records_samples_and_what_is_held_out(settings, tmp_path):
+    """Three meetings of four queries, each with a NUL, and two broken records."""
+    overrides = text_source(tmp_path, [])
+    records = [
+        {
+            "meeting_transcripts": [{"speaker": "A", "content": f"a red circle \0 {i}"}],
+            "specific_query_list": [{"query": f"What {query}?", "answer": "red"} for query in range(4)],
+        }
+        for i in range(3)
+    ]
+    (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, [*records, {"bad": 1}, {"bad": 2}])))
+    plan = prepare(
+        settings(
+            *overrides,
+            "source.fairytale.converter=qmsum",
+            "mixture.components.text.num_samples=6",
+            "validation.num_samples=2",
+            "text_to_image.tokenizer=treebank",
+            "on_bad_sample=skip",
+        )
+    ).plan
+    manifest = plan.manifest()
+    counts = manifest["components"]["text"]
+    assert (counts["records_read"], counts["records_used"], counts["samples_available"]) == (5, 3, 12)
+    assert counts["records_rejected_by_reason"] == {"field 'meeting_transcripts' is missing": 2}
+    assert counts["num_replaced_chars"] == 3
+    assert manifest["held_out"] == {"text": {"requested": 2, "used": 2, "rejected": 0, "rejected_by_reason": {}}}
+    assert "alters the text" in counts["alters_text"]
+    told = " ".join(manifest_table(manifest).split())
+    for line in (
+        "text: 2 records rejected: field 'meeting_transcripts' is missing",
+        "text: 3 records give 12 samples",
+        "text: 3 NULs and lone surrogates became U+FFFD",
+        "text: the tokenizer 'treebank' alters the text",
+        "text, for validation: 2 requested, 2 used, 0 rejected",
+    ):
+        assert line in told
