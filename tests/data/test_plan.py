@@ -1,7 +1,6 @@
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
 from sparrow.media.fonts import SHIPPED_FONT
 from sparrow.runs.manifest import manifest_table
 from sparrow.runs.preparation import prepare
+from tests.media.video_clips import write_clip
 
 
 @pytest.fixture(scope="module")
@@ -259,16 +259,45 @@ def test_cached_frames_are_the_frames(settings, prepared, cache_root):
     assert list((cache_root / "frames").rglob("*.npz"))
 
 
-def test_the_papers_mixtures_lie_inside_each_other_on_generated_records(settings):
-    """30K inside 60K inside 100K, each source in its publisher's schema, at a five-hundredth of the size."""
+def in_their_schemas(i):
+    """Record i of every source of the paper's mixture, as its publisher writes it, by source."""
+    text = f"Tale {i}: a red circle moved left, then a blue square came."
+    ask = {"from": "human", "value": f"<video>\nWhat moves in clip {i}?"}
+    book = (
+        f"Below is some paragraphs in the book, T. Memorize the content and answer my question after the book.\n{text}"
+    )
+    return {
+        "sharegemini": {"video": "clip.mp4", "conversations": [ask, {"from": "gpt", "value": f"Circle {i}."}]},
+        "video_chatgpt": {"q": f"What moves, {i}?", "a": f"Circle {i}.", "video_id": "clip"},
+        "longalpaca": {"instruction": f"{book}\nNow the material ends. What moved?", "output": f"Circle {i}."},
+        "longqlora": {"input": f"{text}\n\nQ: What moved?\nA:", "output": f"Circle {i}."},
+        "long_nq": {
+            "prompt": f"{text}\n\nQuestion: what moved\n",
+            "completion": f"Answer: Circle {i}\nLong Answer: Circle {i} moved.\nGold Document ID: 1",
+        },
+    }
+
+
+def test_the_papers_mixtures_lie_inside_each_other_in_the_publishers_schemas(settings, tmp_path):
+    """30K inside 60K inside 100K through each source's own converter, at a five-hundredth of the size."""
+    write_clip(tmp_path / "clip.mp4", 4, width=64, height=64)
+    records = [in_their_schemas(i) for i in range(80)]
+    overrides = ["scale=tiny", "mixture=sparrow", "sample_divisor=500", "+source.long_nq.min_context_words=5"]
+    for source in records[0]:
+        (tmp_path / f"{source}.jsonl").write_text("\n".join(json.dumps(record[source]) for record in records))
+        overrides += [
+            f"source.{source}.use_world=false",
+            f"source.{source}.root={tmp_path}",
+            f"source.{source}.files=[{source}.jsonl]",
+            f"source.{source}.media_root=.",
+        ]
     drawn = []
     for total in (30_000, 60_000, 100_000):
-        config = settings("scale=tiny", "mixture=sparrow", f"mixture.num_samples={total}", "sample_divisor=500")
-        config = replace(config, world=replace(config.world, num_clips=80, num_event_texts=60))
-        plan = prepare(config).plan
+        plan = prepare(settings(*overrides, f"mixture.num_samples={total}")).plan
         counts = plan.ledger.groupby("component").size()
         videos = counts["sharegemini"] + counts["video_chatgpt"]
         assert len(plan.ledger) == total // 500
+        assert set(plan.ledger["source"]) == set(records[0]) - ({"long_nq"} if total == 30_000 else set())
         assert abs(videos - 2 / 3 * len(plan.ledger)) <= 1
         drawn.append(set(plan.ledger["component"] + "/" + plan.ledger["sample_id"]))
     assert drawn[0] < drawn[1] < drawn[2]
