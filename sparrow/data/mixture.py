@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count, filterfalse, islice
+from pathlib import Path
 
 import pandas as pd
 
@@ -14,8 +15,8 @@ from sparrow.core.config import Component, Mixture
 from sparrow.core.errors import ConfigError, DataError, MediaError
 from sparrow.core.hashing import hash_order
 from sparrow.core.samples import LongText, Sample, Text
+from sparrow.data.page_counts import PageCounts
 from sparrow.data.sources import SourceData
-from sparrow.media.pages import count_pages
 from sparrow.media.style import TextStyle
 
 FIRST_CHUNK = 256
@@ -51,6 +52,7 @@ def draw(
     measure: Measure,
     selected: Order | None = None,
     num_held_out: int = 0,
+    cache_root: Path | None = None,
 ) -> list[Selection]:
     """Choose the samples of every component: the first ones of its order that its rules let in.
 
@@ -67,6 +69,7 @@ def draw(
         selected: Rows of a component's source in the order of its `selection`, for those other than `hash`.
         num_held_out: Samples kept for validation, in proportion to the components; they are drawn last, so that they
             change nothing else.
+        cache_root: Where numbers of pages are kept for the next draw.
 
     Raises:
         DataError: If a source has fewer samples than a component asks for, or a component's share does not pay for its
@@ -87,20 +90,21 @@ def draw(
     sizes = {} if shares else component_sizes(mixture)
     draws: dict[str, _Draw] = {}
     selections = []
-    for name, component in mixture.components.items():
-        others, order = drawn[component.source], orders[component.source, component.selection]
-        draw_one = draws[name] = _Draw(name, component, sources[component.source], order, others, style)
-        if shares:
-            rows = draw_one.fill(*shares[name], measure)
-        else:
-            rows = draw_one.take(sizes[name])
-        others.update(rows)
-        selections.append(Selection(name, component.source, rows, dict(draw_one.left_out)))
-    held_out = _in_proportion(num_held_out, [len(selection.rows) for selection in selections])
-    for i, size in enumerate(held_out):
-        rows = draws[selections[i].component].hold_out(size)
-        drawn[selections[i].source].update(rows)
-        selections[i] = replace(selections[i], held_out=rows)
+    with closing(PageCounts(style, cache_root)) as pages:
+        for name, component in mixture.components.items():
+            others, order = drawn[component.source], orders[component.source, component.selection]
+            draw_one = draws[name] = _Draw(name, component, sources[component.source], order, others, pages)
+            if shares:
+                rows = draw_one.fill(*shares[name], measure)
+            else:
+                rows = draw_one.take(sizes[name])
+            others.update(rows)
+            selections.append(Selection(name, component.source, rows, dict(draw_one.left_out)))
+        held_out = _in_proportion(num_held_out, [len(selection.rows) for selection in selections])
+        for i, size in enumerate(held_out):
+            rows = draws[selections[i].component].hold_out(size)
+            drawn[selections[i].source].update(rows)
+            selections[i] = replace(selections[i], held_out=rows)
     return selections
 
 
@@ -187,10 +191,10 @@ class _Draw:
         source: SourceData,
         order: Iterable[int],
         drawn: set[int],
-        style: TextStyle,
+        pages: PageCounts,
     ) -> None:
-        self.name, self.component, self.source, self.order, self.drawn = name, component, source, order, drawn
-        self.style = replace(style, max_pages=None)  # the rule is about the whole text
+        self.name, self.component, self.source = name, component, source
+        self.order, self.drawn, self.pages = order, drawn, pages
         self.left_out: Counter[str] = Counter()
 
     def _eligible(self) -> Iterator[int]:
@@ -217,7 +221,7 @@ class _Draw:
         if context_limit is not None and sum(len(text.split()) for text in texts) > context_limit:
             return f"context longer than {context_limit} words"
         with suppress(MediaError):  # a text that has no pages is left for the plan to reject by name
-            if pages_limit is not None and sum(count_pages(text, self.style) for text in texts) > pages_limit:
+            if pages_limit is not None and sum(map(self.pages.of, texts)) > pages_limit:
                 return f"more than {pages_limit} pages"
         return None
 

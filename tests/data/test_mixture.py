@@ -6,7 +6,9 @@ import pytest
 from sparrow.core.config import Component, Mixture
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.samples import LongText, Message, Sample, Text
+from sparrow.data import page_counts
 from sparrow.data.mixture import component_sizes, draw
+from sparrow.media.pages import count_pages
 from sparrow.media.style import TextStyle
 
 
@@ -200,3 +202,26 @@ def test_a_rule_on_pages_counts_the_whole_text():
     mix = mixture(None, a={"num_samples": 90, "max_pages": 5})
     (selection,) = draw(mix, source, 0, TextStyle(max_pages=2, page_policy="first"), None)
     assert all(row % 10 for row in selection.rows)
+
+
+def test_pages_are_counted_once_for_a_text_and_style(tmp_path, monkeypatch):
+    counted = []
+
+    def count(text, style):
+        counted.append(text)
+        return count_pages(text, style)
+
+    monkeypatch.setattr(page_counts, "count_pages", count)
+    source = {"a": Ids([f"a-{i}" for i in range(100)])}
+
+    def rows(style, **rules):
+        mix = mixture(None, a={"num_samples": 45, **rules})
+        return draw(mix, source, 0, style, None, cache_root=tmp_path)[0].rows
+
+    first = rows(TextStyle(), max_pages=5)
+    assert sorted(map(len, counted)) == [50, 5750]  # the two texts that there are
+    assert rows(TextStyle(), max_pages=5) == first
+    assert rows(TextStyle(), max_pages=10) != first
+    assert len(counted) == 2
+    rows(TextStyle(words_per_page=50), max_pages=5)
+    assert len(counted) == 4
