@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -10,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sparrow.core.errors import MediaError
+from sparrow.core.errors import MachineError, MediaError
 
 TEMPORARY = ".tmp"
+_MACHINE_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
 
 
 @contextmanager
@@ -62,13 +64,14 @@ def inside_root(root: Path, relative: str) -> Path:
         relative: Path as the record names it.
 
     Raises:
-        MediaError: If the path is absolute, climbs out with `..`, or a link leads out of the root.
+        MediaError: If the path is absolute, climbs out with `..`, or cannot be followed, or a link leads out of the
+            root.
     """
     if "\x00" in relative:
         raise MediaError("the media path holds a NUL character", where=repr(relative), remedy="mend the record")
     candidate = Path(relative)
     resolved_root = root.resolve()
-    resolved = (resolved_root / candidate).resolve()
+    resolved = followed(resolved_root / candidate)
     if candidate.is_absolute() or not resolved.is_relative_to(resolved_root):
         raise MediaError(
             f"the media path leads out of the media root {str(root)!r}",
@@ -76,3 +79,35 @@ def inside_root(root: Path, relative: str) -> Path:
             remedy="use a path relative to the source's media_root",
         )
     return resolved
+
+
+def followed(path: Path) -> Path:
+    """A path with its links followed, whether or not something is there.
+
+    Raises:
+        MediaError: If a name in it is too long, its links go in a circle, or a folder may not be entered.
+        MachineError: If the system failed.
+    """
+    try:
+        resolved = path.resolve()
+        resolved.exists()  # only here does the system look at the names
+    except (OSError, RuntimeError) as error:
+        if is_machine_fault(error):
+            raise machine_error(path, error) from error
+        what = getattr(error, "strerror", None) or "its links go in a circle"
+        remedy = "mend the record's path or the link"
+        raise MediaError(f"the media path cannot be followed ({what})", where=repr(path.name), remedy=remedy) from error
+    return resolved
+
+
+def is_machine_fault(error: BaseException) -> bool:
+    """Whether the system itself failed, so that the same file may be read well another time."""
+    return isinstance(error, OSError) and error.errno in _MACHINE_FAULTS
+
+
+def machine_error(path: Path, error: BaseException) -> MachineError:
+    """What to tell of a machine fault that came up with a file."""
+    return MachineError(
+        f"{path} cannot be read now: {getattr(error, 'strerror', error)}; free what other programs hold, or "
+        "look at the disk, then run again"
+    )

@@ -20,12 +20,13 @@ from sparrow.models.backbone import Backbone
 
 
 class FailedSample(NamedTuple):
-    """A planned sample that could not be read when its turn came."""
+    """A planned sample that could not be read when its turn came; `detail` also says where and how to mend it."""
 
     position: int
     component: str
     sample_id: str
     reason: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class StepDataset(Dataset):
             except DataError as error:
                 if not self.skip_failed:
                     raise
-                failed.append(FailedSample(position, component, sample_id, error.what))
+                failed.append(FailedSample(position, component, sample_id, error.what, str(error)))
         return encoded
 
     def name(self, position: int) -> str:
@@ -144,7 +145,7 @@ class StepDataset(Dataset):
         try:
             sample = encode(data[row], data.media_root, self.backbone, self.presentations[component])
         except DataError as error:
-            raise DataError(error.what, source=source, where=f"sample {sample_id!r}") from error
+            raise error.within(f"sample {sample_id!r}", source) from error
         if len(sample.input_ids) != self.lengths[position]:
             raise DataError(
                 f"it has {len(sample.input_ids)} tokens, {self.lengths[position]} were planned",

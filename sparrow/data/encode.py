@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +13,12 @@ from torch import Tensor
 
 from sparrow.core.errors import DataError, MediaError
 from sparrow.core.files import inside_root
+from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
 from sparrow.media.cache import FrameCache
 from sparrow.media.frames import FramePolicy, planned_frames, probe_video, read_frames
 from sparrow.media.images import read_image
-from sparrow.media.pages import count_pages, missing_characters, render_text
+from sparrow.media.pages import count_pages, missing_characters, render_text, style_fingerprint
 from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone, Size, TokenizedChat
 from sparrow.models.frames import Frames, NativeVideo
@@ -37,6 +38,11 @@ class Presentation:
     style: TextStyle = field(default_factory=TextStyle)
     present_as: PresentAs = "video"
     frame_cache: Path | None = field(default=None, compare=False, repr=False)
+
+    def fingerprint(self) -> str:
+        """Hash of all that is shown depends on; the page style, fonts by their content, only where pages are drawn."""
+        pages = style_fingerprint(self.style) if self.present_as == "pages" else None
+        return content_hash([asdict(self.frames), self.present_as, pages])
 
 
 @dataclass(frozen=True)
@@ -198,8 +204,11 @@ def _planned(part: Part, media_root: Path, how: Presentation) -> Shown:
     """What a part will show, without decoding it."""
     match part:
         case Video():
-            info = probe_video(inside_root(media_root, part.path), fps=part.fps)
+            path = inside_root(media_root, part.path)
+            info = probe_video(path, fps=part.fps)
             indices = planned_frames(info, how.frames, part.start_s, part.end_s)
+            if path.is_dir():  # as a picture below
+                read_frames(path, how.frames, part.start_s, part.end_s, fps=part.fps)
             size = (info.height_px, info.width_px)
             return Shown((size,) * len(indices), tuple(info.start_of(index) for index in indices))
         case Image():

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from sparrow.core.errors import DataError
 
-_MAX_VALUE_CHARS = 1 << 26
+MAX_RECORD_CHARS = 1 << 26
 _MARGIN_CHARS = 12
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
 
@@ -106,8 +106,8 @@ class JsonStream:
     def _more(self) -> bool:
         """Drop what is read and double what is not, so that a long value is parsed few times."""
         left = len(self._text) - self._at
-        if left > _MAX_VALUE_CHARS:
-            self._fail(f"a record is longer than {_MAX_VALUE_CHARS:,} characters")
+        if left > MAX_RECORD_CHARS:
+            self._fail(f"a record is longer than {MAX_RECORD_CHARS:,} characters")
         pieces, added = [self._text[self._at :]], 0
         for chunk in self._chunks:
             pieces.append(chunk)

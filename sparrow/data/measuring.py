@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +13,18 @@ from torch.utils.data import Dataset
 from sparrow.core.errors import DataError
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
+from sparrow.core.samples import Sample
 from sparrow.data.encode import Presentation, measure, media_files, missing_in_pages
 from sparrow.data.sources import SourceData
 from sparrow.data.watching import AtWork, watched, with_progress
 from sparrow.media.folders import frame_files
-from sparrow.media.pages import style_fingerprint
 from sparrow.models.backbone import Backbone
 
-MEASURING_VERSION = 2
-COLUMNS = {
-    "row": "int64",
-    "sample_id": "str",
-    "status": "str",
-    "reason": "str",
-    "detail": "str",
-    "num_frames": "int64",
-    "visual_tokens": "int64",
-    "text_tokens": "int64",
-    "supervised_tokens": "int64",
-    "missing_characters": "int64",
-}
+MEASURING_VERSION = 3
+COUNTS = dict.fromkeys(
+    ("num_frames", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters"), "int64"
+)
+COLUMNS = {"row": "int64", "sample_id": "str", "status": "str", "reason": "str", "detail": "str", **COUNTS}
 PARALLEL_FROM = 500
 CHUNK = 64
 
@@ -51,21 +41,57 @@ def measure_samples(
 ) -> pd.DataFrame:
     """A line a row, in the order of `rows`, each measured once: `sample_id, status, reason, detail`, frames and tokens.
 
-    A sample that cannot be used is `rejected` with a reason; nothing is raised for it. The cache is keyed by the
-    records, the state of the media files, the presentation and the tokenizer; runs at once measure once, under a lock.
+    A sample that cannot be used is `rejected` with a reason; nothing is raised for it. What a used sample costs is
+    kept by its content, the state of its media files, the presentation and the tokenizer; a rejected one is measured
+    anew each time, for its files may be mended. Runs at once measure once, under a lock.
+
+    Raises:
+        MachineError: If the machine failed while a file was read.
     """
     distinct = list(dict.fromkeys(rows))
-    cached = _cache_file(cache_root, source, distinct, backbone, how) if cache_root is not None else None
-    if cached is None:
-        table = _measure(source, distinct, backbone, how, num_workers, timeout_s)
+
+    def measured(missing: list[int]) -> pd.DataFrame:
+        return _measure(source, missing, backbone, how, num_workers, timeout_s)
+
+    if cache_root is None:
+        table = measured(distinct)
     else:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{cached}.lock") if not cached.is_file() else nullcontext():
-            if not cached.is_file():
-                measured = _measure(source, distinct, backbone, how, num_workers, timeout_s)
-                write_atomically(cached, measured.to_parquet(index=False))
-        table = pd.read_parquet(cached).astype(COLUMNS)
+        table = _cached(_cache_file(cache_root, source, backbone, how), source, distinct, measured)
     return table.set_index("row").loc[list(rows)].reset_index()
+
+
+def _cached(
+    file: Path, source: SourceData, rows: list[int], measured: Callable[[list[int]], pd.DataFrame]
+) -> pd.DataFrame:
+    """The lines of some rows: read from the file as far as they are there, the others measured and added to it."""
+    keys = pd.Series(_keys(source, rows), index=rows)
+    kept = _read(file)
+    if keys.isin(kept.index).all():
+        return _lines(source, keys, kept)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock"):
+        kept = _read(file)  # another run may have measured some meanwhile
+        known = keys.isin(kept.index)
+        new = measured(keys.index[~known].tolist())
+        used = new.assign(key=keys[~known].to_numpy())[new["status"] == "used"]
+        if len(used):
+            used = used.drop_duplicates("key").set_index("key")[list(COUNTS)]
+            write_atomically(file, pd.concat([kept, used]).to_parquet())
+    return pd.concat([_lines(source, keys[known], kept), new])
+
+
+def _read(file: Path) -> pd.DataFrame:
+    """What was measured before, by key."""
+    if file.is_file():
+        return pd.read_parquet(file)
+    return pd.DataFrame(columns=list(COUNTS), index=pd.Index([], dtype="str", name="key")).astype(COUNTS)
+
+
+def _lines(source: SourceData, keys: pd.Series, kept: pd.DataFrame) -> pd.DataFrame:
+    """The lines of rows that were measured before, given their keys."""
+    ids = [source.ids[row] for row in keys.index]
+    lines = kept.loc[keys].assign(row=keys.index, sample_id=ids, status="used", reason="", detail="")
+    return lines[list(COLUMNS)].astype(COLUMNS)
 
 
 def _measure(
@@ -107,11 +133,7 @@ class _Measurements(Dataset):
             "status": "used",
             "reason": "",
             "detail": "",
-            "num_frames": 0,
-            "visual_tokens": 0,
-            "text_tokens": 0,
-            "supervised_tokens": 0,
-            "missing_characters": 0,
+            **dict.fromkeys(COUNTS, 0),
         }
         try:
             sample = self.source[row]
@@ -128,20 +150,11 @@ class _Measurements(Dataset):
         }
 
 
-def _cache_file(
-    cache_root: Path, source: SourceData, rows: Sequence[int], backbone: Backbone, how: Presentation
-) -> Path:
-    digest = hashlib.blake2b(digest_size=16)
-    for row in rows:
-        digest.update(source.ids[row].encode("utf-8", "surrogatepass") + b"\0")
-        digest.update(_media_state(source, row))
+def _cache_file(cache_root: Path, source: SourceData, backbone: Backbone, how: Presentation) -> Path:
     key = content_hash(
         [
             MEASURING_VERSION,
-            source.content_hash,
-            digest.hexdigest(),
-            str(how),
-            style_fingerprint(how.style) if how.present_as == "pages" else None,
+            how.fingerprint(),
             backbone.family,
             backbone.frame_size_px,
             backbone.native_video,
@@ -153,11 +166,19 @@ def _cache_file(
     return cache_root / "measurements" / f"{source.name}-{key}.parquet"
 
 
-def _media_state(source: SourceData, row: int) -> bytes:
-    """Sizes and times of a sample's files, so that a file that was replaced is measured again."""
+def _keys(source: SourceData, rows: Sequence[int]) -> list[str]:
+    """A name for what is measured of each row: its content, and sizes and times of its files, which may be replaced."""
+    samples = zip(rows, source.samples(rows), strict=True)
+    return [
+        content_hash([int(source.digests[row]), _media_state(sample, source.media_root)], length=32)
+        for row, sample in samples
+    ]
+
+
+def _media_state(sample: Sample, media_root: Path) -> list[tuple[int, int]] | str:
     try:
-        files = media_files(source[row], source.media_root)
+        files = media_files(sample, media_root)
         states = [file.stat() for path in files for file in (frame_files(path) if path.is_dir() else [path])]
     except (DataError, OSError) as error:
-        return str(error).encode()
-    return repr([(state.st_size, state.st_mtime_ns) for state in states]).encode()
+        return str(error)
+    return [(state.st_size, state.st_mtime_ns) for state in states]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from itertools import filterfalse, islice
+from itertools import count, filterfalse, islice
+from pathlib import Path
 
 import pandas as pd
 
 from sparrow.core.config import Component, Mixture
-from sparrow.core.errors import ConfigError, DataError
+from sparrow.core.errors import ConfigError, DataError, MediaError
 from sparrow.core.hashing import hash_order
 from sparrow.core.samples import LongText, Sample, Text
+from sparrow.data.page_counts import PageCounts
 from sparrow.data.sources import SourceData
-from sparrow.media.pages import count_pages
 from sparrow.media.style import TextStyle
 
 FIRST_CHUNK = 256
@@ -50,6 +52,7 @@ def draw(
     measure: Measure,
     selected: Order | None = None,
     num_held_out: int = 0,
+    cache_root: Path | None = None,
 ) -> list[Selection]:
     """Choose the samples of every component: the first ones of its order that its rules let in.
 
@@ -66,40 +69,42 @@ def draw(
         selected: Rows of a component's source in the order of its `selection`, for those other than `hash`.
         num_held_out: Samples kept for validation, in proportion to the components; they are drawn last, so that they
             change nothing else.
+        cache_root: Where numbers of pages are kept for the next draw.
 
     Raises:
-        DataError: If a source has fewer samples than a component asks for.
+        DataError: If a source has fewer samples than a component asks for, or a component's share does not pay for its
+            first sample.
         ConfigError: If the sizes do not add up.
     """
-    orders: dict[tuple[str, str], Iterator[int]] = {}
+    orders: dict[tuple[str, str], _Replayed] = {}
     for component in mixture.components.values():
         key = component.source, component.selection
         if key not in orders:
             if component.selection == "hash":
-                orders[key] = iter(hash_order(sources[component.source].ids, data_seed))
+                orders[key] = _Replayed(hash_order(sources[component.source].ids, data_seed))
             else:
                 assert selected is not None, "only the order by hash needs nothing else"
-                orders[key] = selected(component)
+                orders[key] = _Replayed(selected(component))
     drawn: dict[str, set[int]] = {name: set() for name, _ in orders}
     shares = _budgets(mixture)
     sizes = {} if shares else component_sizes(mixture)
     draws: dict[str, _Draw] = {}
     selections = []
-    for name, component in mixture.components.items():
-        others = drawn[component.source]
-        order = filterfalse(others.__contains__, orders[component.source, component.selection])
-        draw_one = draws[name] = _Draw(name, component, sources[component.source], order, style)
-        if shares:
-            rows = draw_one.fill(*shares[name], measure)
-        else:
-            rows = draw_one.take(sizes[name])
-        others.update(rows)
-        selections.append(Selection(name, component.source, rows, dict(draw_one.left_out)))
-    held_out = _in_proportion(num_held_out, [len(selection.rows) for selection in selections])
-    for i, size in enumerate(held_out):
-        rows = draws[selections[i].component].hold_out(size)
-        drawn[selections[i].source].update(rows)
-        selections[i] = replace(selections[i], held_out=rows)
+    with closing(PageCounts(style, cache_root)) as pages:
+        for name, component in mixture.components.items():
+            others, order = drawn[component.source], orders[component.source, component.selection]
+            draw_one = draws[name] = _Draw(name, component, sources[component.source], order, others, pages)
+            if shares:
+                rows = draw_one.fill(*shares[name], measure)
+            else:
+                rows = draw_one.take(sizes[name])
+            others.update(rows)
+            selections.append(Selection(name, component.source, rows, dict(draw_one.left_out)))
+        held_out = _in_proportion(num_held_out, [len(selection.rows) for selection in selections])
+        for i, size in enumerate(held_out):
+            rows = draws[selections[i].component].hold_out(size)
+            drawn[selections[i].source].update(rows)
+            selections[i] = replace(selections[i], held_out=rows)
     return selections
 
 
@@ -157,26 +162,48 @@ def _budgets(mixture: Mixture) -> dict[str, tuple[str, float]]:
     for total_name, column in units.items():
         total = getattr(mixture, total_name)
         if total is not None:
-            return {name: (column, (c.fraction or 0.0) * total) for name, c in mixture.components.items()}
+            return {name: (column, round((c.fraction or 0.0) * total, 6)) for name, c in mixture.components.items()}
     return {}
 
 
+class _Replayed:
+    """An order that can be gone through many times and is worked out once, as far as it is asked for."""
+
+    def __init__(self, rows: Iterable[int]) -> None:
+        self._rows, self._known = iter(rows), list[int]()
+
+    def __iter__(self) -> Iterator[int]:
+        for i in count():
+            if i == len(self._known):
+                self._known += islice(self._rows, 1)
+            if i == len(self._known):
+                return
+            yield self._known[i]
+
+
 class _Draw:
-    """The draw of one component from the rest of its source's order."""
+    """The draw of one component from what no other has drawn of its source's order."""
 
     def __init__(
-        self, name: str, component: Component, source: SourceData, order: Iterator[int], style: TextStyle
+        self,
+        name: str,
+        component: Component,
+        source: SourceData,
+        order: Iterable[int],
+        drawn: set[int],
+        pages: PageCounts,
     ) -> None:
-        self.name, self.component, self.source, self.order, self.style = name, component, source, order, style
+        self.name, self.component, self.source = name, component, source
+        self.order, self.drawn, self.pages = order, drawn, pages
         self.left_out: Counter[str] = Counter()
-        self.num_seen = 0
 
     def _eligible(self) -> Iterator[int]:
+        """A pass over the order from its beginning."""
         component = self.component
         limits = (component.max_pages, component.max_instruction_words, component.max_context_words)
         filtered = any(limit is not None for limit in limits)
-        for row in self.order:
-            self.num_seen += 1
+        self.left_out.clear()
+        for row in filterfalse(self.drawn.__contains__, self.order):
             reason = self._rule_against(self.source[row]) if filtered else None
             if reason is None:
                 yield row
@@ -193,8 +220,9 @@ class _Draw:
         texts = [part.text for part in sample.parts() if isinstance(part, LongText)]
         if context_limit is not None and sum(len(text.split()) for text in texts) > context_limit:
             return f"context longer than {context_limit} words"
-        if pages_limit is not None and sum(count_pages(text, self.style) for text in texts) > pages_limit:
-            return f"more than {pages_limit} pages"
+        with suppress(MediaError):  # a text that has no pages is left for the plan to reject by name
+            if pages_limit is not None and sum(map(self.pages.of, texts)) > pages_limit:
+                return f"more than {pages_limit} pages"
         return None
 
     def take(self, size: int) -> list[int]:
@@ -216,20 +244,33 @@ class _Draw:
     def fill(self, column: str, budget: float, measure: Measure) -> list[int]:
         """Rows until one more would exceed the budget."""
         repeat, rows = self.component.repeat, self._eligible()
+        unit = column.removeprefix("num_").replace("_", " ")
         chosen: list[int] = []
         spent, chunk_size = 0.0, FIRST_CHUNK
         while True:
             chunk = [row for row, _ in zip(rows, range(chunk_size), strict=False)]
+            if not chunk and spent >= budget:
+                return chosen
             if not chunk:
-                raise self._too_few(f"asks for {budget:.0f} {column.removeprefix('num_').replace('_', ' ')}", spent)
+                raise self._too_few(f"asks for {budget:.0f} {unit}", spent)
             table = measure(self.name, chunk)
             table["tokens"] = table["visual_tokens"] + table["text_tokens"]
             for row, cost in zip(chunk, table[column], strict=True):
                 if spent + repeat * cost > budget:
+                    if not chosen:
+                        raise self._too_dear(row, repeat * cost, budget, unit)
                     return chosen
                 spent += repeat * cost
                 chosen += [row] * repeat
             chunk_size *= 2
+
+    def _too_dear(self, row: int, cost: float, budget: float, unit: str) -> DataError:
+        return DataError(
+            f"component '{self.name}' gets {budget:.0f} {unit}, its first sample {self.source.ids[row]!r} alone takes "
+            f"{cost:.0f}",
+            source=self.component.source,
+            remedy="raise the mixture's total or the component's fraction, or lower its repeat",
+        )
 
     def _too_few(
         self, asks: str, have: float, remedy: str = "lower its size, raise its repeat, or add data"

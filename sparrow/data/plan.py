@@ -20,13 +20,21 @@ PERCENTILES = (5, 50, 95, 100)
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a component's samples were drawn from: counts of its source's records, and of samples left out by rules."""
+    """Where a component's samples were drawn from: counts of its source's records, and of samples left out by rules.
+
+    A record may give several samples. `alters_text` says how the pages' spelling differs from the source's, if it does.
+    """
 
     records_read: int
     records_rejected: int
     records_left_out: dict[str, int]
     samples_left_out: dict[str, int]
     present_as: str
+    records_rejected_by_reason: dict[str, int] = field(default_factory=dict)
+    records_used: int = 0
+    samples_available: int = 0
+    num_replaced_chars: int = 0
+    alters_text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,11 +122,8 @@ class Plan:
             origin = self.origins[str(name)]
             components[str(name)] = {
                 "source": str(rows["source"].iloc[0]),
-                **asdict(origin),
-                "requested": len(rows),
-                "used": len(used),
-                "rejected": len(rows) - len(used),
-                "rejected_by_reason": dict(Counter(rows.loc[rows["status"] != "used", "reason"])),
+                **{key: value for key, value in asdict(origin).items() if value is not None},
+                **_outcome(rows),
                 "frames": int(used["num_frames"].sum()),
                 "pages": int(used["num_frames"].sum()) if origin.present_as == "pages" else 0,
                 "visual_tokens": int(used["visual_tokens"].sum()),
@@ -138,25 +143,22 @@ class Plan:
             "held_out": self._held_out_counts(),
         }
 
-    def _held_out_counts(self) -> dict[str, int]:
-        """Samples for validation, a component."""
+    def _held_out_counts(self) -> dict[str, dict[str, Any]]:
+        """What became of the samples for validation, a component."""
         if self.held_out is None:
             return {}
-        rows = self.held_out.ledger
-        return {
-            str(name): int(count)
-            for name, count in rows.loc[rows["status"] == "used", "component"].value_counts(sort=False).items()
-        }
+        components = self.held_out.ledger.groupby("component", sort=False)
+        return {str(name): _outcome(rows) for name, rows in components}
 
-    def without(self, failed: Mapping[int, str]) -> Plan:
+    def without(self, failed: Mapping[int, tuple[str, str]]) -> Plan:
         """The plan as it was carried out: samples that could not be read in the end are `failed`, with the reason.
 
         Args:
-            failed: Reasons by position in the ledger.
+            failed: Reason and detail by position in the ledger.
         """
         ledger = self.ledger.copy()
-        for position, reason in failed.items():
-            ledger.loc[position, ["status", "reason"]] = ["failed", f"while training: {reason}"]
+        for position, (reason, detail) in failed.items():
+            ledger.loc[position, ["status", "reason", "detail"]] = ["failed", f"while training: {reason}", detail]
         return replace(self, ledger=ledger)
 
     def write(self, folder: Path) -> None:
@@ -175,3 +177,14 @@ class Plan:
             held_out = self.held_out.ledger.replace({"status": {"used": "held_out"}})
             ledger = pd.concat([ledger, held_out.assign(first_step=-1)], ignore_index=True)
         write_atomically(folder / "ledger.parquet", ledger.to_parquet(index=False))
+
+
+def _outcome(rows: pd.DataFrame) -> dict[str, Any]:
+    """Counts of a ledger's rows: requested = used + rejected."""
+    unused = rows.loc[rows["status"] != "used", "reason"]
+    return {
+        "requested": len(rows),
+        "used": len(rows) - len(unused),
+        "rejected": len(unused),
+        "rejected_by_reason": dict(Counter(unused)),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from sparrow.data.packing import Grouping, length_grouped, packed_epoch
 from sparrow.data.plan import Origin, Plan
 from sparrow.data.rejecting import enforce_policy, reject_long
 from sparrow.data.sources import SourceData
-from sparrow.media.pages import style_fingerprint
 from sparrow.models.backbone import Backbone
 from sparrow.models.flops import ModelFlops
+
+MOST_REASONS = 20  # of rejected records, in a manifest; the texts of some hold what stands in the record
 
 
 def build_plan(
@@ -101,12 +103,21 @@ def build_plan(
 
 
 def _origin(selection: Selection, source: SourceData, how: Presentation) -> Origin:
+    reasons = Counter(rejected.reason for rejected in source.rejected)
+    told = dict(reasons.most_common(MOST_REASONS))
+    if len(reasons) > MOST_REASONS:
+        told["other reasons"] = reasons.total() - sum(told.values())
     return Origin(
         records_read=source.stats.num_records,
         records_rejected=len(source.rejected),
         records_left_out=source.stats.left_out,
         samples_left_out=selection.left_out,
         present_as=how.present_as,
+        records_rejected_by_reason=told,
+        records_used=source.stats.num_used_records,
+        samples_available=len(source),
+        num_replaced_chars=source.stats.num_replaced_chars,
+        alters_text=how.style.alters_text if how.present_as == "pages" else None,
     )
 
 
@@ -141,14 +152,13 @@ def _plan_hash(
     """Records, order, what is shown and how, as far as it is known without decoding: the pixels of videos are not."""
     counts = ["num_frames", "visual_tokens", "text_tokens", "supervised_tokens"]
     columns = ["component", "source", "sample_id", "status", *counts]
+    rows = zip(ledger["source"], ledger["row"], strict=True)
     return combined_hash(
         [
             content_hash(ledger[columns].astype(str).to_numpy().tolist()),
             content_hash([step.tolist() for step in steps]),
-            content_hash({name: data.content_hash for name, data in sorted(sources.items())}),
-            content_hash(
-                {name: [str(how), style_fingerprint(how.style)] for name, how in sorted(presentations.items())}
-            ),
+            content_hash([int(sources[source].digests[row]) for source, row in rows]),
+            content_hash({name: how.fingerprint() for name, how in presentations.items()}),
             content_hash(
                 [
                     backbone.family,

@@ -7,7 +7,6 @@ import csv
 import gzip
 import json
 import re
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
+from sparrow.data import json_stream
 from sparrow.data.converters.record import Record, RecordError, kind_of
 from sparrow.data.json_stream import JsonStream, json_fault
 
@@ -76,7 +76,7 @@ def read_hub_records(
         source: Name of the source, for errors.
         config_name: Which of its configurations is read, where it has several.
         split: The split where `reference` names none, `train` unless given; slices such as `train[:10%]` are those
-            of `datasets`.
+            of `datasets`. What was saved without splits is read whole.
         revision: Branch, tag or commit of a data set on the Hub.
 
     Raises:
@@ -85,7 +85,8 @@ def read_hub_records(
     import datasets
 
     name, _, own_split = reference.removeprefix(HUB_PREFIX).partition(":")
-    split = own_split or split or "train"
+    chosen = own_split or split
+    split = chosen or "train"
     folder = root / name
     saved = (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()
 
@@ -119,6 +120,8 @@ def read_hub_records(
             known = ", ".join(loaded)
             raise error(f"it has no split '{split}'", f"set source.{source}.split to one of the splits {known}")
         loaded = loaded[split]
+    elif saved and chosen and chosen != str(loaded.split):
+        raise error(f"it was saved without splits, '{split}' is asked for", "leave out the split, or save with splits")
 
     def records() -> Iterator[Record]:
         rows = (row for table in loaded.with_format("arrow").iter(_BATCH_ROWS) for row in table.to_pylist())
@@ -156,6 +159,7 @@ class _File:
     def lines(self) -> Iterator[str]:
         """The lines of the text, without their ends."""
         rest: list[str] = []
+        number = 1
         for chunk in self.chunks():
             first, *others = chunk.split("\n")
             rest.append(first)
@@ -163,7 +167,15 @@ class _File:
                 yield "".join(rest)
                 yield from others[:-1]
                 rest = [others[-1]]
+                number += len(others)
+            elif sum(map(len, rest)) > json_stream.MAX_RECORD_CHARS:
+                raise self.too_long(f", line {number}")
         yield "".join(rest)
+
+    def too_long(self, place: str) -> RecordError:
+        """The error for a record that would fill the memory."""
+        what = f"a record is longer than {json_stream.MAX_RECORD_CHARS:,} characters"
+        return self.error(what, "check that line breaks and quotes are where they belong", place)
 
     def chunks(self) -> Iterator[str]:
         """The text, a piece at a time."""
@@ -214,7 +226,7 @@ def _read_jsonl(file: _File) -> Iterator[Record]:
 
 
 def _read_csv(file: _File) -> Iterator[Record]:
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(json_stream.MAX_RECORD_CHARS)
     rows = csv.reader((f"{line}\n" for line in file.lines()), strict=True)
     header: list[str] = []
     while True:
@@ -222,6 +234,8 @@ def _read_csv(file: _File) -> Iterator[Record]:
         try:
             row = next(rows, None)
         except csv.Error as error:
+            if "field limit" in str(error):
+                raise file.too_long(place) from error
             raise file.error(f"it is not CSV: {error}", "check the quotes from this row on", place) from error
         if row is None:
             return

@@ -7,12 +7,13 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from filelock import FileLock
 
 from sparrow.core import samples
@@ -28,6 +29,7 @@ from sparrow.data.converters.record import Record
 
 _FLUSH_CHARS = 1 << 21
 _FLUSH_ROWS = 4_096
+_READ_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class SourceData:
         return self.stats.rejected
 
     @cached_property
+    def digests(self) -> np.ndarray:
+        """64 bits of the content hash of every sample: uint64 [n]."""
+        return np.fromfile(self.folder / "digests.bin", np.uint64)
+
+    @cached_property
     def _rows(self) -> Any:
         import datasets
 
@@ -72,6 +79,13 @@ class SourceData:
 
     def __iter__(self) -> Iterator[Sample]:
         return (self._sample(index, row) for index, row in enumerate(self._rows))
+
+    def samples(self, indices: Sequence[int]) -> Iterator[Sample]:
+        """Some of the samples, read many at a time."""
+        for first in range(0, len(indices), _READ_ROWS):
+            chunk = indices[first : first + _READ_ROWS]
+            for index, messages in zip(chunk, self._rows[list(chunk)]["messages"], strict=True):
+                yield self._sample(index, {"messages": messages})
 
     def _sample(self, index: int, row: dict[str, Any]) -> Sample:
         return Sample.from_row({"id": self.ids[index], "source": self.name, **row})
@@ -222,7 +236,7 @@ def _code_hash(converter: Converter) -> str:
 
 
 def _is_whole(folder: Path) -> bool:
-    return all((folder / file).is_file() for file in ("rows.arrow", "ids.json", "stats.json"))
+    return all((folder / file).is_file() for file in ("rows.arrow", "ids.json", "digests.bin", "stats.json"))
 
 
 def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, *, fail: bool) -> None:
@@ -238,6 +252,7 @@ def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, 
                 work.run(origin, writer.write)
         ids = work.ids()
         write_atomically(temporary / "ids.json", json.dumps(ids))
+        write_atomically(temporary / "digests.bin", work.digests.tobytes())
         write_json(temporary / "stats.json", asdict(work.stats(ids)))
         temporary.chmod(0o755)
         temporary.rename(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,27 +12,34 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 from tqdm import tqdm
 
-from sparrow.core.errors import DataError
+from sparrow.core.errors import DataError, SparrowError
 
 NOTHING = -1
 MAX_WORKERS = 1024
 
 
 class AtWork:
-    """What each worker is busy with, in memory that the parent process reads."""
+    """What each worker is busy with and since when, in memory that the parent process reads."""
 
     def __init__(self) -> None:
         self._numbers = torch.full((MAX_WORKERS,), NOTHING, dtype=torch.int64).share_memory_()
+        self._begun_s = torch.zeros(MAX_WORKERS, dtype=torch.float64).share_memory_()
 
     def begin(self, number: int) -> None:
-        """Note what the calling worker turns to."""
+        """Note what the calling worker turns to; `NOTHING` where it is done."""
         worker = get_worker_info()
         if worker is not None:
+            self._begun_s[worker.id] = time.monotonic()
             self._numbers[worker.id] = number
 
-    def numbers(self) -> list[int]:
-        """What the workers were last busy with."""
-        return [int(number) for number in self._numbers if number != NOTHING]
+    def clear(self) -> None:
+        """Forget the workers of before."""
+        self._numbers.fill_(NOTHING)
+
+    def numbers(self, since_s: float = 0.0) -> list[int]:
+        """What the workers have been busy with for at least so many seconds."""
+        long = time.monotonic() - self._begun_s >= since_s
+        return [int(number) for number in self._numbers[long] if number != NOTHING]
 
 
 def watched(
@@ -43,14 +51,15 @@ def watched(
     timeout_s: int,
     **options: Any,
 ) -> Iterator[Any]:
-    """Iterate over a `DataLoader`; a worker that gives nothing for `timeout_s` seconds (0: any time) is an error.
+    """Iterate over a `DataLoader`; a worker that takes `timeout_s` seconds (0: any time) for one sample is an error.
 
     A time-out never skips a sample: what a run sees must not depend on how busy the machine is.
 
     Raises:
         DataError: If a worker hangs or is killed, with the names of the samples that the workers were busy with.
     """
-    guarded = _Guarded(dataset)
+    at_work.clear()
+    guarded = _Guarded(dataset, at_work)
     loader = DataLoader(guarded, num_workers=num_workers, timeout=timeout_s if num_workers > 0 else 0, **options)
     batches = iter(loader)
     while True:
@@ -59,17 +68,22 @@ def watched(
         except StopIteration:
             return
         except RuntimeError as error:
-            busy = ", ".join(name_of(number) for number in at_work.numbers())
+            timed_out = "timed out" in str(error)
+            numbers = at_work.numbers(timeout_s if timed_out else 0.0)
+            if timed_out and at_work.numbers() and not numbers:
+                continue  # a batch of many samples, none of which hangs
+            busy = ", ".join(map(name_of, numbers))
             if lost := re.search(r"is killed by signal: (\w+)|exited unexpectedly", str(error)):
                 raise worker_lost(lost[1], busy) from error
-            if "timed out" not in str(error):
+            if not timed_out:
                 raise
             raise DataError(
-                f"nothing was loaded for {timeout_s} s; the workers are busy with {busy}",
+                f"a sample was not loaded within {timeout_s} s: {busy or 'no worker began one'}",
                 remedy="look at these files, or raise batching.sample_timeout_s",
             ) from error
-        if isinstance(batch, DataError):
-            raise batch
+        for item in batch if isinstance(batch, list) else [batch]:
+            if isinstance(item, SparrowError):
+                raise item
         yield batch
 
 
@@ -83,10 +97,10 @@ def worker_lost(signal_name: str | None, busy: str | None = None) -> DataError:
 
 
 class _Guarded(Dataset):
-    """A dataset whose `DataError`s come back as values: a worker's exception would reach the parent as a traceback."""
+    """A dataset whose errors for users come back as values: a worker's would reach the parent as a traceback."""
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Any, at_work: AtWork) -> None:
+        self.dataset, self.at_work = dataset, at_work
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -94,8 +108,10 @@ class _Guarded(Dataset):
     def __getitem__(self, index: int) -> Any:
         try:
             return self.dataset[index]
-        except DataError as error:
+        except SparrowError as error:
             return error
+        finally:
+            self.at_work.begin(NOTHING)
 
 
 def with_progress(batches: Iterator[Any], total: int, description: str) -> Iterator[Any]:

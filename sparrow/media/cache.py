@@ -14,6 +14,7 @@ from sparrow.core.files import write_atomically
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
 from sparrow.media.folders import frame_files
 from sparrow.media.frames import read_frames
+from sparrow.media.images import naming
 from sparrow.media.sampling import FramePolicy
 
 CACHE_VERSION = 1  # raised whenever the same file and policy come to mean other frames
@@ -47,7 +48,9 @@ class FrameCache:
         if not path.exists():
             return read_frames(path, policy, start_s, end_s, fps=fps)
         chosen = replace(policy, timestamps=False)  # the frames are the same
-        key = content_hash([CACHE_VERSION, video_hash(path), asdict(chosen), start_s, end_s, fps], length=32)
+        with naming(path):
+            content = video_hash(path)
+        key = content_hash([CACHE_VERSION, content, asdict(chosen), start_s, end_s, fps], length=32)
         kept = self.folder / key[:2] / f"{key}.npz"
         try:
             with np.load(kept, allow_pickle=False) as arrays:

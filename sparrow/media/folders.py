@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sparrow.core.errors import MediaError
+from sparrow.core.files import followed
 from sparrow.media.images import read_image
 from sparrow.media.sampling import Clock
 
@@ -24,12 +25,12 @@ def frame_files(folder: Path) -> list[Path]:
     """The pictures of a folder in natural order; hidden files and other kinds are left out.
 
     Raises:
-        MediaError: If a link leads out of the folder.
+        MediaError: If a link leads out of the folder or in a circle.
     """
     files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.name[0] != "."]
     root = folder.resolve()
     for file in files:
-        if file.is_symlink() and not file.resolve().is_relative_to(root):
+        if file.is_symlink() and not followed(file).is_relative_to(root):
             raise MediaError(f"the frame {file.name!r} leads out of its folder", remedy="copy the picture there")
     return sorted(files, key=lambda file: natural_key(file.name))
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sparrow.core.errors import MediaError
+from sparrow.core.files import is_machine_fault, machine_error
 
 MAX_PIXELS = 64_000_000
 
@@ -63,7 +64,17 @@ def refuse_large(image: Image.Image, max_pixels: int = MAX_PIXELS) -> None:
 
 
 def rgb_array(image: Image.Image) -> np.ndarray:
-    """Pixels of a picture as uint8 RGB [height, width, 3]; what is transparent becomes white."""
+    """Pixels of a picture as uint8 RGB [height, width, 3]; what is transparent becomes white.
+
+    Raises:
+        MediaError: If its numbers have no known white, as those of 32 bits.
+    """
+    if image.mode in ("I", "F"):
+        raise MediaError("the picture has values of 32 bits, whose white is not known", remedy="save it with 8 bits")
+    if image.mode.startswith("I;16"):  # Pillow would cut the values off at 255
+        values = np.asarray(image)
+        values = np.where(values == image.info.get("transparency"), 0xFFFF, values)
+        image = Image.fromarray((values >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -72,15 +83,22 @@ def rgb_array(image: Image.Image) -> np.ndarray:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let every `MediaError` say which file it is about."""
+    """Let every error say which file it is about; what the system says of it is a `MediaError` too.
+
+    Raises:
+        MachineError: If the system failed whatever the file is.
+    """
     try:
         yield
     except MediaError as error:
         if str(path) in str(error):
             raise
-        named = MediaError(str(error), where=str(path))
-        named.what = error.what
-        raise named from error
+        raise error.within(str(path)) from error
+    except OSError as error:
+        if is_machine_fault(error):
+            raise machine_error(path, error) from error
+        what = f"the file cannot be read ({error.strerror or error})"
+        raise MediaError(what, where=str(path), remedy="check that it may be read") from error
 
 
 @contextmanager
@@ -92,5 +110,9 @@ def picture_errors() -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         raise MediaError("the file is not a picture", remedy="mend the record's path") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise MediaError("the picture has far too many pixels", remedy="scale it down") from error
+    except Exception as error:  # a damaged file makes its decoder raise anything: RuntimeError, MemoryError, ...
+        if is_machine_fault(error):
+            raise
         raise MediaError(f"the picture cannot be read ({error})", remedy="fetch it again") from error

@@ -71,8 +71,11 @@ def render_page(page: Page, style: TextStyle) -> np.ndarray:
 
 
 def missing_characters(text: str, style: TextStyle) -> dict[str, int]:
-    """The characters that no font of the style has, drawn as boxes, each with how often it occurs."""
-    return dict(_face(style).missing(text))
+    """The characters on the shown pages that no font has, drawn as boxes, each with how often it occurs."""
+    missing = dict(_face(style).missing(text))
+    if missing and style.max_pages is not None:
+        return dict(_face(style).missing("\n".join(page.text for page in layout_text(text, style))))
+    return missing
 
 
 def style_fingerprint(style: TextStyle) -> str:

@@ -7,6 +7,8 @@ streams). The packets' headers tell such files apart; times are right in all of 
 
 from __future__ import annotations
 
+import errno
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparrow.core.errors import MediaError
+from sparrow.core.files import is_machine_fault
 from sparrow.media.sampling import Clock, clock
 
 _DAMAGED = "it may be truncated or damaged: fetch it again or encode it anew"
 _SKIPPING_CODECS = ("h264", "hevc")  # decoders that leave out exactly the frames that no other frame needs
 _LISTS_OF_FILES = {"hls", "dash", "concat", "image2", "sdp", "rtsp", "imf"}
+_HEAD_OF_LIST = re.compile(rb"\A(#EXTM3U|ffconcat|v=0)|<MPD|<CompositionPlaylist")
 _INDEXED_CONTAINERS = ("mov", "matroska")
 
 
@@ -88,7 +92,7 @@ class VideoFileReader:
             if len(reader) != self.clock.num_frames:
                 return None
             return reader.get_batch(list(indices)).asnumpy()
-        except (RuntimeError, decord.DECORDError):  # AV1, say; PyAV reads it or says what is wrong
+        except Exception:  # AV1, say; PyAV reads it or says what is wrong
             return None
 
     def _at_times(self, container: Any, stream: Any, wanted: list[int]) -> list[np.ndarray]:
@@ -187,15 +191,29 @@ def _open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
     from av.stream import Disposition
 
     try:
-        with av.open(str(path)) as container:
+        _refuse_list(path)
+        with av.open(str(path), metadata_errors="replace") as container:
             if _LISTS_OF_FILES & set(container.format.name.split(",")):
-                raise MediaError(
-                    "the file is a list of other files, which may lie anywhere", remedy="name the video itself"
-                )
+                raise _list_of_files()
             stream = container.streams.best("video")
             if stream is None or stream.disposition & Disposition.attached_pic:  # the cover of a sound file
                 raise MediaError("the file has no video stream", remedy="mend the record's path")
+            if stream.codec_context is None:
+                raise MediaError("the video's codec is not known", remedy="encode it as H.264")
             stream.codec_context.thread_count = 1
             yield container, stream
     except av.error.FFmpegError as error:
+        if is_machine_fault(error) and error.errno != errno.EIO:  # FFmpeg gives EIO for damaged files too
+            raise
         raise MediaError("the video cannot be decoded", remedy=f"{_DAMAGED} (FFmpeg: {error.strerror})") from error
+
+
+def _refuse_list(path: Path) -> None:
+    """Raise for a playlist before FFmpeg opens what it lists."""
+    with open(path, "rb") as file:
+        if _HEAD_OF_LIST.search(file.read(4096)):
+            raise _list_of_files()
+
+
+def _list_of_files() -> MediaError:
+    return MediaError("the file is a list of other files, which may lie anywhere", remedy="name the video itself")

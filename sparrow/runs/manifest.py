@@ -8,6 +8,12 @@ from typing import Any
 from sparrow.runs.tables import Table
 
 WIDTH = 120
+_BY_REASON = {
+    "records_rejected_by_reason": "records rejected",
+    "records_left_out": "records left out",
+    "samples_left_out": "samples left out",
+    "rejected_by_reason": "rejected",
+}
 
 
 def manifest_table(manifest: Mapping[str, Any]) -> str:
@@ -15,19 +21,22 @@ def manifest_table(manifest: Mapping[str, Any]) -> str:
     components: Mapping[str, Mapping[str, Any]] = manifest["components"]
     drawn = Table(
         "Drawn",
-        ("component", "source", "records", "rejected", "left out", "requested", "used", "rejected in the plan"),
+        (
+            *("component", "source", "records", "rejected", "left out", "samples"),
+            *("requested", "used", "rejected in the plan"),
+        ),
         [
             (
                 name,
                 counts["source"],
                 *_counts(counts, "records_read", "records_rejected"),
                 f"{sum(counts['records_left_out'].values()) + sum(counts['samples_left_out'].values()):,}",
-                *_counts(counts, "requested", "used", "rejected"),
+                *_counts(counts, "samples_available", "requested", "used", "rejected"),
             )
             for name, counts in components.items()
         ],
         left=2,
-        note="\n".join(_reasons(components)),
+        note="\n".join([*_reasons(components), *_held_out(manifest["held_out"])]),
     )
     shown = Table(
         "Shown",
@@ -56,12 +65,26 @@ def _counts(counts: Mapping[str, Any], *names: str) -> list[str]:
 def _reasons(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = []
     for name, counts in components.items():
-        kinds = (("records_left_out", "records left out"), ("samples_left_out", "samples left out"))
-        for key, what in (*kinds, ("rejected_by_reason", "rejected")):
+        for key, what in _BY_REASON.items():
             lines += [f"{name}: {number:,} {what}: {reason}" for reason, number in counts[key].items()]
+        if counts["records_used"] != counts["samples_available"]:
+            lines.append(f"{name}: {counts['records_used']:,} records give {counts['samples_available']:,} samples")
+        if counts["num_replaced_chars"]:
+            lines.append(f"{name}: {counts['num_replaced_chars']:,} NULs and lone surrogates became U+FFFD")
+        if "alters_text" in counts:
+            lines.append(f"{name}: {counts['alters_text']}")
         if counts["missing_characters"]:
             lines.append(
                 f"{name}: {counts['missing_characters']:,} characters are in no font and drawn as boxes; "
                 "install the fonts of their scripts (Noto), or name some in text_to_image.fallback_fonts"
             )
+    return lines
+
+
+def _held_out(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for name, counts in components.items():
+        requested, used, rejected = _counts(counts, "requested", "used", "rejected")
+        lines.append(f"{name}, for validation: {requested} requested, {used} used, {rejected} rejected")
+        lines += [f"{name}, for validation: {n:,} rejected: {why}" for why, n in counts["rejected_by_reason"].items()]
     return lines

@@ -49,6 +49,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
         BackboneError: If the processor cannot be loaded.
     """
     checkpoint = checkpoint or resolve_checkpoint(config)
+    cache_root = Path(config.paths.cache_root)
     backbone = load_backbone(
         checkpoint,
         family=config.backbone.family,
@@ -69,7 +70,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
             rows,
             backbone,
             presentations[component],
-            cache_root=Path(config.paths.cache_root),
+            cache_root=cache_root,
             num_workers=config.batching.num_workers,
             timeout_s=config.batching.sample_timeout_s,
         )
@@ -89,7 +90,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
             num_epochs=num_epochs,
             on_bad_sample=config.on_bad_sample,
             max_bad_fraction=max_bad_fraction,
-            cache_root=Path(config.paths.cache_root),
+            cache_root=cache_root,
             num_workers=config.batching.num_workers,
             sample_timeout_s=config.batching.sample_timeout_s,
         )
@@ -100,7 +101,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     def in_order(component: Component) -> Iterator[int]:
         return selected_rows(component, sources[component.source], config)
 
-    drawn = draw(mixture, sources, config.data_seed, style, measured, in_order, num_held_out)
+    drawn = draw(mixture, sources, config.data_seed, style, measured, in_order, num_held_out, cache_root)
     plan = planned(drawn, config.batching.num_epochs, config.max_bad_fraction)
     held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
     if held_out:

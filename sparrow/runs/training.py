@@ -255,7 +255,8 @@ def _describe_data(record: RunRecord, prepared: Prepared) -> None:
     held_out = manifest["held_out"]
     record.data = {
         name: DataCounts(
-            held_out=held_out.get(name, 0), **{key: value for key, value in counts.items() if key in names}
+            held_out=held_out.get(name, {"used": 0})["used"],
+            **{key: value for key, value in counts.items() if key in names},
         )
         for name, counts in manifest["components"].items()
     }
@@ -365,7 +366,7 @@ def _fit(
 
 def _count_failed(record: RunRecord, prepared: Prepared, folder: Path) -> None:
     """Let record and ledger say which planned samples could not be read during training."""
-    failed = {line["position"]: line["reason"] for line in reversed(read_failed(folder))}
+    failed = {line["position"]: (line["reason"], line.get("detail", "")) for line in reversed(read_failed(folder))}
     if failed:
         carried_out = replace(prepared, plan=prepared.plan.without(failed))
         planned_hash = record.manifest_hash

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,12 @@ import pytest
 
 from sparrow.core.config import Source
 from sparrow.core.errors import DataError
+from sparrow.data.batching import StepDataset
+from sparrow.data.mixture import Selection
+from sparrow.data.planning import build_plan
 from sparrow.data.sources import SourceData, load_source
-from sparrow.runs.preparation import prepare
+from sparrow.runs.preparation import Prepared, prepare
+from tests.media.video_clips import write_clip
 
 ASK = {"from": "human", "value": "What?"}
 TELL = {"from": "gpt", "value": "That."}
@@ -207,6 +214,16 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
     "summary without question": ("booksum", {"prompt": "Text.", "completion": "x"}, "does not end with 'Q: ...'"),
     "summary of nothing": ("booksum", {"prompt": "Q: What?\nA:", "completion": "x"}, "there is no text before 'Q:'"),
     "no output": ("longqlora", {"input": "x"}, "field 'output' is missing"),
+    "transcript turn without words": (
+        "qmsum",
+        {"meeting_transcripts": [{"speaker": "A", "content": None}], "specific_query_list": [{"query": "a"}]},
+        "lacks 'speaker' or 'content'",
+    ),
+    "image key for one image": (
+        "minicpmv",
+        {"image": "a.jpg", "conversations": numbered("<image_00>\nWhat?")["conversations"]},
+        "the turns mention <image_00>, 'image' is text",
+    ),
     "transcript turn without speaker": ("qmsum", {"meeting_transcripts": [{"content": "x"}]}, "lacks 'speaker'"),
     "meeting without queries": (
         "qmsum",
@@ -332,78 +349,207 @@ def test_a_csv_row_of_another_length_is_rejected(tmp_path: Path) -> None:
     assert len(load(tmp_path, "context_qa", "a.csv", "skip")) == 2
 
 
-def broken_media(folder):
-    """Files that a record may name, each broken in its own way: name in the record -> what the error must say."""
-    (folder / "empty.mp4").write_bytes(b"")
-    (folder / "words.mp4").write_text("this is no video")
-    (folder / "zeros.mp4").write_bytes(b"\0" * 5000)
-    (folder / "cut.png").write_bytes(png_bytes()[:60])
-    (folder / "words.png").write_text("this is no picture")
-    (folder / "empty.png").write_bytes(b"")
-    (folder / "no_frames").mkdir()
-    (folder / "odd_frames").mkdir()
-    (folder / "odd_frames" / "notes.txt").write_text("no frame")
-    (folder.parent / "outside.mp4").write_text("outside")
-    (folder / "link.mp4").symlink_to(folder.parent / "outside.mp4")
-    (folder / "linked_frames").mkdir()
-    (folder / "linked_frames" / "1.png").symlink_to(folder / "good.png")
-    (folder / "list.m3u8").write_text(
-        f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{folder.parent}/outside.mp4\n#EXT-X-ENDLIST\n"
-    )
-    return {
-        "linked_frames": "leads out of its folder",
-        "list.m3u8": "",
-        "nowhere.mp4": "no such file",
-        "empty.mp4": "empty",
-        "words.mp4": "",
-        "zeros.mp4": "",
-        "no_frames": "",
-        "odd_frames": "",
-        "../outside.mp4": "leads out of the media root",
-        "link.mp4": "leads out of the media root",
-        "/etc/hostname": "leads out of the media root",
-        "nowhere.png": "no such file",
-        "cut.png": "",
-        "words.png": "not a picture",
-        "empty.png": "empty",
-        "../cut.png": "leads out of the media root",
-    }
-
-
-def png_bytes():
+def picture_bytes(kind: str = "png", mode: str = "RGB", size: tuple[int, int] = (64, 64)) -> bytes:
     buffer = io.BytesIO()
-    PIL.Image.new("RGB", (64, 64), "red").save(buffer, "png")
+    PIL.Image.new(mode, size).save(buffer, kind)
     return buffer.getvalue()
 
 
-def test_every_broken_file_is_rejected_by_name_and_the_others_are_used(settings, tmp_path):
-    media = tmp_path / "media"
+def with_bytes(content: bytes, mark: bytes, offset: int, new: bytes) -> bytes:
+    """The content with other bytes some way after a mark."""
+    at = content.index(mark) + offset
+    return content[:at] + new + content[at + len(new) :]
+
+
+PICTURE = picture_bytes()
+TEXT = b"this is neither a video nor a picture"
+LIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n../outside.mp4\n#EXT-X-ENDLIST\n"
+REAL_FOLDER = os.environ.get("SPARROW_TEST_DATA")
+FETCH, MEND, SMALLER = "fetch it again", "mend the record's path", "scale it down"
+DAMAGED = "it may be truncated or damaged: fetch it again or encode it anew"
+ROOT = "use a path relative to the source's media_root"
+LINK = "mend the record's path or the link"
+
+# path in a record, what lies there (bytes, files of a folder, or where a link leads), what is wrong and the remedy
+BAD_MEDIA: dict[str, tuple[bytes | dict[str, bytes] | str | None, str, str]] = {
+    "nowhere.mp4": (None, "there is no such file", MEND),
+    "nowhere.png": (None, "there is no such file", MEND),
+    "empty.mp4": (b"", "the file is empty", FETCH),
+    "empty.png": (b"", "the file is empty", FETCH),
+    "words.mp4": (TEXT, "the video cannot be decoded", DAMAGED),
+    "zeros.mp4": (b"\0" * 5000, "the video cannot be decoded", DAMAGED),
+    "words.png": (TEXT, "the file is not a picture", MEND),
+    "words.gif": (b"GIF89a" + TEXT, "the file is not a picture", MEND),
+    "cut.png": (PICTURE[:60], "the picture cannot be read", FETCH),
+    "format.dds": (
+        with_bytes(picture_bytes("dds"), b"DDS ", 80, b"\4\0\0\0ABCD"),
+        "the picture cannot be read (Unimplemented pixel format",
+        FETCH,
+    ),
+    "item.avif": (with_bytes(picture_bytes("avif"), b"iloc", 22, bytes(4)), "the picture cannot be read", FETCH),
+    "9000.png": (picture_bytes(mode="1", size=(9000, 9000)), "the picture has 9000 x 9000 pixels, at most", SMALLER),
+    "20000.bmp": (
+        with_bytes(picture_bytes("bmp"), b"BM", 18, struct.pack("<II", 20_000, 20_000)),
+        "the picture has far too many pixels",
+        SMALLER,
+    ),
+    "32_bits.tif": (picture_bytes("tiff", "I"), "the picture has values of 32 bits", "save it with 8 bits"),
+    "no_frames": ({}, "the folder holds no pictures", "fetch its frames"),
+    "other_files": ({"notes.txt": TEXT}, "the folder holds no pictures", "fetch its frames"),
+    "bad_frame": ({"1.png": TEXT}, "the file is not a picture", MEND),
+    "list.m3u8": (LIST, "the file is a list of other files", "name the video itself"),
+    "list.mp4": (LIST, "the file is a list of other files", "name the video itself"),
+    "joined.mp4": (b"ffconcat version 1.0\nfile '../outside.mp4'\n", "the file is a list of", "name the video itself"),
+    "link.mp4": ("../outside.mp4", "leads out of the media root", ROOT),
+    "circle.mp4": ("circle.mp4", "the media path cannot be followed (its links go in a circle)", LINK),
+    "A man walks down the street. " * 12: (None, "the media path cannot be followed (File name too long)", LINK),
+    "../outside.mp4": (None, "leads out of the media root", ROOT),
+    "/etc/hostname": (None, "leads out of the media root", ROOT),
+    "linked_frames": (None, "the frame '1.png' leads out of its folder", "copy the picture there"),
+    "circling_frames": (None, "the media path cannot be followed (its links go in a circle)", LINK),
+    "codec.mp4": (None, "the video's codec is not known", "encode it as H.264"),
+    "cut.mp4": (None, "the video cannot be decoded", DAMAGED),
+}
+GOOD_MEDIA = ("title.mp4", "good.png")
+REAL_SOUND, REAL_DAMAGED = "small_mp4-with-audio.mp4", "decord_corrupted.mp4"  # in its later frames
+
+
+@pytest.fixture(scope="module")
+def media_plan(settings, tmp_path_factory) -> Prepared:
+    """A plan of a source whose records name every broken file and two good ones."""
+    folder = tmp_path_factory.mktemp("bad_media")
+    media = folder / "media"
     media.mkdir()
-    (media / "good.png").write_bytes(png_bytes())
-    broken = broken_media(media)
-    records = [
-        {"id": f"bad-{i}", "image" if name.endswith(".png") else "video": name, "conversations": turns_about(name)}
-        for i, name in enumerate(broken)
-    ]
-    records += [{"id": f"good-{i}", "image": "good.png", "conversations": turns_about("good.png")} for i in range(3)]
-    (tmp_path / "clips.json").write_text(json.dumps(records))
-    overrides = [
-        "mixture=world_video",
-        f"mixture.num_samples={len(records)}",
-        "source.world_clips.use_world=false",
-        "source.world_clips.files=[clips.json]",
-        f"source.world_clips.root={tmp_path}",
-        "source.world_clips.media_root=media",
-    ]
-    with pytest.raises(DataError, match=r"source 'world_clips', sample 'bad-\d+'.*on_bad_sample=skip"):
-        prepare(settings(*overrides))
-    ledger = prepare(settings(*overrides, "on_bad_sample=skip", "max_bad_fraction=1.0")).plan.ledger
-    rejected = ledger[ledger["status"] == "rejected"].set_index("sample_id")
-    assert set(ledger.loc[ledger["status"] == "used", "sample_id"]) == {"good-0", "good-1", "good-2"}
-    for i, (name, expected) in enumerate(broken.items()):
-        assert expected in rejected.loc[f"bad-{i}", "reason"], name
+    for name, (content, _, _) in BAD_MEDIA.items():
+        if isinstance(content, bytes):
+            (media / name).write_bytes(content)
+        elif isinstance(content, str):
+            (media / name).symlink_to(content)
+        elif content is not None:
+            (media / name).mkdir()
+            for frame, picture in content.items():
+                (media / name / frame).write_bytes(picture)
+    (folder / "outside.mp4").write_bytes(TEXT)
+    for name, target in (("linked_frames", media / "good.png"), ("circling_frames", Path("1.png"))):
+        (media / name).mkdir()
+        (media / name / "1.png").symlink_to(target)
+    clip = write_clip(folder / "clip.mp4", 8, title="caf\N{LATIN SMALL LETTER E WITH ACUTE}").read_bytes()
+    (media / "title.mp4").write_bytes(clip.replace("caf\xe9".encode(), "caf\xe9 ".encode("latin-1")))
+    (media / "codec.mp4").write_bytes(clip.replace(b"avc1", b"zzzz").replace(b"avcC", b"zzzz"))
+    (media / "cut.mp4").write_bytes(clip[:-300])
+    (media / "good.png").write_bytes(PICTURE)
+    names = [*BAD_MEDIA, *GOOD_MEDIA]
+    if REAL_FOLDER:
+        for name in (REAL_SOUND, REAL_DAMAGED):
+            shutil.copy(Path(REAL_FOLDER) / "clips_broken" / name, media)
+            names.append(name)
+    write_lines(folder / "clips.jsonl", [about(name) for name in names])
+    return prepare(
+        settings(
+            "mixture=world_video",
+            f"mixture.num_samples={len(names)}",
+            "source.world_clips.use_world=false",
+            "source.world_clips.files=[clips.jsonl]",
+            f"source.world_clips.root={folder}",
+            "source.world_clips.media_root=media",
+            "on_bad_sample=skip",
+            "max_bad_fraction=1.0",
+        )
+    )
 
 
-def turns_about(name):
-    kind = "image" if name.endswith(".png") else "video"
-    return [{"from": "human", "value": f"<{kind}>\nWhat?"}, {"from": "gpt", "value": "red"}]
+def about(name: str) -> dict[str, Any]:
+    kind = "image" if Path(name).suffix in (".png", ".bmp", ".dds", ".avif", ".tif") else "video"
+    asked = {"from": "human", "value": f"<{kind}>\nWhat?"}
+    return {"id": f"about {name}", kind: name, "conversations": [asked, TELL]}
+
+
+def assert_named_or_counted(prepared: Prepared, id: str, what: str, remedy: str) -> None:
+    """With `fail` one message holds source, sample, what is wrong and the remedy; with `skip` the ledger does."""
+    ledger = prepared.plan.ledger
+    (row,) = ledger[ledger["sample_id"] == id].itertuples()
+    assert row.status == "rejected"
+    assert what in row.reason
+    assert what in row.detail and remedy in row.detail
+    good = ledger.loc[ledger["status"] == "used", "row"].tolist()[0]
+    selection = Selection(row.component, row.source, [int(row.row), good])
+    with pytest.raises(DataError) as caught:
+        build_plan(
+            [selection],
+            prepared.sources,
+            prepared.backbone,
+            prepared.presentations,
+            data_seed=0,
+            global_batch_size_samples=2,
+            max_seq_len_tokens=4096,
+        )
+    message = str(caught.value)
+    assert message.startswith(f"source '{row.source}', sample {id!r}: ")
+    assert what in message and remedy in message
+    assert "1 of 2 samples cannot be used: mend them, or set on_bad_sample=skip" in message
+
+
+@pytest.mark.parametrize("name", BAD_MEDIA)
+def test_a_bad_file_is_named_or_counted(name: str, media_plan: Prepared) -> None:
+    _, what, remedy = BAD_MEDIA[name]
+    assert_named_or_counted(media_plan, f"about {name}", what, remedy)
+
+
+@pytest.mark.skipif(not REAL_FOLDER, reason="SPARROW_TEST_DATA names no folder of real clips")
+def test_a_real_broken_clip_is_named_or_counted(media_plan: Prepared) -> None:
+    """One while planning, one when its later frames are read, in a slot that stays empty."""
+    assert_named_or_counted(media_plan, f"about {REAL_SOUND}", "the file has no video stream", MEND)
+    parts = (media_plan.plan, media_plan.sources, media_plan.backbone, media_plan.presentations)
+    (failed,) = StepDataset(*parts, skip_failed=True)[0].failed
+    assert failed.sample_id == f"about {REAL_DAMAGED}"
+    assert "cannot be decoded" in failed.reason and REAL_DAMAGED in failed.detail and DAMAGED in failed.detail
+    with pytest.raises(DataError, match=f"source 'world_clips', sample 'about {REAL_DAMAGED}', .*{DAMAGED}"):
+        StepDataset(*parts)[0]
+
+
+def test_the_files_beside_bad_ones_are_used(media_plan: Prepared) -> None:
+    ledger = media_plan.plan.ledger
+    used = set(ledger.loc[ledger["status"] == "used", "sample_id"]) - {f"about {REAL_DAMAGED}"}
+    assert used == {f"about {name}" for name in GOOD_MEDIA}
+
+
+# text, what is wrong with it on pages and the remedy
+BAD_TEXTS: dict[str, tuple[str, str, str]] = {
+    "zero-width": ("\u200b\u200b", "the text is empty", "remove the record"),
+    "long": ("word " * 20, "the text has 4 pages, max_pages is 2", "raise max_pages"),
+}
+
+
+@pytest.fixture(scope="module", params=["null", "5"])
+def pages_plan(request, settings, tmp_path_factory) -> Prepared:
+    """A plan of texts that cannot be shown as pages and three that can, without and with a rule on their pages."""
+    folder = tmp_path_factory.mktemp("bad_texts")
+    texts = {name: text for name, (text, _, _) in BAD_TEXTS.items()} | dict.fromkeys("abc", "a red circle")
+    write_lines(
+        folder / "texts.jsonl",
+        [{"id": name, "context": text, "question": "What?", "answer": "red"} for name, text in texts.items()],
+    )
+    return prepare(
+        settings(
+            "mixture=world_sparrow",
+            "~mixture.components.video",
+            "mixture.components.text.fraction=1.0",
+            f"mixture.components.text.max_pages={request.param}",
+            f"mixture.num_samples={len(texts)}",
+            "text_to_image.max_pages=2",
+            "source.world_event_texts.use_world=false",
+            "source.world_event_texts.converter=context_qa",
+            "source.world_event_texts.files=[texts.jsonl]",
+            f"source.world_event_texts.root={folder}",
+            "on_bad_sample=skip",
+            "max_bad_fraction=1.0",
+        )
+    )
+
+
+@pytest.mark.parametrize("name", BAD_TEXTS)
+def test_a_text_without_pages_is_named_or_counted(name: str, pages_plan: Prepared) -> None:
+    _, what, remedy = BAD_TEXTS[name]
+    assert_named_or_counted(pages_plan, name, what, remedy)
+    ledger = pages_plan.plan.ledger
+    assert set(ledger.loc[ledger["status"] == "used", "sample_id"]) == set("abc")

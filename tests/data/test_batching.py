@@ -75,8 +75,21 @@ def test_a_worker_that_hangs_is_an_error_with_the_samples_name(prepared, monkeyp
     victim = prepared.plan.ledger["sample_id"].iloc[prepared.plan.steps[0][0]]
     failing_for(monkeypatch, victim, lambda: time.sleep(60))
     dataset = dataset_of(prepared, skip_failed=True)
-    with pytest.raises(DataError, match=rf"nothing was loaded for 2 s; .*/{victim}"):
+    with pytest.raises(DataError, match=rf"a sample was not loaded within 2 s: \w+/{victim};"):
         list(StepLoader(dataset, 1, sample_timeout_s=2))
+
+
+def test_a_step_may_take_longer_than_a_sample(prepared, monkeypatch):
+    original = batching.encode
+
+    def encode(*arguments, **options):
+        time.sleep(0.3)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(batching, "encode", encode)
+    dataset = dataset_of(prepared)
+    assert next(iter(StepLoader(dataset, 1, first_step=2, sample_timeout_s=1))).step == 2
+    assert dataset.at_work.numbers() == [], "what is done keeps no worker busy"
 
 
 def test_a_file_that_changed_after_planning_is_an_error(prepared):

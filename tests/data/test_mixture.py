@@ -6,7 +6,9 @@ import pytest
 from sparrow.core.config import Component, Mixture
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.samples import LongText, Message, Sample, Text
+from sparrow.data import page_counts
 from sparrow.data.mixture import component_sizes, draw
+from sparrow.media.pages import count_pages
 from sparrow.media.style import TextStyle
 
 
@@ -152,3 +154,74 @@ def test_totals_in_other_units_are_filled_and_not_exceeded(unit):
         assert large[name][: len(small[name])] == small[name]
     with pytest.raises(DataError, match="are left of 3000"):
         rows_of(40_000)
+
+
+def one_source(**components):
+    return Mixture(components={name: Component(source="s", **settings) for name, settings in components.items()})
+
+
+def test_what_one_component_leaves_out_another_may_draw():
+    """Half of the samples have instructions of more than 50 words; the order of the components does not matter."""
+    source = {"s": Ids([f"s-{i}" for i in range(100)])}
+    short = {"num_samples": 45, "max_instruction_words": 50}
+    first, rest = select(one_source(short=short, rest={"num_samples": 55}), source)
+    assert sorted(first.rows + rest.rows) == list(range(100))
+    some = select(one_source(short=short, rest={"num_samples": 10}), source)[1]
+    assert some.rows == rest.rows[:10]
+
+
+def test_shares_in_tokens_of_one_source_lose_nothing():
+    """What the first component measured and did not take is there for the second, and for validation."""
+    source = {"s": Ids([f"s-{i}" for i in range(100)])}
+    mix = one_source(a={"fraction": 0.5}, b={"fraction": 0.3})
+    mix.num_tokens = 1000
+    a, b = draw(mix, source, 0, TextStyle(), ten_tokens, num_held_out=20)
+    assert [len(selection.rows) for selection in (a, b)] == [50, 30]
+    assert sorted(a.rows + b.rows + a.held_out + b.held_out) == list(range(100))
+    mix.components["b"].fraction = 0.5
+    a, b = draw(mix, source, 0, TextStyle(), ten_tokens)  # exactly what is there
+    assert sorted(a.rows + b.rows) == list(range(100))
+
+
+def test_a_share_that_pays_for_no_sample_is_an_error():
+    mix = one_source(a={"fraction": 0.99}, b={"fraction": 0.01})
+    mix.num_tokens = 900
+    source = {"s": Ids([f"s-{i}" for i in range(100)])}
+    with pytest.raises(
+        DataError, match=r"'b' gets 9 tokens, its first sample 's-\d+' alone takes 10; raise the mixture"
+    ):
+        draw(mix, source, 0, TextStyle(), ten_tokens)
+
+
+def ten_tokens(component, rows):
+    return pd.DataFrame({"visual_tokens": 0, "text_tokens": 10, "num_frames": 1, "supervised_tokens": 1}, index=rows)
+
+
+def test_a_rule_on_pages_counts_the_whole_text():
+    source = {"a": Ids([f"a-{i}" for i in range(100)])}
+    mix = mixture(None, a={"num_samples": 90, "max_pages": 5})
+    (selection,) = draw(mix, source, 0, TextStyle(max_pages=2, page_policy="first"), None)
+    assert all(row % 10 for row in selection.rows)
+
+
+def test_pages_are_counted_once_for_a_text_and_style(tmp_path, monkeypatch):
+    counted = []
+
+    def count(text, style):
+        counted.append(text)
+        return count_pages(text, style)
+
+    monkeypatch.setattr(page_counts, "count_pages", count)
+    source = {"a": Ids([f"a-{i}" for i in range(100)])}
+
+    def rows(style, **rules):
+        mix = mixture(None, a={"num_samples": 45, **rules})
+        return draw(mix, source, 0, style, None, cache_root=tmp_path)[0].rows
+
+    first = rows(TextStyle(), max_pages=5)
+    assert sorted(map(len, counted)) == [50, 5750]  # the two texts that there are
+    assert rows(TextStyle(), max_pages=5) == first
+    assert rows(TextStyle(), max_pages=10) != first
+    assert len(counted) == 2
+    rows(TextStyle(words_per_page=50), max_pages=5)
+    assert len(counted) == 4

@@ -1,15 +1,22 @@
 import json
-from dataclasses import replace
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 
-from sparrow.core.errors import DataError
+from sparrow.core.errors import DataError, MediaError
+from sparrow.data import measuring
 from sparrow.data.batching import StepDataset
+from sparrow.data.encode import measure
 from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
+from sparrow.media.fonts import SHIPPED_FONT
+from sparrow.runs.manifest import manifest_table
 from sparrow.runs.preparation import prepare
+from tests.media.video_clips import write_clip
 
 
 @pytest.fixture(scope="module")
@@ -129,16 +136,20 @@ def test_broken_clips(settings, cache_root):
             record["video"] = f"{record['id']}.mp4"
             (folder / "media" / record["video"]).write_bytes(content)
         (folder / "clips.json").write_text(json.dumps(records))
-        return [
-            "mixture=world_video",
-            "mixture.num_samples=4",
-            "source.world_clips.use_world=false",
-            "source.world_clips.files=[clips.json]",
-            f"source.world_clips.root={folder}",
-            "source.world_clips.media_root=media",
-        ]
+        return [*clips_source(folder), "mixture.num_samples=4"]
 
     return make
+
+
+def clips_source(folder):
+    """Overrides for a mixture of the records in `clips.json` alone."""
+    return [
+        "mixture=world_video",
+        "source.world_clips.use_world=false",
+        "source.world_clips.files=[clips.json]",
+        f"source.world_clips.root={folder}",
+        "source.world_clips.media_root=media",
+    ]
 
 
 def folder_of(source):
@@ -248,16 +259,172 @@ def test_cached_frames_are_the_frames(settings, prepared, cache_root):
     assert list((cache_root / "frames").rglob("*.npz"))
 
 
-def test_the_papers_mixtures_lie_inside_each_other_on_generated_records(settings):
-    """30K inside 60K inside 100K, each source in its publisher's schema, at a five-hundredth of the size."""
+def in_their_schemas(i):
+    """Record i of every source of the paper's mixture, as its publisher writes it, by source."""
+    text = f"Tale {i}: a red circle moved left, then a blue square came."
+    ask = {"from": "human", "value": f"<video>\nWhat moves in clip {i}?"}
+    book = (
+        f"Below is some paragraphs in the book, T. Memorize the content and answer my question after the book.\n{text}"
+    )
+    return {
+        "sharegemini": {"video": "clip.mp4", "conversations": [ask, {"from": "gpt", "value": f"Circle {i}."}]},
+        "video_chatgpt": {"q": f"What moves, {i}?", "a": f"Circle {i}.", "video_id": "clip"},
+        "longalpaca": {"instruction": f"{book}\nNow the material ends. What moved?", "output": f"Circle {i}."},
+        "longqlora": {"input": f"{text}\n\nQ: What moved?\nA:", "output": f"Circle {i}."},
+        "long_nq": {
+            "prompt": f"{text}\n\nQuestion: what moved\n",
+            "completion": f"Answer: Circle {i}\nLong Answer: Circle {i} moved.\nGold Document ID: 1",
+        },
+    }
+
+
+def test_the_papers_mixtures_lie_inside_each_other_in_the_publishers_schemas(settings, tmp_path):
+    """30K inside 60K inside 100K through each source's own converter, at a five-hundredth of the size."""
+    write_clip(tmp_path / "clip.mp4", 4, width=64, height=64)
+    records = [in_their_schemas(i) for i in range(80)]
+    overrides = ["scale=tiny", "mixture=sparrow", "sample_divisor=500", "+source.long_nq.min_context_words=5"]
+    for source in records[0]:
+        (tmp_path / f"{source}.jsonl").write_text("\n".join(json.dumps(record[source]) for record in records))
+        overrides += [
+            f"source.{source}.use_world=false",
+            f"source.{source}.root={tmp_path}",
+            f"source.{source}.files=[{source}.jsonl]",
+            f"source.{source}.media_root=.",
+        ]
     drawn = []
     for total in (30_000, 60_000, 100_000):
-        config = settings("scale=tiny", "mixture=sparrow", f"mixture.num_samples={total}", "sample_divisor=500")
-        config = replace(config, world=replace(config.world, num_clips=80, num_event_texts=60))
-        plan = prepare(config).plan
+        plan = prepare(settings(*overrides, f"mixture.num_samples={total}")).plan
         counts = plan.ledger.groupby("component").size()
         videos = counts["sharegemini"] + counts["video_chatgpt"]
         assert len(plan.ledger) == total // 500
+        assert set(plan.ledger["source"]) == set(records[0]) - ({"long_nq"} if total == 30_000 else set())
         assert abs(videos - 2 / 3 * len(plan.ledger)) <= 1
         drawn.append(set(plan.ledger["component"] + "/" + plan.ledger["sample_id"]))
     assert drawn[0] < drawn[1] < drawn[2]
+
+
+@pytest.fixture
+def measured_ids(monkeypatch):
+    """Ids of the samples that are measured from now on; those in `broken` fail."""
+    ids, broken = [], set()
+
+    def counted(sample, *arguments):
+        ids.append(sample.id)
+        if sample.id in broken:
+            raise MediaError("the video cannot be decoded")
+        return measure(sample, *arguments)
+
+    monkeypatch.setattr(measuring, "measure", counted)
+    return ids, broken
+
+
+def test_a_sample_is_measured_once_whatever_else_is_drawn(settings, measured_ids):
+    """Also where a total in tokens decides how many are drawn, and when one file is replaced."""
+    ids, _ = measured_ids
+    overrides = ("mixture=world_video", "frames.max_frames=3")
+    for total in (6, 12, 12):
+        prepared = prepare(settings(*overrides, f"mixture.num_samples={total}"))
+    assert sorted(ids) == sorted(prepared.plan.ledger["sample_id"])
+    video = prepared.sources["world_clips"].media_root / prepared.sources["world_clips"][0].parts()[0].path
+    ids.clear()
+    prepare(settings(*overrides, "mixture.num_samples=null", "mixture.num_tokens=2000"))
+    assert len(ids) == len(set(ids)) == len(prepared.sources["world_clips"]) - 12
+    os.utime(video)
+    ids.clear()
+    prepare(settings(*overrides, "mixture.num_samples=null", "mixture.num_tokens=2000"))
+    assert ids == [prepared.sources["world_clips"].ids[0]]
+
+
+def test_what_failed_once_is_measured_anew(settings, measured_ids):
+    ids, broken = measured_ids
+    overrides = ("mixture=world_video", "frames.max_frames=5", "mixture.num_samples=6")
+    lenient = (*overrides, "on_bad_sample=skip", "max_bad_fraction=1.0")
+    broken.add(prepare(settings("mixture=world_video", "mixture.num_samples=6")).plan.ledger["sample_id"][0])
+    assert prepare(settings(*lenient)).plan.num_samples == 5
+    ids.clear()
+    victims = set(broken)
+    broken.clear()
+    assert prepare(settings(*lenient)).plan.num_samples == 6
+    assert set(ids) == victims
+
+
+def test_the_hash_counts_what_is_shown_and_nothing_else(settings, tmp_path):
+    def content_hash(*overrides):
+        return prepare(settings(*overrides)).plan.content_hash
+
+    fonts = [
+        f"text_to_image.fallback_fonts=[{shutil.copy(SHIPPED_FONT, tmp_path / name)}]" for name in ("a.ttf", "b.ttf")
+    ]
+    text = [*text_source(tmp_path, [f"circle {i}" for i in range(6)]), "mixture.components.text.num_samples=3"]
+    shown = prepare(settings(*text)).plan
+    assert content_hash(*text, fonts[0]) == content_hash(*text, fonts[1]) != shown.content_hash
+    videos = ("mixture=world_video", "mixture.num_samples=4")
+    assert content_hash(*videos) == content_hash(*videos, "text_to_image.words_per_page=3")
+    lines = (tmp_path / "texts.jsonl").read_text().splitlines()
+    drawn = set(shown.ledger["sample_id"])
+    fewer = [line for line in lines if json.loads(line)["id"] in drawn]
+    (tmp_path / "texts.jsonl").write_text("\n".join(fewer))
+    assert content_hash(*text) == shown.content_hash
+    (tmp_path / "texts.jsonl").write_text("\n".join(fewer).replace("circle", "square"))
+    assert content_hash(*text) != shown.content_hash
+
+
+def test_the_planned_frames_of_a_folder_are_looked_at_like_pictures(settings, tmp_path):
+    """Those that are not shown may be damaged."""
+    records = []
+    for name, damaged in (("shown", 6), ("not-shown", 5)):
+        frames = tmp_path / "media" / name
+        frames.mkdir(parents=True)
+        for i in range(10):
+            PIL.Image.new("RGB", (64, 64), "red").save(frames / f"{i}.png")
+        (frames / f"{damaged}.png").write_text("no picture")
+        turns = [{"from": "human", "value": "<video>What?"}, {"from": "gpt", "value": "red"}]
+        records.append({"id": name, "video": name, "conversations": turns})
+    (tmp_path / "clips.json").write_text(json.dumps(records))
+    overrides = [*clips_source(tmp_path), "frames.max_frames=2", "mixture.num_samples=2"]  # frames 2 and 6
+    with pytest.raises(DataError, match=r"sample 'shown': .*6.png: the file is not a picture"):
+        prepare(settings(*overrides))
+    plan = prepare(settings(*overrides, "on_bad_sample=skip", "max_bad_fraction=1.0")).plan
+    assert dict(zip(plan.ledger["sample_id"], plan.ledger["status"], strict=True)) == {
+        "shown": "rejected",
+        "not-shown": "used",
+    }
+
+
+def test_the_manifest_accounts_for_records_samples_and_what_is_held_out(settings, tmp_path):
+    """Three meetings of four queries, each with a NUL, and two broken records."""
+    overrides = text_source(tmp_path, [])
+    records = [
+        {
+            "meeting_transcripts": [{"speaker": "A", "content": f"a red circle \0 {i}"}],
+            "specific_query_list": [{"query": f"What {query}?", "answer": "red"} for query in range(4)],
+        }
+        for i in range(3)
+    ]
+    (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, [*records, {"bad": 1}, {"bad": 2}])))
+    plan = prepare(
+        settings(
+            *overrides,
+            "source.fairytale.converter=qmsum",
+            "mixture.components.text.num_samples=6",
+            "validation.num_samples=2",
+            "text_to_image.tokenizer=treebank",
+            "on_bad_sample=skip",
+        )
+    ).plan
+    manifest = plan.manifest()
+    counts = manifest["components"]["text"]
+    assert (counts["records_read"], counts["records_used"], counts["samples_available"]) == (5, 3, 12)
+    assert counts["records_rejected_by_reason"] == {"field 'meeting_transcripts' is missing": 2}
+    assert counts["num_replaced_chars"] == 3
+    assert manifest["held_out"] == {"text": {"requested": 2, "used": 2, "rejected": 0, "rejected_by_reason": {}}}
+    assert "alters the text" in counts["alters_text"]
+    told = " ".join(manifest_table(manifest).split())
+    for line in (
+        "text: 2 records rejected: field 'meeting_transcripts' is missing",
+        "text: 3 records give 12 samples",
+        "text: 3 NULs and lone surrogates became U+FFFD",
+        "text: the tokenizer 'treebank' alters the text",
+        "text, for validation: 2 requested, 2 used, 0 rejected",
+    ):
+        assert line in told

@@ -122,12 +122,23 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert peak_bytes < 8_000_000
 
 
-def test_a_record_without_an_end_is_not_read_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.json", '[{"text": "' + "word " * 10_000 + '"}]', 1),
+        ("a.jsonl", '{"text": "short"}\n{"text": "' + "word " * 10_000 + '"}', 2),
+        ("a.csv", "text,id\nshort,1\n" + "word " * 10_000, 3),
+        ("a.csv", 'text,id\nshort,1\n"not closed,' + "word\n" * 10_000, 3),
+    ],
+)
+def test_a_record_without_an_end_is_not_read_forever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, line: int
+) -> None:
     monkeypatch.setattr(readers, "_CHUNK_BYTES", 100)
-    monkeypatch.setattr(json_stream, "_MAX_VALUE_CHARS", 1_000)
-    (tmp_path / "a.json").write_text('[{"text": "' + "word " * 10_000 + '"}]')
-    with pytest.raises(DataError, match=r"a\.json, line 1: a record is longer than 1,000 characters"):
-        list(read_records(tmp_path / "a.json"))
+    monkeypatch.setattr(json_stream, "MAX_RECORD_CHARS", 1_000)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=rf"{name}, line {line}: a record is longer than 1,000 characters; "):
+        list(read_records(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.parquet", "a.csv"])
@@ -163,6 +174,9 @@ def test_a_hub_data_set_on_disk_is_read_by_name_and_split(tmp_path: Path) -> Non
     assert [record.data for record in records] == RECORDS
     (record,) = read_hub_records("hf:two:test", root=tmp_path, cache_root=tmp_path / "cache")[1]
     assert (record.data, record.where) == (RECORDS[1], "hf:two:test, row 1")
+    for named in ({"reference": "hf:one:test"}, {"reference": "hf:one", "split": "train[:1]"}):
+        with pytest.raises(DataError, match=r"it was saved without splits, '(test|train\[:1\])' is asked for; leave"):
+            read_hub_records(**named, root=tmp_path, cache_root=tmp_path / "cache")
     with pytest.raises(DataError, match=r"it has no split 'val'; set .*split to one of the splits train, test"):
         read_hub_records("hf:two:val", root=tmp_path, cache_root=tmp_path / "cache")
 

@@ -1,5 +1,6 @@
 """Frames of videos: the planned ones, the right ones, and one clear error for what cannot be read."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparrow.core.errors import ConfigError, MediaError
+from sparrow.core.errors import ConfigError, MachineError, MediaError
 from sparrow.media.frames import (
     FramePolicy,
     VideoInfo,
@@ -494,3 +495,33 @@ def test_the_cover_of_a_sound_file_is_no_video(tmp_path: Path) -> None:
 def test_real_gif() -> None:
     frames, times_s = read_frames(Path(str(DATA)) / "clips" / "torchcodec_animated.gif", ALL)
     assert len(frames) == len(times_s) == 4
+
+
+def test_a_picture_of_16_bits_is_scaled_to_8(tmp_path: Path) -> None:
+    values = np.array([[0, 255, 256], [0x7F00, 0xFF00, 0xFFFF]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "grey.png")
+    Image.fromarray(values).save(tmp_path / "clear.png", transparency=0)
+    Image.fromarray(values).save(tmp_path / "grey.tif")
+    for name in ("grey.png", "grey.tif"):
+        grey = read_image(tmp_path / name)
+        assert grey.tolist() == [[[v >> 8] * 3 for v in row] for row in values.tolist()]
+    assert read_image(tmp_path / "clear.png")[0, :, 0].tolist() == [255, 0, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_a_picture_of_32_bits_is_refused(tmp_path: Path, dtype: type) -> None:
+    Image.fromarray(np.ones((4, 4), dtype)).save(tmp_path / "deep.tif")
+    with pytest.raises(MediaError, match=r"deep.tif: the picture has values of 32 bits.*save it with 8 bits"):
+        read_image(tmp_path / "deep.tif")
+
+
+@pytest.mark.parametrize("fault", [errno.EMFILE, errno.EIO])
+def test_a_fault_of_the_machine_is_not_the_files(clip: Path, monkeypatch: pytest.MonkeyPatch, fault: int) -> None:
+    """A sample is never given up for it: it is no `MediaError`."""
+    monkeypatch.setattr("sparrow.media.frames.is_animation", lambda path: open_failing(fault))
+    with pytest.raises(MachineError, match=rf"clip.mp4 cannot be read now: {os.strerror(fault)}; .* then run again"):
+        probe_video(clip)
+
+
+def open_failing(fault: int) -> None:
+    raise OSError(fault, os.strerror(fault))

@@ -229,6 +229,8 @@ def test_more_pages_than_allowed_is_an_error_unless_some_are_chosen() -> None:
 
 def test_characters_that_no_font_has_are_counted() -> None:
     assert missing_characters("aé 天地天 \u200b\ue000", PAPER) == {"天": 2, "地": 1, "\ue000": 1}
+    first = replace(PAPER, max_pages=1, page_policy="first")
+    assert missing_characters("天 " + "word " * 200 + "地", first) == {"天": 1}
 
 
 def test_settings_out_of_range_are_named_all_together() -> None:

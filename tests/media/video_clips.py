@@ -34,9 +34,11 @@ def write_clip(
     ticks: list[int] | None = None,
     gop: int = 12,
     options: dict[str, str] | None = None,
+    title: str = "",
 ) -> Path:
     """A clip of `picture`s; `ticks` are the presentation times of the frames in 1/fps s, if not one a frame."""
     with av.open(str(path), "w") as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=fps, options=options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.time_base = Fraction(1, fps)

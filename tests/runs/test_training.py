@@ -271,4 +271,5 @@ def test_a_file_lost_during_training_is_counted_and_the_rest_goes_on(settings, t
     assert len(noted) == 1
     ledger = pd.read_parquet(tmp_path / "ledger.parquet").set_index("sample_id")
     assert ledger.loc[lost[0], "status"] == "failed"
+    assert ledger.loc[lost[0], "detail"] == f"source 'world_clips', sample {lost[0]!r}: the file is gone"
     assert (ledger["status"] == "used").sum() == 23

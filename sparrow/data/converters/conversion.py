@@ -53,6 +53,8 @@ class Conversion:
         name: The source's name.
         converter: The converter of its schema.
         fail: Whether a record that cannot be used raises its error instead of being counted.
+
+    `digests` holds 64 bits of each sample's content hash, in the order the samples were written.
     """
 
     def __init__(self, name: str, converter: Converter, *, fail: bool) -> None:
@@ -63,7 +65,7 @@ class Conversion:
         self._left_out: Counter[str] = Counter()
         self._rejected: list[Rejected] = []
         self._own_ids: list[str | None] = []
-        self._digests = array("Q")  # 64 bits of each sample's content hash
+        self.digests = array("Q")
 
     def run(self, records: Iterable[Record], write: Callable[[Messages], None]) -> None:
         """Hand the messages of every sample to `write`, in the form of `Sample.to_row`."""
@@ -81,7 +83,7 @@ class Conversion:
                 for own_id, sample in samples:
                     messages = sample.to_row()["messages"]
                     self._own_ids.append(own_id)
-                    self._digests.append(_digest(messages))
+                    self.digests.append(_digest(messages))
                     write(messages)
 
     def reject_unread(self, error: RecordError) -> None:
@@ -91,12 +93,12 @@ class Conversion:
 
     def ids(self) -> list[str]:
         """The ids of the samples, in the order they were written."""
-        return unique_ids(self._own_ids, self._digests)
+        return unique_ids(self._own_ids, self.digests)
 
     def stats(self, ids: list[str]) -> SourceStats:
         """The account, given the ids of the samples."""
         # A sum, so that the order of the records does not count.
-        total = sum(int.from_bytes(hash_key(digest, id)) for id, digest in zip(ids, self._digests, strict=True))
+        total = sum(int.from_bytes(hash_key(digest, id)) for id, digest in zip(ids, self.digests, strict=True))
         return SourceStats(
             num_records=self._num_records,
             num_used_records=self._num_used,
@@ -119,8 +121,7 @@ class Conversion:
             try:
                 sample = Sample(chat.id or "unnamed", self.name, chat.messages)
             except DataError as error:
-                remedy = str(error).partition(f"{error.what}; ")[2]
-                raise record.error(error.what, remedy or "mend or remove the record") from error
+                raise record.error(error.what, error.remedy or "mend or remove the record") from error
             if sample.is_prompt:
                 raise record.error("the last question has no answer", "add the answer, or remove the question")
             contexts = [part.text for part in sample.parts() if isinstance(part, LongText)]

@@ -35,8 +35,6 @@ _LONGALPACA_WRAPPERS = (
         "Now the second paper ends.",
     ),
 )
-_BOOKSUM_PROMPT = re.compile(r"(?P<context>.*)^Q:(?P<question>.*?)^A:\s*", re.DOTALL | re.MULTILINE)
-_NQ_PROMPT = re.compile(r"(?P<context>.*)^Question: (?P<question>.*?)(?:^Answer:)?\s*\Z", re.DOTALL | re.MULTILINE)
 _NQ_COMPLETION = re.compile(
     r"\s*Answer: (?P<short>.*?)^Long Answer: .*^Gold Document ID: (?P<document>.*)", re.DOTALL | re.MULTILINE
 )
@@ -93,9 +91,10 @@ def qmsum(record: Record) -> Iterator[Chat]:
     """QMSum meetings: a sample for every general and specific query about the whole transcript."""
     lines = []
     for turn in record.items("meeting_transcripts"):
-        if not isinstance(turn, Mapping) or not {"speaker", "content"} <= turn.keys():
+        if not isinstance(turn, Mapping) or not all(isinstance(turn.get(key), str) for key in ("speaker", "content")):
             raise record.error(
-                "a turn of 'meeting_transcripts' lacks 'speaker' or 'content'", "write turns as {'speaker', 'content'}"
+                "a turn of 'meeting_transcripts' lacks 'speaker' or 'content'",
+                "write turns as {'speaker', 'content'}, both text",
             )
         lines.append(f"{turn['speaker']}: {turn['content']}")
     lists = [name for name in ("general_query_list", "specific_query_list") if record.has(name)]
@@ -124,36 +123,43 @@ def _wrapped(record: Record, instruction: str, answer: str) -> Chat | None:
 
 
 def _book_summary(record: Record, prompt: str, answer: str) -> Chat | None:
-    match = _BOOKSUM_PROMPT.fullmatch(prompt)
-    if match is None:
+    asked, mark, end = _cut_at_last_line(prompt, "A:")
+    context, found, question = _cut_at_last_line(asked, "Q:")
+    if not mark or end.strip() or not found:
         return None
-    _require(record, match["context"], "text before 'Q:'")
-    _require(record, match["question"], "question after 'Q:'")
-    return about_context(match["context"], match["question"], answer, record.own_id())
+    _require(record, context, "text before 'Q:'")
+    _require(record, question, "question after 'Q:'")
+    return about_context(context, question, answer, record.own_id())
 
 
 def _natural_question(record: Record, prompt: str, completion: str) -> Chat | None:
-    asked = _NQ_PROMPT.fullmatch(prompt)
-    if asked is None:
+    context, found, question = _cut_at_last_line(prompt, "Question: ")
+    if not found:
         return None
+    question = question.rstrip().removesuffix("\nAnswer:").strip()
     answered = _NQ_COMPLETION.fullmatch(completion)
     if answered is None:
         raise record.error(
             "the completion lacks 'Answer: ', 'Long Answer: ' or 'Gold Document ID: '",
             "write the three on lines of their own, in this order",
         )
-    _require(record, asked["context"], "text before 'Question: '")
-    _require(record, asked["question"], "question after 'Question: '")
+    _require(record, context, "text before 'Question: '")
+    _require(record, question, "question after 'Question: '")
     _require(record, answered["short"], "short answer after 'Answer: '")
     _require(record, answered["document"], "number after 'Gold Document ID: '")
-    question = asked["question"].strip()
     question = question[0].upper() + question[1:] + ("" if question.endswith(("?", "？")) else "?")
     return about_context(
-        asked["context"],
+        context,
         f"{question}\nAnswer the question in short and give the corresponding document ID.",
         f"{answered['short'].strip()}\nDocument ID: {answered['document'].strip()}",
         record.own_id(),
     )
+
+
+def _cut_at_last_line(text: str, mark: str) -> tuple[str, str, str]:
+    """What stands before the last line that begins with a mark, the mark, and what stands after it; as `rpartition`."""
+    before, found, after = f"\n{text}".rpartition(f"\n{mark}")
+    return before.removeprefix("\n"), found, after
 
 
 def _require(record: Record, text: str, what: str) -> None:

@@ -16,12 +16,13 @@ class LeftOutError(Exception):
 
 
 class RecordError(DataError):
-    """A record that cannot become a sample; keeps its parts, so that they can be stored and told again."""
+    """A record that cannot become a sample; it always says where and how to mend it."""
+
+    where: str
+    remedy: str
 
     def __init__(self, what: str, *, source: str, where: str, remedy: str) -> None:
         super().__init__(what, source=source, where=where, remedy=remedy)
-        self.where = where
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)

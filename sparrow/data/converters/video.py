@@ -14,7 +14,7 @@ from sparrow.data.converters.chat import (
     question_answer,
     spoken_turns,
 )
-from sparrow.data.converters.record import Record
+from sparrow.data.converters.record import Record, kind_of
 
 _VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif")
 _NUMBERED = re.compile(r"<image_\d+>")
@@ -41,11 +41,14 @@ def minicpmv(record: Record) -> Iterator[Chat]:
     """MiniCPM-V's form: `conversations` of `{role, content}`, `image` a path or `{"<image_00>": path, ...}`."""
     turns = spoken_turns(record, "conversations", "role", "content")
     images = record.data.get("image")
+    mentioned = [key for role, text in turns if role == "user" for key in _NUMBERED.findall(text)]
     if not isinstance(images, Mapping):
+        if mentioned:
+            what = f"the turns mention {mentioned[0]}, 'image' is {kind_of(images)}"
+            raise record.error(what, f"write 'image' as {{'{mentioned[0]}': path, ...}}, or <image> in the turns")
         yield chat_of_turns(record, turns, {"image": media_list(record, "image")})
         return
     named = {key: Image(media_path(record, value, key)) for key, value in images.items() if value is not None}
-    mentioned = [key for role, text in turns if role == "user" for key in _NUMBERED.findall(text)]
     unknown = sorted(set(mentioned) - set(named))
     if unknown:
         raise record.error(f"the turns mention {unknown[0]}, which 'image' does not name", "name its file in 'image'")

@@ -113,6 +113,7 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
         style,
         _no_measure,
         lambda component: selected_rows(component, sources[component.source], config),
+        cache_root=Path(config.paths.cache_root),
     )
     return {selection.component: (selection.source, selection.rows) for selection in drawn}, sources
 

@@ -235,6 +235,8 @@ def book(text: str) -> str:
           "output": "Answer: Ann\nLong Answer: Ann won.\nGold Document ID: 3"},
          [LongText("Docs."),
           Text("Who won?\nAnswer the question in short and give the corresponding document ID.")]),
+        ("booksum", {"prompt": "Q: a\nA: b\n\nQ: What\nof it?\nA: \n\n", "completion": "Short."},
+         [LongText("Q: a\nA: b"), Text("What\nof it?")]),
     ],
 )  # fmt: skip
 def test_forms_of_the_schemas(name: str, record: dict[str, Any], parts: list[Part]) -> None:
@@ -264,6 +266,15 @@ def test_seed_tasks_of_alpaca_give_a_sample_an_instance() -> None:
 def test_short_instructions_of_long_sources_are_left_out(name: str, record: dict[str, Any]) -> None:
     with pytest.raises(LeftOutError):
         converted(name, record)
+
+
+def test_many_marks_in_a_text_take_no_more_time_each() -> None:
+    """These took minutes where every mark was tried with every other."""
+    with pytest.raises(LeftOutError):
+        converted("longqlora", {"input": "Q: What is it?\nIt is so.\n" * 50_000 + "Summarize.", "output": "x"})
+    answer = "Answer: Ann\nLong Answer: Ann did.\nGold Document ID: 1"
+    (one,) = converted("long_nq", {"prompt": f"Docs.\nQuestion: who{' ' * 200_000}did", "completion": answer})
+    assert one.parts()[0] == LongText("Docs.")
 
 
 def test_an_error_names_source_place_field_and_remedy() -> None:

@@ -1,0 +1,51 @@
+"""How many pages long texts have, counted once for each text and style and kept for the next draw."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from sparrow.core.files import write_atomically
+from sparrow.core.hashing import content_hash
+from sparrow.media.pages import count_pages, style_fingerprint
+from sparrow.media.style import TextStyle
+
+COUNTING_VERSION = 1  # raised whenever the same text and style come to have other pages
+
+
+class PageCounts:
+    """Numbers of pages of whole texts, whatever part of them the style shows.
+
+    Args:
+        style: The page style; its own `max_pages` does not count.
+        cache_root: Where the counts are kept; None: nowhere.
+    """
+
+    def __init__(self, style: TextStyle, cache_root: Path | None = None) -> None:
+        self._style = replace(style, max_pages=None)
+        self._file: Path | None = None
+        self._known: dict[str, int] = {}
+        self._num_kept = 0
+        if cache_root is not None:
+            key = content_hash([COUNTING_VERSION, style_fingerprint(self._style)])
+            self._file = cache_root / "pages" / f"{key}.json"
+            if self._file.is_file():
+                self._known = json.loads(self._file.read_text())
+                self._num_kept = len(self._known)
+
+    def of(self, text: str) -> int:
+        """The number of pages of a text.
+
+        Raises:
+            MediaError: If it cannot be laid out.
+        """
+        key = content_hash(text)
+        if key not in self._known:
+            self._known[key] = count_pages(text, self._style)
+        return self._known[key]
+
+    def close(self) -> None:
+        """Write down what was counted."""
+        if self._file is not None and len(self._known) > self._num_kept:
+            write_atomically(self._file, json.dumps(self._known))
