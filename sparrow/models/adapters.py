@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig
@@ -19,6 +19,13 @@ from sparrow.core.config import Lora
 from sparrow.core.errors import BackboneError, ConfigError
 
 TRAINED_FILE = "trained_parts.safetensors"
+
+
+class Checkpoint(NamedTuple):
+    """A folder or Hub id, and the revision of a Hub id."""
+
+    name: str
+    revision: str | None = None
 
 
 def linear_layers(model: nn.Module, parts: Mapping[str, nn.Module], lora: Lora) -> list[str]:
@@ -46,8 +53,11 @@ def linear_layers(model: nn.Module, parts: Mapping[str, nn.Module], lora: Lora) 
     return [name for name in layers if any(name in matching for matching in chosen.values())]
 
 
-def add_adapters(model: Any, parts: Mapping[str, nn.Module], lora: Lora) -> None:
-    """Put adapters, which change nothing at first, beside the chosen linear layers; all else is frozen."""
+def add_adapters(model: Any, parts: Mapping[str, nn.Module], lora: Lora, base: Checkpoint | None = None) -> None:
+    """Put adapters, which change nothing at first, beside the chosen linear layers; all else is frozen.
+
+    `base` is written beside them when they are saved: the checkpoint that they belong to.
+    """
     model.add_adapter(
         LoraConfig(
             r=lora.rank,
@@ -56,6 +66,9 @@ def add_adapters(model: Any, parts: Mapping[str, nn.Module], lora: Lora) -> None
             target_modules=linear_layers(model, parts, lora),
         )
     )
+    if base is not None:
+        settings = model.peft_config["default"]
+        settings.base_model_name_or_path, settings.revision = base
     reset_adapters(model)
 
 
@@ -108,10 +121,13 @@ def save_trained_parts(model: nn.Module, folder: Path) -> None:
         save_file(trained, folder / TRAINED_FILE)
 
 
-def base_of_adapters(checkpoint: str) -> str | None:
+def base_of_adapters(checkpoint: str) -> Checkpoint | None:
     """The checkpoint that a folder of adapters belongs to; None for any other checkpoint."""
     path = Path(checkpoint) / "adapter_config.json"
-    return str(json.loads(path.read_text())["base_model_name_or_path"]) if path.is_file() else None
+    if not path.is_file():
+        return None
+    settings = json.loads(path.read_text())
+    return Checkpoint(settings["base_model_name_or_path"], settings.get("revision"))
 
 
 def load_adapters(model: Any, folder: Path) -> None:

@@ -18,7 +18,7 @@ from transformers import AutoProcessor
 
 from sparrow.core.errors import BackboneError
 from sparrow.core.files import write_json
-from sparrow.models.adapters import has_adapters, save_trained_parts
+from sparrow.models.adapters import Checkpoint, has_adapters, save_trained_parts
 from sparrow.models.chat import TokenizedChat, expand, tokenize
 from sparrow.models.frames import Frames, NativeVideo, Size, normalize
 from sparrow.models.registry import WITHOUT_PACKING, check_native_video
@@ -44,6 +44,8 @@ class Backbone(ABC):
     Raises:
         BackboneError: If the frame size does not fit the vision encoder, the chat template marks no answer, or the
             family's native video is not offered.
+
+    `origin` is the checkpoint that it was loaded from, with the commit of a Hub id.
     """
 
     family: ClassVar[str]
@@ -79,6 +81,7 @@ class Backbone(ABC):
         self.config = config
         self.frame_size_px = frame_size_px
         self._model = model
+        self.origin: Checkpoint | None = None
         self.chat_template = files("sparrow.models").joinpath(f"templates/{self.template}.jinja").read_text()
         if not re.search(r"{%-?\s*generation\b", self.chat_template):
             raise BackboneError(

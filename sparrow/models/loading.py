@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from filelock import FileLock
+from huggingface_hub import try_to_load_from_cache
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from sparrow.core.errors import BackboneError
 from sparrow.core.hashing import content_hash, file_hash
 from sparrow.models import tiny
-from sparrow.models.adapters import base_of_adapters, load_adapters
+from sparrow.models.adapters import Checkpoint, base_of_adapters, load_adapters, merge_adapters
 from sparrow.models.backbone import Backbone
 from sparrow.models.packed_attention import use_attention_by_sample
 from sparrow.models.quantization import nf4
@@ -62,16 +63,18 @@ def load_backbone(
     """
     refuse_without_port(checkpoint)
     _refuse_missing_folder(checkpoint)
-    _refuse_missing_folder(base_of_adapters(checkpoint) or checkpoint)
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    if (base := base_of_adapters(checkpoint)) is not None:
+        _refuse_missing_folder(base.name)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     try:
-        config = AutoConfig.from_pretrained(checkpoint, **options)
+        config = AutoConfig.from_pretrained(checkpoint, revision=revision, **options)
         adapter = _adapter_of(config, checkpoint, family)
         # Pillow resizes alike whether torchvision is installed or not.
-        processor = adapter.processor_class.from_pretrained(checkpoint, backend="pil", **options)
+        processor = adapter.processor_class.from_pretrained(checkpoint, revision=revision, backend="pil", **options)
         # What does not fit is refused before the weights are read.
         size_px = frame_size_px or adapter.frame_size_of(processor)
         backbone = adapter(processor, config, size_px, native_video=native_video)
+        backbone.origin = Checkpoint(checkpoint, _commit_of(checkpoint, revision))
         if with_model:
             if quantization is not None:
                 options["quantization_config"] = nf4()
@@ -79,12 +82,9 @@ def load_backbone(
                 from transformers.distributed.configuration_utils import DistributedConfig
 
                 options["distributed_config"] = DistributedConfig(fsdp_size=num_shards, dp_replicate_size=num_replicas)
-            base = base_of_adapters(checkpoint)
-            model = AutoModelForImageTextToText.from_pretrained(
-                base or checkpoint, dtype=dtype, attn_implementation=attn_implementation, **options
+            model = _read_model(
+                Checkpoint(checkpoint, revision), dtype=dtype, attn_implementation=attn_implementation, **options
             )
-            if base is not None:
-                load_adapters(model, Path(checkpoint))
             if attn_implementation == "sdpa" and backbone.supports_packing:
                 use_attention_by_sample(model)
             backbone = backbone.with_model(model)
@@ -110,6 +110,26 @@ def outline(backbone: Backbone, *, dtype: torch.dtype, attn_implementation: str)
             backbone.config, dtype=dtype, attn_implementation=attn_implementation
         )
     return backbone.with_model(model)
+
+
+def _read_model(checkpoint: Checkpoint, **options: Any) -> Any:
+    """The model with its weights; adapters go beside those of the checkpoint that they belong to."""
+    base = base_of_adapters(checkpoint.name)
+    if base is None:
+        name, revision = checkpoint
+        return AutoModelForImageTextToText.from_pretrained(name, revision=revision, **options)
+    model = _read_model(base, **options)
+    merge_adapters(model)
+    load_adapters(model, Path(checkpoint.name))
+    return model
+
+
+def _commit_of(checkpoint: str, revision: str | None) -> str | None:
+    """The commit that a revision of a Hub id stands for today; the revision as it is where that is not known."""
+    if Path(checkpoint).is_dir():
+        return None
+    cached = try_to_load_from_cache(checkpoint, "config.json", revision=revision)
+    return Path(cached).parent.name if isinstance(cached, str) else revision
 
 
 def _adapter_of(config: Any, checkpoint: str, family: str | None) -> type[Backbone]:

@@ -88,7 +88,7 @@ def fingerprint(checkpoint: str, revision: str | None) -> str:
     if folder.is_dir():
         files = [*sorted(folder.glob("*.safetensors")), *folder.glob("adapter_config.json")]
         base = base_of_adapters(checkpoint)
-        beneath = fingerprint(base, None) if base is not None else None
+        beneath = fingerprint(*base) if base is not None else None
         return content_hash([[(path.name, file_hash(path)) for path in files], beneath])
     return content_hash([checkpoint, revision])
 

@@ -1,5 +1,6 @@
 """`sparrow export`: a folder that stands alone."""
 
+import json
 import shutil
 
 import pytest
@@ -7,9 +8,12 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.export import main
-from sparrow.models.loading import load_backbone
+from sparrow.models.adapters import base_of_adapters
+from sparrow.models.loading import ensure_tiny, load_backbone
+from sparrow.runs.evaluation import fingerprint
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import train
+from sparrow.world import world_texts
 from tests.models.chats import CHAT, encoded
 
 
@@ -56,6 +60,25 @@ def test_the_card_says_what_the_model_is(run, tmp_path):
     score = record.scores["world_short"]["after"]
     assert f"| world_short | after | {100 * score.accuracy:.1f} |" in card
     assert "mode: adapted" in card
+
+
+def test_a_run_on_a_pinned_revision_is_exported_and_asked_as_such(settings, tiny_checkpoint, hub, tmp_path, capsys):
+    newer = ensure_tiny(tmp_path, "idefics3", world_texts(), frame_size_px=64, seed=1)
+    name = hub(pinned=tiny_checkpoint("idefics3"), newer=newer)
+    options = ["mixture.num_samples=8", "tuning=lora", "benchmark=[]"]
+    options += ["backbone.tiny=false", f"backbone.checkpoint={name}", "backbone.revision=pinned"]
+    train(settings(*options), tmp_path / "run", name="pinned")
+    assert main([str(tmp_path / "run"), str(tmp_path / "out")]) == 0
+    exported = load_backbone(str(tmp_path / "out")).model.state_dict()
+    frozen = load_backbone(name, revision="pinned").model.model.vision_model.state_dict()
+    assert all(torch.equal(exported[f"model.vision_model.{key}"], value) for key, value in frozen.items())
+    adapters = tmp_path / "run" / "model"
+    before, file = fingerprint(str(adapters), None), adapters / "adapter_config.json"
+    shutil.copytree(adapters, tmp_path / "moved")
+    assert base_of_adapters(str(adapters)).revision in file.read_text()
+    moved = json.loads(file.read_text()) | {"revision": "newer"}
+    (tmp_path / "moved" / file.name).write_text(json.dumps(moved))
+    assert fingerprint(str(tmp_path / "moved"), None) != before
 
 
 def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):
