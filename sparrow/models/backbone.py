@@ -204,8 +204,12 @@ class Backbone(ABC):
             return sum(len(tokens) for _, tokens in self.video_placeholders(prepared, [0.0] * num_frames))
         return num_frames * len(self.frame_token_ids(prepared))
 
-    def require_room(self, num_frames: int | None) -> None:
+    def require_room(self, num_frames: int | None, key: str = "frames.max_frames") -> None:
         """Refuse more frames than fit into a sequence, before any is decoded.
+
+        Args:
+            num_frames: The most that a video may show; None says nothing.
+            key: The setting that says so.
 
         Raises:
             BackboneError: If `num_frames` square frames take more tokens than the context length.
@@ -214,7 +218,7 @@ class Backbone(ABC):
         needed = self.visual_tokens((side, side), num_frames or 0)
         if needed > self.context_length_tokens:
             raise BackboneError(
-                f"frames.max_frames={num_frames} at backbone.frame_size_px={side} take {needed} tokens, "
+                f"{key}={num_frames} at backbone.frame_size_px={side} take {needed} tokens, "
                 f"{self.family} was made for {self.context_length_tokens}; lower one of them"
             )
 
