@@ -19,6 +19,15 @@ from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded, processed
 OFFICIAL = Path(__file__).parent / "official_templates"
 SYSTEM = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
 TIMES = ["<0.0 seconds>", "<63.2 seconds>"]
+IN_PARTS = [
+    {"role": "user", "content": [{"type": "text", "text": "Say "}, {"type": "text", "text": "two colours."}]},
+    {"role": "assistant", "content": [{"type": "text", "text": "red"}, {"type": "text", "text": " and blue"}]},
+]
+OTHER_PARTS = [
+    {"type": "video", "video": "clip.mp4"},
+    {"type": "image", "url": "picture.png"},
+    {"type": "image_url", "image_url": {"url": "picture.png"}},
+]
 WITHOUT_TORCHVISION = ("idefics3", "gemma3")
 
 
@@ -178,22 +187,41 @@ def test_what_follows_a_cached_prefix_is_what_follows_it_uncached(backbone, fram
     torch.testing.assert_close(logits, whole.expand(2, -1, -1), atol=1e-5, rtol=0)
 
 
+def rendered(backbone, template, chat, add_generation_prompt):
+    bos_token = backbone.tokenizer.bos_token or ""
+    options = {"add_generation_prompt": add_generation_prompt, "bos_token": bos_token}
+    return render_jinja_template([chat], chat_template=template, **options)[0][0]
+
+
+def plain(chat):
+    return [turn | {"content": turn["content"][0]["text"]} for turn in chat]
+
+
+def shown(part):
+    return {"role": "user", "content": [part, {"type": "text", "text": "What is it?"}]}
+
+
 def test_the_template_renders_as_the_official_one(backbone):
     official = OFFICIAL / f"{backbone.family}.jinja"
     if not official.is_file():
         pytest.skip(f"the official chat template of {backbone.family} is not at hand to compare with")
-    for chat in (CHAT, [SYSTEM, *CHAT], OTHER_CHAT, CHAT[:1], TEXT_CHAT):
+    theirs = official.read_text().removesuffix("\n")
+    chats = [CHAT, [SYSTEM, *CHAT], OTHER_CHAT, CHAT[:1], TEXT_CHAT, IN_PARTS]
+    if "is string" in theirs:
+        chats += [plain(TEXT_CHAT), [*plain([SYSTEM]), *CHAT]]
+    chats += [[shown(part), *TEXT_CHAT[1:]] for part in OTHER_PARTS if f"'{part['type']}'" in theirs]
+    for chat in chats:
         for add_generation_prompt in (False, True):
-            ours, theirs = (
-                render_jinja_template(
-                    [chat],
-                    chat_template=template,
-                    add_generation_prompt=add_generation_prompt,
-                    bos_token=backbone.tokenizer.bos_token or "",
-                )[0][0]
-                for template in (backbone.chat_template, official.read_text().removesuffix("\n"))
-            )
-            assert ours == theirs
+            expected = rendered(backbone, theirs, chat, add_generation_prompt)
+            assert rendered(backbone, backbone.chat_template, chat, add_generation_prompt) == expected
+
+
+def test_a_turn_may_be_plain_text(backbone):
+    chats = (TEXT_CHAT, plain(TEXT_CHAT)), ([SYSTEM, *TEXT_CHAT], [*plain([SYSTEM]), *plain(TEXT_CHAT)])
+    for in_parts, as_text in chats:
+        ours = [rendered(backbone, backbone.chat_template, chat, True) for chat in (in_parts, as_text)]
+        assert ours[0] == ours[1]
+        assert "Say a colour." in ours[0]
 
 
 # What the model reads for the first turn of the chat about two 64 px frames; what it learns stands in brackets.
