@@ -32,25 +32,36 @@ def linear_layers(model: nn.Module, parts: Mapping[str, nn.Module], lora: Lora) 
     """Names of the linear layers of some parts that `lora.targets` chooses; the output head is left out.
 
     Raises:
-        ConfigError: If a target names no linear layer of these parts.
+        ConfigError: If a target names no linear layer of these parts, or a part has none that is chosen.
     """
-    inside = {id(module) for part in parts.values() for module in part.modules()}
     head: Any = model.lm_head
-    layers = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and id(module) in inside and module is not head
-    ]
+    linear = {id(m): name for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head}
+    layers = {name: [linear[id(m)] for m in part.modules() if id(m) in linear] for name, part in parts.items()}
+    together = [layer for of_part in layers.values() for layer in of_part]
     if lora.targets is None:
-        return layers
-    chosen = {target: [n for n in layers if n == target or n.endswith(f".{target}")] for target in lora.targets}
-    for target, matching in chosen.items():
-        if not matching:
-            known = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+        chosen = set(together)
+    else:
+        matching = {target: {n for n in together if f".{n}".endswith(f".{target}")} for target in lora.targets}
+        for target, found in matching.items():
+            if not found:
+                raise ConfigError(
+                    f"tuning.lora.targets: '{target}' is no linear layer of {', '.join(parts)}; "
+                    f"their layers are {_short_names(together)}"
+                )
+        chosen = set().union(*matching.values())
+    for name, of_part in layers.items():
+        if not chosen.intersection(of_part):
+            why = "the part has no linear layer"
+            if of_part:
+                why = f"tuning.lora.targets={lora.targets} names none of its linear layers ({_short_names(of_part)})"
             raise ConfigError(
-                f"tuning.lora.targets: '{target}' is no linear layer of {', '.join(parts)}; their layers are {known}"
+                f"tuning.{name}.mode=adapted: {why}, so that it would not learn; set it to trained or frozen"
             )
-    return [name for name in layers if any(name in matching for matching in chosen.values())]
+    return [layer for layer in together if layer in chosen]
+
+
+def _short_names(layers: list[str]) -> str:
+    return ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
 
 
 def add_adapters(model: Any, parts: Mapping[str, nn.Module], lora: Lora, base: Checkpoint | None = None) -> None:

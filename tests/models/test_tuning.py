@@ -165,6 +165,20 @@ def test_a_target_that_matches_nothing_is_refused_before_weights_are_loaded(fami
         check_tuning(backbone, tuning)
 
 
+def test_an_adapted_part_without_a_chosen_layer_is_refused_before_weights_are_loaded(family, load_tiny):
+    backbone = load_tiny(family, with_model=False)
+    tuning = tuned(projector="adapted", language_model="adapted")
+    tuning.lora = Lora(targets=["q_proj"])
+    has_layers = family != "gemma3"
+    why = r"targets=\['q_proj'\] names none of its linear layers \(.+\)" if has_layers else "has no linear layer"
+    with pytest.raises(ConfigError, match=rf"tuning\.projector\.mode=adapted: .*{why}.*set it to trained or frozen"):
+        check_tuning(backbone, tuning)
+    tuning = tuned(language_model="adapted")
+    tuning.lora = Lora(targets=[])
+    with pytest.raises(ConfigError, match=r"tuning\.language_model\.mode=adapted: .*\(.*q_proj.*\)"):
+        check_tuning(backbone, tuning)
+
+
 def test_each_part_has_its_learning_rate_and_decay(backbone):
     backbone.model.requires_grad_(True)
     tuning = Tuning(
