@@ -145,10 +145,14 @@ def _adapter_of(config: Any, checkpoint: str, family: str | None) -> type[Backbo
     return adapter
 
 
-def _refuse_missing_folder(checkpoint: str) -> None:
+def is_hub_id(checkpoint: str) -> bool:
+    """Whether a checkpoint is named as on the Hub, not as a folder."""
     beside = Path(checkpoint).parent
-    looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") != 1 or beside.is_dir()
-    if looks_like_path and not Path(checkpoint).expanduser().is_dir():
+    return not checkpoint.startswith((".", "/", "~")) and checkpoint.count("/") == 1 and not beside.is_dir()
+
+
+def _refuse_missing_folder(checkpoint: str) -> None:
+    if not is_hub_id(checkpoint) and not Path(checkpoint).expanduser().is_dir():
         raise BackboneError(
             f"checkpoint folder {checkpoint!r} does not exist; give a Hugging Face folder, a run's folder or a Hub id"
         )
