@@ -19,7 +19,7 @@ from sparrow.models.backbone import Backbone
 from sparrow.models.loading import load_backbone
 from sparrow.models.tuning import apply_tuning
 from sparrow.runs.decoding import decode
-from sparrow.runs.model import load_model
+from sparrow.runs.model import load_model, weights_dtype
 from sparrow.runs.model_card import model_card
 from sparrow.runs.outcome import CHECKPOINT_FOLDER, MODEL_FOLDER
 from sparrow.runs.preparation import resolve_checkpoint
@@ -56,7 +56,8 @@ def export(run: Path, out: Path, *, name: str, from_checkpoint: str | None = Non
             f"{run} is a run of `sparrow {record.command}` that is {record.status} and has no model to export; "
             "give the folder of a finished `sparrow train`, or --from-checkpoint to take its newest checkpoint"
         )
-    _write(load_backbone(str(run / MODEL_FOLDER), dtype="auto"), record, out, name)
+    trusted = record.config["backbone"]["trust_remote_code"]
+    _write(load_backbone(str(run / MODEL_FOLDER), trust_remote_code=trusted), record, out, name)
 
 
 def _of_checkpoint(run: Path, record: RunRecord, which: str) -> Backbone:
@@ -72,11 +73,12 @@ def _of_checkpoint(run: Path, record: RunRecord, which: str) -> Backbone:
     if record.parent is not None:
         raise RunError(f"{run} started from another run's model; finish it, then export it")
     config = decode(ExperimentConfig, record.config)
-    # Whole weights, whatever they were trained in, on whatever machine.
+    # Whole weights in full precision, whatever they were trained in, on whatever machine.
     config = replace(
         config,
         backbone=replace(config.backbone, attn_implementation="sdpa"),
         tuning=replace(config.tuning, quantization=None),
+        trainer=replace(config.trainer, precision="32-true"),
     )
     backbone = load_model(config, resolve_checkpoint(config))
     apply_tuning(backbone, config.tuning)
@@ -92,7 +94,8 @@ def _of_checkpoint(run: Path, record: RunRecord, which: str) -> Backbone:
 
 
 def _write(backbone: Backbone, record: RunRecord, out: Path, name: str) -> None:
-    merge_adapters(backbone.model)
+    merge_adapters(backbone.model)  # in full precision: what was learnt is small beside the weights
+    backbone.model.to(weights_dtype(record.config["trainer"]["precision"]))
     _end_replies_with_turns(backbone)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))

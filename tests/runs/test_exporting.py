@@ -7,10 +7,11 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.export import main
-from sparrow.models.adapters import base_of_adapters
+from sparrow.models.adapters import base_of_adapters, merge_adapters
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.runs.evaluation import fingerprint
 from sparrow.runs.model_card import model_card
@@ -123,16 +124,27 @@ def test_the_cards_example_gives_an_answer(run, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip()
 
 
-def test_a_run_on_a_pinned_revision_is_exported_and_asked_as_such(settings, tiny_checkpoint, hub, tmp_path, capsys):
+def test_a_run_on_a_pinned_revision_in_bf16_is_exported_and_asked_as_such(
+    settings, tiny_checkpoint, hub, tmp_path, capsys
+):
     newer = ensure_tiny(tmp_path, "idefics3", world_texts(), frame_size_px=64, seed=1)
-    name = hub(pinned=tiny_checkpoint("idefics3"), newer=newer)
+    load_backbone(str(tiny_checkpoint("idefics3")), dtype=torch.bfloat16).save(tmp_path / "pinned")
+    name = hub(pinned=tmp_path / "pinned", newer=newer)
     options = ["mixture.num_samples=8", "tuning=lora", "benchmark=[]"]
     options += ["backbone.tiny=false", f"backbone.checkpoint={name}", "backbone.revision=pinned"]
+    options += ["trainer.precision=bf16-mixed"]
     train(settings(*options), tmp_path / "run", name="pinned")
     assert main([str(tmp_path / "run"), str(tmp_path / "out")]) == 0
-    exported = load_backbone(str(tmp_path / "out")).model.state_dict()
+    merged, exported = (
+        load_backbone(str(tmp_path / "run" / "model")),
+        load_backbone(str(tmp_path / "out"), dtype="auto"),
+    )
+    merge_adapters(merged.model)
+    weights = exported.model.state_dict()
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}, "as full tuning would be stored"
+    assert all(torch.equal(weights[key], value) for key, value in merged.model.state_dict().items())
     frozen = load_backbone(name, revision="pinned").model.model.vision_model.state_dict()
-    assert all(torch.equal(exported[f"model.vision_model.{key}"], value) for key, value in frozen.items())
+    assert all(torch.equal(weights[f"model.vision_model.{key}"], value) for key, value in frozen.items())
     adapters = tmp_path / "run" / "model"
     before, file = fingerprint(str(adapters), None), adapters / "adapter_config.json"
     shutil.copytree(adapters, tmp_path / "moved")
@@ -140,6 +152,18 @@ def test_a_run_on_a_pinned_revision_is_exported_and_asked_as_such(settings, tiny
     moved = json.loads(file.read_text()) | {"revision": "newer"}
     (tmp_path / "moved" / file.name).write_text(json.dumps(moved))
     assert fingerprint(str(tmp_path / "moved"), None) != before
+
+
+def test_weights_are_stored_in_the_precision_of_the_run(run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    record = RunRecord.load(folder)
+    record.config["trainer"]["precision"] = "bf16-true"
+    record.save(folder)
+    assert main([str(folder), str(tmp_path / "out")]) == 0
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    assert {weight.dtype for weight in stored.values()} == {torch.bfloat16}
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
 def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):
