@@ -22,7 +22,7 @@ from sparrow.media.folders import frame_files
 from sparrow.media.pages import style_fingerprint
 from sparrow.models.backbone import Backbone
 
-MEASURING_VERSION = 2
+MEASURING_VERSION = 3
 COLUMNS = {
     "row": "int64",
     "sample_id": "str",

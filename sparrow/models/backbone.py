@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,12 +17,12 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoProcessor
 
-from sparrow.core.errors import BackboneError
+from sparrow.core.errors import BackboneError, MediaError
 from sparrow.core.files import write_json
 from sparrow.models.adapters import Checkpoint, has_adapters, save_trained_parts
-from sparrow.models.chat import TokenizedChat, expand, tokenize
+from sparrow.models.chat import TokenizedChat, control_tokens, expand, tokenize
 from sparrow.models.frames import Frames, NativeVideo, Size, normalize
-from sparrow.models.registry import WITHOUT_PACKING, check_native_video
+from sparrow.models.registry import NATIVE_VIDEO, WITHOUT_PACKING, check_native_video
 from sparrow.models.tiny import TinySizes, random_model
 
 __all__ = ["Backbone", "Size", "TokenizedChat"]
@@ -239,7 +240,8 @@ class Backbone(ABC):
             add_generation_prompt: End with the words that open the assistant's turn.
 
         Raises:
-            DataError: If a text holds one of the model's control tokens.
+            DataError: If a text holds one of the model's control tokens, an assistant turn is blank, or a frame's
+                proportions are none that the model can be shown.
         """
         sizes = iter(frame_sizes)
         images: list[list[int]] = []
@@ -248,11 +250,11 @@ class Backbone(ABC):
         def written(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             """A part as the template knows it, its tokens noted."""
             if part["type"] == "image":
-                images.append(self.frame_token_ids(self.prepared_size(next(sizes))))
+                images.append(self.frame_token_ids(self._shown_size(next(sizes))))
                 yield {"type": "image", "time": self.time_words(part["time_s"])} if "time_s" in part else part
             elif part["type"] == "video":
                 size, *_ = [next(sizes) for _ in part["times_s"]]
-                placeholders = self.video_placeholders(self.prepared_size(size), part["times_s"])
+                placeholders = self.video_placeholders(self._shown_size(size), part["times_s"])
                 videos.extend(tokens for _, tokens in placeholders)
                 yield {"type": "video", "times": [words for words, _ in placeholders]}
             else:
@@ -261,8 +263,24 @@ class Backbone(ABC):
         turns = [{**turn, "content": [new for part in turn["content"] for new in written(part)]} for turn in messages]
         assert next(sizes, None) is None, "more frame sizes than frames in the chat"
         template = self.template_for_tokens()
-        chat = tokenize(turns, self.tokenizer, template, add_generation_prompt=add_generation_prompt)
+        chat = tokenize(
+            turns, self.tokenizer, template, control=self._control_tokens, add_generation_prompt=add_generation_prompt
+        )
         return expand(chat, {self.image_token_id: images} | ({self.video_token_id: videos} if videos else {}))
+
+    @cached_property
+    def _control_tokens(self) -> frozenset[str]:
+        of_video = [self.video_token_id] if self.family in NATIVE_VIDEO else []
+        return control_tokens(self.tokenizer, self.image_token_id, *of_video)
+
+    def _shown_size(self, size: Size) -> Size:
+        try:
+            return self.prepared_size(size)
+        except ValueError as error:
+            raise MediaError(
+                f"a frame of {size[1]} x {size[0]} px cannot be shown to {self.family}: {error}",
+                remedy="crop it, or skip the sample with on_bad_sample=skip",
+            ) from error
 
     def template_for_tokens(self) -> str:
         """The chat template whose rendering is tokenized, each image one token."""

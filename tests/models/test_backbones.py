@@ -1,11 +1,13 @@
 """Every family against its own reference code; a new entry of the registry is tested here without a change."""
 
 import copy
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import AddedToken
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import is_torchvision_available
 from transformers.utils.chat_template_utils import render_jinja_template
@@ -13,6 +15,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from sparrow.core.errors import BackboneError, DataError
 from sparrow.models.frames import Frames
 from sparrow.models.loading import ensure_tiny, load_backbone
+from sparrow.models.registry import NATIVE_VIDEO
 from sparrow.world import world_texts
 from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded, processed
 
@@ -283,10 +286,35 @@ def test_a_grey_page_is_a_frame(backbone):
         assert torch.equal(grey.pixels, rgb.pixels)
 
 
-def test_text_with_a_control_token_is_refused(backbone):
-    token = backbone.tokenizer.decode([backbone.image_token_id])
-    with pytest.raises(DataError, match="control token"):
-        backbone.tokenize_chat([{"role": "user", "content": [{"type": "text", "text": f"a {token} b"}]}], [])
+def test_text_with_a_control_token_is_refused(family, load_tiny, monkeypatch):
+    backbone = load_tiny(family, with_model=False)
+    backbone.tokenizer.add_tokens([AddedToken("<|added|>", special=True)])
+    of_video = [backbone.video_token_id] if family in NATIVE_VIDEO else []
+    shown = [backbone.tokenizer.decode([token]) for token in (backbone.image_token_id, *of_video)]
+    # Checkpoints differ in what they call special.
+    monkeypatch.setattr(type(backbone.tokenizer), "all_special_tokens", [])
+    assert "<|added|>" not in backbone.tokenizer.all_special_tokens
+    for token in (*shown, "<|added|>", backbone.end_of_turn):
+        with pytest.raises(DataError, match=rf"control token {re.escape(repr(token))}"):
+            backbone.tokenize_chat([{"role": "user", "content": [{"type": "text", "text": f"a {token} b"}]}], [])
+
+
+@pytest.mark.parametrize("blank", ["", " \n", "\u200b"])
+def test_a_blank_answer_is_refused(backbone, blank):
+    chat = [*TEXT_CHAT, CHAT[2], {"role": "assistant", "content": [{"type": "text", "text": blank}]}]
+    with pytest.raises(DataError, match=r"assistant turn is blank.*; remove the turn"):
+        backbone.tokenize_chat(chat, [])
+
+
+@pytest.mark.parametrize("size", [(2000, 3), (3, 2000)])
+def test_a_frame_of_any_proportions_is_shown_or_refused_as_data(backbone, size):
+    try:
+        chat = backbone.tokenize_chat(OTHER_CHAT, [size])
+    except DataError as error:
+        assert f"a frame of {size[1]} x {size[0]} px cannot be shown to {backbone.family}" in str(error)
+        assert "on_bad_sample=skip" in str(error)
+    else:
+        assert chat.num_visual_tokens == backbone.visual_tokens(size, 1)
 
 
 def test_parts_hold_every_parameter_once(backbone):
