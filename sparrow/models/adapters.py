@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -17,15 +16,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sparrow.core.config import Lora
 from sparrow.core.errors import BackboneError, ConfigError
+from sparrow.models.checkpoints import Checkpoint
 
 TRAINED_FILE = "trained_parts.safetensors"
-
-
-class Checkpoint(NamedTuple):
-    """A folder or Hub id, and the revision of a Hub id."""
-
-    name: str
-    revision: str | None = None
 
 
 def linear_layers(model: nn.Module, parts: Mapping[str, nn.Module], lora: Lora) -> list[str]:
@@ -132,24 +125,20 @@ def save_trained_parts(model: nn.Module, folder: Path) -> None:
         save_file(trained, folder / TRAINED_FILE)
 
 
-def base_of_adapters(checkpoint: str) -> Checkpoint | None:
-    """The checkpoint that a folder of adapters belongs to; None for any other checkpoint."""
-    path = Path(checkpoint) / "adapter_config.json"
-    if not path.is_file():
-        return None
-    settings = json.loads(path.read_text())
-    return Checkpoint(settings["base_model_name_or_path"], settings.get("revision"))
-
-
 def load_adapters(model: Any, folder: Path) -> None:
     """Put the adapters of a folder beside the model's layers, and read what was trained beside them.
 
     Raises:
-        BackboneError: If the folder belongs to another model.
+        BackboneError: If the folder belongs to another model, or lacks adapters of it.
     """
     # transformers forgets how to write the model's own weights when it reads an adapter's.
     conversions = model._weight_conversions
-    model.load_adapter(str(folder))
+    lacking = model.load_adapter(str(folder)).missing_keys
+    if lacking:
+        raise BackboneError(
+            f"the adapters in {folder} lack {len(lacking)} of their tensors, such as {min(lacking)}, "
+            "which would be random: copy the folder anew"
+        )
     model._weight_conversions = conversions
     path = folder / TRAINED_FILE
     if path.is_file():

@@ -13,7 +13,7 @@ import torch
 from sparrow.core.config import EvaluateConfig, run_id
 from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import content_hash, file_hash
-from sparrow.models.adapters import base_of_adapters
+from sparrow.models.checkpoints import base_of_adapters
 from sparrow.runs.evaluating import make_evaluator
 from sparrow.runs.folder import open_run
 from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome

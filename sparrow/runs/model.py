@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from sparrow.core.config import ExperimentConfig
-from sparrow.models.adapters import base_of_adapters, merge_adapters
+from sparrow.models.adapters import merge_adapters
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
+from sparrow.models.checkpoints import base_of_adapters
 from sparrow.models.loading import load_backbone, outline
 from sparrow.models.tuning import apply_tuning
 from sparrow.runs.preparation import Prepared

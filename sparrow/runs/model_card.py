@@ -11,7 +11,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from sparrow.models.backbone import Backbone
-from sparrow.models.loading import is_hub_id
+from sparrow.models.checkpoints import is_hub_id
 from sparrow.runs.record import RunRecord
 
 SECTIONS = (

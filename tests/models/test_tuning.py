@@ -10,7 +10,8 @@ from sparrow.core.config import Lora, Optimizer, PartTuning, Tuning
 from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.data.encode import EncodedSample
 from sparrow.data.micro_batches import pad
-from sparrow.models.adapters import TRAINED_FILE, base_of_adapters, has_adapters, linear_layers, merge_adapters
+from sparrow.models.adapters import TRAINED_FILE, has_adapters, linear_layers, merge_adapters
+from sparrow.models.checkpoints import base_of_adapters
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.models.quantization import nf4
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.export import main
-from sparrow.models.adapters import base_of_adapters, merge_adapters
+from sparrow.models.adapters import merge_adapters
+from sparrow.models.checkpoints import base_of_adapters
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.runs.evaluation import fingerprint
 from sparrow.runs.model_card import model_card
