@@ -422,6 +422,8 @@ class Backbone(ABC):
             # Where torchvision is installed, transformers' own processor of the family asks for this file.
             settings = {"video_processor_type": self.video_processor_type}
             write_json(folder / "video_preprocessor_config.json", settings)
+        for path in folder.glob("*.safetensors"):
+            path.chmod((folder / "config.json").stat().st_mode)  # safetensors gives it to its owner alone
 
     def _three_parts(self, vision: nn.Module, projector: nn.Module, language_model: nn.Module) -> dict[str, nn.Module]:
         head: Any = self.model.lm_head

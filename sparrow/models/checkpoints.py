@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from sparrow.core.errors import BackboneError, SparrowError
 from sparrow.models.registry import FAMILIES, find_family, refuse_without_port

@@ -118,9 +118,10 @@ def _read_model(checkpoint: Checkpoint, **options: Any) -> Any:
         return model
     name, revision = checkpoint
     with explained(checkpoint):
-        model, found = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             name, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
+    model, found = loaded
     lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
     if lacking:
         raise BackboneError(

@@ -227,7 +227,7 @@ def test_a_turn_may_be_plain_text(backbone):
         assert "Say a colour." in ours[0]
 
 
-# What the model reads for the first turn of the chat about two 64 px frames; what it learns stands in brackets.
+# What the model reads for the two turns of the chat about two 64 px frames; what it learns stands in brackets.
 IMAGE = {
     "idefics3": "<fake_token_around_image><global-img>" + 4 * "<image>" + "<fake_token_around_image>",
     "internvl": "<img>" + 4 * "<IMG_CONTEXT>" + "</img>\n",
@@ -236,21 +236,28 @@ IMAGE = {
     "minicpmv": "<image><|image_pad|></image>",
     "gemma3": "\n\n<start_of_image>" + 4 * "<image_soft_token>" + "<end_of_image>\n\n",
 }
-CHAT_ML = "<|im_start|>user\n{}What colour is it?<|im_end|>\n<|im_start|>assistant\n[red<|im_end|>]\n"
+CHAT_ML = (
+    "<|im_start|>user\n{}What colour is it?<|im_end|>\n<|im_start|>assistant\n[red<|im_end|>]\n"
+    "<|im_start|>user\nAnd the shape?<|im_end|>\n<|im_start|>assistant\n[circle<|im_end|>]\n"
+)
 GOLDEN = {
     "idefics3": f"<|begin_of_text|>User:{2 * IMAGE['idefics3']}What colour is it?<end_of_utterance>\n"
-    "Assistant:[ red<end_of_utterance>]\n",
+    "Assistant:[ red<end_of_utterance>]\nUser: And the shape?<end_of_utterance>\n"
+    "Assistant:[ circle<end_of_utterance>]\n",
     "smolvlm": f"<|im_start|>User:{2 * IMAGE['idefics3']}What colour is it?<end_of_utterance>\n"
-    "Assistant:[ red<end_of_utterance>]\n",
+    "Assistant:[ red<end_of_utterance>]\nUser: And the shape?<end_of_utterance>\n"
+    "Assistant:[ circle<end_of_utterance>]\n",
     "internvl": CHAT_ML.format(2 * IMAGE["internvl"]),
     "qwen2_5_vl": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" + CHAT_ML.format(2 * IMAGE["qwen"]),
     "qwen3_vl": CHAT_ML.format(2 * IMAGE["qwen"]),
     "llava_onevision": f"<|im_start|>user {2 * IMAGE['llava_onevision']}\nWhat colour is it?<|im_end|>"
-    "<|im_start|>assistant \n[red<|im_end|>]",
+    "<|im_start|>assistant \n[red<|im_end|>]<|im_start|>user \nAnd the shape?<|im_end|>"
+    "<|im_start|>assistant \n[circle<|im_end|>]",
     "minicpmv": CHAT_ML.format(2 * IMAGE["minicpmv"]),
     "minicpmv4_7": CHAT_ML.format(2 * IMAGE["minicpmv"]),
     "gemma3": f"<bos><start_of_turn>user\n{2 * IMAGE['gemma3']}What colour is it?<end_of_turn>\n"
-    "<start_of_turn>model\n[red<end_of_turn>]\n",
+    "<start_of_turn>model\n[red<end_of_turn>]\n<start_of_turn>user\nAnd the shape?<end_of_turn>\n"
+    "<start_of_turn>model\n[circle<end_of_turn>]\n",
 }
 
 
@@ -267,7 +274,7 @@ def marked(backbone, chat):
 
 def test_golden_tokens_and_labels(backbone):
     """The literal tokens that expansion and masking must keep giving."""
-    assert marked(backbone, backbone.tokenize_chat(CHAT[:2], [(64, 64)] * 2)) == GOLDEN[backbone.family]
+    assert marked(backbone, backbone.tokenize_chat(CHAT, [(64, 64)] * 2)) == GOLDEN[backbone.family]
 
 
 def test_every_answer_is_supervised_with_its_end(backbone):
@@ -358,6 +365,7 @@ def generate(backbone, frames):
 def test_a_saved_folder_gives_the_same_logits_and_replies(backbone, frames, tmp_path):
     backbone.save(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1, "all may be read by those who may read one"
     reloaded = load_backbone(str(tmp_path))
     assert reloaded.family == backbone.family
     assert reloaded.frame_size_px == backbone.frame_size_px
