@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,6 +86,24 @@ def tiny_checkpoint(cache_root: Path) -> Callable[[str], Path]:
     from sparrow.world import world_texts
 
     return lambda family: ensure_tiny(cache_root, family, world_texts(), frame_size_px=64, seed=0)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Put folders into a local cache of the Hub as the commits of one model, the last one its newest; its id."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def put(**commits: Path) -> str:
+        cached = tmp_path / "hub" / "models--some--model"
+        (cached / "refs").mkdir(parents=True, exist_ok=True)
+        for revision, folder in commits.items():
+            commit = (revision.encode().hex() * 20)[:40]
+            shutil.copytree(folder, cached / "snapshots" / commit)
+            for name in (revision, "main"):
+                (cached / "refs" / name).write_text(commit)
+        return "some/model"
+
+    return put
 
 
 @pytest.fixture(scope="session")

@@ -86,6 +86,16 @@ class Score(Accuracy):
         """The 95 % interval of `official`."""
         return pick(self, self.metric)[1] if self.has(self.metric) else None
 
+    @property
+    def asked(self) -> str:
+        """How the questions were asked, and which number is the score, in a line."""
+        how = self.protocol
+        tasks = f", tasks {' '.join(how['tasks'])}" if how.get("tasks") else ""
+        return (
+            f"prompts {how.get('protocol')}, frames {how.get('frames')}, subtitles {how.get('subtitles')}, "
+            f"{self.scoring}, options {how.get('options')}{tasks}; score: {self.metric}; {how.get('note')}"
+        )
+
     def has(self, metric: str) -> bool:
         """Whether there is a number of this path."""
         try:

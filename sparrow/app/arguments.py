@@ -18,7 +18,8 @@ from hydra.errors import HydraException
 
 from sparrow.app.help import CONF_FOLDER, options_by_group
 from sparrow.app.sweeps import values_of
-from sparrow.core.errors import ConfigError
+from sparrow.core.errors import BackboneError, ConfigError
+from sparrow.models.registry import refuse_without_port
 
 CONFIG_DIR = ("--config-dir", "-cd")
 MAX_NAMED_OPTIONS = 30
@@ -56,9 +57,18 @@ def _problems(override: Override, options: Mapping[str, list[str]], schema: Any)
     if key in options and not override.is_delete():
         for choice in _choices(override):
             if choice not in options[key]:
-                yield f"{key}={choice}: there is no such choice{_near(choice, options[key])}"
+                yield f"{key}={choice}: {_no_choice(key, choice, options[key])}"
     elif key not in options and (unknown := _unknown(key, schema, [*options])) is not None:
         yield unknown
+
+
+def _no_choice(group: str, choice: str, known: list[str]) -> str:
+    if group == "backbone":
+        try:
+            refuse_without_port(choice)
+        except BackboneError as error:
+            return str(error)
+    return f"there is no such choice{_near(choice, known)}"
 
 
 def _choices(override: Override) -> Iterator[str]:

@@ -20,7 +20,7 @@ from sparrow.data.watching import AtWork, watched, with_progress
 from sparrow.media.folders import frame_files
 from sparrow.models.backbone import Backbone
 
-MEASURING_VERSION = 3
+MEASURING_VERSION = 4
 COUNTS = dict.fromkeys(
     ("num_frames", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters"), "int64"
 )

@@ -57,7 +57,7 @@ def answer(
         with torch.inference_mode():
             results = _answer_rows(backbone, unit, ends)
         yield [
-            _prediction(question, results[number] if results else [], unit, protocol, model_id)
+            _prediction(question, results[number], unit, unit.failures[number], protocol, model_id)
             for number, question in enumerate(unit.questions)
         ]
 
@@ -67,7 +67,7 @@ def _answer_rows(backbone: Backbone, unit: Unit, ends: set[int]) -> list[list[An
     device = next(backbone.model.parameters()).device
     rows = [row for question_rows in unit.rows for row in question_rows]
     if not rows:
-        return []
+        return [[] for _ in unit.rows]
     shared = _shared_prefix(rows)
     prefix = rows[0].ids[:shared].unsqueeze(0).to(device)
     cache = backbone.forward(prefix, None, unit.frames.to(device), logits_to_keep=1, use_cache=True).past_key_values
@@ -188,9 +188,9 @@ class _Pass:
 
 
 def _prediction(
-    question: Question, results: Sequence[Any], unit: Unit, protocol: Protocol, model_id: str
+    question: Question, results: Sequence[Any], unit: Unit, failure: str | None, protocol: Protocol, model_id: str
 ) -> Prediction:
-    choice, rule, reply, likelihoods = None, unit.failure, None, None
+    choice, rule, reply, likelihoods = None, failure, None, None
     if results and isinstance(results[0], str):
         reply = results[0]
         choice, rule = read_reply(reply, question.options, reply_labels(question), lower_case=protocol.lower_case)

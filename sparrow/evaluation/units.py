@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
 from sparrow.data.encode import prepare
-from sparrow.evaluation.prompts import Protocol, Row, chat_of, read_clip, rows_of
+from sparrow.evaluation.prompts import Clip, Protocol, Row, chat_of, read_clip, rows_of
 from sparrow.evaluation.questions import Question
 from sparrow.models.backbone import Backbone
 from sparrow.models.frames import Frames
@@ -23,13 +23,13 @@ BYTES_A_REPLY = 20_000  # video that takes about as long to read as a reply to s
 
 @dataclass(frozen=True)
 class Unit:
-    """Questions about the same prepared frames, as rows; `failure` where they cannot be asked."""
+    """Questions about the same prepared frames, as rows; for each why it cannot be asked, None where it can."""
 
     questions: list[Question]
     rows: list[list[Row]]
     frames: Frames
     frame_indices: tuple[int, ...]
-    failure: str | None = None
+    failures: list[str | None]
 
 
 def group_into_units(questions: Sequence[Question], media_root: Path, protocol: Protocol) -> list[list[Question]]:
@@ -74,8 +74,26 @@ class Units(Dataset):
         questions = self.groups[number]
         try:
             clip = read_clip(questions[0], self.media_root, self.protocol)
-            rows = [rows_of(q, clip, self.backbone, self.protocol, self.benchmark) for q in questions]
         except DataError as error:
-            return Unit(questions, [], Frames.of(()), (), failure=f"not asked: {error}")
+            return Unit(questions, [[] for _ in questions], Frames.of(()), (), [f"not asked: {error}"] * len(questions))
+        rows: list[list[Row]] = []
+        failures: list[str | None] = []
+        for question in questions:
+            try:
+                rows.append(self._rows(question, clip))
+                failures.append(None)
+            except DataError as error:
+                rows.append([])
+                failures.append(f"not asked: {error}")
         _, shown = chat_of(questions[0], clip, self.protocol, self.benchmark)
-        return Unit(questions, rows, prepare(clip.frames, shown, self.backbone), clip.indices)
+        return Unit(questions, rows, prepare(clip.frames, shown, self.backbone), clip.indices, failures)
+
+    def _rows(self, question: Question, clip: Clip) -> list[Row]:
+        rows = rows_of(question, clip, self.backbone, self.protocol, self.benchmark)
+        longest, most = max(len(row.ids) for row in rows), self.backbone.context_length_tokens
+        if longest > most:
+            raise DataError(
+                f"it takes {longest} tokens, {self.backbone.family} was made for {most}",
+                remedy="lower frames.max_frames or backbone.frame_size_px",
+            )
+        return rows

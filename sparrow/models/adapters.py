@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sparrow.core.config import Lora
 from sparrow.core.errors import BackboneError, ConfigError
+from sparrow.models.checkpoints import Checkpoint
 
 TRAINED_FILE = "trained_parts.safetensors"
 
@@ -25,29 +25,43 @@ def linear_layers(model: nn.Module, parts: Mapping[str, nn.Module], lora: Lora) 
     """Names of the linear layers of some parts that `lora.targets` chooses; the output head is left out.
 
     Raises:
-        ConfigError: If a target names no linear layer of these parts.
+        ConfigError: If a target names no linear layer of these parts, or a part has none that is chosen.
     """
-    inside = {id(module) for part in parts.values() for module in part.modules()}
     head: Any = model.lm_head
-    layers = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and id(module) in inside and module is not head
-    ]
+    linear = {id(m): name for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head}
+    layers = {name: [linear[id(m)] for m in part.modules() if id(m) in linear] for name, part in parts.items()}
+    together = [layer for of_part in layers.values() for layer in of_part]
     if lora.targets is None:
-        return layers
-    chosen = {target: [n for n in layers if n == target or n.endswith(f".{target}")] for target in lora.targets}
-    for target, matching in chosen.items():
-        if not matching:
-            known = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+        chosen = set(together)
+    else:
+        matching = {target: {n for n in together if f".{n}".endswith(f".{target}")} for target in lora.targets}
+        for target, found in matching.items():
+            if not found:
+                raise ConfigError(
+                    f"tuning.lora.targets: '{target}' is no linear layer of {', '.join(parts)}; "
+                    f"their layers are {_short_names(together)}"
+                )
+        chosen = set().union(*matching.values())
+    for name, of_part in layers.items():
+        if not chosen.intersection(of_part):
+            why = "the part has no linear layer"
+            if of_part:
+                why = f"tuning.lora.targets={lora.targets} names none of its linear layers ({_short_names(of_part)})"
             raise ConfigError(
-                f"tuning.lora.targets: '{target}' is no linear layer of {', '.join(parts)}; their layers are {known}"
+                f"tuning.{name}.mode=adapted: {why}, so that it would not learn; set it to trained or frozen"
             )
-    return [name for name in layers if any(name in matching for matching in chosen.values())]
+    return [layer for layer in together if layer in chosen]
 
 
-def add_adapters(model: Any, parts: Mapping[str, nn.Module], lora: Lora) -> None:
-    """Put adapters, which change nothing at first, beside the chosen linear layers; all else is frozen."""
+def _short_names(layers: list[str]) -> str:
+    return ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+
+
+def add_adapters(model: Any, parts: Mapping[str, nn.Module], lora: Lora, base: Checkpoint | None = None) -> None:
+    """Put adapters, which change nothing at first, beside the chosen linear layers; all else is frozen.
+
+    `base` is written beside them when they are saved: the checkpoint that they belong to.
+    """
     model.add_adapter(
         LoraConfig(
             r=lora.rank,
@@ -56,6 +70,9 @@ def add_adapters(model: Any, parts: Mapping[str, nn.Module], lora: Lora) -> None
             target_modules=linear_layers(model, parts, lora),
         )
     )
+    if base is not None:
+        settings = model.peft_config["default"]
+        settings.base_model_name_or_path, settings.revision = base
     reset_adapters(model)
 
 
@@ -108,21 +125,20 @@ def save_trained_parts(model: nn.Module, folder: Path) -> None:
         save_file(trained, folder / TRAINED_FILE)
 
 
-def base_of_adapters(checkpoint: str) -> str | None:
-    """The checkpoint that a folder of adapters belongs to; None for any other checkpoint."""
-    path = Path(checkpoint) / "adapter_config.json"
-    return str(json.loads(path.read_text())["base_model_name_or_path"]) if path.is_file() else None
-
-
 def load_adapters(model: Any, folder: Path) -> None:
     """Put the adapters of a folder beside the model's layers, and read what was trained beside them.
 
     Raises:
-        BackboneError: If the folder belongs to another model.
+        BackboneError: If the folder belongs to another model, or lacks adapters of it.
     """
     # transformers forgets how to write the model's own weights when it reads an adapter's.
     conversions = model._weight_conversions
-    model.load_adapter(str(folder))
+    lacking = model.load_adapter(str(folder)).missing_keys
+    if lacking:
+        raise BackboneError(
+            f"the adapters in {folder} lack {len(lacking)} of their tensors, such as {min(lacking)}, "
+            "which would be random: copy the folder anew"
+        )
     model._weight_conversions = conversions
     path = folder / TRAINED_FILE
     if path.is_file():

@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,12 +17,13 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoProcessor
 
-from sparrow.core.errors import BackboneError
+from sparrow.core.errors import BackboneError, MediaError
 from sparrow.core.files import write_json
 from sparrow.models.adapters import has_adapters, save_trained_parts
-from sparrow.models.chat import TokenizedChat, expand, tokenize
+from sparrow.models.chat import TokenizedChat, control_tokens, expand, tokenize
+from sparrow.models.checkpoints import Checkpoint
 from sparrow.models.frames import Frames, NativeVideo, Size, normalize
-from sparrow.models.registry import WITHOUT_PACKING, check_native_video
+from sparrow.models.registry import NATIVE_VIDEO, WITHOUT_PACKING, check_native_video
 from sparrow.models.tiny import TinySizes, random_model
 
 __all__ = ["Backbone", "Size", "TokenizedChat"]
@@ -44,6 +46,8 @@ class Backbone(ABC):
     Raises:
         BackboneError: If the frame size does not fit the vision encoder, the chat template marks no answer, or the
             family's native video is not offered.
+
+    `origin` is the checkpoint that it was loaded from, with the commit of a Hub id.
     """
 
     family: ClassVar[str]
@@ -79,6 +83,7 @@ class Backbone(ABC):
         self.config = config
         self.frame_size_px = frame_size_px
         self._model = model
+        self.origin: Checkpoint | None = None
         self.chat_template = files("sparrow.models").joinpath(f"templates/{self.template}.jinja").read_text()
         if not re.search(r"{%-?\s*generation\b", self.chat_template):
             raise BackboneError(
@@ -201,8 +206,12 @@ class Backbone(ABC):
             return sum(len(tokens) for _, tokens in self.video_placeholders(prepared, [0.0] * num_frames))
         return num_frames * len(self.frame_token_ids(prepared))
 
-    def require_room(self, num_frames: int | None) -> None:
+    def require_room(self, num_frames: int | None, key: str = "frames.max_frames") -> None:
         """Refuse more frames than fit into a sequence, before any is decoded.
+
+        Args:
+            num_frames: The most that a video may show; None says nothing.
+            key: The setting that says so.
 
         Raises:
             BackboneError: If `num_frames` square frames take more tokens than the context length.
@@ -211,7 +220,7 @@ class Backbone(ABC):
         needed = self.visual_tokens((side, side), num_frames or 0)
         if needed > self.context_length_tokens:
             raise BackboneError(
-                f"frames.max_frames={num_frames} at backbone.frame_size_px={side} take {needed} tokens, "
+                f"{key}={num_frames} at backbone.frame_size_px={side} take {needed} tokens, "
                 f"{self.family} was made for {self.context_length_tokens}; lower one of them"
             )
 
@@ -232,7 +241,8 @@ class Backbone(ABC):
             add_generation_prompt: End with the words that open the assistant's turn.
 
         Raises:
-            DataError: If a text holds one of the model's control tokens.
+            DataError: If a text holds one of the model's control tokens, an assistant turn is blank, or a frame's
+                proportions are none that the model can be shown.
         """
         sizes = iter(frame_sizes)
         images: list[list[int]] = []
@@ -241,11 +251,11 @@ class Backbone(ABC):
         def written(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             """A part as the template knows it, its tokens noted."""
             if part["type"] == "image":
-                images.append(self.frame_token_ids(self.prepared_size(next(sizes))))
+                images.append(self.frame_token_ids(self._shown_size(next(sizes))))
                 yield {"type": "image", "time": self.time_words(part["time_s"])} if "time_s" in part else part
             elif part["type"] == "video":
                 size, *_ = [next(sizes) for _ in part["times_s"]]
-                placeholders = self.video_placeholders(self.prepared_size(size), part["times_s"])
+                placeholders = self.video_placeholders(self._shown_size(size), part["times_s"])
                 videos.extend(tokens for _, tokens in placeholders)
                 yield {"type": "video", "times": [words for words, _ in placeholders]}
             else:
@@ -254,8 +264,24 @@ class Backbone(ABC):
         turns = [{**turn, "content": [new for part in turn["content"] for new in written(part)]} for turn in messages]
         assert next(sizes, None) is None, "more frame sizes than frames in the chat"
         template = self.template_for_tokens()
-        chat = tokenize(turns, self.tokenizer, template, add_generation_prompt=add_generation_prompt)
+        chat = tokenize(
+            turns, self.tokenizer, template, control=self._control_tokens, add_generation_prompt=add_generation_prompt
+        )
         return expand(chat, {self.image_token_id: images} | ({self.video_token_id: videos} if videos else {}))
+
+    @cached_property
+    def _control_tokens(self) -> frozenset[str]:
+        of_video = [self.video_token_id] if self.family in NATIVE_VIDEO else []
+        return control_tokens(self.tokenizer, self.image_token_id, *of_video)
+
+    def _shown_size(self, size: Size) -> Size:
+        try:
+            return self.prepared_size(size)
+        except ValueError as error:
+            raise MediaError(
+                f"a frame of {size[1]} x {size[0]} px cannot be shown to {self.family}: {error}",
+                remedy="crop it, or skip the sample with on_bad_sample=skip",
+            ) from error
 
     def template_for_tokens(self) -> str:
         """The chat template whose rendering is tokenized, each image one token."""
@@ -396,6 +422,8 @@ class Backbone(ABC):
             # Where torchvision is installed, transformers' own processor of the family asks for this file.
             settings = {"video_processor_type": self.video_processor_type}
             write_json(folder / "video_preprocessor_config.json", settings)
+        for path in folder.glob("*.safetensors"):
+            path.chmod((folder / "config.json").stat().st_mode)  # safetensors gives it to its owner alone
 
     def _three_parts(self, vision: nn.Module, projector: nn.Module, language_model: nn.Module) -> dict[str, nn.Module]:
         head: Any = self.model.lm_head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,14 +28,19 @@ class TokenizedChat:
 
 
 def tokenize(
-    messages: Sequence[Mapping[str, Any]], tokenizer: Any, chat_template: str, *, add_generation_prompt: bool
+    messages: Sequence[Mapping[str, Any]],
+    tokenizer: Any,
+    chat_template: str,
+    *,
+    control: Collection[str],
+    add_generation_prompt: bool,
 ) -> TokenizedChat:
     """Apply a chat template and mark what it generates; each image and each video is one token still.
 
     Raises:
-        DataError: If a text holds one of the tokenizer's control tokens.
+        DataError: If a text holds one of the `control` tokens, or an assistant turn is blank.
     """
-    _refuse_control_tokens(messages, tokenizer)
+    _check_texts(messages, control)
     rendering: Any = render_jinja_template(
         conversations=[[dict(message) for message in messages]],
         chat_template=chat_template,
@@ -77,12 +82,24 @@ def expand(chat: TokenizedChat, tokens_of: Mapping[int, Iterable[Sequence[int]]]
     )
 
 
-def _refuse_control_tokens(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> None:
+def control_tokens(tokenizer: Any, *placeholder_ids: int) -> frozenset[str]:
+    """Tokens that a text must not hold: what the tokenizer calls special, and what stands for something shown."""
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return frozenset({*added, *tokenizer.all_special_tokens, *tokenizer.convert_ids_to_tokens(placeholder_ids)})
+
+
+def _check_texts(messages: Sequence[Mapping[str, Any]], control: Collection[str]) -> None:
     for message in messages:
-        for part in message["content"]:
-            for token in tokenizer.all_special_tokens if part["type"] == "text" else ():
-                if token in part["text"]:
+        texts = [part["text"] for part in message["content"] if part["type"] == "text"]
+        for text in texts:
+            for token in control:
+                if token in text:
                     raise DataError(
                         f"a {message['role']} text holds the model's control token {token!r}",
                         remedy="remove it from the record, or skip the sample with on_bad_sample=skip",
                     )
+        if message["role"] == "assistant" and not any(c.isprintable() and c != " " for text in texts for c in text):
+            raise DataError(
+                "an assistant turn is blank, so that its end marker alone would be learnt",
+                remedy="remove the turn from the record, or skip the sample with on_bad_sample=skip",
+            )

@@ -17,11 +17,19 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from sparrow.core.errors import BackboneError
 from sparrow.core.hashing import content_hash, file_hash
 from sparrow.models import tiny
-from sparrow.models.adapters import base_of_adapters, load_adapters
+from sparrow.models.adapters import load_adapters, merge_adapters
 from sparrow.models.backbone import Backbone
+from sparrow.models.checkpoints import (
+    Checkpoint,
+    base_of_adapters,
+    explained,
+    family_of,
+    require_processor,
+    require_weights,
+)
 from sparrow.models.packed_attention import use_attention_by_sample
 from sparrow.models.quantization import nf4
-from sparrow.models.registry import FAMILIES, find_family, refuse_without_port
+from sparrow.models.registry import check_family, find_family
 
 
 def load_backbone(
@@ -60,47 +68,33 @@ def load_backbone(
         BackboneError: If the checkpoint is missing, of another family, or has code of its own; or if native video is
             asked of a family that it is not offered for.
     """
-    refuse_without_port(checkpoint)
-    _refuse_missing_folder(checkpoint)
-    _refuse_missing_folder(base_of_adapters(checkpoint) or checkpoint)
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    try:
-        config = AutoConfig.from_pretrained(checkpoint, **options)
-        adapter = _adapter_of(config, checkpoint, family)
+    given = Checkpoint(str(Path(checkpoint).expanduser()) if checkpoint.startswith("~") else checkpoint, revision)
+    if family is not None:
+        check_family(family)
+    adapter = find_family(family_of(given, family))
+    require_processor(given)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    with explained(given):
+        config = AutoConfig.from_pretrained(given.name, revision=revision, **options)
         # Pillow resizes alike whether torchvision is installed or not.
-        processor = adapter.processor_class.from_pretrained(checkpoint, backend="pil", **options)
-        # What does not fit is refused before the weights are read.
-        size_px = frame_size_px or adapter.frame_size_of(processor)
-        backbone = adapter(processor, config, size_px, native_video=native_video)
-        if with_model:
-            if quantization is not None:
-                options["quantization_config"] = nf4()
-            if num_replicas * num_shards > 1:
-                from transformers.distributed.configuration_utils import DistributedConfig
+        processor = adapter.processor_class.from_pretrained(given.name, revision=revision, backend="pil", **options)
+        origin = given.pinned
+    # What does not fit is refused before the weights are read.
+    size_px = frame_size_px or adapter.frame_size_of(processor)
+    backbone = adapter(processor, config, size_px, native_video=native_video)
+    backbone.origin = origin
+    if not with_model:
+        return backbone
+    if quantization is not None:
+        options["quantization_config"] = nf4()
+    if num_replicas * num_shards > 1:
+        from transformers.distributed.configuration_utils import DistributedConfig
 
-                options["distributed_config"] = DistributedConfig(fsdp_size=num_shards, dp_replicate_size=num_replicas)
-            base = base_of_adapters(checkpoint)
-            model = AutoModelForImageTextToText.from_pretrained(
-                base or checkpoint, dtype=dtype, attn_implementation=attn_implementation, **options
-            )
-            if base is not None:
-                load_adapters(model, Path(checkpoint))
-            if attn_implementation == "sdpa" and backbone.supports_packing:
-                use_attention_by_sample(model)
-            backbone = backbone.with_model(model)
-    except OSError as error:
-        raise BackboneError(
-            f"checkpoint {checkpoint!r} could not be loaded: {str(error).splitlines()[0]}; "
-            f"give a folder, or download it first with `hf download {checkpoint}`"
-        ) from error
-    except ValueError as error:
-        if "trust_remote_code" not in str(error):
-            raise
-        raise BackboneError(
-            f"checkpoint {checkpoint!r} needs code of its own, which is not run; choose a checkpoint of "
-            f"{', '.join(sorted(FAMILIES))}, or set backbone.trust_remote_code=true if you trust it"
-        ) from error
-    return backbone
+        options["distributed_config"] = DistributedConfig(fsdp_size=num_shards, dp_replicate_size=num_replicas)
+    model = _read_model(given, dtype=dtype, attn_implementation=attn_implementation, **options)
+    if attn_implementation == "sdpa" and backbone.supports_packing:
+        use_attention_by_sample(model)
+    return backbone.with_model(model)
 
 
 def outline(backbone: Backbone, *, dtype: torch.dtype, attn_implementation: str) -> Backbone:
@@ -112,26 +106,29 @@ def outline(backbone: Backbone, *, dtype: torch.dtype, attn_implementation: str)
     return backbone.with_model(model)
 
 
-def _adapter_of(config: Any, checkpoint: str, family: str | None) -> type[Backbone]:
-    if family is not None:
-        find_family(family)
-    of_type = {find_family(name).model_type: find_family(name) for name in FAMILIES}
-    adapter = of_type.get(config.model_type)
-    if adapter is None or (family is not None and adapter.family != family):
-        raise BackboneError(
-            f"checkpoint {checkpoint!r} is of family '{adapter.family if adapter else config.model_type}', "
-            f"expected '{family or ', '.join(sorted(FAMILIES))}'; set backbone.family or backbone.checkpoint"
+def _read_model(checkpoint: Checkpoint, **options: Any) -> Any:
+    """The model with its weights; adapters go beside those of the checkpoint that they belong to."""
+    require_weights(checkpoint)
+    base = base_of_adapters(checkpoint.name)
+    if base is not None:
+        model = _read_model(base, **options)
+        merge_adapters(model)
+        with explained(checkpoint):
+            load_adapters(model, Path(checkpoint.name))
+        return model
+    name, revision = checkpoint
+    with explained(checkpoint):
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            name, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
-    return adapter
-
-
-def _refuse_missing_folder(checkpoint: str) -> None:
-    beside = Path(checkpoint).parent
-    looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") != 1 or beside.is_dir()
-    if looks_like_path and not Path(checkpoint).expanduser().is_dir():
+    model, found = loaded
+    lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    if lacking:
         raise BackboneError(
-            f"checkpoint folder {checkpoint!r} does not exist; give a Hugging Face folder, a run's folder or a Hub id"
+            f"checkpoint {name!r} lacks {len(lacking)} of its model's tensors, or has them in other sizes, such as "
+            f"{min(lacking)}, which would be random: copy or download it anew"
         )
+    return model
 
 
 def ensure_tiny(

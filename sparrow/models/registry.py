@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparrow.core.errors import BackboneError
@@ -83,11 +84,13 @@ def check_native_video(name: str) -> None:
 
 
 def refuse_without_port(name: str) -> None:
-    """Refuse a family, folder or Hub id of a model that transformers has no code of its own for.
+    """Refuse a family or Hub id of a model that transformers has no code of its own for; folders tell by themselves.
 
     Raises:
         BackboneError: With the reason and the nearest family that can be trained.
     """
+    if Path(name).expanduser().is_dir():
+        return
     for model, (pattern, family, config) in WITHOUT_NATIVE_PORT.items():
         if re.search(pattern, name.lower()):
             raise BackboneError(

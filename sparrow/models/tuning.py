@@ -41,7 +41,7 @@ def apply_tuning(backbone: Backbone, settings: Tuning) -> None:
     adapted = {name: part for name, part in parts.items() if settings.parts[name].mode == "adapted"}
     model.requires_grad_(False)
     if adapted:
-        add_adapters(model, adapted, settings.lora)
+        add_adapters(model, adapted, settings.lora, backbone.origin)
     for name, part in parts.items():
         if settings.parts[name].mode == "trained":
             part.requires_grad_(True)

@@ -72,6 +72,16 @@ class Evaluator:
         asked = self._read(name)
         return asked.questions, asked.media_root
 
+    def require_room(self, backbone: Backbone) -> None:
+        """Refuse a benchmark that may show more frames than fit; the backbone needs no model.
+
+        Raises:
+            BackboneError: With the setting that says how many.
+        """
+        for name, settings in self.benchmarks.items():
+            key = "frames.max_frames" if settings.max_frames is None else f"benchmark.{name}.max_frames"
+            backbone.require_room(self._protocol(name, "after").presentation.frames.max_frames, key)
+
     def evaluate(self, backbone: Backbone, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
         """Answer all benchmarks and score them; questions answered before a kill are not asked again.
 
@@ -139,8 +149,6 @@ class Evaluator:
         """
         questions, media_root = self.questions(name)
         protocol = self._protocol(name, phase)
-        if not protocol.blind:
-            backbone.require_room(protocol.presentation.frames.max_frames)
         done = self._answered(name, model_id, folder, phase)
         units = group_into_units(questions, media_root, protocol)
         # A unit is answered whole or not at all, so that its numbers do not depend on where a kill fell.

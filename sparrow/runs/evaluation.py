@@ -13,11 +13,11 @@ import torch
 from sparrow.core.config import EvaluateConfig, run_id
 from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import content_hash, file_hash
-from sparrow.models.adapters import base_of_adapters
+from sparrow.models.checkpoints import base_of_adapters
 from sparrow.runs.evaluating import make_evaluator
 from sparrow.runs.folder import open_run
 from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome
-from sparrow.runs.ranks import Answering, answer_all, device_of
+from sparrow.runs.ranks import Answering, answer_all, device_of, load_checkpoint
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions, peak_memory_bytes
 from sparrow.runs.report import print_table, read_studies
 from sparrow.runs.trained import as_trained, unlike_training
@@ -34,7 +34,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     Raises:
         ConfigError: If no benchmark is chosen, or the processes cannot be started.
         DataError: If a benchmark's files are missing or wrong; nothing is written.
-        BackboneError: If the checkpoint cannot be loaded.
+        BackboneError: If the checkpoint cannot be loaded, or a benchmark may show more frames than fit.
         RunError: If a process fails; the answers so far are kept.
     """
     _check_processes(config)
@@ -65,6 +65,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     evaluator = make_evaluator(config)
     for name in config.benchmark:
         evaluator.questions(name)
+    evaluator.require_room(load_checkpoint(checkpoint, config.backbone, with_model=False))
     with recorded_outcome(record, folder, enabled=True):
         with record.timed("evaluate"):
             answer_all(work, evaluator)
@@ -88,7 +89,7 @@ def fingerprint(checkpoint: str, revision: str | None) -> str:
     if folder.is_dir():
         files = [*sorted(folder.glob("*.safetensors")), *folder.glob("adapter_config.json")]
         base = base_of_adapters(checkpoint)
-        beneath = fingerprint(base, None) if base is not None else None
+        beneath = fingerprint(*base) if base is not None else None
         return content_hash([[(path.name, file_hash(path)) for path in files], beneath])
     return content_hash([checkpoint, revision])
 

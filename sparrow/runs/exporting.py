@@ -6,13 +6,10 @@ import logging
 import shutil
 import tempfile
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from jinja2 import Environment, StrictUndefined
 
 from sparrow.core.config import ExperimentConfig
 from sparrow.core.errors import RunError
@@ -22,7 +19,8 @@ from sparrow.models.backbone import Backbone
 from sparrow.models.loading import load_backbone
 from sparrow.models.tuning import apply_tuning
 from sparrow.runs.decoding import decode
-from sparrow.runs.model import load_model
+from sparrow.runs.model import load_model, weights_dtype
+from sparrow.runs.model_card import model_card
 from sparrow.runs.outcome import CHECKPOINT_FOLDER, MODEL_FOLDER
 from sparrow.runs.preparation import resolve_checkpoint
 from sparrow.runs.record import RunRecord
@@ -31,8 +29,6 @@ from sparrow.training.sharded_checkpoints import read_model
 from sparrow.training.validation import BEST_CHECKPOINT
 
 log = logging.getLogger(__name__)
-
-SETTINGS_OF_THE_CARD = ("backbone", "tuning", "optimizer", "schedule", "batching", "frames", "text_to_image")
 
 
 def export(run: Path, out: Path, *, name: str, from_checkpoint: str | None = None) -> None:
@@ -60,7 +56,8 @@ def export(run: Path, out: Path, *, name: str, from_checkpoint: str | None = Non
             f"{run} is a run of `sparrow {record.command}` that is {record.status} and has no model to export; "
             "give the folder of a finished `sparrow train`, or --from-checkpoint to take its newest checkpoint"
         )
-    _write(load_backbone(str(run / MODEL_FOLDER), dtype="auto"), record, out, name)
+    trusted = record.config["backbone"]["trust_remote_code"]
+    _write(load_backbone(str(run / MODEL_FOLDER), trust_remote_code=trusted), record, out, name)
 
 
 def _of_checkpoint(run: Path, record: RunRecord, which: str) -> Backbone:
@@ -76,11 +73,12 @@ def _of_checkpoint(run: Path, record: RunRecord, which: str) -> Backbone:
     if record.parent is not None:
         raise RunError(f"{run} started from another run's model; finish it, then export it")
     config = decode(ExperimentConfig, record.config)
-    # Whole weights, whatever they were trained in, on whatever machine.
+    # Whole weights in full precision, whatever they were trained in, on whatever machine.
     config = replace(
         config,
         backbone=replace(config.backbone, attn_implementation="sdpa"),
         tuning=replace(config.tuning, quantization=None),
+        trainer=replace(config.trainer, precision="32-true"),
     )
     backbone = load_model(config, resolve_checkpoint(config))
     apply_tuning(backbone, config.tuning)
@@ -96,7 +94,8 @@ def _of_checkpoint(run: Path, record: RunRecord, which: str) -> Backbone:
 
 
 def _write(backbone: Backbone, record: RunRecord, out: Path, name: str) -> None:
-    merge_adapters(backbone.model)
+    merge_adapters(backbone.model)  # in full precision: what was learnt is small beside the weights
+    backbone.model.to(weights_dtype(record.config["trainer"]["precision"]))
     _end_replies_with_turns(backbone)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
@@ -117,21 +116,3 @@ def _end_replies_with_turns(backbone: Backbone) -> None:
     known = [] if ends is None else ends if isinstance(ends, list) else [ends]
     settings.eos_token_id = sorted({*known, backbone.tokenizer.eos_token_id})
     settings.pad_token_id = backbone.tokenizer.pad_token_id
-
-
-def model_card(record: RunRecord, backbone: Backbone, name: str) -> str:
-    """The model card: what it was made from, on which data, with which settings, and what it scored."""
-    template = files("sparrow.runs").joinpath("templates/model_card.md.jinja").read_text(encoding="utf-8")
-    settings = {key: record.config[key] for key in SETTINGS_OF_THE_CARD if key in record.config}
-    base = record.config.get("backbone", {})
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    return environment.from_string(template).render(
-        name=name,
-        record=record,
-        base=None if base.get("tiny") else base.get("checkpoint"),
-        family=backbone.family,
-        frame_size_px=backbone.frame_size_px,
-        settings_native_video=bool(base.get("native_video")),
-        model_class=type(backbone.model).__name__,
-        settings=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip(),
-    )

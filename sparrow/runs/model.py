@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from sparrow.core.config import ExperimentConfig
-from sparrow.models.adapters import base_of_adapters, merge_adapters
+from sparrow.models.adapters import merge_adapters
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
+from sparrow.models.checkpoints import base_of_adapters
 from sparrow.models.loading import load_backbone, outline
 from sparrow.models.tuning import apply_tuning
 from sparrow.runs.preparation import Prepared
@@ -30,7 +31,7 @@ def load_model(config: ExperimentConfig, checkpoint: str, *, num_replicas: int =
         family=config.backbone.family,
         revision=config.backbone.revision,
         frame_size_px=config.backbone.frame_size_px,
-        dtype=_dtype(config),
+        dtype=weights_dtype(config.trainer.precision),
         attn_implementation=attention_of(config),
         trust_remote_code=config.backbone.trust_remote_code,
         quantization=config.tuning.quantization,
@@ -42,7 +43,7 @@ def load_model(config: ExperimentConfig, checkpoint: str, *, num_replicas: int =
 
 def tuned_outline(config: ExperimentConfig, backbone: Backbone) -> Backbone:
     """The model without its weights, frozen, adapted or trained as it is to be."""
-    result = outline(backbone, dtype=_dtype(config), attn_implementation=attention_of(config))
+    result = outline(backbone, dtype=weights_dtype(config.trainer.precision), attn_implementation=attention_of(config))
     apply_tuning(result, config.tuning)
     return result
 
@@ -71,8 +72,9 @@ def put_together(config: ExperimentConfig, prepared: Prepared, backbone: Backbon
     return gather_into(backbone, tuned_outline(config, prepared.backbone))
 
 
-def _dtype(config: ExperimentConfig) -> torch.dtype:
-    return torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32
+def weights_dtype(precision: str) -> torch.dtype:
+    """The type that a run's weights have."""
+    return torch.bfloat16 if precision == "bf16-true" else torch.float32
 
 
 def _accelerator() -> str:

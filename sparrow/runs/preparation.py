@@ -22,6 +22,8 @@ from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.models.registry import find_family
+from sparrow.models.tuning import check_tuning
+from sparrow.runs.evaluating import make_evaluator
 from sparrow.runs.selecting import selected_rows
 from sparrow.world import TABLES, WorldSettings, ensure_world, world_texts
 
@@ -46,7 +48,8 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
 
     Raises:
         DataError: If a source or sample cannot be used.
-        BackboneError: If the processor cannot be loaded.
+        BackboneError: If the processor cannot be loaded, or training or a benchmark may show more frames than fit.
+        ConfigError: If the model's layers do not allow the tuning.
     """
     checkpoint = checkpoint or resolve_checkpoint(config)
     cache_root = Path(config.paths.cache_root)
@@ -60,6 +63,8 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
         native_video=config.backbone.native_video,
     )
     backbone.require_room(config.frames.max_frames)
+    make_evaluator(config).require_room(backbone)
+    check_tuning(backbone, config.tuning)
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
     sources = load_sources(config, mixture)
     presentations = {name: presentation(config, part) for name, part in mixture.components.items()}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.multiprocessing import get_context, set_start_method
@@ -101,21 +102,34 @@ def answer_all(work: Answering, evaluator: Evaluator, backbone: Backbone | None 
         ) from error
 
 
+def load_checkpoint(checkpoint: str, options: CheckpointOptions, **how: Any) -> Backbone:
+    """A checkpoint with the options of an evaluation; `how` goes to `load_backbone`.
+
+    Raises:
+        BackboneError: If it cannot be loaded.
+    """
+    return load_backbone(
+        checkpoint,
+        family=options.family,
+        revision=options.revision,
+        frame_size_px=options.frame_size_px,
+        trust_remote_code=options.trust_remote_code,
+        native_video=bool(options.native_video),
+        **how,
+    )
+
+
 def open_checkpoint(checkpoint: str, options: CheckpointOptions, device: torch.device, precision: str) -> Backbone:
     """A checkpoint ready to be asked.
 
     Raises:
         BackboneError: If it cannot be loaded.
     """
-    backbone = load_backbone(
+    backbone = load_checkpoint(
         checkpoint,
-        family=options.family,
-        revision=options.revision,
-        frame_size_px=options.frame_size_px,
+        options,
         dtype=torch.bfloat16 if precision == "bf16-true" else torch.float32,
         attn_implementation=choose_attention(options.attn_implementation, precision, device.type),
-        trust_remote_code=options.trust_remote_code,
-        native_video=bool(options.native_video),
     )
     backbone.model.to(device)
     return backbone

@@ -20,7 +20,7 @@ from sparrow.core.hashing import content_hash
 from sparrow.data.datamodule import PlannedData
 from sparrow.models.backbone import Backbone
 from sparrow.models.compilation import compile_blocks
-from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
+from sparrow.models.tuning import apply_tuning, tuning_table
 from sparrow.runs.connected_ranks import ConnectedRanks
 from sparrow.runs.diversity.record import diversity_of
 from sparrow.runs.evaluating import Evaluator, make_evaluator
@@ -151,7 +151,6 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         if main:
             _keep_manifest(prepared, folder)
             record.diversity = diversity_of(prepared, Path(config.paths.cache_root))
-    check_tuning(prepared.backbone, config.tuning)
     record.attn_implementation = attention_of(config)
     sharding = sharding_of(config, prepared)
     whole = load_model(config, prepared.checkpoint) if sharding is None else None

@@ -39,6 +39,15 @@ def test_everything_unknown_is_told_at_once_with_what_is_near():
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("minicpm_llama3_v_2_5", "minicpmv"), ("mini_internvl_1_5", "internvl3_5_4b")]
+)
+def test_the_papers_backbones_are_refused_with_the_reason(name, nearest):
+    for typed in (f"backbone={name}", f"backbone=qwen3_vl_2b,{name}"):
+        with pytest.raises(ConfigError, match=rf"backbone={name}: .*no native port.*set backbone={nearest}"):
+            check_arguments([typed], ExperimentConfig)
+
+
 def test_commands_have_keys_of_their_own():
     check_arguments(["checkpoint=x", "blind=true"], EvaluateConfig)
     with pytest.raises(ConfigError, match="checkpoint: unknown key; did you mean 'checkpointing'"):

@@ -1,5 +1,6 @@
 """What a sample shows and says: times before the frames of its videos, planned as they are encoded."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from sparrow.core.config import Source
 from sparrow.core.errors import MediaError
 from sparrow.core.samples import Image, LongText, Message, Sample, Text, Video
 from sparrow.data.encode import Presentation, encode, measure
+from sparrow.data.measuring import measure_samples
+from sparrow.data.sources import load_source
 from sparrow.media.frames import FramePolicy, read_frames
 from sparrow.models.loading import load_backbone
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
@@ -82,6 +86,18 @@ def test_a_video_is_one_native_video_while_pictures_and_pages_stay_images(load, 
     assert planned.input_ids.tolist() == encoded.input_ids.tolist()
     assert planned.num_visual_tokens == encoded.num_visual_tokens
     assert num_frames == 6
+
+
+def test_a_picture_that_cannot_be_shown_is_rejected_not_raised(load, media, tmp_path):
+    Picture.fromarray(np.zeros((2000, 3, 3), dtype=np.uint8)).save(media / "strip.png")
+    turns = [{"from": "human", "value": "<image>\nWhy?"}, {"from": "gpt", "value": "So."}]
+    records = [{"id": image, "image": image, "conversations": turns} for image in ("strip.png", "a.png")]
+    (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    read = Source(converter="llava", files=["a.jsonl"], root=str(tmp_path), media_root=str(media))
+    source = load_source("s", read, cache_root=tmp_path)
+    table = measure_samples(source, [0, 1], load("qwen2_5_vl"), UNTIMED)
+    assert table["status"].tolist() == ["rejected", "used"]
+    assert "3 x 2000 px cannot be shown" in table["reason"][0]
 
 
 def test_frames_without_a_clock_have_no_time_to_write(load, media):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sparrow.core.config import CheckpointOptions, EvaluateConfig
-from sparrow.core.errors import ConfigError, DataError, RunError
+from sparrow.core.errors import BackboneError, ConfigError, DataError, RunError
 from sparrow.evaluation.predictions import read_predictions
 from sparrow.runs.evaluation import evaluate
 from sparrow.runs.record import RunRecord
@@ -192,6 +192,20 @@ def test_a_rank_that_fails_fails_the_run(evaluate_settings, tmp_path):
     with pytest.raises(RunError, match=r"process \d of 2 failed \(.+\); the answers so far are kept"):
         evaluate(config, tmp_path / "run")
     assert RunRecord.load(tmp_path / "run").status == "failed"
+
+
+def test_more_frames_than_fit_are_refused_before_weights_are_read(evaluate_settings, tmp_path):
+    for overrides, key in (
+        (["benchmark.video_mme.max_frames=9000", "frames.max_frames=9000"], "benchmark.video_mme.max_frames"),
+        (["benchmark.video_mme.max_frames=null", "frames.max_frames=9000"], "frames.max_frames"),
+    ):
+        config = evaluate_settings(*quick("video_mme"), *overrides)
+        weightless = tmp_path / key
+        shutil.copytree(config.checkpoint, weightless, ignore=shutil.ignore_patterns("*.safetensors"))
+        config.checkpoint = str(weightless)
+        with pytest.raises(BackboneError, match=rf"^{key}=9000 at .* made for 16384"):
+            evaluate(config, tmp_path / "run")
+        assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_a_launcher_is_refused(evaluate_settings, tmp_path, monkeypatch):

@@ -77,6 +77,15 @@ def test_shared_prefix_gives_the_likelihoods_of_the_naive_way(backbone, question
         assert prediction.choice == max(range(4), key=lambda i: expected[i])
 
 
+def test_a_question_longer_than_the_context_is_marked_and_its_neighbours_are_asked(backbone, questions):
+    asked, root = questions
+    long = Question(**{**_fields(asked[0]), "id": "long", "question": "red " * backbone.context_length_tokens})
+    by_id = {p.question_id: p for p in ask(backbone, ([*asked, long], root), protocol())}
+    assert by_id["long"].choice is None
+    assert "tokens, idefics3 was made for 16384; lower frames.max_frames" in by_id["long"].rule
+    assert all(by_id[question.id].choice is not None for question in asked)
+
+
 def test_greedy_replies_are_those_of_generate(backbone, questions):
     asked, root = questions
     for prediction in ask(backbone, questions, protocol("generate", show_options=False)):

@@ -1,11 +1,13 @@
 """Every family against its own reference code; a new entry of the registry is tested here without a change."""
 
 import copy
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import AddedToken
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import is_torchvision_available
 from transformers.utils.chat_template_utils import render_jinja_template
@@ -13,12 +15,22 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from sparrow.core.errors import BackboneError, DataError
 from sparrow.models.frames import Frames
 from sparrow.models.loading import ensure_tiny, load_backbone
+from sparrow.models.registry import NATIVE_VIDEO
 from sparrow.world import world_texts
 from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded, processed
 
 OFFICIAL = Path(__file__).parent / "official_templates"
 SYSTEM = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
 TIMES = ["<0.0 seconds>", "<63.2 seconds>"]
+IN_PARTS = [
+    {"role": "user", "content": [{"type": "text", "text": "Say "}, {"type": "text", "text": "two colours."}]},
+    {"role": "assistant", "content": [{"type": "text", "text": "red"}, {"type": "text", "text": " and blue"}]},
+]
+OTHER_PARTS = [
+    {"type": "video", "video": "clip.mp4"},
+    {"type": "image", "url": "picture.png"},
+    {"type": "image_url", "image_url": {"url": "picture.png"}},
+]
 WITHOUT_TORCHVISION = ("idefics3", "gemma3")
 
 
@@ -178,25 +190,44 @@ def test_what_follows_a_cached_prefix_is_what_follows_it_uncached(backbone, fram
     torch.testing.assert_close(logits, whole.expand(2, -1, -1), atol=1e-5, rtol=0)
 
 
+def rendered(backbone, template, chat, add_generation_prompt):
+    bos_token = backbone.tokenizer.bos_token or ""
+    options = {"add_generation_prompt": add_generation_prompt, "bos_token": bos_token}
+    return render_jinja_template([chat], chat_template=template, **options)[0][0]
+
+
+def plain(chat):
+    return [turn | {"content": turn["content"][0]["text"]} for turn in chat]
+
+
+def shown(part):
+    return {"role": "user", "content": [part, {"type": "text", "text": "What is it?"}]}
+
+
 def test_the_template_renders_as_the_official_one(backbone):
     official = OFFICIAL / f"{backbone.family}.jinja"
     if not official.is_file():
         pytest.skip(f"the official chat template of {backbone.family} is not at hand to compare with")
-    for chat in (CHAT, [SYSTEM, *CHAT], OTHER_CHAT, CHAT[:1], TEXT_CHAT):
+    theirs = official.read_text().removesuffix("\n")
+    chats = [CHAT, [SYSTEM, *CHAT], OTHER_CHAT, CHAT[:1], TEXT_CHAT, IN_PARTS]
+    if "is string" in theirs:
+        chats += [plain(TEXT_CHAT), [*plain([SYSTEM]), *CHAT]]
+    chats += [[shown(part), *TEXT_CHAT[1:]] for part in OTHER_PARTS if f"'{part['type']}'" in theirs]
+    for chat in chats:
         for add_generation_prompt in (False, True):
-            ours, theirs = (
-                render_jinja_template(
-                    [chat],
-                    chat_template=template,
-                    add_generation_prompt=add_generation_prompt,
-                    bos_token=backbone.tokenizer.bos_token or "",
-                )[0][0]
-                for template in (backbone.chat_template, official.read_text().removesuffix("\n"))
-            )
-            assert ours == theirs
+            expected = rendered(backbone, theirs, chat, add_generation_prompt)
+            assert rendered(backbone, backbone.chat_template, chat, add_generation_prompt) == expected
 
 
-# What the model reads for the first turn of the chat about two 64 px frames; what it learns stands in brackets.
+def test_a_turn_may_be_plain_text(backbone):
+    chats = (TEXT_CHAT, plain(TEXT_CHAT)), ([SYSTEM, *TEXT_CHAT], [*plain([SYSTEM]), *plain(TEXT_CHAT)])
+    for in_parts, as_text in chats:
+        ours = [rendered(backbone, backbone.chat_template, chat, True) for chat in (in_parts, as_text)]
+        assert ours[0] == ours[1]
+        assert "Say a colour." in ours[0]
+
+
+# What the model reads for the two turns of the chat about two 64 px frames; what it learns stands in brackets.
 IMAGE = {
     "idefics3": "<fake_token_around_image><global-img>" + 4 * "<image>" + "<fake_token_around_image>",
     "internvl": "<img>" + 4 * "<IMG_CONTEXT>" + "</img>\n",
@@ -205,21 +236,28 @@ IMAGE = {
     "minicpmv": "<image><|image_pad|></image>",
     "gemma3": "\n\n<start_of_image>" + 4 * "<image_soft_token>" + "<end_of_image>\n\n",
 }
-CHAT_ML = "<|im_start|>user\n{}What colour is it?<|im_end|>\n<|im_start|>assistant\n[red<|im_end|>]\n"
+CHAT_ML = (
+    "<|im_start|>user\n{}What colour is it?<|im_end|>\n<|im_start|>assistant\n[red<|im_end|>]\n"
+    "<|im_start|>user\nAnd the shape?<|im_end|>\n<|im_start|>assistant\n[circle<|im_end|>]\n"
+)
 GOLDEN = {
     "idefics3": f"<|begin_of_text|>User:{2 * IMAGE['idefics3']}What colour is it?<end_of_utterance>\n"
-    "Assistant:[ red<end_of_utterance>]\n",
+    "Assistant:[ red<end_of_utterance>]\nUser: And the shape?<end_of_utterance>\n"
+    "Assistant:[ circle<end_of_utterance>]\n",
     "smolvlm": f"<|im_start|>User:{2 * IMAGE['idefics3']}What colour is it?<end_of_utterance>\n"
-    "Assistant:[ red<end_of_utterance>]\n",
+    "Assistant:[ red<end_of_utterance>]\nUser: And the shape?<end_of_utterance>\n"
+    "Assistant:[ circle<end_of_utterance>]\n",
     "internvl": CHAT_ML.format(2 * IMAGE["internvl"]),
     "qwen2_5_vl": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" + CHAT_ML.format(2 * IMAGE["qwen"]),
     "qwen3_vl": CHAT_ML.format(2 * IMAGE["qwen"]),
     "llava_onevision": f"<|im_start|>user {2 * IMAGE['llava_onevision']}\nWhat colour is it?<|im_end|>"
-    "<|im_start|>assistant \n[red<|im_end|>]",
+    "<|im_start|>assistant \n[red<|im_end|>]<|im_start|>user \nAnd the shape?<|im_end|>"
+    "<|im_start|>assistant \n[circle<|im_end|>]",
     "minicpmv": CHAT_ML.format(2 * IMAGE["minicpmv"]),
     "minicpmv4_7": CHAT_ML.format(2 * IMAGE["minicpmv"]),
     "gemma3": f"<bos><start_of_turn>user\n{2 * IMAGE['gemma3']}What colour is it?<end_of_turn>\n"
-    "<start_of_turn>model\n[red<end_of_turn>]\n",
+    "<start_of_turn>model\n[red<end_of_turn>]\n<start_of_turn>user\nAnd the shape?<end_of_turn>\n"
+    "<start_of_turn>model\n[circle<end_of_turn>]\n",
 }
 
 
@@ -236,7 +274,7 @@ def marked(backbone, chat):
 
 def test_golden_tokens_and_labels(backbone):
     """The literal tokens that expansion and masking must keep giving."""
-    assert marked(backbone, backbone.tokenize_chat(CHAT[:2], [(64, 64)] * 2)) == GOLDEN[backbone.family]
+    assert marked(backbone, backbone.tokenize_chat(CHAT, [(64, 64)] * 2)) == GOLDEN[backbone.family]
 
 
 def test_every_answer_is_supervised_with_its_end(backbone):
@@ -255,10 +293,35 @@ def test_a_grey_page_is_a_frame(backbone):
         assert torch.equal(grey.pixels, rgb.pixels)
 
 
-def test_text_with_a_control_token_is_refused(backbone):
-    token = backbone.tokenizer.decode([backbone.image_token_id])
-    with pytest.raises(DataError, match="control token"):
-        backbone.tokenize_chat([{"role": "user", "content": [{"type": "text", "text": f"a {token} b"}]}], [])
+def test_text_with_a_control_token_is_refused(family, load_tiny, monkeypatch):
+    backbone = load_tiny(family, with_model=False)
+    backbone.tokenizer.add_tokens([AddedToken("<|added|>", special=True)])
+    of_video = [backbone.video_token_id] if family in NATIVE_VIDEO else []
+    shown = [backbone.tokenizer.decode([token]) for token in (backbone.image_token_id, *of_video)]
+    # Checkpoints differ in what they call special.
+    monkeypatch.setattr(type(backbone.tokenizer), "all_special_tokens", [])
+    assert "<|added|>" not in backbone.tokenizer.all_special_tokens
+    for token in (*shown, "<|added|>", backbone.end_of_turn):
+        with pytest.raises(DataError, match=rf"control token {re.escape(repr(token))}"):
+            backbone.tokenize_chat([{"role": "user", "content": [{"type": "text", "text": f"a {token} b"}]}], [])
+
+
+@pytest.mark.parametrize("blank", ["", " \n", "\u200b"])
+def test_a_blank_answer_is_refused(backbone, blank):
+    chat = [*TEXT_CHAT, CHAT[2], {"role": "assistant", "content": [{"type": "text", "text": blank}]}]
+    with pytest.raises(DataError, match=r"assistant turn is blank.*; remove the turn"):
+        backbone.tokenize_chat(chat, [])
+
+
+@pytest.mark.parametrize("size", [(2000, 3), (3, 2000)])
+def test_a_frame_of_any_proportions_is_shown_or_refused_as_data(backbone, size):
+    try:
+        chat = backbone.tokenize_chat(OTHER_CHAT, [size])
+    except DataError as error:
+        assert f"a frame of {size[1]} x {size[0]} px cannot be shown to {backbone.family}" in str(error)
+        assert "on_bad_sample=skip" in str(error)
+    else:
+        assert chat.num_visual_tokens == backbone.visual_tokens(size, 1)
 
 
 def test_parts_hold_every_parameter_once(backbone):
@@ -302,6 +365,7 @@ def generate(backbone, frames):
 def test_a_saved_folder_gives_the_same_logits_and_replies(backbone, frames, tmp_path):
     backbone.save(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1, "all may be read by those who may read one"
     reloaded = load_backbone(str(tmp_path))
     assert reloaded.family == backbone.family
     assert reloaded.frame_size_px == backbone.frame_size_px

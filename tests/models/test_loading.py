@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
+from sparrow.core.config import PartTuning, Tuning
 from sparrow.core.errors import BackboneError
 from sparrow.models import backbone as backbone_module
 from sparrow.models.loading import load_backbone
 from sparrow.models.registry import FAMILIES, check_family, find_family
+from sparrow.models.tuning import apply_tuning
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "backbone").glob("*.yaml"))
 
@@ -79,6 +82,8 @@ def test_a_missing_folder_is_refused(tmp_path):
 def test_a_checkpoint_that_is_not_in_the_cache_says_how_to_get_it(tmp_path):
     with pytest.raises(BackboneError, match=r"could not be loaded.*`hf download nobody/nothing`"):
         load_backbone("nobody/nothing")
+    with pytest.raises(BackboneError, match=r"`hf download nobody/nothing --revision v1`"):
+        load_backbone("nobody/nothing", revision="v1")
 
 
 def test_another_family_is_refused(weightless, tmp_path):
@@ -118,13 +123,99 @@ def test_a_template_without_generation_marks_is_refused(weightless, family, monk
         load_backbone(checkpoint)
 
 
-def test_code_of_a_checkpoint_is_not_run(tmp_path):
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize(("model_type", "remedy"), [("own_vlm", "set backbone"), ("internvl_chat", "ends in -hf")])
+def test_code_of_a_checkpoint_of_no_known_family_is_not_run(tmp_path, model_type, remedy, trusted):
     (tmp_path / "config.json").write_text(
-        json.dumps({"model_type": "own_vlm", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}})
+        json.dumps({"model_type": model_type, "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}})
     )
     (tmp_path / "configuration_own.py").write_text("raise SystemExit('this must not run')\n")
+    with pytest.raises(BackboneError, match=rf"of family '{model_type}', expected .*; .*{remedy}"):
+        load_backbone(str(tmp_path), trust_remote_code=trusted)
+
+
+def test_code_of_a_checkpoints_processor_is_not_run(weightless):
+    folder = weightless("idefics3")
+    settings = json.loads((folder / "processor_config.json").read_text())
+    settings |= {"processor_class": "OwnProcessor", "auto_map": {"AutoProcessor": "processing_own.OwnProcessor"}}
+    (folder / "processor_config.json").write_text(json.dumps(settings))
+    (folder / "processing_own.py").write_text("raise SystemExit('this must not run')\n")
     with pytest.raises(BackboneError, match=r"code of its own, which is not run.*trust_remote_code=true"):
+        load_backbone(str(folder), with_model=False)
+
+
+def test_a_local_folder_of_any_name_is_opened(tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(tiny_checkpoint("internvl"), tmp_path / "mini_internvl_lr1.5e-5")
+    for name in (str(tmp_path / "mini_internvl_lr1.5e-5"), "~/mini_internvl_lr1.5e-5"):
+        assert load_backbone(name).family == "internvl"
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["config.json", "tokenizer.json", "processor_config.json", "model.safetensors", "adapter_model.safetensors"],
+)
+def test_the_file_that_a_folder_lacks_is_named(tiny_checkpoint, tmp_path, names):
+    folder = tmp_path / "folder"
+    shutil.copytree(tiny_checkpoint("qwen2_5_vl"), folder)
+    (folder / names).unlink(missing_ok=True)
+    if names.startswith("adapter"):
+        base = str(tiny_checkpoint("qwen2_5_vl"))
+        (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    with pytest.raises(BackboneError, match=rf"folder '{folder}' lacks .*{names}.*; copy it there") as caught:
+        load_backbone(str(folder))
+    assert "hf download" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "processor_config.json", "model.safetensors"])
+def test_a_damaged_file_is_named(tiny_checkpoint, tmp_path, name):
+    folder = tmp_path / "folder"
+    shutil.copytree(tiny_checkpoint("idefics3"), folder)
+    with open(folder / name, "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(BackboneError, match=rf"could not be loaded: {folder / name} is damaged .*copy the folder anew"):
+        load_backbone(str(folder))
+
+
+def test_a_checkpoint_without_a_model_type_is_refused(weightless):
+    folder = weightless("idefics3")
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(BackboneError, match=r"config\.json names no model_type"):
+        load_backbone(str(folder))
+
+
+@pytest.mark.parametrize("smaller", [False, True])
+def test_tensors_that_are_missing_or_of_another_size_are_not_drawn_at_random(
+    family, tiny_checkpoint, tmp_path, smaller
+):
+    folder = tmp_path / "folder"
+    shutil.copytree(tiny_checkpoint(family), folder)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("down_proj.weight"))
+    weights[name] = weights[name][:4].clone()
+    if not smaller:
+        del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BackboneError, match=r"lacks 1 of its model's tensors, or has them in other sizes, .*down_proj"):
+        load_backbone(str(folder))
+
+
+def test_adapters_that_lack_a_tensor_are_refused(load_tiny, tmp_path):
+    backbone = load_tiny("idefics3")
+    apply_tuning(backbone, Tuning(language_model=PartTuning(mode="adapted")))
+    backbone.save(tmp_path)
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    del weights[min(weights)]
+    save_file(weights, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BackboneError, match=r"the adapters in .* lack 1 of their tensors"):
         load_backbone(str(tmp_path))
+
+
+def test_adapters_whose_model_is_of_another_family_are_refused(weightless):
+    folder, other = weightless("idefics3"), weightless("smolvlm")
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(other)}))
+    with pytest.raises(BackboneError, match=r"adapters in .* of family 'idefics3', but .* is of family 'smolvlm'; put"):
+        load_backbone(str(folder))
 
 
 def test_adapters_whose_model_is_gone_are_refused(weightless):

@@ -11,10 +11,12 @@ from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.data.encode import EncodedSample
 from sparrow.data.micro_batches import pad
 from sparrow.models.adapters import TRAINED_FILE, has_adapters, linear_layers, merge_adapters
-from sparrow.models.loading import load_backbone
+from sparrow.models.checkpoints import base_of_adapters
+from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.models.quantization import nf4
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
 from sparrow.training.optim import build_optimizer
+from sparrow.world import world_texts
 from tests.models.chats import CHAT, TEXT_CHAT, encoded
 
 PARTS = ("vision", "projector", "language_model")
@@ -122,6 +124,29 @@ def test_a_part_trained_beside_adapters_is_saved_with_them(load_tiny, frames, tm
     assert all(".lora_" in name for name in names)
 
 
+def test_adapters_stay_with_the_revision_that_they_were_trained_on(load_tiny, frames, tiny_checkpoint, hub, tmp_path):
+    other = ensure_tiny(tmp_path, "idefics3", world_texts(), frame_size_px=64, seed=1)
+    name = hub(pinned=tiny_checkpoint("idefics3"), newer=other)
+    backbone = load_backbone(name, revision="pinned")
+    apply_tuning(backbone, tuned(language_model="adapted"))
+    backbone.model.eval()
+    backbone.save(tmp_path / "adapters")
+    assert base_of_adapters(str(tmp_path / "adapters")) == (name, backbone.origin.revision)
+    reloaded = load_backbone(str(tmp_path / "adapters"))
+    torch.testing.assert_close(logits_of(reloaded, frames), logits_of(backbone, frames), atol=1e-5, rtol=0)
+
+
+def test_adapters_that_learn_on_other_adapters_are_saved_with_what_those_learnt(family, load_tiny, frames, tmp_path):
+    tuning, backbone = tuned(projector="trained", language_model="adapted"), load_tiny(family)
+    for name in ("first", "second"):
+        apply_tuning(backbone, tuning)
+        steps(backbone, tuning, frames)
+        backbone.model.eval()
+        backbone.save(tmp_path / name)
+        learnt, backbone = logits_of(backbone, frames), load_backbone(str(tmp_path / name))
+        torch.testing.assert_close(logits_of(backbone, frames), learnt, atol=1e-4, rtol=0)
+
+
 def test_targets_choose_layers_of_the_adapted_parts_only(backbone):
     parts = backbone.parts()
     named = linear_layers(backbone.model, {"language_model": parts["language_model"]}, Lora(targets=["o_proj"]))
@@ -138,6 +163,20 @@ def test_a_target_that_matches_nothing_is_refused_before_weights_are_loaded(fami
     check_tuning(backbone, tuning)
     tuning.lora = Lora(targets=["o_proj", "w_query"])
     with pytest.raises(ConfigError, match=r"lora\.targets: 'w_query' is no linear layer .* o_proj"):
+        check_tuning(backbone, tuning)
+
+
+def test_an_adapted_part_without_a_chosen_layer_is_refused_before_weights_are_loaded(family, load_tiny):
+    backbone = load_tiny(family, with_model=False)
+    tuning = tuned(projector="adapted", language_model="adapted")
+    tuning.lora = Lora(targets=["q_proj"])
+    has_layers = family != "gemma3"
+    why = r"targets=\['q_proj'\] names none of its linear layers \(.+\)" if has_layers else "has no linear layer"
+    with pytest.raises(ConfigError, match=rf"tuning\.projector\.mode=adapted: .*{why}.*set it to trained or frozen"):
+        check_tuning(backbone, tuning)
+    tuning = tuned(language_model="adapted")
+    tuning.lora = Lora(targets=[])
+    with pytest.raises(ConfigError, match=r"tuning\.language_model\.mode=adapted: .*\(.*q_proj.*\)"):
         check_tuning(backbone, tuning)
 
 

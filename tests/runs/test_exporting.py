@@ -1,15 +1,24 @@
 """`sparrow export`: a folder that stands alone."""
 
+import json
 import shutil
 
 import pytest
 import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.export import main
-from sparrow.models.loading import load_backbone
+from sparrow.models.adapters import merge_adapters
+from sparrow.models.checkpoints import base_of_adapters
+from sparrow.models.loading import ensure_tiny, load_backbone
+from sparrow.runs.evaluation import fingerprint
+from sparrow.runs.model_card import model_card
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import train
+from sparrow.world import world_texts
 from tests.models.chats import CHAT, encoded
 
 
@@ -20,6 +29,10 @@ def run(settings, tmp_path_factory):
     options = ["mixture.num_samples=16", "tuning=lora", "benchmark=[world_short]", "checkpointing.every_n_steps=1"]
     train(settings(*options), folder, name="lora")
     return folder
+
+
+def code_of(card, language):
+    return card.split(f"```{language}\n")[1].split("```")[0]
 
 
 def test_an_exported_folder_stands_alone(run, tmp_path, capsys):
@@ -48,14 +61,110 @@ def test_the_card_says_what_the_model_is(run, tmp_path):
     main([str(run), str(tmp_path / "mine"), "--name", "my-model"])
     card = (tmp_path / "mine" / "README.md").read_text()
     record = RunRecord.load(run)
-    assert card.startswith("---\nlibrary_name: transformers\n")
+    metadata, settings = (yaml.safe_load(part) for part in (card.split("---\n")[1], code_of(card, "yaml")))
+    assert metadata["library_name"] == "transformers"
+    assert "base_model" not in metadata
     assert "# my-model" in card
     assert record.run_id in card
-    for component, counts in record.data.items():
-        assert f"| {component} | {counts.requested} | {counts.used} |" in card
+    assert (
+        "vision frozen, projector trained, language model adapted (low-rank adapters, merged into the weights)" in card
+    )
+    assert "- frames: each shown as an image of 64 x 64 px\n" in card
+    assert "All training data is generated" in card
+    for component, (source, shown_as) in {
+        "video": ("world_clips", "video"),
+        "text": ("world_event_texts", "pages"),
+    }.items():
+        counts = record.data[component]
+        assert f"| {component} | {source} | {shown_as} | {counts.requested} | {counts.used} |" in card
+        assert f"| {source} | generated: table `{source.removeprefix('world_')}` of Sparrow's" in card
     score = record.scores["world_short"]["after"]
-    assert f"| world_short | after | {100 * score.accuracy:.1f} |" in card
-    assert "mode: adapted" in card
+    assert f"| world_short | after | accuracy | {100 * score.accuracy:.1f} |" in card
+    assert (
+        f"| {score.num_questions} | 0 | 0 | prompts as in the file, frames 24, subtitles off, option_likelihood" in card
+    )
+    assert settings["tuning"]["language_model"]["mode"] == "adapted"
+    assert settings["trainer"] == {"precision": record.config["trainer"]["precision"]}
+    assert settings["strategy"] == {"name": "single"}
+    assert {"seed", "data_seed", "start_from"} < settings.keys()
+    assert settings["mixture"]["components"]["text"]["source"] == "world_event_texts"
+    assert "checkpoint" not in settings["backbone"], "its tiny sibling was trained, not the checkpoint"
+
+
+def test_the_card_names_a_base_of_the_hub_and_no_path_of_the_machine(run, tiny_checkpoint):
+    record = RunRecord.load(run)
+    record.config["use_world"] = False
+    for source, changes in (
+        ("world_clips", {"files": ["clips.json"]}),
+        ("world_event_texts", {"files": ["/a/t.json"]}),
+    ):
+        record.config["source"][source] |= {"use_world": False, **changes}
+    record.config["backbone"] |= {"tiny": False, "checkpoint": "some/model", "revision": "v1"}
+    backbone = load_backbone(str(tiny_checkpoint("qwen2_5_vl")))
+    card = model_card(record, backbone, "mine")
+    assert yaml.safe_load(card.split("---\n")[1])["base_model"] == "some/model"
+    assert "`some/model` at revision `v1`, fine-tuned" in card
+    assert "in its own proportions" in card
+    assert "| world_clips | `clips.json` |" in card
+    assert "| world_event_texts | `t.json` |" in card
+    assert "generated" not in card
+    record.config["backbone"]["checkpoint"] = str(tiny_checkpoint("qwen2_5_vl"))
+    card = model_card(record, backbone, "mine")
+    assert "base_model" not in card
+    assert "A local checkpoint of the family qwen2_5_vl, fine-tuned" in card
+    assert str(tiny_checkpoint("qwen2_5_vl").parent) not in card
+
+
+def test_the_cards_example_gives_an_answer(run, tmp_path, monkeypatch, capsys):
+    main([str(run), str(tmp_path / "mine")])
+    for number in (1, 2):
+        Image.new("RGB", (80, 60), "red").save(tmp_path / f"frame_{number}.png")
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    exec(code_of((tmp_path / "mine" / "README.md").read_text(), "python"), {})
+    assert capsys.readouterr().out.strip()
+
+
+def test_a_run_on_a_pinned_revision_in_bf16_is_exported_and_asked_as_such(
+    settings, tiny_checkpoint, hub, tmp_path, capsys
+):
+    newer = ensure_tiny(tmp_path, "idefics3", world_texts(), frame_size_px=64, seed=1)
+    load_backbone(str(tiny_checkpoint("idefics3")), dtype=torch.bfloat16).save(tmp_path / "pinned")
+    name = hub(pinned=tmp_path / "pinned", newer=newer)
+    options = ["mixture.num_samples=8", "tuning=lora", "benchmark=[]"]
+    options += ["backbone.tiny=false", f"backbone.checkpoint={name}", "backbone.revision=pinned"]
+    options += ["trainer.precision=bf16-mixed"]
+    train(settings(*options), tmp_path / "run", name="pinned")
+    assert main([str(tmp_path / "run"), str(tmp_path / "out")]) == 0
+    merged, exported = (
+        load_backbone(str(tmp_path / "run" / "model")),
+        load_backbone(str(tmp_path / "out"), dtype="auto"),
+    )
+    merge_adapters(merged.model)
+    weights = exported.model.state_dict()
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}, "as full tuning would be stored"
+    assert all(torch.equal(weights[key], value) for key, value in merged.model.state_dict().items())
+    frozen = load_backbone(name, revision="pinned").model.model.vision_model.state_dict()
+    assert all(torch.equal(weights[f"model.vision_model.{key}"], value) for key, value in frozen.items())
+    adapters = tmp_path / "run" / "model"
+    before, file = fingerprint(str(adapters), None), adapters / "adapter_config.json"
+    shutil.copytree(adapters, tmp_path / "moved")
+    assert base_of_adapters(str(adapters)).revision in file.read_text()
+    moved = json.loads(file.read_text()) | {"revision": "newer"}
+    (tmp_path / "moved" / file.name).write_text(json.dumps(moved))
+    assert fingerprint(str(tmp_path / "moved"), None) != before
+
+
+def test_weights_are_stored_in_the_precision_of_the_run(run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    record = RunRecord.load(folder)
+    record.config["trainer"]["precision"] = "bf16-true"
+    record.save(folder)
+    assert main([str(folder), str(tmp_path / "out")]) == 0
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    assert {weight.dtype for weight in stored.values()} == {torch.bfloat16}
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
 def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):

@@ -10,8 +10,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from sparrow.core.errors import MediaError, RunError
+from sparrow.core.errors import BackboneError, ConfigError, MediaError, RunError
 from sparrow.data import batching
+from sparrow.runs import preparation
 from sparrow.runs.outcome import Interrupted
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import latest_checkpoint, train
@@ -75,6 +76,25 @@ def test_a_run_does_not_start_from_a_model_below_a_gate(undisturbed, settings, t
         train(config, tmp_path / "absent", name="absent", parent=parent)
     config.start_from.gates = {"world_short": reached}
     assert train(config, tmp_path / "reached", name="reached", parent=parent).status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "said"),
+    [
+        (["benchmark.world_short.max_frames=9000"], BackboneError, r"^benchmark\.world_short\.max_frames=9000 at .*"),
+        (["frames.max_frames=9000"], BackboneError, r"^frames\.max_frames=9000 at .*"),
+        (["tuning=lora", "tuning.lora.targets=[w_query]"], ConfigError, "'w_query' is no linear layer"),
+    ],
+)
+def test_what_the_model_does_not_allow_is_refused_before_data_is_measured(
+    settings, tmp_path, monkeypatch, overrides, error, said
+):
+    monkeypatch.setattr(preparation, "measure_samples", None)
+    monkeypatch.setattr(preparation, "build_plan", None)
+    with pytest.raises(error, match=said):
+        train(settings("benchmark=[world_short]", *overrides), tmp_path, name="refused")
+    assert RunRecord.load(tmp_path).status == "failed"
+    assert not (tmp_path / "manifest.json").exists()
 
 
 def test_ledger_names_every_planned_sample(undisturbed):

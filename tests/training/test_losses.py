@@ -109,7 +109,7 @@ def test_losses_are_those_of_the_models_own_logits(family, load_tiny, frames, ad
     monkeypatch.setattr("sparrow.training.losses.chunked_cross_entropy.__defaults__", (2,))
     backbone = load_tiny(family)
     if adapted:
-        parts = {name: PartTuning(mode="adapted") for name in ("vision", "projector", "language_model")}
+        parts = {name: PartTuning(mode="adapted") for name in ("vision", "language_model")}
         apply_tuning(backbone, Tuning(**parts, lora=Lora(rank=4, dropout=0.0)))
     samples = samples_of(backbone, frames)
     expected = logits_loss(backbone, samples)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sparrow.analysis.scores import PAPER_MEANS
 from sparrow.analysis.seeds import Estimate
 from sparrow.runs.collect import EVERY_CATEGORY
-from sparrow.runs.record import Accuracy, Phase, Score
+from sparrow.runs.record import Accuracy, Phase
 from sparrow.runs.report.arms import Arm
 from sparrow.runs.report.comparisons import against_first_arm, between_arms, by_category, within_arms
 from sparrow.runs.report.prices import equivalents, fitted, prices, published
@@ -200,7 +200,7 @@ def protocols(study: StudyResults) -> Table:
             own, micro = arm.estimate(benchmark), arm.accuracy(benchmark)
             if not after:
                 continue
-            asked = _asked(after[0])
+            asked = after[0].asked
             macro = arm.mean_of(score.macro_accuracy for score in after)
             counted = ("num_questions", "num_unanswered", "num_unscored")
             counts = (arm.mean_of(getattr(score, name) for score in after) for name in counted)
@@ -227,15 +227,6 @@ def protocols(study: StudyResults) -> Table:
         note="Score: the benchmark's own, of the named kind. Micro: over all questions; macro: mean of the categories. "
         "Unanswered questions count as wrong; unscored ones have no options, need a judge, and are in no denominator. "
         "Counts are means over runs.",
-    )
-
-
-def _asked(score: Score) -> str:
-    how = score.protocol
-    tasks = f", tasks {' '.join(how['tasks'])}" if how.get("tasks") else ""
-    return (
-        f"prompts {how.get('protocol')}, frames {how.get('frames')}, subtitles {how.get('subtitles')}, "
-        f"{score.scoring}, options {how.get('options')}{tasks}; score: {score.metric}; {how.get('note')}"
     )
 
 
