@@ -273,11 +273,9 @@ def _keep_manifest(prepared: Prepared, folder: Path) -> None:
     """Write the manifest, or refuse to go on with a run whose data changed under it."""
     path = folder / "manifest.json"
     if path.is_file() and latest_checkpoint(folder) is not None:
-        # What is held out changes nothing of the training: validation may be switched on or off on the way.
-        difference = [
-            line for line in settings_difference(path, prepared.plan.manifest()) if not line.startswith("held_out")
-        ]
-        if difference:
+        # The hash alone decides: records that are not drawn, and what is held out, change nothing of the training.
+        difference = settings_difference(path, prepared.plan.manifest())
+        if any(line.startswith("content_hash") for line in difference):
             raise RunError(
                 f"the data of {folder} changed since the run began: {'; '.join(difference)}; "
                 "restore the data, or start in a new folder"

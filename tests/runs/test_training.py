@@ -174,6 +174,22 @@ def test_a_stopped_run_goes_on_to_the_same_losses(undisturbed, settings, tmp_pat
     assert finished == (undisturbed[0] / "model" / "model.safetensors").read_bytes()
 
 
+def test_only_data_that_the_run_would_see_keeps_it_from_going_on(settings, tmp_path, monkeypatch):
+    config = settings()
+    stop_after(monkeypatch, steps=1)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path, name="stopped")
+    monkeypatch.undo()
+    file = tmp_path / "manifest.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps(kept | {"content_hash": "other"}))
+    with pytest.raises(RunError, match=r"the data of .* changed since the run began: content_hash: other ->"):
+        train(config, tmp_path, name="stopped")
+    kept["components"]["video"]["records_read"] += 1  # one that is not drawn
+    file.write_text(json.dumps(kept))
+    assert train(config, tmp_path, name="stopped").status == "finished"
+
+
 @pytest.mark.parametrize("batching", ["padded", "length_grouped", "packed_epoch"])
 def test_every_batching_goes_on_where_it_stopped(settings, tmp_path, monkeypatch, batching):
     config = settings(f"batching={batching}", "batching.max_seq_len_tokens=220")
