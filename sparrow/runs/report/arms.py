@@ -28,8 +28,10 @@ class Arm:
     is_zero_shot: bool = False
 
     def is_called(self, name: str | None) -> bool:
-        """Whether a name is the arm's label, or the value of one of its factors."""
-        return name is not None and (name == self.label or name in self.factors.values())
+        """Whether a name is the arm's label, or one of its factors: `sparrow`, `mixture=sparrow`."""
+        return name is not None and (
+            name == self.label or any(name in (value, _told(key, value)) for key, value in self.factors.items())
+        )
 
     @property
     def title(self) -> str:
@@ -181,4 +183,8 @@ def label_of(factors: dict[str, Any]) -> str:
     if len(factors) == 1 and isinstance(value := next(iter(factors.values())), str):
         return value
     shown = {name: Path(value).name if name == "checkpoint" else value for name, value in factors.items()}
-    return ", ".join(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in shown.items())
+    return ", ".join(_told(name, value) for name, value in shown.items())
+
+
+def _told(name: str, value: Any) -> str:
+    return f"{name.rsplit('.', 1)[-1]}={value}"

@@ -82,6 +82,7 @@ def test_arms_are_called_by_what_varies_and_the_baseline_by_a_value(tmp_path):
         "mixture=b, num_samples=240",
     ]
     assert results.reference.label == "mixture=b, num_samples=120"
+    assert results.reference.is_called("mixture=b") and not results.reference.is_called("mixture=a")
 
 
 def test_twins_are_counted_once_or_kept_apart(tmp_path):
