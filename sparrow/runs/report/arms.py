@@ -167,15 +167,18 @@ def factors_of(record: RunRecord) -> dict[str, Any]:
     return {name: record.factors[name] for name in names if name not in SEEDS and name not in absent}
 
 
-def varied(factors: Iterable[dict[str, Any]]) -> set[str]:
-    """Names of factors that take two values or more; a study may hold others equal so far."""
-    found: dict[str, list[Any]] = {}
-    for own in factors:
-        for name, value in own.items():
-            values = found.setdefault(name, [])
-            if value not in values:
-                values.append(value)
-    return {name for name, values in found.items() if len(values) > 1}
+def telling(factors: Iterable[dict[str, Any]]) -> list[str]:
+    """Names of the factors that tell arms apart: neither those that all share nor those that follow from the others."""
+    arms = list(factors)
+    found: list[str] = []
+    for name in dict.fromkeys(name for own in arms for name in own):
+        if _num_told_apart(arms, [*found, name]) > _num_told_apart(arms, found):
+            found.append(name)
+    return found
+
+
+def _num_told_apart(arms: list[dict[str, Any]], names: list[str]) -> int:
+    return len({str([own.get(name) for name in names]) for own in arms})
 
 
 def label_of(factors: dict[str, Any]) -> str:

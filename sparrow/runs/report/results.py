@@ -16,7 +16,7 @@ from sparrow.core.config import Study
 from sparrow.core.errors import DataError
 from sparrow.runs.collect import SEEDS, FoundRun, find_runs
 from sparrow.runs.record import Phase, RunRecord
-from sparrow.runs.report.arms import Arm, factors_of, label_of, varied
+from sparrow.runs.report.arms import Arm, factors_of, label_of, telling
 from sparrow.runs.report.confounds import Difference, undeclared_differences
 
 UNKNOWN_STUDY = "unknown study"
@@ -193,7 +193,7 @@ def study_of(name: str, runs: list[FoundRun]) -> StudyResults:
     checkpoints = {_checkpoint(record) for record in records if record.command == "train"}
     arms: dict[str, list[FoundRun]] = {}
     remarks: list[tuple[FoundRun, str]] = []
-    told = varied(factors_of(record) for record in records)
+    told = telling(factors_of(record) for record in records)
     for run in runs:
         _place(run, _label(run, told), arms, remarks)
     for run in runs:
@@ -242,8 +242,8 @@ def _checkpoint(record: RunRecord) -> Any:
     return backbone.get("checkpoint") if isinstance(backbone, dict) else None
 
 
-def _label(run: FoundRun, told: set[str]) -> str:
-    """The arm's factors that vary in the study; all of them where none does."""
+def _label(run: FoundRun, told: list[str]) -> str:
+    """The factors that tell the arms of the study apart; all of them where none does."""
     if run.record is None:
         return run.label
     swept = set(run.record.factors)

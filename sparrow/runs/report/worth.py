@@ -20,7 +20,7 @@ from sparrow.analysis.scaling import (
 from sparrow.analysis.scores import PAPER_MEANS, resampled_scores
 from sparrow.analysis.seeds import MIN_SEEDS
 from sparrow.core.errors import DataError
-from sparrow.runs.report.arms import Arm, label_of, number_of, varied
+from sparrow.runs.report.arms import Arm, label_of, number_of, telling
 from sparrow.runs.report.results import StudyResults
 
 SIZE_FACTORS = tuple(f"mixture.num_{what}" for what in ("samples", "tokens", "frames", "supervised_tokens"))
@@ -65,16 +65,18 @@ def size_factor(study: StudyResults) -> str | None:
 
 
 def curves(study: StudyResults) -> list[Curve]:
-    """The learning curves of a study, the baseline first; none where no size is swept."""
+    """The learning curves of a study, the baseline first; none where no size is swept, or each arm has its own."""
     swept = size_factor(study)
     if swept is None:
         return []
-    told = varied(arm.factors for arm in study.arms)
+    told = telling(arm.factors for arm in study.arms)
     groups: dict[str, list[Arm]] = {}
     for arm in study.arms:
         if isinstance(arm.factors.get(swept), int | float):
             others = {name: value for name, value in _others(arm, swept).items() if name in told}
             groups.setdefault(label_of(others) or study.study.name, []).append(arm)
+    if all(len(arms) == 1 for arms in groups.values()):
+        return []
     unit = swept.removeprefix("mixture.num_")
     found = [_curve(label, arms, swept, unit) for label, arms in groups.items()]
     return sorted(found, key=lambda curve: curve.label != study.study.baseline)

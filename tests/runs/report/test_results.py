@@ -8,6 +8,7 @@ import pytest
 
 from sparrow.core.config import Study
 from sparrow.runs.report import read_studies
+from sparrow.runs.report.worth import curves
 from tests.runs.report.run_folders import CATEGORIES, add_exact_run, cells, text_of, write_answers
 
 FACTORS = {"mixture": "a", "mixture.num_samples": 120}
@@ -65,7 +66,7 @@ def test_p_values_are_adjusted_and_the_verdict_says_where_that_matters(tmp_path)
     assert (row[3], row[7], row[8]) == ("higher, not after Holm", "0.031", "0.125")
 
 
-def test_arms_are_called_by_what_varies_and_the_baseline_by_a_value(tmp_path):
+def test_arms_are_called_by_what_tells_them_apart_and_the_baseline_by_a_value(tmp_path):
     seeds(tmp_path, [20, 22])
     seeds(tmp_path, [30, 30], "b")
     declared = {"study": Study("scaling", factors=[*FACTORS], baseline="b"), "started_at": "2026-01-02T00:00:00+00:00"}
@@ -73,10 +74,16 @@ def test_arms_are_called_by_what_varies_and_the_baseline_by_a_value(tmp_path):
     (results,) = read_studies([tmp_path])
     assert [arm.label for arm in results.arms] == ["a", "b"]
     assert results.reference.label == "b"
+    half = {"mixture": "half", "mixture.num_samples": 60}  # a size that follows from the mixture
+    add_exact_run(tmp_path / "half", half, {"clips": {"after": 30}}, **declared)
+    (results,) = read_studies([tmp_path])
+    assert [arm.label for arm in results.arms] == ["half", "a", "b"]
+    assert curves(results) == []
     more = {"mixture": "b", "mixture.num_samples": 240}
     add_exact_run(tmp_path / "b3", more, {"clips": {"after": 30}}, seed=3, **declared)
     (results,) = read_studies([tmp_path])
     assert [arm.label for arm in results.arms] == [
+        "mixture=half, num_samples=60",
         "mixture=a, num_samples=120",
         "mixture=b, num_samples=120",
         "mixture=b, num_samples=240",
@@ -143,7 +150,7 @@ def test_an_evaluation_of_the_backbone_is_the_zero_shot_arm(tmp_path):
     )
     (results,) = read_studies([tmp_path])
     arm = next(arm for arm in results.arms if not arm.is_zero_shot)
-    assert {other.label for other in results.arms} == {"mixture=a, num_samples=120", "zero-shot"}
+    assert {other.label for other in results.arms} == {"a", "zero-shot"}
     assert results.gain(arm, "clips") == pytest.approx(0.5)
 
 
