@@ -9,11 +9,14 @@ from omegaconf import OmegaConf
 import sparrow.conf
 from sparrow.core.config import EvaluateConfig
 from sparrow.runs.preparation import prepare
+from sparrow.runs.report import build_report
 from sparrow.runs.training import train
 from tests.conftest import SMALL_WORLD
 
 FOLDER = Path(sparrow.conf.__file__).parent / "experiment"
 NAMES = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.yaml"))
+LAB_BOOK = FOLDER.resolve().parents[1] / "experiments"
+REPORTED = sorted(path.parent for path in LAB_BOOK.rglob("report.md"))
 OF_EVALUATE = ["paper/eval_frames"]
 OF_TABLES = sorted(set(NAMES) - {name for name in NAMES if "/" not in name} - set(OF_EVALUATE))
 RUN = ["paper/data_scaling", "ablation/share_of_text"]
@@ -72,9 +75,16 @@ def test_the_frames_of_an_evaluation_are_swept_over_given_checkpoints(settings):
 @pytest.mark.parametrize("name", [*OF_TABLES, *OF_EVALUATE])
 def test_every_experiment_of_a_table_has_its_page_in_the_lab_book(name):
     study = "/".join(name.split("/")[:2])
-    page = (FOLDER.resolve().parents[1] / "experiments" / study / "README.md").read_text()
+    page = (LAB_BOOK / study / "README.md").read_text()
     assert f"experiment={study}" in page and name in page
-    assert f"]({study}/README.md)" in (FOLDER.resolve().parents[1] / "experiments/README.md").read_text()
+    assert f"]({study}/README.md)" in (LAB_BOOK / "README.md").read_text()
+
+
+@pytest.mark.parametrize("folder", REPORTED, ids=lambda folder: str(folder.relative_to(LAB_BOOK)))
+def test_the_lab_books_tables_follow_from_its_records(folder, tmp_path):
+    build_report([folder], tmp_path)
+    for name in ("report.md", "report.csv"):
+        assert (tmp_path / name).read_text() == (folder / name).read_text()
 
 
 @pytest.mark.parametrize("name", RUN)
