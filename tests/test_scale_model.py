@@ -81,6 +81,7 @@ def test_a_study_in_small_goes_on_and_is_reported(study):
     printed = study("report", "outputs/scale_model/claim")
     text = (study.folder / "outputs/scale_model/claim/report.md").read_text()
     assert "claim_video" in text and "claim_sparrow" in text
+    assert "Undeclared differences" not in text, "the arms differ in what is declared only"
     assert "world_rare_long" in printed
     for name in ("report.csv", "report.png"):
         assert (study.folder / "outputs/scale_model/claim" / name).stat().st_size > 0

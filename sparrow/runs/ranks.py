@@ -24,6 +24,7 @@ from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import load_backbone
 from sparrow.runs.evaluating import Evaluator, make_evaluator
+from sparrow.runs.model import weights_dtype
 
 Counters = Mapping[tuple[str, str], "Synchronized[int]"]
 
@@ -128,7 +129,7 @@ def open_checkpoint(checkpoint: str, options: CheckpointOptions, device: torch.d
     backbone = load_checkpoint(
         checkpoint,
         options,
-        dtype=torch.bfloat16 if precision == "bf16-true" else torch.float32,
+        dtype=weights_dtype(precision),
         attn_implementation=choose_attention(options.attn_implementation, precision, device.type),
     )
     backbone.model.to(device)
