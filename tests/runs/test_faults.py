@@ -207,7 +207,8 @@ def test_a_killed_data_worker_is_named(settings, tmp_path, undisturbed, monkeypa
     config = settings(*RUN, "batching.num_workers=1")
     with monkeypatch.context() as patch:
         patch.setattr(StepDataset, "__getitem__", item)
-        with pytest.raises(DataError, match=r"a data worker was lost \(signal: Killed\).*batching.num_workers"):
+        # On a busy machine torch may learn that the worker is gone before it learns of what.
+        with pytest.raises(DataError, match=r"a data worker was lost \((signal: Killed|it ended)\).*batching.num_workers"):
             train(config, tmp_path, name="run")
     record = RunRecord.load(tmp_path)
     assert (record.status, record.error.type) == ("failed", "DataError")
