@@ -6,7 +6,7 @@ import logging
 
 from omegaconf import DictConfig
 
-from sparrow.app.entry import one_message, run_folder
+from sparrow.app.current_job import one_message, run_folder
 from sparrow.app.jobs import quiet_libraries
 from sparrow.app.settings import checked
 from sparrow.core.config import DiversityConfig

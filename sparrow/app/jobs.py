@@ -12,7 +12,8 @@ from filelock import FileLock
 from omegaconf import DictConfig
 from transformers.utils import logging as transformers_logging
 
-from sparrow.app.entry import compose_parent, factors_of, is_sweep, one_message, parent_folder, run_folder
+from sparrow.app.current_job import factors_of, is_sweep, one_message, run_folder
+from sparrow.app.parent import compose_parent, parent_folder
 from sparrow.app.settings import checked
 from sparrow.core.config import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError

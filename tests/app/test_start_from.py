@@ -3,7 +3,7 @@
 import pytest
 from hydra import initialize_config_module
 
-from sparrow.app.entry import compose_parent as compose_parent_in_app
+from sparrow.app.parent import compose_parent as compose_parent_in_app
 from sparrow.core.errors import ConfigError
 
 

@@ -1,0 +1,66 @@
+"""The job at hand as Hydra knows it: its factors, name and folder, and its errors as one message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from sparrow.app.callbacks import RememberSweep
+from sparrow.core.errors import SparrowError
+
+T = TypeVar("T")
+MAX_NAME_CHARACTERS = 120
+
+
+def factors_of(config: DictConfig) -> dict[str, Any]:
+    """Values of the study's factors and of what else is swept: the choice of a group, or the value of a key."""
+    return _factor_values(config, HydraConfig.get().runtime.choices)
+
+
+def run_name(*, _root_: DictConfig) -> str:
+    """A run's folder inside its sweep: the values of its factors, as `mixture=sparrow,seed=0`."""
+    values = _factor_values(_root_, _root_.hydra.runtime.choices)
+    name = ",".join(f"{key.split('.')[-1]}={value}" for key, value in values.items())
+    name = "".join(c if c.isalnum() or c in "=,._-+[]" else "_" for c in name)
+    return name[:MAX_NAME_CHARACTERS] or str(_root_.hydra.job.num)
+
+
+def gpus_per_node(*, _root_: DictConfig) -> int | None:
+    """GPUs that a job asks SLURM for on each node; None on the CPU."""
+    return None if _root_.trainer.accelerator == "cpu" else int(_root_.trainer.devices)
+
+
+def _factor_values(config: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key in dict.fromkeys([*config.study.factors, *(RememberSweep.swept_keys or ())]):
+        value = choices[key] if key in choices else OmegaConf.select(config, key)
+        values[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return values
+
+
+def run_folder() -> Path:
+    """The folder that Hydra gave this run."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def is_sweep() -> bool:
+    """Whether this process carries out one job of a multirun."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN or RememberSweep.swept_keys is not None
+
+
+def one_message(work: Callable[[], T]) -> T:
+    """Do the work; an error that a user can mend becomes one message without a traceback.
+
+    Raises:
+        CompactHydraException: In place of a `SparrowError`; Hydra prints it and exits with 1.
+    """
+    try:
+        return work()
+    except SparrowError as error:
+        raise CompactHydraException(f"{type(error).__name__}: {error}") from error
