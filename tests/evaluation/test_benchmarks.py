@@ -171,6 +171,7 @@ def answers(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted((folder / "predictions").rglob("*.jsonl")))
 
 
+@pytest.mark.slow
 def test_two_ranks_write_the_files_of_one(evaluate_settings, tmp_path):
     benchmarks = ["benchmark=[video_mme,mvbench]", "benchmark.video_mme.subtitles=on", "blind=true"]
     for devices in (1, 2):

@@ -170,6 +170,7 @@ def test_a_step_that_is_not_finite_is_skipped_or_ends_the_run(settings, tmp_path
             train(settings(), tmp_path / "stop", name="stop")
 
 
+@pytest.mark.slow
 def test_two_ranks_validate_and_skip_as_one(settings, tmp_path, cache_root):
     """A learning rate without sense makes the third step's loss NaN or infinite."""
     options = [
