@@ -83,12 +83,12 @@ def test_a_step_may_take_longer_than_a_sample(prepared, monkeypatch):
     original = batching.encode
 
     def encode(*arguments, **options):
-        time.sleep(0.3)
+        time.sleep(0.4)
         return original(*arguments, **options)
 
     monkeypatch.setattr(batching, "encode", encode)
     dataset = dataset_of(prepared)
-    assert next(iter(StepLoader(dataset, 1, first_step=2, sample_timeout_s=1))).step == 2
+    assert next(iter(StepLoader(dataset, 1, first_step=2, sample_timeout_s=2))).step == 2
     assert dataset.at_work.numbers() == [], "what is done keeps no worker busy"
 
 
