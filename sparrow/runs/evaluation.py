@@ -13,6 +13,7 @@ import torch
 from sparrow.core.config import EvaluateConfig, run_id
 from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import content_hash, file_hash
+from sparrow.core.files import user_path
 from sparrow.models.checkpoints import base_of_adapters
 from sparrow.runs.evaluating import make_evaluator
 from sparrow.runs.folder import open_run
@@ -79,7 +80,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
 
 def model_of(checkpoint: str) -> str:
     """The model folder of a run's folder; anything else as it is."""
-    folder = Path(checkpoint)
+    folder = Path(user_path(checkpoint))
     return str(folder / MODEL_FOLDER) if (folder / FILE_NAME).is_file() else checkpoint
 
 
