@@ -217,6 +217,19 @@ def test_prepare_lists_missing_media(sparrow, tmp_path):
 
 
 def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):
+def test_a_backbone_is_rehearsed_with_its_tiny_sibling(sparrow, tmp_path):
+    done = sparrow("prepare", *SMALL_RUN, "backbone=qwen3_vl_2b", f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_checkpoint_that_the_tiny_sibling_would_replace_is_refused(sparrow, tmp_path):
+    done = sparrow("prepare", *SMALL_RUN, "backbone.checkpoint=/models/mine", f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 1
+    assert re.search(
+        r"/models/mine would not be used: backbone\.tiny=true \(in conf/.*set backbone\.tiny=false", done.stderr
+    )
+
+
     done = sparrow(
         "evaluate",
         f"checkpoint={tiny_checkpoint('idefics3')}",
