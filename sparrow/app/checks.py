@@ -140,11 +140,15 @@ def _check_experiment(config: ExperimentConfig) -> Iterator[Found]:
 
 
 def _check_backbone(config: ExperimentConfig) -> Iterator[Found]:
-    try:
-        check_family(config.backbone.family)
-        refuse_without_port(config.backbone.checkpoint or "")
-    except BackboneError as error:
-        yield "backbone.family", str(error)
+    family, checkpoint = config.backbone.family, config.backbone.checkpoint or ""
+    for key, refuse, name in (
+        ("backbone.family", check_family, family),
+        ("backbone.checkpoint", refuse_without_port, checkpoint),
+    ):
+        try:
+            refuse(name)
+        except BackboneError as error:
+            yield key, str(error)
     reason = WITHOUT_PACKING.get(config.backbone.family)
     if reason is not None and config.batching.name in ("packed", "packed_epoch"):
         yield (
@@ -153,10 +157,6 @@ def _check_backbone(config: ExperimentConfig) -> Iterator[Found]:
         )
 
 
-def _check_native_video(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
-    if not config.backbone.native_video:
-        return
-    if config.frames.timestamps:
 def _check_flash_attention(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
     trainer = config.trainer
     if config.backbone.attn_implementation == FLASH and (
@@ -169,6 +169,10 @@ def _check_flash_attention(config: ExperimentConfig | EvaluateConfig) -> Iterato
         )
 
 
+def _check_native_video(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
+    if not config.backbone.native_video:
+        return
+    if config.frames.timestamps:
         yield (
             "frames.timestamps",
             "a native video has its family's own way with time (backbone.native_video=true); set it to false",

@@ -62,7 +62,7 @@ def test_settings_name_what_is_refused(settings, monkeypatch):
     for overrides, match in (
         (["backbone.family=smollvm"], r"backbone\.family: .*did you mean 'smolvlm'"),
         (["backbone.family=minicpm_llama3_v_2_5"], r"backbone\.family: .*backbone=minicpmv"),
-        (["backbone.checkpoint=openbmb/MiniCPM-Llama3-V-2_5"], r"no native port"),
+        (["backbone.checkpoint=openbmb/MiniCPM-Llama3-V-2_5"], r"backbone\.checkpoint: .*no native port"),
         ([f"tuning.{part}.mode=frozen" for part in ("vision", "projector", "language_model")], "every part is frozen"),
         (["tuning.vision.mode=melted"], r"tuning\.vision\.mode: 'melted' is not one of frozen, adapted, trained"),
         (["tuning.quantization=nf4"], r"tuning\.quantization: weights in four bits cannot be trained"),
