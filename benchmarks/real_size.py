@@ -3,8 +3,8 @@
     python benchmarks/real_size.py [--attention sdpa flash_attention_2] [--frames 24] [--steps 20]
 
 The sizes are those of Qwen3-VL-2B; weights are random and the tokenizer is the tiny one, which changes neither time nor
-memory. The losses of the ways of attention are printed, so that they can be compared. `--layers 2 --device cpu` tries
-the script out.
+memory. The losses of the ways of attention are printed, so that they can be compared. `--tiny --device cpu` tries the
+script out.
 """
 
 from __future__ import annotations
@@ -50,12 +50,18 @@ VISION = {
 
 def real_size(frame_size_px: int = FRAME_SIZE_PX, layers: int | None = None) -> Qwen3VL:
     """The backbone without its model."""
-    config, processor = Qwen3VL.tiny(world_texts(), frame_size_px, TinySizes())
-    sizes = config.to_dict()
+    tiny = tiny_size(frame_size_px)
+    sizes = tiny.config.to_dict()
     sizes["text_config"] |= TEXT | {"num_hidden_layers": layers or 28}
     depth = layers or 24
     sizes["vision_config"] |= VISION | {"depth": depth, "deepstack_visual_indexes": [depth // 4, depth // 2]}
-    return Qwen3VL(processor, type(config)(**sizes | {"tie_word_embeddings": True}), frame_size_px)
+    return Qwen3VL(tiny.processor, type(tiny.config)(**sizes | {"tie_word_embeddings": True}), frame_size_px)
+
+
+def tiny_size(frame_size_px: int = FRAME_SIZE_PX) -> Qwen3VL:
+    """The family's tiny sibling without its model."""
+    config, processor = Qwen3VL.tiny(world_texts(), frame_size_px, TinySizes())
+    return Qwen3VL(processor, config, frame_size_px)
 
 
 def with_random_weights(backbone: Qwen3VL, attention: str, device: str, dtype: torch.dtype) -> Qwen3VL:
@@ -72,14 +78,15 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--layers", type=int, help="fewer layers, to try the script out")
+    parser.add_argument("--tiny", action="store_true", help="the tiny sibling's sizes, to try the script out")
     options = parser.parse_args()
     for attention in options.attention:
         measure(attention, options)
 
 
 def measure(attention: str, options: argparse.Namespace) -> None:
-    backbone = with_random_weights(real_size(layers=options.layers), attention, options.device, torch.bfloat16)
+    sizes = tiny_size() if options.tiny else real_size()
+    backbone = with_random_weights(sizes, attention, options.device, torch.bfloat16)
     tuning = Tuning(activation_checkpointing=True)
     apply_tuning(backbone, tuning)
     print(tuning_table(backbone, tuning, 5e-6))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -216,6 +217,19 @@ def test_prepare_lists_missing_media(sparrow, tmp_path):
     assert listed == [str(tmp_path.resolve() / f"media/{n:02}.mp4") for n in range(12)]
 
 
+def test_a_backbone_is_rehearsed_with_its_tiny_sibling(sparrow, tmp_path):
+    done = sparrow("prepare", *SMALL_RUN, "backbone=qwen3_vl_2b", f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_checkpoint_that_the_tiny_sibling_would_replace_is_refused(sparrow, tmp_path):
+    done = sparrow("prepare", *SMALL_RUN, "backbone.checkpoint=/models/mine", f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 1
+    assert re.search(
+        r"/models/mine would not be used: backbone\.tiny=true \(in conf/.*set backbone\.tiny=false", done.stderr
+    )
+
+
 def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):
     done = sparrow(
         "evaluate",
@@ -264,6 +278,15 @@ def test_every_command_of_the_readme_is_there(command, sparrow):
         assert done.returncode == 0, done.stderr
     else:
         assert sparrow(name, "--help").returncode == 0
+
+
+@pytest.mark.parametrize("command", [c for c in commands_of(ROOT / "docs/backbones.md") if " train " in c])
+def test_the_guides_commands_train_the_backbone_that_they_name(command, settings, monkeypatch):
+    monkeypatch.setattr("sparrow.app.checks.require_bitsandbytes", lambda: None)
+    config = settings(*shlex.split(command)[2:], small=False)
+    names_one = "backbone=" in command
+    assert config.backbone.tiny != names_one
+    assert (config.trainer.accelerator == "cpu") != names_one
 
 
 @pytest.mark.slow

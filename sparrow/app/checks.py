@@ -16,6 +16,7 @@ from sparrow.evaluation.formats import FORMATS, PROTOCOLS
 from sparrow.instructions.selection import SELECTIONS
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
+from sparrow.models.attention import ATTENTIONS, FLASH, computes_in_16_bits
 from sparrow.models.quantization import QUANTIZATIONS, require_bitsandbytes
 from sparrow.models.registry import WITHOUT_PACKING, check_family, check_native_video, refuse_without_port
 from sparrow.world.settings import WorldSettings
@@ -67,6 +68,8 @@ def _check_common(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
     yield from _one_of(config, "study.fit", FORMS)
     yield from _refused("frames", FramePolicy, config.frames)
     yield from _refused("world", WorldSettings, config.world)
+    yield from _one_of(config, "backbone.attn_implementation", ATTENTIONS)
+    yield from _check_flash_attention(config)
     yield from _check_native_video(config)
     if isinstance(config, EvaluateConfig):
         for key, least in (("num_workers", 0), ("trainer.devices", 1)):
@@ -137,16 +140,32 @@ def _check_experiment(config: ExperimentConfig) -> Iterator[Found]:
 
 
 def _check_backbone(config: ExperimentConfig) -> Iterator[Found]:
-    try:
-        check_family(config.backbone.family)
-        refuse_without_port(config.backbone.checkpoint or "")
-    except BackboneError as error:
-        yield "backbone.family", str(error)
+    family, checkpoint = config.backbone.family, config.backbone.checkpoint or ""
+    for key, refuse, name in (
+        ("backbone.family", check_family, family),
+        ("backbone.checkpoint", refuse_without_port, checkpoint),
+    ):
+        try:
+            refuse(name)
+        except BackboneError as error:
+            yield key, str(error)
     reason = WITHOUT_PACKING.get(config.backbone.family)
     if reason is not None and config.batching.name in ("packed", "packed_epoch"):
         yield (
             "batching.name",
             f"samples of {config.backbone.family} cannot share a row, since {reason}; set batching=padded",
+        )
+
+
+def _check_flash_attention(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
+    trainer = config.trainer
+    if config.backbone.attn_implementation == FLASH and (
+        trainer.accelerator == "cpu" or not computes_in_16_bits(trainer.precision)
+    ):
+        yield (
+            "backbone.attn_implementation",
+            f"{FLASH} computes on a GPU in 16 bits only, not with trainer.accelerator={trainer.accelerator} and "
+            f"trainer.precision={trainer.precision}; set it to auto",
         )
 
 

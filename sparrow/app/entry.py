@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -35,7 +36,11 @@ def set_up() -> None:
 
 
 def _quoted(argument: str) -> str:
-    """The argument with quotes around an existing folder, since the names of runs hold `=` and `,`."""
+    """The argument with home folders written out, and with quotes around an existing folder.
+
+    Hydra's grammar has no `~` in a value, and the names of runs hold `=` and `,`.
+    """
+    argument = re.sub(r"(?<=[=,\[])~(?=/)", str(Path.home()), argument)
     key, _, value = argument.partition("=")
     if key in PATH_KEYS and not value.startswith(("'", '"')) and set("=,") & set(value) and Path(value).exists():
         return f"{key}='{value}'"

@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from sparrow.app.current_job import factors_of, is_sweep, one_message, run_folder
 from sparrow.app.parent import compose_parent, parent_folder
+from sparrow.app.provenance import is_typed, origin_of
 from sparrow.app.settings import checked
 from sparrow.core.config import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
@@ -57,6 +58,7 @@ def train_job(config: DictConfig) -> float | None:
     def work() -> RunRecord:
         settings = checked(config, ExperimentConfig)
         _refuse_nested_launch(settings)
+        _refuse_unused_checkpoint(settings)
         parent = ensure_parent(settings)
         name = run_folder().name if is_sweep() else settings.study.name
         return train(settings, run_folder(), name=name, factors=factors_of(config), parent=parent)
@@ -217,6 +219,7 @@ def quiet_libraries() -> None:
 
 
 def _prepare(config: ExperimentConfig) -> Prepared:
+    _refuse_unused_checkpoint(config)
     parent = ensure_parent(config) if config.start_from.experiment is not None and not config.backbone.tiny else None
     return prepare(config, str(parent / MODEL_FOLDER) if parent is not None else None)
 
@@ -226,4 +229,14 @@ def _refuse_nested_launch(config: ExperimentConfig) -> None:
         raise ConfigError(
             f"trainer.devices={config.trainer.devices} in a multirun: every child process would start the whole sweep "
             "again; use hydra/launcher=parallel, which starts all ranks of a job itself"
+        )
+
+
+def _refuse_unused_checkpoint(config: ExperimentConfig) -> None:
+    """Refuse a checkpoint that is asked for where the tiny sibling takes its place; files may name one for later."""
+    if config.backbone.tiny and is_typed("backbone.checkpoint"):
+        raise ConfigError(
+            f"backbone.checkpoint={config.backbone.checkpoint} would not be used: backbone.tiny=true"
+            f"{origin_of('backbone.tiny')} takes the family's tiny sibling with random weights; "
+            "leave the checkpoint out, or set backbone.tiny=false and the frame size that it is made for"
         )

@@ -15,17 +15,22 @@ def origin_of(key: str) -> str:
     """` (in conf/...)` or ` (on the command line)` for the place that set a key; empty where none is found."""
     if not HydraConfig.initialized():
         return ""
+    if is_typed(key):
+        return " (on the command line)"
     hydra = HydraConfig.get()
-    for override in hydra.overrides.task:
-        name = override.lstrip("+~").split("=")[0].split("@")[0]
-        if key == name or key.startswith(f"{name}."):
-            return " (on the command line)"
     for group, choice in [*hydra.runtime.choices.items(), ("", hydra.job.config_name)]:
         for option in choice if isinstance(choice, list) else [choice]:
             path = CONF_FOLDER / group.split("@")[0] / f"{option}.yaml"
             if option and path.is_file() and _sets(path, group, key):
                 return f" (in conf/{path.relative_to(CONF_FOLDER)})"
     return ""
+
+
+def is_typed(key: str) -> bool:
+    """Whether a key, or what it is part of, was set on the command line; a group that was chosen there sets none."""
+    hydra = HydraConfig.get()
+    names = {override.lstrip("+~").split("=")[0].split("@")[0] for override in hydra.overrides.task}
+    return any(key == name or key.startswith(f"{name}.") for name in names - set(hydra.runtime.choices))
 
 
 def _sets(path: Path, group: str, key: str) -> bool:

@@ -14,6 +14,7 @@ from sparrow.app.as_trained import with_trained_defaults
 from sparrow.app.provenance import origin_of
 from sparrow.core.config import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
+from sparrow.core.files import user_path
 
 T = TypeVar("T")
 SCHEMAS = {
@@ -82,8 +83,8 @@ def _resolved(config: DictConfig, problems: list[_Problem]) -> dict[str, Any]:
             except OmegaConfBaseException as error:
                 problems.append(_Problem(key, str(error).splitlines()[0]))
                 return value
-            return OmegaConf.to_container(resolved, resolve=True) if OmegaConf.is_config(resolved) else resolved
-        return value
+            value = OmegaConf.to_container(resolved, resolve=True) if OmegaConf.is_config(resolved) else resolved
+        return user_path(value) if isinstance(value, str) else value
 
     return cast(dict[str, Any], walk(config, plain, ""))
 

@@ -56,6 +56,11 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def user_path(written: str) -> str:
+    """A path as people write it, with a leading `~/` as their home folder; any other text as it is."""
+    return str(Path(written).expanduser()) if written.startswith("~/") else written
+
+
 def inside_root(root: Path, relative: str) -> Path:
     """The path of a media file named by a record.
 

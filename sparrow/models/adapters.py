@@ -144,4 +144,7 @@ def load_adapters(model: Any, folder: Path) -> None:
     if path.is_file():
         unexpected = model.load_state_dict(load_file(path), strict=False).unexpected_keys
         if unexpected:
-            raise BackboneError(f"{path} does not belong to this model, which has no parameter '{unexpected[0]}'")
+            raise BackboneError(
+                f"{path} does not belong to this model, which has no parameter '{unexpected[0]}': "
+                "copy the folder anew from its run"
+            )

@@ -6,6 +6,11 @@ import importlib.util
 
 import torch
 
+from sparrow.core.errors import BackboneError
+
+FLASH = "flash_attention_2"
+ATTENTIONS = ("auto", "sdpa", "eager", FLASH)
+
 
 def choose_attention(asked: str, precision: str, accelerator: str) -> str:
     """The implementation that `auto` stands for: flash attention where it can run, else torch's own (`sdpa`).
@@ -14,9 +19,22 @@ def choose_attention(asked: str, precision: str, accelerator: str) -> str:
         asked: As in transformers, or `auto`.
         precision: Lightning's name; flash attention computes in 16 bits only.
         accelerator: Lightning's name; flash attention needs a GPU.
+
+    Raises:
+        BackboneError: If flash attention is asked for and not installed.
     """
+    installed = importlib.util.find_spec("flash_attn") is not None
+    if asked == FLASH and not installed:
+        raise BackboneError(
+            f"backbone.attn_implementation={FLASH} needs the package flash_attn, which is not installed; install it, "
+            "or leave the setting at auto, which then takes sdpa"
+        )
     if asked != "auto":
         return asked
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    installed = importlib.util.find_spec("flash_attn") is not None
-    return "flash_attention_2" if on_gpu and installed and "16" in precision else "sdpa"
+    return FLASH if on_gpu and installed and computes_in_16_bits(precision) else "sdpa"
+
+
+def computes_in_16_bits(precision: str) -> bool:
+    """Whether Lightning's name of a precision is one that flash attention computes in."""
+    return "16" in precision

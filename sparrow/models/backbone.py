@@ -444,5 +444,5 @@ class Backbone(ABC):
         if self.frame_size_px != size_px:
             raise BackboneError(
                 f"backbone.frame_size_px={self.frame_size_px} does not fit this {self.family} checkpoint: "
-                f"its vision encoder takes {size_px} only"
+                f"its vision encoder takes {size_px} only; set it to that"
             )

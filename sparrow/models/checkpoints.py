@@ -43,8 +43,10 @@ class Checkpoint(NamedTuple):
 
     @property
     def pinned(self) -> Checkpoint:
-        """The same at the commit that its revision stands for today."""
-        return self if Path(self.name).is_dir() else self._replace(revision=self.folder.name)
+        """The same wherever and whenever it is read: a folder's whole path, or the commit of a revision today."""
+        if Path(self.name).is_dir():
+            return self._replace(name=str(Path(self.name).absolute()))
+        return self._replace(revision=self.folder.name)
 
 
 def is_hub_id(checkpoint: str) -> bool:
@@ -95,12 +97,14 @@ def family_of(checkpoint: Checkpoint, expected: str | None = None) -> str:
             f"expected '{expected or ', '.join(sorted(FAMILIES))}'; {remedy}"
         )
     base = base_of_adapters(name)
-    below = family_of(base) if base is not None else family
-    if base is not None and below != family:
-        raise BackboneError(
-            f"the adapters in {name!r} are of family '{family}', but {base.name!r}, which they belong to, is of family "
-            f"'{below}'; put that checkpoint back, or correct base_model_name_or_path in adapter_config.json"
-        )
+    if base is not None:
+        try:
+            family_of(base, family)
+        except BackboneError as error:
+            raise BackboneError(
+                f"the adapters in {name!r} belong to a checkpoint that cannot be opened with them: {error}; "
+                "put it back where it was, or correct base_model_name_or_path in adapter_config.json"
+            ) from error
     return family
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from sparrow.core.errors import BackboneError
+from sparrow.core.files import user_path
 from sparrow.core.hashing import content_hash, file_hash
 from sparrow.models import tiny
 from sparrow.models.adapters import load_adapters, merge_adapters
@@ -68,7 +69,7 @@ def load_backbone(
         BackboneError: If the checkpoint is missing, of another family, or has code of its own; or if native video is
             asked of a family that it is not offered for.
     """
-    given = Checkpoint(str(Path(checkpoint).expanduser()) if checkpoint.startswith("~") else checkpoint, revision)
+    given = Checkpoint(user_path(checkpoint), revision)
     if family is not None:
         check_family(family)
     adapter = find_family(family_of(given, family))

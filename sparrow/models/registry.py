@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparrow.core.errors import BackboneError
+from sparrow.core.files import user_path
 
 if TYPE_CHECKING:
     from sparrow.models.backbone import Backbone
@@ -89,7 +90,7 @@ def refuse_without_port(name: str) -> None:
     Raises:
         BackboneError: With the reason and the nearest family that can be trained.
     """
-    if Path(name).expanduser().is_dir():
+    if Path(user_path(name)).is_dir():
         return
     for model, (pattern, family, config) in WITHOUT_NATIVE_PORT.items():
         if re.search(pattern, name.lower()):

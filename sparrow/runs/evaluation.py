@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from dataclasses import asdict, replace
@@ -12,6 +13,7 @@ import torch
 
 from sparrow.core.config import EvaluateConfig, run_id
 from sparrow.core.errors import ConfigError
+from sparrow.core.files import user_path
 from sparrow.core.hashing import content_hash, file_hash
 from sparrow.models.checkpoints import base_of_adapters
 from sparrow.runs.evaluating import make_evaluator
@@ -79,7 +81,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
 
 def model_of(checkpoint: str) -> str:
     """The model folder of a run's folder; anything else as it is."""
-    folder = Path(checkpoint)
+    folder = Path(user_path(checkpoint))
     return str(folder / MODEL_FOLDER) if (folder / FILE_NAME).is_file() else checkpoint
 
 
@@ -87,10 +89,13 @@ def fingerprint(checkpoint: str, revision: str | None) -> str:
     """What identifies the weights of a checkpoint: the content of a folder's files, or a Hub id and revision."""
     folder = Path(checkpoint)
     if folder.is_dir():
-        files = [*sorted(folder.glob("*.safetensors")), *folder.glob("adapter_config.json")]
+        weights = [(path.name, file_hash(path)) for path in sorted(folder.glob("*.safetensors"))]
         base = base_of_adapters(checkpoint)
-        beneath = fingerprint(*base) if base is not None else None
-        return content_hash([[(path.name, file_hash(path)) for path in files], beneath])
+        if base is None:
+            return content_hash([weights, None])
+        settings = json.loads((folder / "adapter_config.json").read_text())
+        of_adapters = {key: value for key, value in settings.items() if key != "base_model_name_or_path"}
+        return content_hash([weights, of_adapters, fingerprint(*base)])
     return content_hash([checkpoint, revision])
 
 

@@ -69,7 +69,10 @@ def _of_checkpoint(run: Path, record: RunRecord, which: str) -> Backbone:
     candidates = [best] if which == "best" else checkpoints_in(folder)
     whole = next((path for path in candidates if damage(path) is None), None)
     if whole is None:
-        raise RunError(f"{run} has no such checkpoint that can be read, so there is nothing to export")
+        raise RunError(
+            f"{run} has no whole checkpoint in {folder.name}, so there is nothing to export; "
+            "give a run that saved one (checkpointing.every_n_steps)"
+        )
     if record.parent is not None:
         raise RunError(f"{run} started from another run's model; finish it, then export it")
     config = decode(ExperimentConfig, record.config)
@@ -86,7 +89,10 @@ def _of_checkpoint(run: Path, record: RunRecord, which: str) -> Backbone:
     state = {key.removeprefix("model."): value for key, value in state.items()}
     learnt = {name for name, parameter in backbone.model.named_parameters() if parameter.requires_grad}
     if learnt != state.keys():
-        raise RunError(f"{whole} holds other parameters than {run} learns: {sorted(learnt ^ state.keys())[:3]}")
+        raise RunError(
+            f"{whole} holds other parameters than {run} learns: {sorted(learnt ^ state.keys())[:3]}; "
+            "put the run's own checkpoints back, or export the model it ended with, without --from-checkpoint"
+        )
     # What is not learnt is the backbone's and stands in no checkpoint.
     backbone.model.load_state_dict(state, strict=False)
     log.info("taken from %s", whole)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sparrow.core.config import CheckpointOptions, EvaluateConfig, identity
+from sparrow.core.files import user_path
 from sparrow.runs.differing import leaves
 from sparrow.runs.record import FILE_NAME, RunRecord
 
@@ -28,7 +29,7 @@ def settings_of(checkpoint: str) -> dict[str, Any]:
     Raises:
         RunError: If its record cannot be read.
     """
-    folder = Path(checkpoint)
+    folder = Path(user_path(checkpoint))
     return RunRecord.load(folder).config if (folder / FILE_NAME).is_file() else {}
 
 

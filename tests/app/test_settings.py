@@ -155,3 +155,15 @@ def test_a_runs_folder_can_be_named_as_it_is(tmp_path):
     assert _quoted(f"checkpoint={folder}") == f"checkpoint='{folder}'"
     assert _quoted("checkpoint=a,b") == "checkpoint=a,b", "a sweep over two checkpoints stays one"
     assert _quoted("seed=0,1") == "seed=0,1"
+
+
+def test_the_home_folder_may_be_written_short_wherever_a_path_is_given(monkeypatch, tmp_path, settings):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert _quoted("checkpoint=~/a,~/b") == f"checkpoint={tmp_path}/a,{tmp_path}/b"
+    assert _quoted("paths.output_root=~/out") == f"paths.output_root={tmp_path}/out"
+    assert _quoted("~validation") == "~validation", "which takes a group away"
+    (tmp_path / "run=1").mkdir()
+    assert _quoted("checkpoint=~/run=1") == f"checkpoint='{tmp_path}/run=1'"
+    config = settings("paths.data_root='~/data'", "backbone.checkpoint='~/model'", "+source=[real_clips]")
+    assert config.backbone.checkpoint == f"{tmp_path}/model"
+    assert config.source["real_clips"].root == f"{tmp_path}/data"

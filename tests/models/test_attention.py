@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 import torch
 
+from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.models.attention import choose_attention
 
 
@@ -18,9 +19,29 @@ from sparrow.models.attention import choose_attention
         ("auto", "bf16-mixed", "auto", False, True, "sdpa"),
         ("auto", "bf16-mixed", "cpu", True, True, "sdpa"),
         ("eager", "bf16-mixed", "auto", True, True, "eager"),
+        ("flash_attention_2", "bf16-mixed", "auto", True, True, "flash_attention_2"),
     ],
 )
 def test_flash_attention_is_chosen_where_it_can_run(monkeypatch, asked, precision, accelerator, gpu, installed, chosen):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
     assert choose_attention(asked, precision, accelerator) == chosen
+
+
+def test_flash_attention_that_is_not_installed_is_refused(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BackboneError, match=r"needs the package flash_attn, .*; install it, or leave .* at auto"):
+        choose_attention("flash_attention_2", "bf16-true", "auto")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["backbone.attn_implementation=flash"], r"'flash' is not one of auto, sdpa, eager, flash_attention_2"),
+        (["trainer=cpu"], r"on a GPU in 16 bits only, not with trainer\.accelerator=cpu .*; set it to auto"),
+        (["trainer.accelerator=auto", "trainer.precision=32-true"], r"and trainer\.precision=32-true; set it to auto"),
+    ],
+)
+def test_attention_that_cannot_run_is_refused_with_the_settings(settings, overrides, said):
+    with pytest.raises(ConfigError, match=rf"backbone\.attn_implementation: .*{said}"):
+        settings("backbone.attn_implementation=flash_attention_2", *overrides)

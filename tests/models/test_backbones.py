@@ -346,7 +346,7 @@ def test_twenty_steps_learn_one_batch_by_heart(family, load_tiny, frames):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[0] > 5
     assert losses[-1] < 0.05
 

@@ -136,6 +136,20 @@ def test_adapters_stay_with_the_revision_that_they_were_trained_on(load_tiny, fr
     torch.testing.assert_close(logits_of(reloaded, frames), logits_of(backbone, frames), atol=1e-5, rtol=0)
 
 
+def test_adapters_find_a_base_that_was_named_from_another_folder(
+    load_tiny, frames, tiny_checkpoint, tmp_path, monkeypatch
+):
+    base = tiny_checkpoint("idefics3")
+    monkeypatch.chdir(base.parent)
+    backbone = load_backbone(base.name)
+    apply_tuning(backbone, tuned(language_model="adapted"))
+    backbone.model.eval()
+    backbone.save(tmp_path / "adapters")
+    monkeypatch.chdir(tmp_path)
+    reloaded = load_backbone("adapters")
+    torch.testing.assert_close(logits_of(reloaded, frames), logits_of(backbone, frames), atol=1e-5, rtol=0)
+
+
 def test_adapters_that_learn_on_other_adapters_are_saved_with_what_those_learnt(family, load_tiny, frames, tmp_path):
     tuning, backbone = tuned(projector="trained", language_model="adapted"), load_tiny(family)
     for name in ("first", "second"):

@@ -155,6 +155,18 @@ def test_a_run_on_a_pinned_revision_in_bf16_is_exported_and_asked_as_such(
     assert fingerprint(str(tmp_path / "moved"), None) != before
 
 
+def test_what_identifies_adapters_does_not_depend_on_where_their_base_lies(run, tmp_path):
+    adapters = tmp_path / "adapters"
+    shutil.copytree(run / "model", adapters)
+    settings = json.loads((adapters / "adapter_config.json").read_text())
+    shutil.copytree(settings["base_model_name_or_path"], tmp_path / "base")
+    settings["base_model_name_or_path"] = str(tmp_path / "base")
+    (adapters / "adapter_config.json").write_text(json.dumps(settings))
+    assert fingerprint(str(adapters), None) == fingerprint(str(run / "model"), None)
+    (adapters / "adapter_config.json").write_text(json.dumps(settings | {"lora_alpha": 1}))
+    assert fingerprint(str(adapters), None) != fingerprint(str(run / "model"), None)
+
+
 def test_weights_are_stored_in_the_precision_of_the_run(run, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
