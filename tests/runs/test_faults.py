@@ -208,7 +208,9 @@ def test_a_killed_data_worker_is_named(settings, tmp_path, undisturbed, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(StepDataset, "__getitem__", item)
         # On a busy machine torch may learn that the worker is gone before it learns of what.
-        with pytest.raises(DataError, match=r"a data worker was lost \((signal: Killed|it ended)\).*batching.num_workers"):
+        with pytest.raises(
+            DataError, match=r"a data worker was lost \((signal: Killed|it ended)\).*batching.num_workers"
+        ):
             train(config, tmp_path, name="run")
     record = RunRecord.load(tmp_path)
     assert (record.status, record.error.type) == ("failed", "DataError")
