@@ -130,6 +130,16 @@ def test_a_limit_on_words_of_context_draws_the_same_samples_for_every_page_style
     assert drawn_rows[0].left_out["context longer than 500 words"] > 0
 
 
+def test_a_limit_on_tokens_counts_questions_and_answers_by_their_bytes_and_pages_as_told():
+    source = {"a": Ids([f"a-{i}" for i in range(100)])}  # question i has 5 (i + 1) bytes
+    mix = mixture(None, a={"num_samples": 36, "max_tokens": 96 + 50})
+    (selection,) = select(mix, source)
+    assert set(selection.rows) == {row for row in range(40) if row % 10}
+    assert selection.left_out["longer than about 146 tokens"] > 0
+    mix = mixture(None, a={"num_samples": 40, "max_tokens": 10 + 50, "tokens_per_page": 1})
+    assert set(range(0, 40, 10)) < set(select(mix, source)[0].rows)
+
+
 @pytest.mark.parametrize("unit", ["num_tokens", "num_frames", "num_supervised_tokens"])
 def test_totals_in_other_units_are_filled_and_not_exceeded(unit):
     column = {"num_frames": "num_frames", "num_supervised_tokens": "supervised_tokens"}.get(unit)
