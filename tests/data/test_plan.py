@@ -8,7 +8,7 @@ import pandas as pd
 import PIL.Image
 import pytest
 
-from sparrow.core.errors import DataError, MediaError
+from sparrow.core.errors import DataError, MachineError, MediaError
 from sparrow.data import measuring
 from sparrow.data.batching import StepDataset
 from sparrow.data.encode import measure
@@ -346,6 +346,26 @@ def test_what_failed_once_is_measured_anew(settings, measured_ids):
     broken.clear()
     assert prepare(settings(*lenient)).plan.num_samples == 6
     assert set(ids) == victims
+
+
+def test_what_was_measured_before_the_machine_failed_is_kept(settings, measured_ids, monkeypatch):
+    ids, _ = measured_ids
+    monkeypatch.setattr(measuring, "CHUNK", 2)
+    overrides = ("mixture=world_video", "frames.max_frames=7", "mixture.num_samples=6")
+    with monkeypatch.context() as failing:
+        done = []
+
+        def fails(sample, *arguments):
+            if len(done) == 5:
+                raise MachineError("too many files are open")
+            done.append(sample.id)
+            return measure(sample, *arguments)
+
+        failing.setattr(measuring, "measure", fails)
+        with pytest.raises(MachineError):
+            prepare(settings(*overrides))
+    assert prepare(settings(*overrides)).plan.num_samples == 6
+    assert len(ids) == 2
 
 
 def test_the_hash_counts_what_is_shown_and_nothing_else(settings, tmp_path):
