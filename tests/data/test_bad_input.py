@@ -133,6 +133,16 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
         {"video": ["1.jpg", "2.jpg"], "conversations": [SHOW, TELL]},
         "field 'video' names a picture",
     ),
+    "start of 400 digits": (
+        "llava",
+        {"video": "a", "start": 10**400, "conversations": [SHOW, TELL]},
+        "field 'start' is 100000000000000000...0000000000000000000, expected a number",
+    ),
+    "conversations a text of 100,000 levels": (
+        "llava",
+        {"conversations": "[" * 100_000},
+        "field 'conversations' is text, expected a list",
+    ),
     "start negative": ("llava", {"video": "a", "start": -1, "conversations": [SHOW, TELL]}, "field 'start' is -1"),
     "end not a number": (
         "llava",
