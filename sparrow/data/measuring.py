@@ -77,7 +77,7 @@ def _cached(
         known = keys.isin(kept.index)
         lines: list[dict[str, Any]] = []
         try:
-            for line in measured(keys.index[~known].tolist()):
+            for line in measured(sorted(keys.index[~known])):  # as they lie in the source: by video, mostly
                 lines.append(line)
         finally:
             new = _table(lines)

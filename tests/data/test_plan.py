@@ -9,11 +9,12 @@ import PIL.Image
 import pytest
 
 from sparrow.core.errors import DataError, MachineError, MediaError
-from sparrow.data import measuring
+from sparrow.data import encode, measuring
 from sparrow.data.batching import StepDataset
 from sparrow.data.encode import measure
 from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
 from sparrow.media.fonts import SHIPPED_FONT
+from sparrow.media.frames import probe_video
 from sparrow.runs.manifest import manifest_table
 from sparrow.runs.preparation import prepare
 from tests.media.video_clips import write_clip
@@ -333,6 +334,30 @@ def test_a_sample_is_measured_once_whatever_else_is_drawn(settings, measured_ids
     ids.clear()
     prepare(settings(*overrides, "mixture.num_samples=null", "mixture.num_tokens=2000"))
     assert ids == [prepared.sources["world_clips"].ids[0]]
+
+
+def test_questions_about_one_video_have_it_probed_once(settings, tmp_path, monkeypatch):
+    probed = []
+
+    def probe(path, **options):
+        probed.append(path.name)
+        return probe_video(path, **options)
+
+    monkeypatch.setattr(encode, "probe_video", probe)
+    records = []
+    (tmp_path / "media").mkdir()
+    for name in [f"{i}.mp4" for i in range(70)]:
+        if not records:
+            write_clip(tmp_path / "media" / name, 4, width=64, height=64)
+        else:
+            (tmp_path / "media" / name).hardlink_to(tmp_path / "media" / "0.mp4")
+        for i in range(2):
+            turns = [{"from": "human", "value": f"<video>What {i}?"}, {"from": "gpt", "value": "red"}]
+            records.append({"id": f"{name} {i}", "video": name, "conversations": turns})
+    (tmp_path / "clips.json").write_text(json.dumps(records))
+    plan = prepare(settings(*clips_source(tmp_path), "mixture.num_samples=140")).plan
+    assert plan.num_samples == 140
+    assert sorted(probed) == sorted({record["video"] for record in records})
 
 
 def test_what_failed_once_is_measured_anew(settings, measured_ids):
