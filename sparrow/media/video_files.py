@@ -26,7 +26,7 @@ _SKIPPING_CODECS = ("h264", "hevc")  # decoders that leave out exactly the frame
 # Only containers of their own frames: FFmpeg also reads playlists, whose files may lie outside the media root.
 _CONTAINERS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,rm,mxf,nut,dv,ivf,h263,h264,hevc,obu,av1,mjpeg,"
-    "yuv4mpegpipe,mp3,flac,wav"
+    "yuv4mpegpipe,apng,mp3,flac,wav"
 )
 _INDEXED_CONTAINERS = ("mov", "matroska")
 
