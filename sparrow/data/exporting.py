@@ -162,9 +162,9 @@ class _Samples(Dataset):
             record = json.dumps(self.form.record(sample), ensure_ascii=False)
         except DataError as error:
             # Returned: the loader would wrap what its workers raise into their tracebacks.
-            remedy = "choose another trainer, or leave such samples out with on_bad_sample=skip"
-            problem = DataError(error.what, source=source, where=f"sample {data.ids[row]!r}", remedy=remedy)
-            return _Written(name, "", 0, 0, problem)
+            remedy = error.remedy or "choose another trainer, or leave such samples out with on_bad_sample=skip"
+            problem = DataError(error.what, where=error.where, remedy=remedy)
+            return _Written(name, "", 0, 0, problem.within(f"sample {data.ids[row]!r}", source))
         return _Written(name, record, len(media_paths(sample, Image)), len(media_paths(sample, Video)), None)
 
 
@@ -246,7 +246,7 @@ def _link(path: str, source: str, media_root: Path, folder: Path) -> str:
     except FileExistsError:
         pass
     except FileNotFoundError:
-        raise DataError(f"the file {path!r} is no longer there") from None
+        raise DataError(f"the file {path!r} is no longer there", remedy="put it back") from None
     except OSError:  # on another file system
         if not (folder / target).exists():
             part = folder / f"{target}.{os.getpid()}"
