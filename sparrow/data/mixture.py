@@ -250,7 +250,7 @@ class _Draw:
         rows = list(islice(self._eligible(), size))
         if len(rows) < size:
             asks = f"asks for {size} samples more for validation"
-            raise self._too_few(asks, len(rows), remedy="lower validation.num_samples, or add data")
+            raise self._too_few(asks, len(rows), remedy="lower validation.num_samples")
         return rows
 
     def fill(self, column: str, budget: float, measure: Measure) -> list[int]:
@@ -284,14 +284,12 @@ class _Draw:
             remedy="raise the mixture's total or the component's fraction, or lower its repeat",
         )
 
-    def _too_few(
-        self, asks: str, have: float, remedy: str = "lower its size, raise its repeat, or add data"
-    ) -> DataError:
+    def _too_few(self, asks: str, have: float, remedy: str = "lower its size, raise its repeat") -> DataError:
         notes = [f"{count} left out: {reason}" for reason, count in self.left_out.items()]
         notes += [f"{len(self.source.rejected)} records rejected"] if self.source.rejected else []
         return DataError(
             f"component '{self.name}' {asks}, {have:.0f} are left of {len(self.source)} samples"
             + (f" ({'; '.join(notes)})" if notes else ""),
             source=self.component.source,
-            remedy=remedy,
+            remedy=f"{remedy}, {'loosen its limits, ' if self.left_out else ''}or add data",
         )
