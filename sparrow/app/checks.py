@@ -238,7 +238,8 @@ def _check_mixture(config: ExperimentConfig) -> Iterator[Found]:
             yield f"{key}.selection", f"'{component.selection}' is not one of hash, {', '.join(SELECTIONS)}"
         if sum((component.num_samples is not None, component.fraction is not None, component.remainder)) != 1:
             yield key, "needs exactly one of num_samples, fraction and remainder=true"
-        for name_of_limit in ("repeat", "max_pages", "max_instruction_words", "max_context_words"):
+        limits = ("max_pages", "max_instruction_words", "max_context_words", "max_tokens", "tokens_per_page")
+        for name_of_limit in ("repeat", *limits):
             limit = getattr(component, name_of_limit)
             if limit is not None and limit < 1:
                 yield f"{key}.{name_of_limit}", f"must be at least 1, is {limit}"

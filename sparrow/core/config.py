@@ -102,8 +102,10 @@ class Component:
 
     `present_as` is how the model meets the samples: `video` (media as recorded), `pages` (long texts rendered as
     page images) or `text` (long texts left as plain text). Each drawn sample is shown `repeat` times an epoch; the
-    sizes count all of them. `max_pages`, `max_instruction_words` and `max_context_words` leave samples out of the
-    draw; the number of pages depends on the page style, the number of words of a long text does not.
+    sizes count all of them. `max_pages`, `max_instruction_words`, `max_context_words` and `max_tokens` leave samples
+    out of the draw, and the next ones take their places; the number of pages depends on the page style, the number of
+    words of a long text does not. `max_tokens` limits a token for every four bytes of questions and answers and
+    `tokens_per_page` for every page: an estimate, so that every backbone draws the same samples.
     `selection` is the order in which samples are drawn, `hash` at random, the others by their instructions
     (`sparrow.instructions.selection`).
     """
@@ -116,6 +118,8 @@ class Component:
     max_pages: int | None = None
     max_instruction_words: int | None = None
     max_context_words: int | None = None
+    max_tokens: int | None = None
+    tokens_per_page: int = 96
     selection: str = "hash"
     present_as: str = "video"
 

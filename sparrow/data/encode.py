@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,8 @@ from sparrow.core.files import inside_root
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
 from sparrow.media.cache import FrameCache
-from sparrow.media.frames import FramePolicy, planned_frames, probe_video, read_frames
-from sparrow.media.images import read_image
+from sparrow.media.frames import FramePolicy, VideoInfo, planned_frames, probe_video, read_frames
+from sparrow.media.images import naming, read_image
 from sparrow.media.pages import count_pages, missing_characters, render_text, style_fingerprint
 from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone, Size, TokenizedChat
@@ -205,7 +206,7 @@ def _planned(part: Part, media_root: Path, how: Presentation) -> Shown:
     match part:
         case Video():
             path = inside_root(media_root, part.path)
-            info = probe_video(path, fps=part.fps)
+            info = _video_info(path, part.fps)
             indices = planned_frames(info, how.frames, part.start_s, part.end_s)
             if path.is_dir():  # as a picture below
                 read_frames(path, how.frames, part.start_s, part.end_s, fps=part.fps)
@@ -220,6 +221,20 @@ def _planned(part: Part, media_root: Path, how: Presentation) -> Shown:
         case LongText() if how.present_as == "video":
             raise _long_text_as_video()
     return Shown(())
+
+
+def _video_info(path: Path, fps: float | None) -> VideoInfo:
+    with naming(path):
+        if not path.is_file():
+            return probe_video(path, fps=fps)
+        state = path.stat()
+    return _probed(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _probed(path: Path, size: int, modified_ns: int) -> VideoInfo:
+    """What a video file holds, looked at once for the questions about it, which mostly stand together in a source."""
+    return probe_video(path)
 
 
 def _part_frames(part: Part, media_root: Path, how: Presentation) -> tuple[list[np.ndarray], tuple[float, ...] | None]:

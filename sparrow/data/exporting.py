@@ -1,4 +1,4 @@
-"""The selected mixture as files of other trainers: pages as pictures, videos by reference, records in order."""
+"""The selected mixture as files of other trainers: pages and frames as pictures, videos by reference, in order."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from sparrow.data.encode import Presentation
 from sparrow.data.plan import Plan
 from sparrow.data.sources import SourceData
 from sparrow.data.trainer_records import EXPORTS, Form, media_paths
+from sparrow.media.folders import frame_files
+from sparrow.media.frames import planned_frames, probe_video
 from sparrow.media.images import encode_png
 from sparrow.media.pages import count_pages, render_text, style_fingerprint
 
@@ -160,9 +162,9 @@ class _Samples(Dataset):
             record = json.dumps(self.form.record(sample), ensure_ascii=False)
         except DataError as error:
             # Returned: the loader would wrap what its workers raise into their tracebacks.
-            remedy = "choose another trainer, or leave such samples out with on_bad_sample=skip"
-            problem = DataError(error.what, source=source, where=f"sample {data.ids[row]!r}", remedy=remedy)
-            return _Written(name, "", 0, 0, problem)
+            remedy = error.remedy or "choose another trainer, or leave such samples out with on_bad_sample=skip"
+            problem = DataError(error.what, where=error.where, remedy=remedy)
+            return _Written(name, "", 0, 0, problem.within(f"sample {data.ids[row]!r}", source))
         return _Written(name, record, len(media_paths(sample, Image)), len(media_paths(sample, Video)), None)
 
 
@@ -173,11 +175,12 @@ def with_files(sample: Sample, name: str, media_root: Path, how: Presentation, f
         sample: As read from its source.
         name: Id of the result.
         media_root: What its paths are relative to.
-        how: Long texts become pictures of pages (`pages`) or a part of the question (`text`).
+        how: Long texts become pictures of pages (`pages`) or a part of the question (`text`), folders of frames the
+            pictures of the frames that are shown.
         folder: The export; paths of the result are relative to it.
 
     Raises:
-        DataError: If a text holds a placeholder, or a video is shown in part or is a folder of frames.
+        DataError: If a text holds a placeholder, or a video file is shown in part.
     """
     messages = []
     for message in sample.messages:
@@ -203,11 +206,13 @@ def _parts(part: Part, source: str, media_root: Path, how: Presentation, folder:
                 yield Text(part.text + ("\n" if isinstance(part, LongText) else ""))
         case Image():
             yield Image(_link(part.path, source, media_root, folder))
+        case Video() if (frames := inside_root(media_root, part.path)).is_dir():
+            info, files = probe_video(frames, fps=part.fps), frame_files(frames)
+            for index in planned_frames(info, how.frames, part.start_s, part.end_s):
+                yield Image(_link(str(Path(part.path) / files[index].name), source, media_root, folder))
         case Video():
             if part.start_s is not None or part.end_s is not None:
                 raise DataError("a video is shown in part, trainers show all of it; cut it first")
-            if inside_root(media_root, part.path).is_dir():
-                raise DataError("a video is a folder of frames, trainers take files; make one of it first")
             yield Video(_link(part.path, source, media_root, folder))
 
 
@@ -241,7 +246,7 @@ def _link(path: str, source: str, media_root: Path, folder: Path) -> str:
     except FileExistsError:
         pass
     except FileNotFoundError:
-        raise DataError(f"the file {path!r} is no longer there") from None
+        raise DataError(f"the file {path!r} is no longer there", remedy="put it back") from None
     except OSError:  # on another file system
         if not (folder / target).exists():
             part = folder / f"{target}.{os.getpid()}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +50,23 @@ def measure_samples(
     """
     distinct = list(dict.fromkeys(rows))
 
-    def measured(missing: list[int]) -> pd.DataFrame:
+    def measured(missing: list[int]) -> Iterator[dict[str, Any]]:
         return _measure(source, missing, backbone, how, num_workers, timeout_s)
 
     if cache_root is None:
-        table = measured(distinct)
+        table = _table(list(measured(distinct)))
     else:
         table = _cached(_cache_file(cache_root, source, backbone, how), source, distinct, measured)
     return table.set_index("row").loc[list(rows)].reset_index()
 
 
 def _cached(
-    file: Path, source: SourceData, rows: list[int], measured: Callable[[list[int]], pd.DataFrame]
+    file: Path, source: SourceData, rows: list[int], measured: Callable[[list[int]], Iterator[dict[str, Any]]]
 ) -> pd.DataFrame:
-    """The lines of some rows: read from the file as far as they are there, the others measured and added to it."""
+    """The lines of some rows: read from the file as far as they are there, the others measured and added to it.
+
+    Where measuring ends with an error, what was measured before is added all the same.
+    """
     keys = pd.Series(_keys(source, rows), index=rows)
     kept = _read(file)
     if keys.isin(kept.index).all():
@@ -72,12 +75,21 @@ def _cached(
     with FileLock(f"{file}.lock"):
         kept = _read(file)  # another run may have measured some meanwhile
         known = keys.isin(kept.index)
-        new = measured(keys.index[~known].tolist())
-        used = new.assign(key=keys[~known].to_numpy())[new["status"] == "used"]
-        if len(used):
-            used = used.drop_duplicates("key").set_index("key")[list(COUNTS)]
-            write_atomically(file, pd.concat([kept, used]).to_parquet())
+        lines: list[dict[str, Any]] = []
+        try:
+            for line in measured(sorted(keys.index[~known])):  # as they lie in the source: by video, mostly
+                lines.append(line)
+        finally:
+            new = _table(lines)
+            used = new.assign(key=keys[new["row"]].to_numpy())[new["status"] == "used"]
+            if len(used):
+                used = used.drop_duplicates("key").set_index("key")[list(COUNTS)]
+                write_atomically(file, pd.concat([kept, used]).to_parquet())
     return pd.concat([_lines(source, keys[known], kept), new])
+
+
+def _table(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def _read(file: Path) -> pd.DataFrame:
@@ -96,7 +108,7 @@ def _lines(source: SourceData, keys: pd.Series, kept: pd.DataFrame) -> pd.DataFr
 
 def _measure(
     source: SourceData, rows: list[int], backbone: Backbone, how: Presentation, num_workers: int, timeout_s: int
-) -> pd.DataFrame:
+) -> Iterator[dict[str, Any]]:
     if len(rows) < PARALLEL_FROM:
         num_workers = min(num_workers, 1)  # a worker even so: only there can a decoder that hangs be given up
     at_work = AtWork()
@@ -110,9 +122,8 @@ def _measure(
         batch_size=CHUNK,
         collate_fn=list,
     )
-    shown = with_progress(chunks, -(-len(rows) // CHUNK), f"measuring {source.name}")
-    measured = [line for chunk in shown for line in chunk]
-    return pd.DataFrame(measured, columns=list(COLUMNS)).astype(COLUMNS)
+    for chunk in with_progress(chunks, -(-len(rows) // CHUNK), f"measuring {source.name}"):
+        yield from chunk
 
 
 class _Measurements(Dataset):

@@ -20,6 +20,7 @@ from sparrow.data.sources import SourceData
 from sparrow.media.style import TextStyle
 
 FIRST_CHUNK = 256
+BYTES_PER_TOKEN = 4  # of UTF-8: about that of present tokenizers for most languages
 
 Measure = Callable[[str, list[int]], pd.DataFrame]
 Order = Callable[[Component], Iterator[int]]
@@ -199,8 +200,12 @@ class _Draw:
 
     def _eligible(self) -> Iterator[int]:
         """A pass over the order from its beginning."""
-        component = self.component
-        limits = (component.max_pages, component.max_instruction_words, component.max_context_words)
+        limits = (
+            self.component.max_pages,
+            self.component.max_instruction_words,
+            self.component.max_context_words,
+            self.component.max_tokens,
+        )
         filtered = any(limit is not None for limit in limits)
         self.left_out.clear()
         for row in filterfalse(self.drawn.__contains__, self.order):
@@ -212,7 +217,7 @@ class _Draw:
 
     def _rule_against(self, sample: Sample) -> str | None:
         words_limit, pages_limit = self.component.max_instruction_words, self.component.max_pages
-        context_limit = self.component.max_context_words
+        context_limit, tokens_limit = self.component.max_context_words, self.component.max_tokens
         first_turn = next(message for message in sample.messages if message.role == "user")
         num_words = sum(len(part.text.split()) for part in first_turn.parts if isinstance(part, Text))
         if words_limit is not None and num_words > words_limit:
@@ -220,9 +225,16 @@ class _Draw:
         texts = [part.text for part in sample.parts() if isinstance(part, LongText)]
         if context_limit is not None and sum(len(text.split()) for text in texts) > context_limit:
             return f"context longer than {context_limit} words"
+        if pages_limit is None and tokens_limit is None:
+            return None
         with suppress(MediaError):  # a text that has no pages is left for the plan to reject by name
-            if pages_limit is not None and sum(map(self.pages.of, texts)) > pages_limit:
+            num_pages = sum(map(self.pages.of, texts))
+            if pages_limit is not None and num_pages > pages_limit:
                 return f"more than {pages_limit} pages"
+            num_bytes = sum(len(part.text.encode()) for part in sample.parts() if isinstance(part, Text))
+            num_tokens = num_bytes / BYTES_PER_TOKEN + num_pages * self.component.tokens_per_page
+            if tokens_limit is not None and num_tokens > tokens_limit:
+                return f"longer than about {tokens_limit} tokens"
         return None
 
     def take(self, size: int) -> list[int]:
@@ -238,7 +250,7 @@ class _Draw:
         rows = list(islice(self._eligible(), size))
         if len(rows) < size:
             asks = f"asks for {size} samples more for validation"
-            raise self._too_few(asks, len(rows), remedy="lower validation.num_samples, or add data")
+            raise self._too_few(asks, len(rows), remedy="lower validation.num_samples")
         return rows
 
     def fill(self, column: str, budget: float, measure: Measure) -> list[int]:
@@ -272,14 +284,12 @@ class _Draw:
             remedy="raise the mixture's total or the component's fraction, or lower its repeat",
         )
 
-    def _too_few(
-        self, asks: str, have: float, remedy: str = "lower its size, raise its repeat, or add data"
-    ) -> DataError:
+    def _too_few(self, asks: str, have: float, remedy: str = "lower its size, raise its repeat") -> DataError:
         notes = [f"{count} left out: {reason}" for reason, count in self.left_out.items()]
         notes += [f"{len(self.source.rejected)} records rejected"] if self.source.rejected else []
         return DataError(
             f"component '{self.name}' {asks}, {have:.0f} are left of {len(self.source)} samples"
             + (f" ({'; '.join(notes)})" if notes else ""),
             source=self.component.source,
-            remedy=remedy,
+            remedy=f"{remedy}, {'loosen its limits, ' if self.left_out else ''}or add data",
         )

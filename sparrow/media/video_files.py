@@ -8,7 +8,6 @@ streams). The packets' headers tell such files apart; times are right in all of 
 from __future__ import annotations
 
 import errno
-import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +23,11 @@ from sparrow.media.sampling import Clock, clock
 
 _DAMAGED = "it may be truncated or damaged: fetch it again or encode it anew"
 _SKIPPING_CODECS = ("h264", "hevc")  # decoders that leave out exactly the frames that no other frame needs
-_LISTS_OF_FILES = {"hls", "dash", "concat", "image2", "sdp", "rtsp", "imf"}
-_HEAD_OF_LIST = re.compile(rb"\A(#EXTM3U|ffconcat|v=0)|<MPD|<CompositionPlaylist")
+# Only containers of their own frames: FFmpeg also reads playlists, whose files may lie outside the media root.
+_CONTAINERS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,rm,mxf,nut,dv,ivf,h263,h264,hevc,obu,av1,mjpeg,"
+    "yuv4mpegpipe,apng,mp3,flac,wav"
+)
 _INDEXED_CONTAINERS = ("mov", "matroska")
 
 
@@ -191,10 +193,7 @@ def _open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
     from av.stream import Disposition
 
     try:
-        _refuse_list(path)
-        with av.open(str(path), metadata_errors="replace") as container:
-            if _LISTS_OF_FILES & set(container.format.name.split(",")):
-                raise _list_of_files()
+        with av.open(str(path), metadata_errors="replace", options={"format_whitelist": _CONTAINERS}) as container:
             stream = container.streams.best("video")
             if stream is None or stream.disposition & Disposition.attached_pic:  # the cover of a sound file
                 raise MediaError("the file has no video stream", remedy="mend the record's path")
@@ -205,15 +204,9 @@ def _open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
     except av.error.FFmpegError as error:
         if is_machine_fault(error) and error.errno != errno.EIO:  # FFmpeg gives EIO for damaged files too
             raise
+        if isinstance(error, av.error.ArgumentError):
+            raise MediaError(
+                "the file is not in a container of videos",
+                remedy="of a list of files, name the video itself; else encode it as MP4",
+            ) from error
         raise MediaError("the video cannot be decoded", remedy=f"{_DAMAGED} (FFmpeg: {error.strerror})") from error
-
-
-def _refuse_list(path: Path) -> None:
-    """Raise for a playlist before FFmpeg opens what it lists."""
-    with open(path, "rb") as file:
-        if _HEAD_OF_LIST.search(file.read(4096)):
-            raise _list_of_files()
-
-
-def _list_of_files() -> MediaError:
-    return MediaError("the file is a list of other files, which may lie anywhere", remedy="name the video itself")

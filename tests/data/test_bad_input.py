@@ -133,6 +133,16 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
         {"video": ["1.jpg", "2.jpg"], "conversations": [SHOW, TELL]},
         "field 'video' names a picture",
     ),
+    "start of 400 digits": (
+        "llava",
+        {"video": "a", "start": 10**400, "conversations": [SHOW, TELL]},
+        "field 'start' is 100000000000000000...0000000000000000000, expected a number",
+    ),
+    "conversations a text of 100,000 levels": (
+        "llava",
+        {"conversations": "[" * 100_000},
+        "field 'conversations' is text, expected a list",
+    ),
     "start negative": ("llava", {"video": "a", "start": -1, "conversations": [SHOW, TELL]}, "field 'start' is -1"),
     "end not a number": (
         "llava",
@@ -363,6 +373,7 @@ def with_bytes(content: bytes, mark: bytes, offset: int, new: bytes) -> bytes:
 
 PICTURE = picture_bytes()
 TEXT = b"this is neither a video nor a picture"
+NO_VIDEOS = "the file is not in a container of videos"
 LIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n../outside.mp4\n#EXT-X-ENDLIST\n"
 REAL_FOLDER = os.environ.get("SPARROW_TEST_DATA")
 FETCH, MEND, SMALLER = "fetch it again", "mend the record's path", "scale it down"
@@ -397,9 +408,10 @@ BAD_MEDIA: dict[str, tuple[bytes | dict[str, bytes] | str | None, str, str]] = {
     "no_frames": ({}, "the folder holds no pictures", "fetch its frames"),
     "other_files": ({"notes.txt": TEXT}, "the folder holds no pictures", "fetch its frames"),
     "bad_frame": ({"1.png": TEXT}, "the file is not a picture", MEND),
-    "list.m3u8": (LIST, "the file is a list of other files", "name the video itself"),
-    "list.mp4": (LIST, "the file is a list of other files", "name the video itself"),
-    "joined.mp4": (b"ffconcat version 1.0\nfile '../outside.mp4'\n", "the file is a list of", "name the video itself"),
+    "list.m3u8": (LIST, NO_VIDEOS, "name the video itself"),
+    "list.mp4": (LIST, "the video cannot be decoded", DAMAGED),
+    "joined.mp4": (b"ffconcat version 1.0\nfile title.mp4\n", NO_VIDEOS, "name the video itself"),
+    "received.sdp": (b"# " * 5000 + b"\nv=0\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n", NO_VIDEOS, "name the video"),
     "link.mp4": ("../outside.mp4", "leads out of the media root", ROOT),
     "circle.mp4": ("circle.mp4", "the media path cannot be followed (its links go in a circle)", LINK),
     "A man walks down the street. " * 12: (None, "the media path cannot be followed (File name too long)", LINK),

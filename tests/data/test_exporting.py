@@ -13,11 +13,12 @@ from sparrow.core.config import Source
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.files import inside_root
 from sparrow.core.samples import Image, LongText, Message, Sample, Text, Video
-from sparrow.data.encode import Presentation
+from sparrow.data.encode import Presentation, load_frames
 from sparrow.data.exporting import export_mixture
 from sparrow.data.plan import Plan
 from sparrow.data.sources import load_source
 from sparrow.data.trainer_records import DATASET_NAME, EXPORTS
+from sparrow.media.frames import FramePolicy
 from sparrow.media.images import read_image
 from sparrow.media.pages import render_text
 from sparrow.media.style import TextStyle
@@ -157,8 +158,10 @@ def literal(tmp_path):
     def make(*contents, system=None):
         media = tmp_path / "media"
         (media / "frames").mkdir(parents=True, exist_ok=True)
-        for name in ("a.png", "b.png", "frames/1.png"):
+        for name in ("a.png", "b.png"):
             PILImage.new("RGB", (8, 8), "red").save(media / name)
+        for i in range(1, 13):
+            PILImage.new("RGB", (8, 8), (i, 0, 0)).save(media / "frames" / f"{i}.png")
         (media / "a.mp4").write_bytes(b"opened by nobody here")
         turns = [[{"role": "system", "content": system}] if system else [] for _ in contents]
         records = [
@@ -190,7 +193,6 @@ CANNOT_HOLD = {
     "placeholder": ([{"type": "text", "text": "What is <image>?"}], EVERYONE, "holds '<image>'"),
     "other placeholder": ([{"type": "text", "text": "an <audio> tag"}], EVERYONE, "holds '<audio>'"),
     "clip": ([{**VIDEO, "video_start": 1}, ASKED], EVERYONE, "shown in part"),
-    "frames": ([{"type": "video", "video": "frames"}, ASKED], EVERYONE, "folder of frames"),
     "pictures and video": ([{"type": "image", "image": "a.png"}, VIDEO, ASKED], ("llava",), "pictures and a video"),
     "two videos": ([VIDEO, VIDEO, ASKED], ("llava",), "several videos"),
 }
@@ -230,6 +232,22 @@ def test_questions_about_one_picture_share_its_file(literal, tmp_path):
     assert [path.name for path in tmp_path.glob("out/media/literal/*")] == ["a.png"]
 
 
+@pytest.mark.parametrize("trainer", EXPORTS)
+def test_a_folder_of_frames_becomes_the_pictures_that_are_shown_of_it(literal, trainer, tmp_path):
+    clip = {"type": "video", "video": "frames", "fps": 2, "video_start": 1, "video_end": 5.5}
+    plan, sources, _ = literal([clip, ASKED])
+    how = Presentation(frames=FramePolicy(max_frames=3))
+    export_mixture(plan, sources, {"c": how}, trainer, tmp_path / "out")
+    (sample,) = read_back(trainer, tmp_path / "out", tmp_path / "cache").values()
+    *pictures, asked = sample.parts()[:-1]
+    expected = load_frames(sources["literal"][0], tmp_path / "media", how)
+    assert [read_image(tmp_path / "out" / picture.path)[0, 0, 0] for picture in pictures] == [
+        frame[0, 0, 0] for frame in expected
+    ]
+    assert len(pictures) == 3
+    assert asked == Text("Is it?")
+
+
 def test_questions_about_one_text_share_its_pages(tmp_path):
     style = TextStyle(words_per_page=10)
     records = [{"id": q, "context": "word " * 35, "question": q, "answer": "Yes."} for q in ("Is it?", "Was it?")]
@@ -257,7 +275,7 @@ def test_a_repeated_sample_is_written_as_often(literal, tmp_path):
 def test_a_file_that_vanished_after_planning_is_named(literal, tmp_path):
     plan = literal(GOOD)
     (tmp_path / "media/a.png").unlink()
-    with pytest.raises(DataError, match=r"sample 'r0': the file 'a\.png' is no longer there"):
+    with pytest.raises(DataError, match=r"sample 'r0': the file 'a\.png' is no longer there; put it back"):
         export_mixture(*plan, "ms_swift", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -82,7 +82,7 @@ def test_two_components_of_one_source_share_nothing():
 
 
 def test_more_than_there_is_is_an_error_with_the_numbers():
-    with pytest.raises(DataError, match="asks for 11 samples, 10 are left of 10"):
+    with pytest.raises(DataError, match="asks for 11 samples, 10 are left of 10 samples; lower its size, "):
         drawn(mixture(None, a={"num_samples": 11}), size=10)
 
 
@@ -116,7 +116,9 @@ def test_rules_leave_samples_out_before_the_count_and_say_so():
     assert all(row % 10 and row < 50 for row in selection.rows)
     assert selection.left_out["instruction longer than 50 words"] > 0
     assert selection.left_out["more than 5 pages"] > 0
-    with pytest.raises(DataError, match=r"asks for 46 samples, 45 are left of 100 samples .*left out"):
+    with pytest.raises(
+        DataError, match=r"asks for 46 samples, 45 are left of 100 samples .*left out.*loosen its limits"
+    ):
         select(mixture(None, a={"num_samples": 46, "max_pages": 5, "max_instruction_words": 50}), source)
 
 
@@ -128,6 +130,16 @@ def test_a_limit_on_words_of_context_draws_the_same_samples_for_every_page_style
     assert drawn_rows[0] == drawn_rows[1] == drawn_rows[2]
     assert all(row % 10 for row in drawn_rows[0].rows)
     assert drawn_rows[0].left_out["context longer than 500 words"] > 0
+
+
+def test_a_limit_on_tokens_counts_questions_and_answers_by_their_bytes_and_pages_as_told():
+    source = {"a": Ids([f"a-{i}" for i in range(100)])}  # question i has 5 (i + 1) bytes
+    mix = mixture(None, a={"num_samples": 36, "max_tokens": 96 + 50})
+    (selection,) = select(mix, source)
+    assert set(selection.rows) == {row for row in range(40) if row % 10}
+    assert selection.left_out["longer than about 146 tokens"] > 0
+    mix = mixture(None, a={"num_samples": 40, "max_tokens": 10 + 50, "tokens_per_page": 1})
+    assert set(range(0, 40, 10)) < set(select(mix, source)[0].rows)
 
 
 @pytest.mark.parametrize("unit", ["num_tokens", "num_frames", "num_supervised_tokens"])

@@ -8,12 +8,13 @@ import pandas as pd
 import PIL.Image
 import pytest
 
-from sparrow.core.errors import DataError, MediaError
-from sparrow.data import measuring
+from sparrow.core.errors import DataError, MachineError, MediaError
+from sparrow.data import encode, measuring
 from sparrow.data.batching import StepDataset
 from sparrow.data.encode import measure
 from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
 from sparrow.media.fonts import SHIPPED_FONT
+from sparrow.media.frames import probe_video
 from sparrow.runs.manifest import manifest_table
 from sparrow.runs.preparation import prepare
 from tests.media.video_clips import write_clip
@@ -335,6 +336,30 @@ def test_a_sample_is_measured_once_whatever_else_is_drawn(settings, measured_ids
     assert ids == [prepared.sources["world_clips"].ids[0]]
 
 
+def test_questions_about_one_video_have_it_probed_once(settings, tmp_path, monkeypatch):
+    probed = []
+
+    def probe(path, **options):
+        probed.append(path.name)
+        return probe_video(path, **options)
+
+    monkeypatch.setattr(encode, "probe_video", probe)
+    records = []
+    (tmp_path / "media").mkdir()
+    for name in [f"{i}.mp4" for i in range(70)]:
+        if not records:
+            write_clip(tmp_path / "media" / name, 4, width=64, height=64)
+        else:
+            (tmp_path / "media" / name).hardlink_to(tmp_path / "media" / "0.mp4")
+        for i in range(2):
+            turns = [{"from": "human", "value": f"<video>What {i}?"}, {"from": "gpt", "value": "red"}]
+            records.append({"id": f"{name} {i}", "video": name, "conversations": turns})
+    (tmp_path / "clips.json").write_text(json.dumps(records))
+    plan = prepare(settings(*clips_source(tmp_path), "mixture.num_samples=140")).plan
+    assert plan.num_samples == 140
+    assert sorted(probed) == sorted({record["video"] for record in records})
+
+
 def test_what_failed_once_is_measured_anew(settings, measured_ids):
     ids, broken = measured_ids
     overrides = ("mixture=world_video", "frames.max_frames=5", "mixture.num_samples=6")
@@ -346,6 +371,26 @@ def test_what_failed_once_is_measured_anew(settings, measured_ids):
     broken.clear()
     assert prepare(settings(*lenient)).plan.num_samples == 6
     assert set(ids) == victims
+
+
+def test_what_was_measured_before_the_machine_failed_is_kept(settings, measured_ids, monkeypatch):
+    ids, _ = measured_ids
+    monkeypatch.setattr(measuring, "CHUNK", 2)
+    overrides = ("mixture=world_video", "frames.max_frames=7", "mixture.num_samples=6")
+    with monkeypatch.context() as failing:
+        done = []
+
+        def fails(sample, *arguments):
+            if len(done) == 5:
+                raise MachineError("too many files are open")
+            done.append(sample.id)
+            return measure(sample, *arguments)
+
+        failing.setattr(measuring, "measure", fails)
+        with pytest.raises(MachineError):
+            prepare(settings(*overrides))
+    assert prepare(settings(*overrides)).plan.num_samples == 6
+    assert len(ids) == 2
 
 
 def test_the_hash_counts_what_is_shown_and_nothing_else(settings, tmp_path):

@@ -35,9 +35,6 @@ _LONGALPACA_WRAPPERS = (
         "Now the second paper ends.",
     ),
 )
-_NQ_COMPLETION = re.compile(
-    r"\s*Answer: (?P<short>.*?)^Long Answer: .*^Gold Document ID: (?P<document>.*)", re.DOTALL | re.MULTILINE
-)
 
 
 def context_qa(record: Record) -> Iterator[Chat]:
@@ -137,21 +134,23 @@ def _natural_question(record: Record, prompt: str, completion: str) -> Chat | No
     if not found:
         return None
     question = question.rstrip().removesuffix("\nAnswer:").strip()
-    answered = _NQ_COMPLETION.fullmatch(completion)
-    if answered is None:
+    answered, gold, document = _cut_at_last_line(completion.lstrip(), "Gold Document ID: ")
+    short, long, _ = answered.partition("\nLong Answer: ")
+    if not gold or not long or not short.startswith("Answer: "):
         raise record.error(
             "the completion lacks 'Answer: ', 'Long Answer: ' or 'Gold Document ID: '",
             "write the three on lines of their own, in this order",
         )
     _require(record, context, "text before 'Question: '")
     _require(record, question, "question after 'Question: '")
-    _require(record, answered["short"], "short answer after 'Answer: '")
-    _require(record, answered["document"], "number after 'Gold Document ID: '")
+    short = short.removeprefix("Answer: ")
+    _require(record, short, "short answer after 'Answer: '")
+    _require(record, document, "number after 'Gold Document ID: '")
     question = question[0].upper() + question[1:] + ("" if question.endswith(("?", "？")) else "?")
     return about_context(
         context,
         f"{question}\nAnswer the question in short and give the corresponding document ID.",
-        f"{answered['short'].strip()}\nDocument ID: {answered['document'].strip()}",
+        f"{short.strip()}\nDocument ID: {document.strip()}",
         record.own_id(),
     )
 

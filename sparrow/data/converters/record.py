@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ class Record:
         """
         value = self._required(name)
         if isinstance(value, str):
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 value = json.loads(value)
         if not isinstance(value, list):
             raise self.error(f"field '{name}' is {kind_of(value)}, expected a list", f"write '{name}' as a list")
@@ -89,10 +90,11 @@ class Record:
             return None
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = float("nan")
         if isinstance(value, bool) or not 0 <= number < float("inf"):
-            raise self.error(f"field '{name}' is {value!r}, expected a number >= 0", f"write '{name}' as a number")
+            what = f"field '{name}' is {reprlib.repr(value)}, expected a number >= 0"
+            raise self.error(what, f"write '{name}' as a number")
         return number
 
     def own_id(self, name: str = "id") -> str | None:

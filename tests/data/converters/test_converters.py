@@ -275,6 +275,11 @@ def test_many_marks_in_a_text_take_no_more_time_each() -> None:
     answer = "Answer: Ann\nLong Answer: Ann did.\nGold Document ID: 1"
     (one,) = converted("long_nq", {"prompt": f"Docs.\nQuestion: who{' ' * 200_000}did", "completion": answer})
     assert one.parts()[0] == LongText("Docs.")
+    cut = "Answer: Ann\n" + "Long Answer: Ann did.\n" * 50_000
+    with pytest.raises(RecordError, match="the completion lacks 'Answer: '"):
+        converted("long_nq", {"prompt": "Docs.\nQuestion: who", "completion": cut})
+    (one,) = converted("long_nq", {"prompt": "Docs.\nQuestion: who", "completion": f"{cut}Gold Document ID: 1\n"})
+    assert one.messages[-1].parts == (Text("Ann\nDocument ID: 1"),)
 
 
 def test_an_error_names_source_place_field_and_remedy() -> None:
