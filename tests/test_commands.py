@@ -140,11 +140,15 @@ def test_ctrl_c_ends_within_seconds_with_a_checkpoint(tmp_path, cache_root):
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_until(lambda: trains(folder), 200)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        wait_until(lambda: trains(folder))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
+    assert f"run the same command again with hydra.run.dir={folder} to go on" in (folder / "train.log").read_text()
     assert RunRecord.load(folder).status == "interrupted"
     assert list((folder / "checkpoints").glob("*.ckpt"))
 

@@ -67,7 +67,9 @@ def train_job(config: DictConfig) -> float | None:
         record = one_message(work)
     except Exception as error:
         if isinstance(error.__cause__, Interrupted):
-            log.warning("%s", error.__cause__)
+            # The job's folder, also where it was the run that it starts from.
+            there = "" if is_sweep() else f" with hydra.run.dir={run_folder()}"
+            log.warning("%s; run the same command again%s to go on", error.__cause__, there)
             raise KeyboardInterrupt(error.__cause__.by) from error
         raise
     if not is_main_process():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 
 from sparrow.core.config import ExperimentConfig
 from sparrow.core.errors import BackboneError
@@ -17,6 +18,22 @@ DECAY_FORMS = ("linear", "cosine", "1-sqrt")
 PROFILERS = ("torch",)
 LOGGERS = ("tensorboard", "csv", "wandb")
 WANDB_MODES = ("online", "offline", "disabled")
+ABOVE_ZERO = (
+    "optimizer.learning_rate",
+    "optimizer.max_grad_norm",
+    "trainer.log_every_n_steps",
+    "trainer.num_threads",
+    "trainer.peak_flops",
+)
+NOT_NEGATIVE = (
+    "optimizer.eps",
+    "optimizer.weight_decay",
+    "schedule.warmup_steps",
+    "batching.num_workers",
+    "batching.sample_timeout_s",
+)
+SHARES = ("schedule.warmup_ratio", "schedule.decay_ratio")
+BELOW_ONE = ("optimizer.beta1", "optimizer.beta2")
 
 
 def check_training(config: ExperimentConfig) -> Iterator[Found]:
@@ -35,16 +52,23 @@ def check_training(config: ExperimentConfig) -> Iterator[Found]:
             require_bitsandbytes("adamw_8bit", "optimizer=adamw")
         except BackboneError as error:
             yield "optimizer.name", str(error)
-    for key, ratio in (
-        ("schedule.warmup_ratio", config.schedule.warmup_ratio),
-        ("schedule.decay_ratio", config.schedule.decay_ratio),
-    ):
-        if not 0 <= ratio <= 1:
-            yield key, f"must lie between 0 and 1, is {ratio}"
-    if config.trainer.peak_flops is not None and config.trainer.peak_flops <= 0:
-        yield "trainer.peak_flops", f"must be above 0, is {config.trainer.peak_flops}"
+    yield from _check_numbers(config)
     yield from _check_validation(config)
     yield from _check_loggers(config)
+
+
+def _check_numbers(config: ExperimentConfig) -> Iterator[Found]:
+    rules: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+        (ABOVE_ZERO, lambda number: number > 0, "must be above 0"),
+        (NOT_NEGATIVE, lambda number: number >= 0, "must not be negative"),
+        (SHARES, lambda number: 0 <= number <= 1, "must lie between 0 and 1"),
+        (BELOW_ONE, lambda number: 0 <= number < 1, "must be at least 0 and below 1"),
+    )
+    for keys, fits, rule in rules:
+        for key in keys:
+            number = attrgetter(key)(config)
+            if number is not None and not fits(number):
+                yield key, f"{rule}, is {number}"
 
 
 def _check_validation(config: ExperimentConfig) -> Iterator[Found]:

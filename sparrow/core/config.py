@@ -368,7 +368,7 @@ class Checkpointing:
     """How often a run is saved, how many checkpoints are kept, and whether that of the least validation loss is."""
 
     every_n_steps: int = recorded(500)
-    every_n_minutes: float | None = recorded(None)
+    every_n_minutes: float | None = recorded(30.0)
     keep_last: int = recorded(2)
     keep_best: bool = recorded(False)
 

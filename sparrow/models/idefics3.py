@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import Idefics3Config, Idefics3Processor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.idefics3.image_processing_pil_idefics3 import (
     Idefics3ImageProcessorPil,
     get_resize_output_image_size,
@@ -62,6 +63,16 @@ class Idefics3(Backbone):
 
     def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
         return {"pixel_values": self.normalized_stack(frames, dtype).unsqueeze(0)}
+
+    def encoded(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The model would look through all pixels for frames and borders that only fill up; there are none."""
+        given = dict(inputs)
+        pixels = given.pop("pixel_values", None)
+        if pixels is None:
+            return inputs
+        core: Any = self.model.model
+        features = core.connector(core.vision_model(pixel_values=pixels[0]).last_hidden_state).flatten(0, 1)
+        return given | {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}
 
     def parts(self) -> dict[str, nn.Module]:  # noqa: D102
         core: Any = self.model.model

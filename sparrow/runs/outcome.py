@@ -114,7 +114,7 @@ def signals_interrupt() -> Iterator[None]:
         if passed_by(number, owner):
             return
         name = signal.Signals(number).name
-        raise Interrupted(f"stopped by {name}; run the same command again to go on", signal.Signals(number))
+        raise Interrupted(f"stopped by {name}", signal.Signals(number))
 
     if threading.current_thread() is not threading.main_thread():
         yield

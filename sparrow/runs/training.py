@@ -346,11 +346,15 @@ def _fit(
         **trainer_options(config.strategy, config.trainer, Chooser(record.notes.append)),
     )
     # Which checkpoint of the folder is taken, rank 0 decides once the ranks are connected.
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoints if checkpoint is not None else None, weights_only=True)
+    path = checkpoints if checkpoint is not None else None
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    except SystemExit as ended:  # so Lightning ends at a Ctrl-C that `StopOnSignal` does not hold back
+        raise KeyboardInterrupt from ended
     if stop.received is not None:
         raise Interrupted(
             f"stopped by {stop.received.name} after step {trainer.global_step} of {len(prepared.plan.steps)}; "
-            f"a checkpoint is kept in {checkpoints}: run the same command with hydra.run.dir={folder} to go on",
+            f"a checkpoint is kept in {checkpoints}",
             stop.received,
         )
     if main:

@@ -190,7 +190,7 @@ def not_written(path: Path, error: BaseException) -> RunError:
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
     return RunError(
         f"checkpoint {path} could not be written: {cause}; those before it are whole: free space or mend the "
-        "permissions, then run the same command again"
+        f"permissions, then run the same command with hydra.run.dir={path.parent.parent} to go on"
     )
 
 

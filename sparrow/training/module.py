@@ -116,7 +116,8 @@ class FineTuning(pl.LightningModule):
         supervised, units = self.sum_over_ranks(torch.tensor(own).sum(dim=0)).tolist()
         if units == 0:
             raise RunError(
-                f"no sample of step {batch.step} could be read ({', '.join(batch.sample_ids)}); nothing would be learnt"
+                f"no sample of step {batch.step} could be read ({', '.join(batch.sample_ids)}), nothing would be "
+                "learnt; bring their files back and run the same command again"
             )
         # Ranks average their gradients; times the world size, the mean is the sum that the loss is made of.
         scale = self.trainer.world_size / units
@@ -147,7 +148,7 @@ class FineTuning(pl.LightningModule):
         scheduler.step()  # type: ignore[union-attr]
         self.last_loss = loss
         self.step_counts, self.step_times_s = StepCounts(*of_step.tolist()), timer.finish()
-        self._log_step(loss, gradient_norm, sums, supervised, rates)
+        self._log_step(batch.step, loss, gradient_norm, sums, supervised, rates)
 
     def _look_at_numbers(self, batch: StepBatch, loss: float, gradient_norm: float) -> None:
         """Note what is not finite, alike on all ranks.
@@ -193,13 +194,18 @@ class FineTuning(pl.LightningModule):
         return values
 
     def _log_step(
-        self, loss: float, gradient_norm: float, sums: Tensor, supervised: float, rates: dict[str, float]
+        self, step: int, loss: float, gradient_norm: float, sums: Tensor, supervised: float, rates: dict[str, float]
     ) -> None:
         self.log("train/loss", loss, prog_bar=True)
-        self.log("train/gradient_norm", gradient_norm)
-        self.log_dict(rates)
-        self.log("train/supervised_tokens", supervised)
+        if not is_logging_step(self.trainer, step):
+            return  # nobody would see the others, and each costs time
         count = len(self.component_names)
-        for name, total, tokens in zip(self.component_names, sums[:count], sums[count : 2 * count], strict=True):
-            if tokens > 0:
-                self.log(f"train/loss_{name}", float(total / tokens))
+        of_components = zip(self.component_names, sums[:count], sums[count : 2 * count], strict=True)
+        self.log_dict(
+            {
+                "train/gradient_norm": gradient_norm,
+                "train/supervised_tokens": supervised,
+                **rates,
+                **{f"train/loss_{name}": float(total / tokens) for name, total, tokens in of_components if tokens > 0},
+            }
+        )

@@ -17,7 +17,7 @@ from sparrow.data.batching import StepDataset
 from sparrow.runs.outcome import Interrupted
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import train
-from sparrow.training import module
+from sparrow.training import module, trial
 from sparrow.training.checkpoints import SaveCheckpoints, checkpoints_in, damage
 from sparrow.training.module import FineTuning
 from tests.conftest import losses_of
@@ -282,8 +282,25 @@ def test_a_signal_before_training_ends_the_run_as_interrupted(settings, tmp_path
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
-def test_checkpoints_by_minutes_and_the_last_few(settings, tmp_path, monkeypatch):
-    times = iter(range(0, 100_000, 45))
+@pytest.mark.parametrize(
+    ("at", "times"), [((trial.TryLongest, "on_train_start"), 1), ((FineTuning, "training_step"), 2)]
+)
+def test_ctrl_c_that_no_step_can_be_ended_for_stops_the_run_at_once(settings, tmp_path, monkeypatch, at, times):
+    def press(*_):
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+
+    def interrupted():
+        with pytest.raises(KeyboardInterrupt):
+            train(settings(*RUN), tmp_path, name="run")
+
+    monkeypatch.setattr(*at, press)
+    assert in_a_process(interrupted) == 0
+    assert RunRecord.load(tmp_path).status == "interrupted"
+
+
+def test_checkpoints_every_half_hour_and_the_last_few(settings, tmp_path, monkeypatch):
+    times = iter(range(0, 100_000, 11 * 60))
     clock = SimpleNamespace(monotonic=lambda: float(next(times)))
     monkeypatch.setattr("sparrow.training.checkpoints.time", clock)
     saved = []
@@ -291,10 +308,6 @@ def test_checkpoints_by_minutes_and_the_last_few(settings, tmp_path, monkeypatch
     monkeypatch.setattr(
         SaveCheckpoints, "save", lambda self, trainer: (saved.append(trainer.global_step), original(self, trainer))
     )
-    train(
-        settings("mixture.num_samples=48", "checkpointing.every_n_minutes=2", "checkpointing.keep_last=1"),
-        tmp_path,
-        name="run",
-    )
+    train(settings("mixture.num_samples=48", "checkpointing.keep_last=1"), tmp_path, name="run")
     assert saved == [3, 6]
     assert [path.name for path in checkpoints_in(tmp_path / "checkpoints")] == ["step=0000006.ckpt"]

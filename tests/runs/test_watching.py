@@ -245,10 +245,25 @@ def test_what_is_watched_is_checked_with_the_other_settings(settings):
             "schedule.decay_form=sudden",
             "optimizer.on_nan_loss=pray",
             "+logger.comet.enabled=true",
+            "optimizer.max_grad_norm=-1",
+            "optimizer.beta2=1.5",
+            "trainer.log_every_n_steps=0",
+            "batching.num_workers=-1",
         )
     message = str(caught.value)
-    assert "7 problems" in message
-    for part in ("validation.num_samples", "'yourkit'", "peak_flops", "'sudden'", "'pray'", "'comet'"):
+    assert "11 problems" in message
+    for part in (
+        "validation.num_samples",
+        "'yourkit'",
+        "peak_flops",
+        "'sudden'",
+        "'pray'",
+        "'comet'",
+        "max_grad_norm",
+        "beta2",
+        "log_every",
+        "num_workers",
+    ):
         assert part in message
 
 
