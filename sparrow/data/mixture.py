@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count, filterfalse, islice
-from pathlib import Path
 
 import pandas as pd
 
@@ -17,9 +16,9 @@ from sparrow.core.hashing import hash_order
 from sparrow.core.samples import LongText, Sample, Text
 from sparrow.data.page_counts import PageCounts
 from sparrow.data.sources import SourceData
-from sparrow.media.style import TextStyle
 
 FIRST_CHUNK = 256
+FIRST_LOOK, LONGEST_LOOK = 16, 1024  # samples that rules look at together
 BYTES_PER_TOKEN = 4  # of UTF-8: about that of present tokenizers for most languages
 
 Measure = Callable[[str, list[int]], pd.DataFrame]
@@ -49,11 +48,10 @@ def draw(
     mixture: Mixture,
     sources: Mapping[str, SourceData],
     data_seed: int,
-    style: TextStyle,
+    pages: PageCounts,
     measure: Measure,
     selected: Order | None = None,
     num_held_out: int = 0,
-    cache_root: Path | None = None,
 ) -> list[Selection]:
     """Choose the samples of every component: the first ones of its order that its rules let in.
 
@@ -65,12 +63,11 @@ def draw(
         mixture: What is asked for.
         sources: Sources by name.
         data_seed: Decides the order.
-        style: Page style, for rules on the number of pages.
+        pages: For rules on the number of pages.
         measure: Frames and tokens of some rows of a component, where the total is not in samples.
         selected: Rows of a component's source in the order of its `selection`, for those other than `hash`.
         num_held_out: Samples kept for validation, in proportion to the components; they are drawn last, so that they
             change nothing else.
-        cache_root: Where numbers of pages are kept for the next draw.
 
     Raises:
         DataError: If a source has fewer samples than a component asks for, or a component's share does not pay for its
@@ -91,21 +88,20 @@ def draw(
     sizes = {} if shares else component_sizes(mixture)
     draws: dict[str, _Draw] = {}
     selections = []
-    with closing(PageCounts(style, cache_root)) as pages:
-        for name, component in mixture.components.items():
-            others, order = drawn[component.source], orders[component.source, component.selection]
-            draw_one = draws[name] = _Draw(name, component, sources[component.source], order, others, pages)
-            if shares:
-                rows = draw_one.fill(*shares[name], measure)
-            else:
-                rows = draw_one.take(sizes[name])
-            others.update(rows)
-            selections.append(Selection(name, component.source, rows, dict(draw_one.left_out)))
-        held_out = _in_proportion(num_held_out, [len(selection.rows) for selection in selections])
-        for i, size in enumerate(held_out):
-            rows = draws[selections[i].component].hold_out(size)
-            drawn[selections[i].source].update(rows)
-            selections[i] = replace(selections[i], held_out=rows)
+    for name, component in mixture.components.items():
+        others, order = drawn[component.source], orders[component.source, component.selection]
+        draw_one = draws[name] = _Draw(name, component, sources[component.source], order, others, pages)
+        if shares:
+            rows = draw_one.fill(*shares[name], measure)
+        else:
+            rows = draw_one.take(sizes[name])
+        others.update(rows)
+        selections.append(Selection(name, component.source, rows, dict(draw_one.left_out)))
+    held_out = _in_proportion(num_held_out, [len(selection.rows) for selection in selections])
+    for i, size in enumerate(held_out):
+        rows = draws[selections[i].component].hold_out(size)
+        drawn[selections[i].source].update(rows)
+        selections[i] = replace(selections[i], held_out=rows)
     return selections
 
 
@@ -200,35 +196,49 @@ class _Draw:
 
     def _eligible(self) -> Iterator[int]:
         """A pass over the order from its beginning."""
-        limits = (
-            self.component.max_pages,
-            self.component.max_instruction_words,
-            self.component.max_context_words,
-            self.component.max_tokens,
-        )
-        filtered = any(limit is not None for limit in limits)
         self.left_out.clear()
-        for row in filterfalse(self.drawn.__contains__, self.order):
-            reason = self._rule_against(self.source[row]) if filtered else None
-            if reason is None:
-                yield row
-            else:
-                self.left_out[reason] += 1
+        rows = filterfalse(self.drawn.__contains__, self.order)
+        size = FIRST_LOOK
+        while chunk := list(islice(rows, size)):
+            for row, reason in zip(chunk, self._rules_against(chunk), strict=True):
+                if reason is None:
+                    yield row
+                else:
+                    self.left_out[reason] += 1
+            size = min(2 * size, LONGEST_LOOK)
 
-    def _rule_against(self, sample: Sample) -> str | None:
-        words_limit, pages_limit = self.component.max_instruction_words, self.component.max_pages
-        context_limit, tokens_limit = self.component.max_context_words, self.component.max_tokens
+    def _rules_against(self, rows: list[int]) -> Iterator[str | None]:
+        """Which rule leaves each sample out, if any."""
+        component = self.component
+        counts_words = component.max_instruction_words is not None or component.max_context_words is not None
+        counts_pages = component.max_pages is not None or component.max_tokens is not None
+        if not counts_words and not counts_pages:
+            yield from [None] * len(rows)
+            return
+        samples = [self.source[row] for row in rows]
+        by_words = [self._rule_on_words(sample) for sample in samples]
+        if not counts_pages:
+            yield from by_words
+            return
+        left = [sample for sample, reason in zip(samples, by_words, strict=True) if reason is None]
+        self.pages.count_ahead(text for sample in left for text in _long_texts(sample))
+        for sample, reason in zip(samples, by_words, strict=True):
+            yield reason or self._rule_on_pages(sample)
+
+    def _rule_on_words(self, sample: Sample) -> str | None:
+        words_limit, context_limit = self.component.max_instruction_words, self.component.max_context_words
         first_turn = next(message for message in sample.messages if message.role == "user")
         num_words = sum(len(part.text.split()) for part in first_turn.parts if isinstance(part, Text))
         if words_limit is not None and num_words > words_limit:
             return f"instruction longer than {words_limit} words"
-        texts = [part.text for part in sample.parts() if isinstance(part, LongText)]
-        if context_limit is not None and sum(len(text.split()) for text in texts) > context_limit:
+        if context_limit is not None and sum(len(text.split()) for text in _long_texts(sample)) > context_limit:
             return f"context longer than {context_limit} words"
-        if pages_limit is None and tokens_limit is None:
-            return None
+        return None
+
+    def _rule_on_pages(self, sample: Sample) -> str | None:
+        pages_limit, tokens_limit = self.component.max_pages, self.component.max_tokens
         with suppress(MediaError):  # a text that has no pages is left for the plan to reject by name
-            num_pages = sum(map(self.pages.of, texts))
+            num_pages = sum(map(self.pages.of, _long_texts(sample)))
             if pages_limit is not None and num_pages > pages_limit:
                 return f"more than {pages_limit} pages"
             num_bytes = sum(len(part.text.encode()) for part in sample.parts() if isinstance(part, Text))
@@ -293,3 +303,7 @@ class _Draw:
             source=self.component.source,
             remedy=f"{remedy}, {'loosen its limits, ' if self.left_out else ''}or add data",
         )
+
+
+def _long_texts(sample: Sample) -> list[str]:
+    return [part.text for part in sample.parts() if isinstance(part, LongText)]

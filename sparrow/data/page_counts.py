@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from torch.utils.data import Dataset
+
+from sparrow.core.errors import MediaError
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
+from sparrow.data.watching import AtWork, watched, with_progress
 from sparrow.media.pages import count_pages, style_fingerprint
 from sparrow.media.style import TextStyle
 
 COUNTING_VERSION = 1  # raised whenever the same text and style come to have other pages
+PARALLEL_FROM = 64
 
 
 class PageCounts:
@@ -20,10 +26,12 @@ class PageCounts:
     Args:
         style: The page style; its own `max_pages` does not count.
         cache_root: Where the counts are kept; None: nowhere.
+        num_workers: Processes that count ahead.
     """
 
-    def __init__(self, style: TextStyle, cache_root: Path | None = None) -> None:
+    def __init__(self, style: TextStyle, cache_root: Path | None = None, num_workers: int = 0) -> None:
         self._style = replace(style, max_pages=None)
+        self._num_workers = num_workers
         self._file: Path | None = None
         self._known: dict[str, int] = {}
         self._num_kept = 0
@@ -45,7 +53,38 @@ class PageCounts:
             self._known[key] = count_pages(text, self._style)
         return self._known[key]
 
+    def count_ahead(self, texts: Iterable[str]) -> None:
+        """Count many texts that will be asked for, in processes; few are left until they are."""
+        unknown = {key: text for text in texts if (key := content_hash(text)) not in self._known}
+        if self._num_workers < 2 or len(unknown) < PARALLEL_FROM:
+            return
+        counts = watched(
+            _Counts(list(unknown.values()), self._style),
+            AtWork(),
+            str,
+            num_workers=self._num_workers,
+            timeout_s=0,
+            batch_size=None,
+        )
+        for key, pages in zip(unknown, with_progress(counts, len(unknown), "counting pages"), strict=True):
+            if pages is not None:
+                self._known[key] = pages
+
     def close(self) -> None:
         """Write down what was counted."""
         if self._file is not None and len(self._known) > self._num_kept:
             write_atomically(self._file, json.dumps(self._known))
+
+
+class _Counts(Dataset):
+    def __init__(self, texts: list[str], style: TextStyle) -> None:
+        self.texts, self.style = texts, style
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> int | None:
+        try:
+            return count_pages(self.texts[index], self.style)
+        except MediaError:
+            return None  # raised where it is asked for

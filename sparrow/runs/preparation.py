@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sparrow.core.errors import ConfigError, DataError
 from sparrow.data.encode import Presentation
 from sparrow.data.measuring import measure_samples
 from sparrow.data.mixture import Selection, draw, without_empty
+from sparrow.data.page_counts import PageCounts
 from sparrow.data.plan import Plan
 from sparrow.data.planning import build_plan
 from sparrow.data.sources import SourceData, load_source, missing_files
@@ -106,7 +108,8 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     def in_order(component: Component) -> Iterator[int]:
         return selected_rows(component, sources[component.source], config)
 
-    drawn = draw(mixture, sources, config.data_seed, style, measured, in_order, num_held_out, cache_root)
+    with closing(PageCounts(style, cache_root, config.batching.num_workers)) as pages:
+        drawn = draw(mixture, sources, config.data_seed, pages, measured, in_order, num_held_out)
     plan = planned(drawn, config.batching.num_epochs, config.max_bad_fraction)
     held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
     if held_out:

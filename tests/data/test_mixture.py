@@ -1,3 +1,5 @@
+import json
+from contextlib import closing
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,6 +10,7 @@ from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.samples import LongText, Message, Sample, Text
 from sparrow.data import page_counts
 from sparrow.data.mixture import component_sizes, draw
+from sparrow.data.page_counts import PageCounts
 from sparrow.media.pages import count_pages
 from sparrow.media.style import TextStyle
 
@@ -33,7 +36,7 @@ def mixture(total, **components):
 
 
 def select(mix, sources, seed=0, measure=None):
-    return draw(mix, sources, seed, TextStyle(), measure)
+    return draw(mix, sources, seed, PageCounts(TextStyle()), measure)
 
 
 def drawn(mix, seed=0, size=1000):
@@ -126,7 +129,7 @@ def test_a_limit_on_words_of_context_draws_the_same_samples_for_every_page_style
     source = {"a": Ids([f"a-{i}" for i in range(100)])}
     mix = mixture(None, a={"num_samples": 45, "max_context_words": 500})
     styles = [TextStyle(), TextStyle(words_per_page=5), TextStyle(layout="fit", font_size_px=10)]
-    drawn_rows = [draw(mix, source, 0, style, None)[0] for style in styles]
+    drawn_rows = [draw(mix, source, 0, PageCounts(style), None)[0] for style in styles]
     assert drawn_rows[0] == drawn_rows[1] == drawn_rows[2]
     assert all(row % 10 for row in drawn_rows[0].rows)
     assert drawn_rows[0].left_out["context longer than 500 words"] > 0
@@ -187,11 +190,11 @@ def test_shares_in_tokens_of_one_source_lose_nothing():
     source = {"s": Ids([f"s-{i}" for i in range(100)])}
     mix = one_source(a={"fraction": 0.5}, b={"fraction": 0.3})
     mix.num_tokens = 1000
-    a, b = draw(mix, source, 0, TextStyle(), ten_tokens, num_held_out=20)
+    a, b = draw(mix, source, 0, PageCounts(TextStyle()), ten_tokens, num_held_out=20)
     assert [len(selection.rows) for selection in (a, b)] == [50, 30]
     assert sorted(a.rows + b.rows + a.held_out + b.held_out) == list(range(100))
     mix.components["b"].fraction = 0.5
-    a, b = draw(mix, source, 0, TextStyle(), ten_tokens)  # exactly what is there
+    a, b = draw(mix, source, 0, PageCounts(TextStyle()), ten_tokens)  # exactly what is there
     assert sorted(a.rows + b.rows) == list(range(100))
 
 
@@ -202,7 +205,7 @@ def test_a_share_that_pays_for_no_sample_is_an_error():
     with pytest.raises(
         DataError, match=r"'b' gets 9 tokens, its first sample 's-\d+' alone takes 10; raise the mixture"
     ):
-        draw(mix, source, 0, TextStyle(), ten_tokens)
+        draw(mix, source, 0, PageCounts(TextStyle()), ten_tokens)
 
 
 def ten_tokens(component, rows):
@@ -212,7 +215,7 @@ def ten_tokens(component, rows):
 def test_a_rule_on_pages_counts_the_whole_text():
     source = {"a": Ids([f"a-{i}" for i in range(100)])}
     mix = mixture(None, a={"num_samples": 90, "max_pages": 5})
-    (selection,) = draw(mix, source, 0, TextStyle(max_pages=2, page_policy="first"), None)
+    (selection,) = draw(mix, source, 0, PageCounts(TextStyle(max_pages=2, page_policy="first")), None)
     assert all(row % 10 for row in selection.rows)
 
 
@@ -228,7 +231,8 @@ def test_pages_are_counted_once_for_a_text_and_style(tmp_path, monkeypatch):
 
     def rows(style, **rules):
         mix = mixture(None, a={"num_samples": 45, **rules})
-        return draw(mix, source, 0, style, None, cache_root=tmp_path)[0].rows
+        with closing(PageCounts(style, tmp_path)) as pages:
+            return draw(mix, source, 0, pages, None)[0].rows
 
     first = rows(TextStyle(), max_pages=5)
     assert sorted(map(len, counted)) == [50, 5750]  # the two texts that there are
@@ -237,3 +241,26 @@ def test_pages_are_counted_once_for_a_text_and_style(tmp_path, monkeypatch):
     assert len(counted) == 2
     rows(TextStyle(words_per_page=50), max_pages=5)
     assert len(counted) == 4
+
+
+def test_pages_counted_by_processes_draw_the_same_samples(tmp_path):
+    class Texts(Ids):
+        def __getitem__(self, row):
+            text = LongText("word " * (100 + 10 * row))
+            return Sample(self.ids[row], "s", (Message("user", (text, Text("Why?"))),))
+
+    source = {"a": Texts([f"a-{i}" for i in range(300)])}
+    mix = mixture(None, a={"num_samples": 120, "max_pages": 15})
+    selections = []
+    for num_workers in (0, 2):
+        with closing(PageCounts(TextStyle(), tmp_path / str(num_workers), num_workers)) as pages:
+            selections.append(draw(mix, source, 0, pages, None))
+    alone, together = selections
+    assert together == alone
+    assert alone[0].left_out["more than 15 pages"] > 0
+    assert len(page_counts_in(tmp_path / "2")) > len(page_counts_in(tmp_path / "0")), "some were counted ahead"
+
+
+def page_counts_in(cache_root):
+    (file,) = (cache_root / "pages").iterdir()
+    return json.loads(file.read_text())

@@ -291,6 +291,7 @@ def test_ctrl_c_that_no_step_can_be_ended_for_stops_the_run_at_once(settings, tm
             signal.raise_signal(signal.SIGINT)
 
     def interrupted():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
         with pytest.raises(KeyboardInterrupt):
             train(settings(*RUN), tmp_path, name="run")
 

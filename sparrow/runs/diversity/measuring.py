@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from sparrow.core.errors import DataError
 from sparrow.core.files import write_atomically, write_json
 from sparrow.core.hashing import hash_order
 from sparrow.data.mixture import draw, without_empty
+from sparrow.data.page_counts import PageCounts
 from sparrow.instructions.comparing import Comparison, compare, embed_all
 from sparrow.instructions.extraction import clean, sample_instructions
 from sparrow.instructions.metrics import METRICS, Estimate
@@ -106,15 +108,15 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
     sources = load_sources(config, mixture)
     style = TextStyle(**vars(config.text_to_image))
-    drawn = draw(
-        mixture,
-        sources,
-        config.data_seed,
-        style,
-        _no_measure,
-        lambda component: selected_rows(component, sources[component.source], config),
-        cache_root=Path(config.paths.cache_root),
-    )
+    with closing(PageCounts(style, Path(config.paths.cache_root))) as pages:
+        drawn = draw(
+            mixture,
+            sources,
+            config.data_seed,
+            pages,
+            _no_measure,
+            lambda component: selected_rows(component, sources[component.source], config),
+        )
     return {selection.component: (selection.source, selection.rows) for selection in drawn}, sources
 
 
