@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -26,19 +27,24 @@ from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.models.registry import find_family
 from sparrow.models.tuning import check_tuning
 from sparrow.runs.evaluating import make_evaluator
+from sparrow.runs.outcome import is_main_process
 from sparrow.runs.selecting import selected_rows
 from sparrow.world import TABLES, WorldSettings, ensure_world, world_texts
+
+log = logging.getLogger(__name__)
+LEAST_PAGE_SCALE = 0.75  # the paper shows pages of 448 pixels on frames of 364
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run is made of before its model is loaded."""
+    """What a run is made of before its model is loaded; `notes` tell what may not be meant."""
 
     checkpoint: str
     backbone: Backbone
     sources: dict[str, SourceData]
     presentations: dict[str, Presentation]
     plan: Plan
+    notes: list[str] = field(default_factory=list)
 
 
 def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared:
@@ -70,6 +76,10 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
     sources = load_sources(config, mixture)
     presentations = {name: presentation(config, part) for name, part in mixture.components.items()}
+    notes = [*_lost_by_dividing(config, mixture), *_pages_too_large(backbone, presentations)]
+    if is_main_process():
+        for note in notes:
+            log.warning("%s", note)
 
     def measured(component: str, rows: list[int]) -> pd.DataFrame:
         return measure_samples(
@@ -114,7 +124,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
     if held_out:
         plan = replace(plan, held_out=planned(held_out, 1, 1.0))
-    return Prepared(checkpoint, backbone, sources, presentations, plan)
+    return Prepared(checkpoint, backbone, sources, presentations, plan, notes)
 
 
 def resolve_checkpoint(config: ExperimentConfig) -> str:
@@ -163,10 +173,12 @@ def load_sources(config: ExperimentConfig, mixture: Mixture) -> dict[str, Source
     missing = {name: missing_files(source) for name, source in needed.items()}
     if any(missing.values()):
         lines = [f"source '{name}': {needed[name].root}/{file}" for name, files in missing.items() for file in files]
+        others = " or set paths.data_root or a source's root"
+        if all(needed[name].world for name, files in missing.items() if files):
+            others = ", set paths.data_root or a source's root, or rehearse with use_world=true"
         raise DataError(
             f"{len(lines)} files are missing:\n  " + "\n  ".join(lines),
-            remedy="put them there (docs/get-the-data.md says where they come from), set paths.data_root or a "
-            "source's root, or rehearse with use_world=true",
+            remedy=f"put them there (docs/get-the-data.md says where they come from){others}",
         )
     return {
         name: load_source(
@@ -201,3 +213,32 @@ def scaled_down(mixture: Mixture, divisor: int) -> Mixture:
     components = {name: replace(c, num_samples=divide(c.num_samples)) for name, c in mixture.components.items()}
     totals = {name: divide(getattr(mixture, name)) for name in vars(mixture) if name.startswith("num_")}
     return Mixture(components=components, **totals)
+
+
+def _lost_by_dividing(config: ExperimentConfig, divided: Mixture) -> Iterator[str]:
+    """That components are left without a sample, though the whole mixture has some of them."""
+    total, divisor = config.mixture.num_samples, config.sample_divisor
+    lost = [name for name in without_empty(config.mixture).components if name not in divided.components]
+    if lost and total is not None:
+        names = ", ".join(f"'{name}'" for name in lost)
+        yield (
+            f"sample_divisor={divisor} makes {math.ceil(total / divisor):,} of mixture.num_samples={total}, which "
+            f"leaves {'component' if len(lost) == 1 else 'components'} {names} without a sample; "
+            "set sample_divisor=1 to draw the mixture as it is written"
+        )
+
+
+def _pages_too_large(backbone: Backbone, presentations: Mapping[str, Presentation]) -> Iterator[str]:
+    """That the text of pages is shown much smaller than it is drawn."""
+    style = next((how.style for how in presentations.values() if how.present_as == "pages"), None)
+    if style is None:
+        return
+    page = style.page_height_px, style.page_width_px
+    shown = backbone.prepared_size(page)
+    scale = min(shown[0] / page[0], shown[1] / page[1])
+    if scale < LEAST_PAGE_SCALE:
+        yield (
+            f"pages are {page[1]} x {page[0]} px, frames {shown[1]} x {shown[0]} px: text is shown at {scale:.2f} of "
+            f"its size, letters of {style.font_size_px} px at {scale * style.font_size_px:.1f} px; set "
+            "text_to_image.page_width_px and page_height_px to the frame's size, or raise backbone.frame_size_px"
+        )

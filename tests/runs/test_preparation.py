@@ -1,0 +1,42 @@
+"""What is told of a plan before its samples are drawn: notes on settings, and files that are missing."""
+
+import pytest
+
+from sparrow.core.errors import DataError
+from sparrow.runs.preparation import prepare
+
+PAGES = ("text_to_image.page_width_px=256", "text_to_image.page_height_px=256", "text_to_image.words_per_page=115")
+
+
+def test_a_component_that_dividing_leaves_without_a_sample_is_named(settings, caplog):
+    prepared = prepare(settings("mixture.num_samples=24", "sample_divisor=500"))
+    (note,) = prepared.notes
+    assert set(prepared.presentations) == {"video"}
+    assert "sample_divisor=500 makes 1 of mixture.num_samples=24, which leaves component 'text' without a" in note
+    assert "set sample_divisor=1" in note
+    assert note in caplog.text
+
+
+@pytest.mark.parametrize("divisor", [1, 24])
+def test_a_component_left_out_on_purpose_is_not_spoken_of(settings, divisor):
+    shares = ("mixture.components.video.fraction=1", "mixture.components.text.fraction=0")
+    assert prepare(settings(*shares, f"sample_divisor={divisor}")).notes == []
+
+
+def test_pages_much_larger_than_the_frames_are_told(settings):
+    (note,) = prepare(settings(*PAGES)).notes
+    assert note.startswith("pages are 256 x 256 px, frames 64 x 64 px: text is shown at 0.25 of its size")
+    assert prepare(settings(*PAGES, "mixture=world_video", "mixture.num_samples=8")).notes == []
+
+
+def test_pages_a_little_larger_than_the_frames_are_as_in_the_paper(settings):
+    assert prepare(settings("text_to_image.page_width_px=80", "text_to_image.page_height_px=80")).notes == []
+
+
+@pytest.mark.parametrize(("world", "is_hinted"), [("clips", True), ("null", False)])
+def test_a_rehearsal_is_advised_only_where_a_generated_table_stands_in(settings, tmp_path, world, is_hinted):
+    overrides = ("mixture=world_video", "source.world_clips.files=[gone.json]", f"source.world_clips.root={tmp_path}")
+    with pytest.raises(DataError, match="1 files are missing") as caught:
+        prepare(settings(*overrides, "source.world_clips.use_world=false", f"source.world_clips.world={world}"))
+    assert ("rehearse with use_world=true" in str(caught.value)) is is_hinted
+    assert "set paths.data_root or a source's root" in str(caught.value)
