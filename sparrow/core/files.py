@@ -77,7 +77,15 @@ def inside_root(root: Path, relative: str) -> Path:
     candidate = Path(relative)
     resolved_root = root.resolve()
     resolved = followed(resolved_root / candidate)
-    if candidate.is_absolute() or not resolved.is_relative_to(resolved_root):
+    leads_out = not resolved.is_relative_to(resolved_root)
+    if leads_out and not candidate.is_absolute() and ".." not in Path(os.path.normpath(candidate)).parts:
+        raise MediaError(
+            f"the media path is a link that leads out of the media root {str(root)!r}",
+            where=f"{relative!r}, a link to {str(resolved)!r}",
+            remedy="copy or hard-link the file into the media root, or set the source's media_root to a folder that "
+            "holds both, with the paths relative to it",
+        )
+    if leads_out or candidate.is_absolute():
         raise MediaError(
             f"the media path leads out of the media root {str(root)!r}",
             where=repr(relative),

@@ -31,3 +31,14 @@ def test_media_paths_stay_inside_their_root(tmp_path):
     for path in ("../secret.mp4", str(tmp_path / "secret.mp4"), "link.mp4", "a/../../secret.mp4", "a\0.mp4"):
         with pytest.raises(MediaError, match=r"media_root|NUL"):
             inside_root(root, path)
+
+
+def test_a_link_out_of_the_root_says_where_it_leads(tmp_path):
+    root, elsewhere = tmp_path / "media", tmp_path / "elsewhere"
+    root.mkdir()
+    elsewhere.mkdir()
+    (root / "folder").symlink_to(elsewhere)
+    with pytest.raises(MediaError, match="is a link that leads out of the media root") as caught:
+        inside_root(root, "folder/a.mp4")
+    assert f"'folder/a.mp4', a link to '{elsewhere.resolve() / 'a.mp4'}'" in str(caught.value)
+    assert "copy or hard-link the file into the media root" in str(caught.value)

@@ -412,7 +412,7 @@ BAD_MEDIA: dict[str, tuple[bytes | dict[str, bytes] | str | None, str, str]] = {
     "list.mp4": (LIST, "the video cannot be decoded", DAMAGED),
     "joined.mp4": (b"ffconcat version 1.0\nfile title.mp4\n", NO_VIDEOS, "name the video itself"),
     "received.sdp": (b"# " * 5000 + b"\nv=0\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n", NO_VIDEOS, "name the video"),
-    "link.mp4": ("../outside.mp4", "leads out of the media root", ROOT),
+    "link.mp4": ("../outside.mp4", "is a link that leads out of the media root", "copy or hard-link the file"),
     "circle.mp4": ("circle.mp4", "the media path cannot be followed (its links go in a circle)", LINK),
     "A man walks down the street. " * 12: (None, "the media path cannot be followed (File name too long)", LINK),
     "../outside.mp4": (None, "leads out of the media root", ROOT),
