@@ -30,13 +30,13 @@ def manifest_table(manifest: Mapping[str, Any]) -> str:
                 name,
                 counts["source"],
                 *_counts(counts, "records_read", "records_rejected"),
-                f"{sum(counts['records_left_out'].values()) + sum(counts['samples_left_out'].values()):,}",
+                f"{num_left_out(counts):,}",
                 *_counts(counts, "samples_available", "requested", "used", "rejected"),
             )
             for name, counts in components.items()
         ],
         left=2,
-        note="\n".join([*_reasons(components), *_held_out(manifest["held_out"])]),
+        note="\n".join([*reasons(components), *_held_out(manifest["held_out"])]),
     )
     shown = Table(
         "Shown",
@@ -62,7 +62,13 @@ def _counts(counts: Mapping[str, Any], *names: str) -> list[str]:
     return [f"{counts[name]:,}" for name in names]
 
 
-def _reasons(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def num_left_out(counts: Mapping[str, Any]) -> int:
+    """Records and samples of a component that rules left out of its draw."""
+    return sum(counts["records_left_out"].values()) + sum(counts["samples_left_out"].values())
+
+
+def reasons(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What was rejected, left out or altered of each component, a line each with its number and reason."""
     lines = []
     for name, counts in components.items():
         for key, what in _BY_REASON.items():

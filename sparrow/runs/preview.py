@@ -21,7 +21,9 @@ from sparrow.core.files import write_atomically
 from sparrow.data.batching import StepDataset
 from sparrow.data.encode import IGNORED, EncodedSample
 from sparrow.data.plan import Plan
+from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone
+from sparrow.runs.manifest import num_left_out, reasons
 from sparrow.runs.preparation import Prepared
 
 MAX_FRAMES = 24
@@ -115,6 +117,9 @@ def write_preview(prepared: Prepared, path: Path, num_samples: int, config: Expe
         backbone=backbone,
         manifest=manifest,
         presentations=prepared.presentations,
+        page=_page(prepared),
+        notes=[*prepared.notes, *reasons(manifest["components"])],
+        left_out={name: num_left_out(part) for name, part in manifest["components"].items()},
         limit=limit,
         shown={
             name: [_shown(dataset, position, step) for position, step in chosen.get(name, [])]
@@ -150,7 +155,9 @@ def choose(plan: Plan, num_samples: int) -> dict[str, list[tuple[int, int]]]:
     return chosen
 
 
-def spans_of(sample: EncodedSample, backbone: Backbone, max_frames: int = MAX_FRAMES) -> list[Span]:
+def spans_of(
+    sample: EncodedSample, backbone: Backbone, max_frames: int = MAX_FRAMES, frame_word: str = "frame"
+) -> list[Span]:
     """The sample's tokens decoded; those of a frame are one piece, those of all frames past `max_frames` too."""
     ids = sample.input_ids.tolist()
     supervised = (sample.labels != IGNORED).tolist()
@@ -168,7 +175,7 @@ def spans_of(sample: EncodedSample, backbone: Backbone, max_frames: int = MAX_FR
         shown, shown_last = frames[places[0]], frames[places[-1]]
         if shown is not None and shown_last is not None:
             first, last = shown.start, shown_last.stop - 1
-            which = f"frame {first}" if first == last else f"frames {first}–{last}"
+            which = f"{frame_word} {first}" if first == last else f"{frame_word}s {first}–{last}"
             piece = Piece(kind, f"[{which}: {len(places):,} tokens]", first if first <= max_frames else 0)
         else:
             words = backbone.tokenizer.decode([ids[at] for at in places], clean_up_tokenization_spaces=False)
@@ -215,18 +222,24 @@ def _shown(dataset: StepDataset, position: int, step: int) -> Shown:
     sample = dataset.encode(position)
     row = dataset.plan.ledger.iloc[position]
     is_small = dataset.backbone.frame_size_px <= MAX_PNG_SIDE_PX
-    lossless = is_small or dataset.presentations[row["component"]].present_as == "pages"
+    is_pages = dataset.presentations[row["component"]].present_as == "pages"
+    lossless = is_small or is_pages
     frames = [frame_uri(frame, lossless=lossless) for frame in sample.frames[:MAX_FRAMES]]
     return Shown(
         id=row["sample_id"],
         step=step,
-        spans=spans_of(sample, dataset.backbone),
+        spans=spans_of(sample, dataset.backbone, frame_word="page" if is_pages else "frame"),
         frames=frames,
         num_frames=len(sample.frames),
         visual_tokens=sample.num_visual_tokens,
         text_tokens=len(sample.input_ids) - sample.num_visual_tokens,
         supervised_tokens=int((sample.labels != IGNORED).sum()),
     )
+
+
+def _page(prepared: Prepared) -> TextStyle | None:
+    """How pages are drawn, where any component is shown as pages."""
+    return next((how.style for how in prepared.presentations.values() if how.present_as == "pages"), None)
 
 
 def _refused(prepared: Prepared) -> list[Refused]:

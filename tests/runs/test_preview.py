@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -126,7 +126,7 @@ def config(settings, tmp_path_factory) -> ExperimentConfig:
     (root / "stills.json").write_text(json.dumps(stills))
     contexts = {
         "short": "a red circle moves left.",
-        "other": "a blue square moves up.",
+        "other": "a blue square moves up \ue123\ue124.",
         "long": " ".join(["circle"] * WORDS_PER_PAGE * NUM_LONG_PAGES),
     }
     lines = [
@@ -203,7 +203,7 @@ def test_counts_are_those_of_the_plan(page: Page, prepared: Prepared) -> None:
     used = prepared.plan.ledger[prepared.plan.ledger["status"] == "used"]
     for row in used.itertuples():
         counts = article(page, row.sample_id).counts
-        assert counts["Frames"] == str(row.num_frames)
+        assert counts["Pages" if row.component == "pages" else "Frames"] == str(row.num_frames)
         assert counts["Visual tokens"] == f"{row.visual_tokens:,}"
         assert counts["Text tokens"] == f"{row.text_tokens:,}"
         assert counts["Supervised tokens"] == str(row.supervised_tokens)
@@ -226,9 +226,9 @@ def test_frames_past_the_limit_are_counted_not_shown(page: Page) -> None:
     long = article(page, "long")
     assert len(long.images) == MAX_FRAMES
     more = NUM_LONG_PAGES - MAX_FRAMES
-    assert f"and {more} more frames" in long.words
-    assert f"[frame {MAX_FRAMES}: 7 tokens]" in long.chat
-    assert f"[frames {MAX_FRAMES + 1}–{NUM_LONG_PAGES}: {7 * more} tokens]What moves?" in long.chat
+    assert f"and {more} more pages" in long.words
+    assert f"[page {MAX_FRAMES}: 7 tokens]" in long.chat
+    assert f"[pages {MAX_FRAMES + 1}–{NUM_LONG_PAGES}: {7 * more} tokens]What moves?" in long.chat
 
 
 def test_a_long_text_is_folded_and_whole(page: Page) -> None:
@@ -255,6 +255,25 @@ def test_page_needs_nothing_from_outside(page: Page) -> None:
 def test_header_tells_study_and_manifest(page: Page, prepared: Prepared) -> None:
     assert "a <b>study</b>" in page.text
     assert prepared.plan.content_hash in page.text
+
+
+def test_header_tells_how_pages_are_drawn(page: Page) -> None:
+    assert f"64 × 64 pixels, letters of 6 pixels, at most {WORDS_PER_PAGE} words" in page.text
+
+
+def test_header_tells_what_prepare_warns_of(prepared: Prepared, config: ExperimentConfig, tmp_path: Path) -> None:
+    noted = replace(prepared, notes=["pages are <b>large</b>"])
+    page = Page(write_preview(noted, tmp_path / "preview.html", 1, config).read_text())
+    assert "pages are <b>large</b>" in page.text
+    assert "pages: 2 characters are in no font and drawn as boxes" in page.text
+    assert "stills: 1 rejected: " in page.text
+
+
+def test_what_a_components_rules_left_out_is_counted(config: ExperimentConfig, tmp_path: Path) -> None:
+    limited = Component(source="texts", num_samples=2, max_pages=10, present_as="pages")
+    prepared = prepare(replace(config, mixture=Mixture(components={"pages": limited})))
+    page = Page(write_preview(prepared, tmp_path / "preview.html", 2).read_text())
+    assert "pages: 1 samples left out: more than 10 pages" in page.text
 
 
 def test_rejected_samples_stand_in_the_table_with_their_reason(page: Page, prepared: Prepared) -> None:
