@@ -259,6 +259,7 @@ def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):
     }
     assert shown == {"after": {2, 4}, "blind": {0}, "one_frame": {1}}
     assert "one frame" in done.stdout
+    assert f"finished: {tmp_path / 'evaluation'}" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("command", "hint"), [("trian", "did you mean 'train'?"), ("x", "choose from train, ")])

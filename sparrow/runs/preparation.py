@@ -163,8 +163,9 @@ def load_sources(config: ExperimentConfig, mixture: Mixture) -> dict[str, Source
     missing = {name: missing_files(source) for name, source in needed.items()}
     if any(missing.values()):
         lines = [f"source '{name}': {needed[name].root}/{file}" for name, files in missing.items() for file in files]
+        count = "1 file is" if len(lines) == 1 else f"{len(lines)} files are"
         raise DataError(
-            f"{len(lines)} files are missing:\n  " + "\n  ".join(lines),
+            f"{count} missing:\n  " + "\n  ".join(lines),
             remedy="put them there (docs/get-the-data.md says where they come from), set paths.data_root or a "
             "source's root, or rehearse with use_world=true",
         )
