@@ -156,6 +156,10 @@ def test_ctrl_c_ends_within_seconds_with_a_checkpoint(tmp_path, cache_root):
 BAD_INPUT = {
     "unknown key": (["+optimizer.learning_rat=1"], "did you mean 'learning_rate'"),
     "wrong type": (["batching.num_epochs=many"], "expected int, found 'many'"),
+    "nothing learns": (
+        [f"tuning.{part}.mode=frozen" for part in ("vision", "projector", "language_model")],
+        "set the mode of one to adapted or trained (on the command line)",
+    ),
     "zero samples": (["mixture.num_samples=0"], "must be at least 1"),
     "missing file": (
         [
@@ -255,6 +259,7 @@ def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):
     }
     assert shown == {"after": {2, 4}, "blind": {0}, "one_frame": {1}}
     assert "one frame" in done.stdout
+    assert f"finished: {tmp_path / 'evaluation'}" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("command", "hint"), [("trian", "did you mean 'train'?"), ("x", "choose from train, ")])

@@ -22,6 +22,8 @@ from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.models.registry import refuse_without_port
 
 CONFIG_DIR = ("--config-dir", "-cd")
+MULTIRUN = ("--multirun", "-m")
+SHOWING = ("--cfg", "-c", "--info", "-i")
 MAX_NAMED_OPTIONS = 30
 
 
@@ -33,8 +35,11 @@ def check_arguments(arguments: Sequence[str], schema: Any) -> None:
         schema: Dataclass of the command's settings.
 
     Raises:
-        ConfigError: With every name that is not known, and one that is near.
+        ConfigError: With every name that is not known, and one that is near; or if a multirun is to be shown.
     """
+    flags = {argument.partition("=")[0] for argument in arguments}
+    if flags & set(MULTIRUN) and (showing := flags & set(SHOWING)):
+        raise ConfigError(f"{min(showing)} shows the settings of one job: leave out {min(flags & set(MULTIRUN))}")
     folders = [Path(after) for flag, after in pairwise(arguments) if flag in CONFIG_DIR]
     folders += [Path(a.partition("=")[2]) for a in arguments if a.partition("=")[0] in CONFIG_DIR and "=" in a]
     options = options_by_group([CONF_FOLDER, *folders])

@@ -189,7 +189,9 @@ def evaluate_job(config: DictConfig) -> float | None:
     def work() -> RunRecord:
         return evaluate(checked(config, EvaluateConfig), run_folder(), factors=factors_of(config))
 
-    return metric_of(one_message(work))
+    record = one_message(work)
+    log.info("finished: %s", run_folder())
+    return metric_of(record)
 
 
 def metric_of(record: RunRecord) -> float | None:

@@ -15,7 +15,7 @@ def origin_of(key: str) -> str:
     """` (in conf/...)` or ` (on the command line)` for the place that set a key; empty where none is found."""
     if not HydraConfig.initialized():
         return ""
-    if is_typed(key):
+    if is_typed(key) or any(name.startswith(f"{key}.") for name in _typed()):
         return " (on the command line)"
     hydra = HydraConfig.get()
     for group, choice in [*hydra.runtime.choices.items(), ("", hydra.job.config_name)]:
@@ -28,9 +28,13 @@ def origin_of(key: str) -> str:
 
 def is_typed(key: str) -> bool:
     """Whether a key, or what it is part of, was set on the command line; a group that was chosen there sets none."""
+    return any(key == name or key.startswith(f"{name}.") for name in _typed())
+
+
+def _typed() -> set[str]:
     hydra = HydraConfig.get()
     names = {override.lstrip("+~").split("=")[0].split("@")[0] for override in hydra.overrides.task}
-    return any(key == name or key.startswith(f"{name}.") for name in names - set(hydra.runtime.choices))
+    return names - set(hydra.runtime.choices)
 
 
 def _sets(path: Path, group: str, key: str) -> bool:

@@ -10,7 +10,7 @@ from string import ascii_uppercase
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from sparrow.core.config import CheckpointOptions
-from sparrow.core.errors import ConfigError, DataError
+from sparrow.core.errors import ConfigError, DataError, MediaError
 from sparrow.data.encode import Presentation
 from sparrow.evaluation.engine import answer
 from sparrow.evaluation.formats.protocols import DIRECTLY
@@ -91,7 +91,7 @@ def ask(
         max_new_tokens_open_ended=max_new_tokens,
         presentation=Presentation(frames=_policy(checkpoint, max_frames)),
     )
-    clip = read_clip(question, video.parent, protocol)
+    clip = _read(question, video, protocol)
     device = device_of(accelerator)
     precision = "32-true" if device.type == "cpu" else "bf16-true"
     backbone = open_checkpoint(model_of(checkpoint), as_trained(checkpoint, CheckpointOptions()), device, precision)
@@ -106,6 +106,16 @@ def ask(
         likelihoods=(weighed.likelihoods or ()) if weighed else (),
         clip=clip,
     )
+
+
+def _read(question: Question, video: Path, protocol: Protocol) -> Clip:
+    try:
+        return read_clip(question, video.parent, protocol)
+    except MediaError as error:
+        remedy = error.remedy
+        if remedy is not None and "record" in remedy:  # of a data set, which there is none of here
+            remedy = "check the path of the video, --start and --end"
+        raise MediaError(error.what, where=error.where or str(video), remedy=remedy) from error
 
 
 def _predict(backbone: Backbone, question: Question, media_root: Path, protocol: Protocol) -> Prediction:

@@ -15,7 +15,7 @@ from sparrow.runs.collect import PHASES
 from sparrow.runs.differing import SCHEMAS, is_recorded, leaves
 from sparrow.runs.pairing import paired_tables
 from sparrow.runs.record import FILE_NAME, RunRecord, Score
-from sparrow.runs.tables import NOTHING, Table, duration, interval, percent
+from sparrow.runs.tables import NOTHING, Table, counted, duration, interval, percent
 
 Row = tuple[str, ...]
 COUNTED = ["num_frames", "visual_tokens", "text_tokens", "supervised_tokens"]
@@ -83,7 +83,8 @@ def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
     yield "status", f"{record.command}, {record.status}" if record else "prepare"
     yield "parent", (record.parent if record else None) or NOTHING
     yield "manifest", str(manifest.get("content_hash", NOTHING))
-    yield "samples", f"{manifest['num_samples']:,} in {manifest['num_steps']:,} steps" if manifest else NOTHING
+    steps = counted(manifest["num_steps"], "step") if manifest else NOTHING
+    yield "samples", f"{manifest['num_samples']:,} in {steps}" if manifest else NOTHING
     yield "final loss", f"{record.final_loss:.4f}" if record and record.final_loss is not None else NOTHING
     yield "time", duration(record.total_time_s) if record else NOTHING
     git = record.git if record else None

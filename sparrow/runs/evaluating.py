@@ -28,6 +28,7 @@ from sparrow.evaluation.units import group_into_units
 from sparrow.media.frames import FramePolicy
 from sparrow.models.backbone import Backbone
 from sparrow.runs.asked import Asked, read_asked, standing_in
+from sparrow.runs.tables import counted
 from sparrow.world import WorldSettings
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ class Evaluator:
         if not todo:
             return
         if rank == 0:
-            log.info("%s (%s): %d questions, %d answered before", name, phase, len(questions), len(done))
+            log.info("%s (%s): %s, %d already answered", name, phase, counted(len(questions), "question"), len(done))
         answers = answer(
             backbone,
             units,

@@ -47,7 +47,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     weights = fingerprint(checkpoint, config.backbone.revision)
     record = RunRecord(
         run_id=content_hash([run_id(config), weights], length=12),
-        name=config.study.name,
+        name=_name_of(config),
         command="evaluate",
         config=asdict(config),
         study=config.study,
@@ -83,6 +83,12 @@ def model_of(checkpoint: str) -> str:
     """The model folder of a run's folder; anything else as it is."""
     folder = Path(user_path(checkpoint))
     return str(folder / MODEL_FOLDER) if (folder / FILE_NAME).is_file() else checkpoint
+
+
+def _name_of(config: EvaluateConfig) -> str:
+    """That of the run whose model is asked; of anything else the study's."""
+    folder = Path(user_path(config.checkpoint))
+    return RunRecord.load(folder).name if (folder / FILE_NAME).is_file() else config.study.name
 
 
 def fingerprint(checkpoint: str, revision: str | None) -> str:

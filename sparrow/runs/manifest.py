@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sparrow.runs.tables import Table
+from sparrow.runs.tables import Table, counted
 
 WIDTH = 120
 _BY_REASON = {
@@ -50,7 +50,7 @@ def manifest_table(manifest: Mapping[str, Any]) -> str:
             for name, counts in components.items()
         ],
         note=(
-            f"{manifest['num_samples']:,} samples in {manifest['num_steps']:,} optimizer steps; "
+            f"{counted(manifest['num_samples'], 'sample')} in {counted(manifest['num_steps'], 'optimizer step')}; "
             f"{manifest['packing_efficiency']:.0%} of the computed tokens are the samples' own, the rest is padding; "
             f"manifest {manifest['content_hash']}"
         ),

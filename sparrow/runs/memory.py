@@ -5,6 +5,7 @@ from __future__ import annotations
 from sparrow.core.config import ExperimentConfig
 from sparrow.runs.model import sharding_of, tuned_outline
 from sparrow.runs.preparation import Prepared
+from sparrow.runs.tables import counted
 from sparrow.training.memory import estimate_memory, longest_planned, tokens_of
 
 
@@ -26,6 +27,6 @@ def memory_text(config: ExperimentConfig, prepared: Prepared) -> str:
     frames = int(plan.ledger["num_frames"].to_numpy()[positions].sum())
     quantized = "" if config.tuning.quantization is None else ", its weights counted as if they were not quantized"
     return (
-        f"Longest micro-batch: {len(positions)} samples, {tokens:,} tokens, {frames:,} frames; "
+        f"Longest micro-batch: {counted(len(positions), 'sample')}, {tokens:,} tokens, {counted(frames, 'frame')}; "
         f"a device's memory in training: {estimate}{quantized}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sparrow.analysis.intervals import MIN_CLUSTERS
 from sparrow.analysis.paired import paired_difference
 from sparrow.analysis.predictions import read_predictions
 from sparrow.core.errors import DataError
@@ -35,7 +36,9 @@ def paired_tables(first: Path, one: RunRecord | None, second: Path, other: RunRe
     ]
     if rows:
         note = (
-            "Over all questions of a benchmark, in percentage points; bootstrap over videos, exact p of McNemar's test."
+            "Over all questions of a benchmark, in percentage points, with the exact p of McNemar's test. Interval: "
+            f"bootstrap over videos; with fewer than {MIN_CLUSTERS} videos, or where all resamples agree, that of the "
+            "gains minus the losses, each exact with a video as one trial."
         )
         yield Table("Paired differences", HEADER, rows, left=3, note=note)
 

@@ -176,8 +176,9 @@ def load_sources(config: ExperimentConfig, mixture: Mixture) -> dict[str, Source
         others = " or set paths.data_root or a source's root"
         if all(needed[name].world for name, files in missing.items() if files):
             others = ", set paths.data_root or a source's root, or rehearse with use_world=true"
+        count = "1 file is" if len(lines) == 1 else f"{len(lines)} files are"
         raise DataError(
-            f"{len(lines)} files are missing:\n  " + "\n  ".join(lines),
+            f"{count} missing:\n  " + "\n  ".join(lines),
             remedy=f"put them there (docs/get-the-data.md says where they come from){others}",
         )
     return {

@@ -15,9 +15,15 @@ LATEX_COLUMN_WIDTH = 24
 
 
 class _Wrapper(textwrap.TextWrapper):
-    """Breaks after the signs inside names of runs as well as at spaces."""
+    """Breaks at spaces, and names that are wider than a line after the signs inside them."""
 
-    wordsep_re = re.compile(r"(\s+)|(?<=[_/,=])")
+    def _split(self, text: str) -> list[str]:
+        words = [word for word in re.split(r"(\s+)", text) if word]
+        return [part for word in words for part in (_at_signs(word) if len(word) > self.width else [word])]
+
+
+def _at_signs(name: str) -> list[str]:
+    return [part for part in re.split(r"(?<=[_/,=])", name) if part]
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -92,7 +98,7 @@ class Table:
             widths[widest] -= 1
         rule = "  ".join("-" * column for column in widths)
         body = [line for row in rows for line in self._text_lines(row, widths)]
-        note = wrap(self.note, width) if self.note else []
+        note = wrap(self.note.replace("in bold", "marked with *"), width) if self.note else []
         return "\n".join([self.heading, *self._text_lines(self.header, widths), rule, *body, *note]) + "\n"
 
     def _text_lines(self, row: tuple[str, ...], widths: list[int]) -> list[str]:
@@ -178,6 +184,11 @@ def interval(low: float | None, high: float | None, *, signed: bool = False) -> 
 def p_value(p: float) -> str:
     """A p value with three decimals."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A count with its noun: `1 step`, `1,200 steps`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def short_count(number: int) -> str:

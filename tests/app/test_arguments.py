@@ -48,6 +48,12 @@ def test_the_papers_backbones_are_refused_with_the_reason(name, nearest):
             check_arguments([typed], ExperimentConfig)
 
 
+@pytest.mark.parametrize("showing", [["--cfg", "job"], ["-c=job"], ["--info"]])
+def test_the_settings_of_a_multirun_are_not_shown(showing):
+    with pytest.raises(ConfigError, match=r"shows the settings of one job: leave out -m"):
+        check_arguments(["-m", "experiment=quickstart", *showing], ExperimentConfig)
+
+
 def test_commands_have_keys_of_their_own():
     check_arguments(["checkpoint=x", "blind=true"], EvaluateConfig)
     with pytest.raises(ConfigError, match="checkpoint: unknown key; did you mean 'checkpointing'"):

@@ -236,7 +236,7 @@ def test_killed_and_resumed_with_another_number_of_ranks_it_writes_the_same_file
     before = sum(content.count(b"\n") for content in partial.values())
     assert 0 < before < 25
     done = subprocess.run(command("killed", 1), check=True, capture_output=True, text=True)
-    assert "answered before" in done.stdout + done.stderr
+    assert "already answered" in done.stdout + done.stderr
     assert answers(tmp_path / "killed") == answers(tmp_path / "whole")
     assert RunRecord.load(tmp_path / "killed").status == "finished"
 

@@ -1,6 +1,6 @@
 """One table in its three forms, with every sign that one of them gives a meaning to."""
 
-from sparrow.runs.tables import Table, mean_and_sd, number, percent
+from sparrow.runs.tables import Table, counted, mean_and_sd, number, percent
 
 TABLE = Table(
     "A & B",
@@ -50,7 +50,18 @@ def test_plain_text_marks_the_best():
     assert lines[3].split("  ")[-1] == "50.0 ± 1.2*"
 
 
+def test_plain_text_says_how_it_marks_and_keeps_identifiers_whole():
+    name, long = "text_to_image.fallback_fonts", "mixture=world_video,num_samples=40000,clip_rare_share=0.0,seed=0"
+    table = Table("T", ("why",), [(f"set {name} to a font",), (long,)], note="the best is in bold")
+    lines = table.text(width=30).splitlines()
+    assert name in lines
+    assert lines[-1] == "the best is marked with *"
+    assert all(len(line) <= 30 for line in lines)
+    assert long in "".join(lines)
+
+
 def test_numbers():
     assert [number(None), number(1234.4), number(2 / 3, 2)] == ["-", "1,234", "0.67"]
     assert [percent(-1e-12, signed=True), percent(0.12345, digits=2)] == ["+0.0", "12.35"]
     assert mean_and_sd(0.5, None) == "50.0"
+    assert [counted(1, "step"), counted(1200, "step")] == ["1 step", "1,200 steps"]

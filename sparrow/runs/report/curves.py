@@ -33,7 +33,7 @@ def pictures(studies: list[StudyResults]) -> list[Picture]:
     drawn = (
         bars(studies),
         _scaling(studies),
-        _against(studies, "hours", f"{unit} of training", lambda arm: arm.device_hours),
+        _against(hours, "hours", f"{unit} of training", lambda arm: arm.device_hours),
         _against(alike, "diversity", "diversity of the instructions (Vendi score)", _diversity),
     )
     return [found for found in drawn if found is not None]

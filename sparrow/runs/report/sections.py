@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from sparrow.analysis.scores import PAPER_MEANS
 from sparrow.analysis.seeds import Estimate
-from sparrow.runs.collect import EVERY_CATEGORY
 from sparrow.runs.record import Accuracy, Phase
 from sparrow.runs.report.arms import Arm
 from sparrow.runs.report.comparisons import against_first_arm, between_arms, by_category, within_arms
@@ -151,7 +150,8 @@ def short_scores(study: StudyResults) -> Table:
         amounts = (seen, arm.tokens)
         return (*(NOTHING if n is None else short_count(round(n)) for n in amounts), _time(arm))
 
-    return _scores(study, ("samples", "tokens", "time"), cost)
+    note = "Accuracies in percent; guessing gives the chance, and exceeds the bound in 5 % of cases."
+    return _scores(study, ("samples", "tokens", "time"), cost, note)
 
 
 def _time(arm: Arm) -> str:
@@ -236,11 +236,10 @@ def categories(study: StudyResults) -> Table:
     arms = [arm for arm in study.arms if any(arm.scores(benchmark, "after") for benchmark in study.benchmarks)]
     for benchmark in study.benchmarks:
         afters = [score for arm in arms for score in arm.scores(benchmark, "after")]
-        for category in [None, *study.categories(benchmark)]:
-            parts = [after if category is None else after.by_category.get(category) for after in afters]
-            if known := next((part for part in parts if part), None):
-                shares = (_mean(arm.accuracy(benchmark, category=category)) for arm in arms)
-                rows.append((benchmark, category or EVERY_CATEGORY, str(known.num_questions), _chance(known), *shares))
+        for category in study.categories(benchmark):
+            known = next(part for after in afters if (part := after.by_category.get(category)))
+            shares = (_mean(arm.accuracy(benchmark, category=category)) for arm in arms)
+            rows.append((benchmark, category, str(known.num_questions), _chance(known), *shares))
     header = ("benchmark", "category", "questions", "chance (bound)", *(arm.title for arm in arms))
     return Table(
         "By category, after training",

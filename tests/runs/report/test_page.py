@@ -67,6 +67,7 @@ def study(tmp_path):
 def test_texts_are_escaped_and_nothing_is_loaded_from_outside(study):
     page = build_report([study], study).html.read_text()
     assert "<script" not in page
+    assert "<h1>Report: " in page
     assert page.count("&lt;script&gt;") >= 3
     assert all(uri.startswith("data:") for uri in re.findall(r'src="([^"]*)"', page))
     assert "http" not in page.replace('http-equiv="Content-Security-Policy"', "")

@@ -162,7 +162,8 @@ def test_pictures_appear_where_there_is_something_to_show(tmp_path):
     names = ("report", "scaling", "score_by_hours")
     assert [p.name for p in paths.pictures] == [f"{name}.{kind}" for name in names for kind in ("png", "pdf")]
     assert all(p.read_bytes()[:4] == (b"\x89PNG" if p.suffix == ".png" else b"%PDF") for p in paths.pictures)
-    add_exact_run(tmp_path / "plain" / "a", {"mixture": "a"}, {"clips": {"after": 20}}, time_s={"train": 40.0})
+    for name in "ab":
+        add_exact_run(tmp_path / "plain" / name, {"mixture": name}, {"clips": {"after": 20}}, time_s={"train": 40.0})
     assert [p.name for p in build_report([tmp_path / "plain"], tmp_path).pictures] == ["report.png", "report.pdf"]
     assert not (tmp_path / "scaling.png").exists(), "pictures of an earlier report do not stay"
 
