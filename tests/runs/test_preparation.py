@@ -36,7 +36,7 @@ def test_pages_a_little_larger_than_the_frames_are_as_in_the_paper(settings):
 @pytest.mark.parametrize(("world", "is_hinted"), [("clips", True), ("null", False)])
 def test_a_rehearsal_is_advised_only_where_a_generated_table_stands_in(settings, tmp_path, world, is_hinted):
     overrides = ("mixture=world_video", "source.world_clips.files=[gone.json]", f"source.world_clips.root={tmp_path}")
-    with pytest.raises(DataError, match="1 files are missing") as caught:
+    with pytest.raises(DataError, match="1 file is missing") as caught:
         prepare(settings(*overrides, "source.world_clips.use_world=false", f"source.world_clips.world={world}"))
     assert ("rehearse with use_world=true" in str(caught.value)) is is_hinted
     assert "set paths.data_root or a source's root" in str(caught.value)
