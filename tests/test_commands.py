@@ -167,7 +167,7 @@ BAD_INPUT = {
             "mixture.components.video.source=video_chatgpt",
             "source.video_chatgpt.use_world=false",
         ],
-        "files are missing",
+        "file is missing",
     ),
 }
 
