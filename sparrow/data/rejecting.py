@@ -88,4 +88,5 @@ def missing_text(missing: list[Path]) -> str:
         return ""
     more = [f"... and {len(missing) - SHOWN} more"] if len(missing) > SHOWN else []
     lines = "\n  ".join([*map(str, missing[:SHOWN]), *more])
-    return f"\n{len(missing)} media files are missing:\n  {lines}"
+    what = "media file is" if len(missing) == 1 else "media files are"
+    return f"\n{len(missing)} {what} missing:\n  {lines}"

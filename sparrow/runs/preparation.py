@@ -76,7 +76,10 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
     sources = load_sources(config, mixture)
     presentations = {name: presentation(config, part) for name, part in mixture.components.items()}
-    notes = [*_lost_by_dividing(config, mixture), *_pages_too_large(backbone, presentations)]
+    notes = [
+        *lost_by_dividing(config.mixture, mixture, config.sample_divisor),
+        *_pages_too_large(backbone, presentations),
+    ]
     if is_main_process():
         for note in notes:
             log.warning("%s", note)
@@ -216,17 +219,18 @@ def scaled_down(mixture: Mixture, divisor: int) -> Mixture:
     return Mixture(components=components, **totals)
 
 
-def _lost_by_dividing(config: ExperimentConfig, divided: Mixture) -> Iterator[str]:
-    """That components are left without a sample, though the whole mixture has some of them."""
-    total, divisor = config.mixture.num_samples, config.sample_divisor
-    lost = [name for name in without_empty(config.mixture).components if name not in divided.components]
-    if lost and total is not None:
-        names = ", ".join(f"'{name}'" for name in lost)
-        yield (
-            f"sample_divisor={divisor} makes {math.ceil(total / divisor):,} of mixture.num_samples={total}, which "
-            f"leaves {'component' if len(lost) == 1 else 'components'} {names} without a sample; "
-            "set sample_divisor=1 to draw the mixture as it is written"
-        )
+def lost_by_dividing(mixture: Mixture, divided: Mixture, divisor: int) -> list[str]:
+    """A note where components are left without a sample, though the whole mixture has some of them."""
+    lost = [name for name in without_empty(mixture).components if name not in divided.components]
+    if not lost or mixture.num_samples is None:
+        return []
+    names = ", ".join(f"'{name}'" for name in lost)
+    return [
+        f"sample_divisor={divisor} makes {math.ceil(mixture.num_samples / divisor):,} of "
+        f"mixture.num_samples={mixture.num_samples}, which leaves "
+        f"{'component' if len(lost) == 1 else 'components'} {names} without a sample; "
+        "set sample_divisor=1 to draw the mixture as it is written"
+    ]
 
 
 def _pages_too_large(backbone: Backbone, presentations: Mapping[str, Presentation]) -> Iterator[str]:

@@ -117,6 +117,7 @@ def test_of_many_missing_files_the_first_are_told():
     lines = missing_text(files).splitlines()
     assert lines[:3] == ["", "30 media files are missing:", "  /media/000.mp4"]
     assert lines[-2:] == ["  /media/009.mp4", "  ... and 20 more"]
+    assert missing_text(files[:1]) == "\n1 media file is missing:\n  /media/000.mp4"
 
 
 @pytest.fixture

@@ -241,13 +241,15 @@ def test_killed_and_resumed_with_another_number_of_ranks_it_writes_the_same_file
     assert RunRecord.load(tmp_path / "killed").status == "finished"
 
 
-def test_the_model_of_a_run_is_found(evaluate_settings, tmp_path):
-    config = evaluate_settings(*quick("video_mme"), "benchmark.video_mme.num_questions=2")
-    record = RunRecord(run_id="r", name="n", command="train")
+def test_an_evaluation_finds_the_model_of_a_run_and_is_called_as_the_run(evaluate_settings, tmp_path):
+    config = evaluate_settings(*quick("video_mme"), "benchmark.video_mme.num_questions=2", "study.name=mine")
     shutil.copytree(config.checkpoint, tmp_path / "trained" / MODEL_FOLDER)
-    record.save(tmp_path / "trained")
+    assert evaluate(config, tmp_path / "of folder").name == "mine"
+    RunRecord(run_id="r", name="mixture=M,seed=1", command="train").save(tmp_path / "trained")
     config.checkpoint = str(tmp_path / "trained")
-    assert evaluate(config, tmp_path / "out").scores["video_mme"]["after"].num_questions == 2
+    record = evaluate(config, tmp_path / "of run")
+    assert record.name == "mixture=M,seed=1"
+    assert record.scores["video_mme"]["after"].num_questions == 2
 
 
 def trained_run(folder: Path, **settings) -> list[str]:

@@ -26,7 +26,7 @@ from sparrow.instructions.metrics import METRICS, Estimate
 from sparrow.instructions.mixing import WHOLE, mixed
 from sparrow.media.style import TextStyle
 from sparrow.runs.evaluating import make_evaluator
-from sparrow.runs.preparation import load_sources, scaled_down
+from sparrow.runs.preparation import load_sources, lost_by_dividing, scaled_down
 from sparrow.runs.selecting import selected_rows
 from sparrow.runs.tables import Table
 
@@ -95,6 +95,7 @@ def _sample(config: DiversityConfig) -> tuple[dict[str, list[str]], list[str]]:
     }
     fewer = [f"{name} {len(own):,}" for name, own in texts.items() if len(own) < config.num_instructions]
     notes = [f"fewer than num_instructions={config.num_instructions:,}: {', '.join(fewer)}"] if fewer else []
+    notes += lost_by_dividing(config.mixture, _divided(config), config.sample_divisor)
     if config.mixture.components and len(texts) > 1:
         texts[WHOLE] = mixed(texts, {name: len(own) for name, (_, own) in rows.items()}, config.num_instructions)
     return texts, notes
@@ -105,7 +106,7 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
     if not config.mixture.components:
         sources = load_sources(config, Mixture(components={name: Component(source=name) for name in config.source}))
         return {name: (name, range(len(sources[name]))) for name in config.source}, sources
-    mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
+    mixture = _divided(config)
     sources = load_sources(config, mixture)
     style = TextStyle(**vars(config.text_to_image))
     with closing(PageCounts(style, Path(config.paths.cache_root))) as pages:
@@ -118,6 +119,10 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
             lambda component: selected_rows(component, sources[component.source], config),
         )
     return {selection.component: (selection.source, selection.rows) for selection in drawn}, sources
+
+
+def _divided(config: DiversityConfig) -> Mixture:
+    return without_empty(scaled_down(config.mixture, config.sample_divisor))
 
 
 def _no_measure(component: str, rows: list[int]) -> NoReturn:

@@ -108,6 +108,12 @@ def test_awkward_sources_have_values_and_are_told(awkward, tmp_path):
     assert "nan" not in diversity_text(sampled).lower().split()
 
 
+def test_components_that_dividing_leaves_without_a_sample_are_noted(measure):
+    sampled = measure_diversity(measure("mixture.num_samples=24", "sample_divisor=500"))
+    assert any("leaves component 'text' without a sample" in note for note in sampled.notes)
+    assert "text" not in sampled.texts
+
+
 def test_pictures_and_page_of_awkward_sources(awkward, tmp_path):
     sampled = measure_diversity(awkward)
     planes = project(sampled, None, 0)
