@@ -12,7 +12,7 @@ from sparrow.core.errors import ConfigError
 
 
 def compose_parent(config: ExperimentConfig) -> ExperimentConfig:
-    """Settings of the experiment that `start_from` names, with this run's seeds and paths.
+    """Settings of the experiment that `start_from` names, with this run's seeds, paths and accelerator.
 
     Raises:
         ConfigError: If that experiment has another backbone than the run, whose own checkpoint would not be used.
@@ -24,6 +24,7 @@ def compose_parent(config: ExperimentConfig) -> ExperimentConfig:
         f"data_seed={config.data_seed}",
         *(f"paths.{key}='{value}'" for key, value in vars(config.paths).items()),
         f"trainer.progress_bar={config.trainer.progress_bar}",
+        f"trainer.accelerator={config.trainer.accelerator}",
         *config.start_from.overrides,
     ]
     parent = checked(compose("train", overrides=overrides), ExperimentConfig)

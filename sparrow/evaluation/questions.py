@@ -169,7 +169,8 @@ def _option_texts(lines: list[str], matches: Sequence[re.Match[str] | None], blo
 def read_questions(path: Path, *, benchmark: str) -> list[Question]:
     """Read the released code's form: JSON lines with `question_id, video, prompt, GT, category`.
 
-    `video` may be null for a question without one; `start` and `end` (seconds) may bound it.
+    `video` may be null for a question without one; `start` and `end` (seconds) may bound it; `groups` may hold
+    further breakdowns of the score, as `{"duration": "short"}`.
 
     Args:
         path: The jsonl file.
@@ -219,7 +220,15 @@ def _question_of(record: Any) -> Question:
         instruction=parts.instruction,
         start_s=_optional_seconds(record, "start"),
         end_s=_optional_seconds(record, "end"),
+        groups=_groups_of(record),
     )
+
+
+def _groups_of(record: dict[str, Any]) -> dict[str, str]:
+    groups = record.get("groups", {})
+    if not isinstance(groups, dict) or not all(isinstance(value, str) for value in groups.values()):
+        raise DataError(f"'groups' is {groups!r}, expected an object of texts")
+    return groups
 
 
 def _gold_of(value: Any, num_options: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,6 +77,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     sources = load_sources(config, mixture)
     presentations = {name: presentation(config, part) for name, part in mixture.components.items()}
     notes = [
+        *_stand_ins(config, sources),
         *lost_by_dividing(config.mixture, mixture, config.sample_divisor),
         *_pages_too_large(backbone, presentations),
     ]
@@ -231,6 +232,14 @@ def lost_by_dividing(mixture: Mixture, divided: Mixture, divisor: int) -> list[s
         f"{'component' if len(lost) == 1 else 'components'} {names} without a sample; "
         "set sample_divisor=1 to draw the mixture as it is written"
     ]
+
+
+def _stand_ins(config: ExperimentConfig, used: Iterable[str]) -> Iterator[str]:
+    """That the generated world is read in place of files."""
+    tables = {name: source.world for name, source in config.source.items() if source.use_world and source.files}
+    named = ", ".join(f"'{name}' (table {tables[name]})" for name in used if name in tables)
+    if named:
+        yield f"use_world=true: tables of the generated world stand in for the files of {named}"
 
 
 def _pages_too_large(backbone: Backbone, presentations: Mapping[str, Presentation]) -> Iterator[str]:

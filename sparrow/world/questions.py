@@ -19,7 +19,8 @@ VALUES: dict[str, tuple[str, ...]] = {
     "vertical": ("top", "bottom"),
 }
 SIDES = {"horizontal": "on the left or on the right", "vertical": "at the top or at the bottom"}
-# Below these lengths the answer is the same for every scene, or needs no order in time.
+# Below these lengths the answer is the same for every scene. With two events, what is before or after one of them is
+# the other: no order in time is needed.
 MIN_EVENTS = {"count": 2, "first": 2, "last": 2, "before": 2, "after": 2}
 NUM_OPTIONS = 4
 

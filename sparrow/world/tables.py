@@ -136,7 +136,7 @@ def _benchmark(name: str, lengths: Sequence[int], settings: WorldSettings, data_
         wrong = question.wrong_options(scene, rng)
         place = next(places.setdefault((kind, len(wrong)), _dealt(range(len(wrong) + 1), rng)))
         video = f"{name.removeprefix('benchmark_')}_{i:05d}.mp4"
-        yield _item(i, video, question, answer, wrong, place, settings), scene
+        yield _item(i, video, question, scene, wrong, place, settings), scene
 
 
 def _benchmark_short(settings: WorldSettings, data_seed: int) -> Rows:
@@ -170,16 +170,18 @@ def _benchmark_pages(settings: WorldSettings, data_seed: int) -> Rows:
 
 
 def _easy_item(i: int, media: str, question: Question, scene: Scene, settings: WorldSettings, rng: Random) -> Record:
-    answer = question.answer(scene)
-    assert answer is not None
     wrong = question.wrong_options(scene, rng)
-    return _item(i, media, question, answer, wrong, rng.randrange(len(wrong) + 1), settings)
+    return _item(i, media, question, scene, wrong, rng.randrange(len(wrong) + 1), settings)
 
 
 def _item(
-    i: int, media: str, question: Question, answer: str, wrong: list[str], place: int, settings: WorldSettings
+    i: int, media: str, question: Question, scene: Scene, wrong: list[str], place: int, settings: WorldSettings
 ) -> Record:
+    """A question; its group says among how many options one guesses who sees what is shown and nothing of its order."""
+    answer = question.answer(scene)
+    assert answer is not None
     options = [*wrong[:place], answer, *wrong[place:]]
+    shown = {value for event in scene for value in (event.colour, event.shape)}
     lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
     return {
         "question_id": i,
@@ -187,6 +189,7 @@ def _item(
         "prompt": "\n".join([question.words(settings.benchmark_phrasing), *lines, ANSWER_BY_LETTER]),
         "GT": LETTERS[place],
         "category": question.kind,
+        "groups": {"shown_options": str(sum(option in shown for option in options))},
     }
 
 

@@ -20,7 +20,7 @@ from sparrow.world.settings import WorldSettings
 from sparrow.world.tables import TABLES, Table
 
 # Raised whenever the same settings and seed come to mean other files.
-GENERATOR_VERSION = 5
+GENERATOR_VERSION = 6
 FPS = 2
 # Near-lossless, and for frames this small the fastest of x264's presets.
 X264_OPTIONS = {"crf": "12", "preset": "veryfast"}

@@ -30,7 +30,17 @@ def test_overrides_give_both_the_same_backbone(settings):
     assert compose_parent(config).backbone.family == "smolvlm"
 
 
-@pytest.mark.parametrize("experiment", ["quickstart", "scale_model/claim"])
-def test_the_experiments_have_the_backbone_of_what_they_start_from(settings, experiment):
-    config = settings(f"experiment={experiment}", small=False)
-    assert compose_parent(config).backbone == config.backbone
+@pytest.mark.parametrize(
+    ("experiment", "overrides"),
+    [
+        ("quickstart", []),
+        ("scale_model/claim", ["trainer.accelerator=gpu"]),
+        ("scale_model/pages", ["seed=3"]),
+        ("scale_model/size", ["backbone.tiny_width=4", "trainer.accelerator=gpu"]),
+    ],
+)
+def test_what_an_experiment_starts_from_has_its_backbone_seed_and_accelerator(settings, experiment, overrides):
+    config = settings(f"experiment={experiment}", *overrides, small=False)
+    parent = compose_parent(config)
+    assert (parent.backbone, parent.seed) == (config.backbone, config.seed)
+    assert parent.trainer.accelerator == config.trainer.accelerator

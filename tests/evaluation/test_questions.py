@@ -113,11 +113,12 @@ def test_all_problems_are_told_with_their_lines(tmp_path: Path) -> None:
         RECORD | {"question_id": 10, "video": ""},
         RECORD | {"question_id": 11, "start": "soon"},
         RECORD | {"question_id": 12, "GT": 1},
+        RECORD | {"question_id": 13, "groups": {"length_s": 8}},
     )
     with pytest.raises(DataError) as error:
         read_questions(path, benchmark="mine")
     assert str(error.value).split("\n  ") == [
-        f"benchmark 'mine', {path}: 10 problems",
+        f"benchmark 'mine', {path}: 11 problems",
         "line 2: unreadable JSON: Expecting property name enclosed in double quotes (column 2)",
         "line 4: missing 'video', 'GT'",
         "line 5: 'GT' is 'C', the prompt has the options A, B",
@@ -128,6 +129,7 @@ def test_all_problems_are_told_with_their_lines(tmp_path: Path) -> None:
         "line 10: 'video' is '', expected text or null",
         "line 11: 'start' is 'soon', expected seconds",
         "line 12: 'GT' is 1, the prompt has the options A, B",
+        "line 13: 'groups' is {'length_s': 8}, expected an object of texts",
     ]
 
 
@@ -148,10 +150,10 @@ def test_file_that_is_missing_empty_or_not_text_is_refused(tmp_path: Path) -> No
         read_questions(tmp_path / "latin.jsonl", benchmark="mine")
 
 
-def test_bounds_and_null_video_are_kept(tmp_path: Path) -> None:
-    record = RECORD | {"video": None, "start": 2, "end": 7.5}
+def test_bounds_groups_and_null_video_are_kept(tmp_path: Path) -> None:
+    record = RECORD | {"video": None, "start": 2, "end": 7.5, "groups": {"duration": "short"}}
     (read,) = read_questions(write(tmp_path / "q.jsonl", record), benchmark="mine")
-    assert (read.video, read.start_s, read.end_s) == (None, 2.0, 7.5)
+    assert (read.video, read.start_s, read.end_s, read.groups) == (None, 2.0, 7.5, {"duration": "short"})
 
 
 def test_chance_is_the_mean_over_questions_with_options() -> None:

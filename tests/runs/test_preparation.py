@@ -23,6 +23,13 @@ def test_a_component_left_out_on_purpose_is_not_spoken_of(settings, divisor):
     assert prepare(settings(*shares, f"sample_divisor={divisor}")).notes == []
 
 
+def test_generated_tables_that_stand_in_for_files_are_told(settings):
+    mine = ("+source=[llava]", "use_world=true", "mixture.components.video.source=llava")
+    assert prepare(settings(*mine)).notes == [
+        "use_world=true: tables of the generated world stand in for the files of 'llava' (table clips)"
+    ]
+
+
 def test_pages_much_larger_than_the_frames_are_told(settings):
     (note,) = prepare(settings(*PAGES)).notes
     assert note.startswith("pages are 256 x 256 px, frames 64 x 64 px: text is shown at 0.25 of its size")
