@@ -78,6 +78,9 @@ def _check_common(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
     for name, benchmark in config.benchmark.items():
         yield from _check_benchmark(f"benchmark.{name}", benchmark)
     yield from _check_metric(config)
+    for name in config.study.primary:
+        if name not in config.benchmark:
+            yield "study.primary", _no_benchmark(name, config)
 
 
 def _check_metric(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
@@ -88,9 +91,13 @@ def _check_metric(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
     phases = [name for name in ("before", "after", "blind", "one_frame") if getattr(asked, name, name == "after")]
     benchmark, _, phase = config.study.metric.partition(".")
     if benchmark not in config.benchmark:
-        yield "study.metric", f"'{benchmark}' is not among the benchmarks ({', '.join(config.benchmark) or 'none'})"
+        yield "study.metric", _no_benchmark(benchmark, config)
     elif (phase or "after") not in phases:
         yield "study.metric", f"'{phase or 'after'}' is not asked, only {', '.join(phases) or 'nothing'}"
+
+
+def _no_benchmark(name: str, config: ExperimentConfig | EvaluateConfig) -> str:
+    return f"'{name}' is not among the benchmarks ({', '.join(config.benchmark) or 'none'})"
 
 
 def _check_benchmark(key: str, benchmark: Benchmark) -> Iterator[Found]:

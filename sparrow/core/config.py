@@ -23,8 +23,10 @@ def recorded(default: Any = MISSING, *, default_factory: Any = MISSING) -> Any:
 class Study:
     """What a set of runs asks, what it varies on purpose, and what was published; docs/studies.md explains all.
 
-    `baseline` is the label of the arm or curve that others are measured in, or the value of a factor that it has; the
-    first one where null. `fit` is the form of learning curves, logarithm or power_law.
+    `baseline` is the label of the arm or curve that others are measured in, or the value of a factor, or factors spelt
+    out as `a=1, b=x`, that it has; the first one where null. `primary` names the benchmarks on which arms are to be
+    judged against it: p values are adjusted over these comparisons alone, over all where it is empty. `fit` is the
+    form of learning curves, logarithm or power_law.
     """
 
     name: str = "untitled"
@@ -32,6 +34,7 @@ class Study:
     factors: list[str] = field(default_factory=list)
     metric: str | None = None
     baseline: str | None = None
+    primary: list[str] = field(default_factory=list)
     fit: str = "logarithm"
     published: dict[str, Any] = field(default_factory=dict)
 

@@ -103,6 +103,11 @@ def test_a_metric_that_would_not_be_measured_is_refused_before_the_run(settings,
     settings(*blind, config_name="evaluate", schema=EvaluateConfig, small=False)
 
 
+def test_a_primary_benchmark_that_is_not_asked_is_refused(settings):
+    with pytest.raises(ConfigError, match=r"study\.primary: 'world_long' is not among the benchmarks \(world_short\)"):
+        settings("benchmark=[world_short]", "study.primary=[world_short,world_long]")
+
+
 def test_the_guide_to_own_data_composes_as_it_is_printed(settings, tmp_path):
     guide = (Path(__file__).parents[2] / "docs/your-own-data.md").read_text()
     for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL):

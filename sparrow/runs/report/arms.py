@@ -28,10 +28,14 @@ class Arm:
     is_zero_shot: bool = False
 
     def is_called(self, name: str | None) -> bool:
-        """Whether a name is the arm's label, or one of its factors: `sparrow`, `mixture=sparrow`."""
-        return name is not None and (
-            name == self.label or any(name in (value, _told(key, value)) for key, value in self.factors.items())
-        )
+        """Whether a name is the arm's label, the value of one of its factors, or spells out factors that it has."""
+        return name is not None and (name in (self.label, *self.factors.values()) or self.has_factors(name))
+
+    def has_factors(self, name: str) -> bool:
+        """Whether the arm has all factors that a name spells out, as `mixture=sparrow, num_samples=30000`."""
+        own = {key.rsplit(".", 1)[-1]: str(value) for key, value in self.factors.items()}
+        wanted = spelt_factors(name)
+        return bool(wanted) and wanted.items() <= own.items()
 
     @property
     def title(self) -> str:
@@ -187,6 +191,14 @@ def label_of(factors: dict[str, Any]) -> str:
         return value
     shown = {name: Path(value).name if name == "checkpoint" else value for name, value in factors.items()}
     return ", ".join(_told(name, value) for name, value in shown.items())
+
+
+def spelt_factors(name: str) -> dict[str, str]:
+    """The factors that a name spells out: `a.b=1, c=x` is `{b: 1, c: x}`; empty where it is another kind of name."""
+    pairs = [part.partition("=") for part in name.split(",")]
+    if not all(sign for _, sign, _ in pairs):
+        return {}
+    return {key.strip().rsplit(".", 1)[-1]: value.strip() for key, _, value in pairs}
 
 
 def _told(name: str, value: Any) -> str:

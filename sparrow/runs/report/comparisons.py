@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sparrow.runs.report.arms import Arm
 from sparrow.runs.report.results import Comparison, StudyResults
 from sparrow.runs.tables import NOTHING, Table, interval, p_value, percent
 
@@ -15,15 +16,20 @@ def between_arms(study: StudyResults) -> Table:
         "Second minus first over the same questions after training, in percentage points. With three seeds or more in "
         "both arms, pairs of seeds are the unit (Student's t); else questions are, in clusters of videos (bootstrap; p "
         "is McNemar's exact one for one run each, of the clustered standard error otherwise). No difference is shown "
-        "where the interval contains zero. p is adjusted for the number of rows (Holm); intervals are not.",
+        f"where the interval contains zero. p is adjusted (Holm) over {_family(study)}; intervals are not.",
     )
 
 
-def against_first_arm(study: StudyResults) -> Table:
-    """The same against the first arm only, of which a terminal has room for all."""
-    comparisons = [c for c in study.between if c.first[0] is study.arms[0]]
-    others = len(study.between) - len(comparisons)
-    return _between(comparisons, f"{others} more comparisons are in the written report." if others else "")
+def _family(study: StudyResults) -> str:
+    if not study.study.primary:
+        return "all rows"
+    return f"the comparisons with a baseline on {', '.join(study.study.primary)} (other rows are exploratory)"
+
+
+def against_baseline(study: StudyResults) -> Table:
+    """Those with a baseline only, of which a terminal has room for all."""
+    others = len(study.between) - len(study.against_baseline)
+    return _between(study.against_baseline, f"{others} more comparisons are in the written report." if others else "")
 
 
 def _between(comparisons: list[Comparison], note: str) -> Table:
@@ -36,8 +42,8 @@ def _between(comparisons: list[Comparison], note: str) -> Table:
 
 
 def by_category(study: StudyResults) -> Table:
-    """Paired differences of each arm to the reference, a row a category and an arm a column."""
-    reference = study.reference
+    """Paired differences of each arm to its baseline, a row a category and an arm a column."""
+    baselines = study.baselines
     others = list(dict.fromkeys(c.second[0].label for c in study.by_category))
     found = {(c.benchmark, c.category, c.second[0].label): c for c in study.by_category}
     rows: list[Row] = []
@@ -47,17 +53,23 @@ def by_category(study: StudyResults) -> Table:
         bold |= {(len(rows), 2 + i) for i, c in enumerate(own) if c and c.result and c.result.is_shown}
         rows.append((benchmark, category, *(" ".join(_difference(c)[:2]) if c and c.result else NOTHING for c in own)))
     return Table(
-        f"Differences by category, from {reference.label if reference else NOTHING}",
+        f"Differences by category, from {baselines[0].label if len(baselines) == 1 else 'the baseline'}",
         ("benchmark", "category", *others),
         rows,
         left=2,
-        note="Arm minus the named one over the same questions of a category after training, in percentage points with "
-        "the 95 % interval, of the same unit as above: seeds with three or more in both arms (Student's t); else, and "
-        "where all seeds differ by as much, questions in clusters of videos. In bold where the interval leaves out "
-        "zero. Nothing is adjusted for the number of categories: one in twenty intervals leaves out zero where there "
-        "is no difference.",
+        note=f"Arm minus {_baseline_meant(baselines)} over the same questions of a category after training, in "
+        "percentage points with the 95 % interval, of the same unit as above: seeds with three or more in both arms "
+        "(Student's t); else, and where all seeds differ by as much, questions in clusters of videos. In bold where "
+        "the interval leaves out zero. Nothing is adjusted for the number of categories: one in twenty intervals "
+        "leaves out zero where there is no difference.",
         bold=frozenset(bold),
     )
+
+
+def _baseline_meant(baselines: list[Arm]) -> str:
+    if len(baselines) < 2:
+        return "the named one"
+    return f"that one of {'; '.join(arm.label for arm in baselines)} which shares most of its factors,"
 
 
 def within_arms(study: StudyResults) -> Table:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sparrow.analysis.seeds import Estimate
 from sparrow.runs.record import RunRecord
-from sparrow.runs.report.arms import Arm
+from sparrow.runs.report.arms import Arm, spelt_factors
 from sparrow.runs.report.plots import Panel, Picture, bars, picture
-from sparrow.runs.report.published import Published, arm_of, is_comparable, read_published, spelt_factors
+from sparrow.runs.report.published import Published, arm_of, is_comparable, read_published
 from sparrow.runs.report.results import StudyResults
 from sparrow.runs.report.worth import Curve, curves, size_factor
 

@@ -67,23 +67,10 @@ def arm_of(name: str, table: Published, study: StudyResults) -> Arm | None:
     for arm in study.arms:
         if name == arm.label:
             return arm
-    wanted = spelt_factors(name)
-    found = [arm for arm in study.arms if wanted and wanted.items() <= _plain(arm.factors).items()]
+    found = [arm for arm in study.arms if arm.has_factors(name)]
     if len(found) > 1:
         found = [arm for arm in found if is_comparable(table, arm)]
     return found[0] if len(found) == 1 else None
-
-
-def spelt_factors(name: str) -> dict[str, str]:
-    """The factors that a name spells out: `a.b=1, c=x` is `{b: 1, c: x}`; empty where it is another kind of name."""
-    pairs = [part.partition("=") for part in name.split(",")]
-    if not all(sign for _, sign, _ in pairs):
-        return {}
-    return {key.strip().rsplit(".", 1)[-1]: value.strip() for key, _, value in pairs}
-
-
-def _plain(factors: Mapping[str, Any]) -> dict[str, str]:
-    return {name.rsplit(".", 1)[-1]: str(value) for name, value in factors.items()}
 
 
 def backbone_of(record: RunRecord | None) -> str:

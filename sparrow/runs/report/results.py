@@ -28,7 +28,8 @@ SIGNIFICANCE = 0.05
 class Comparison:
     """The paired difference, second minus first, of two arms' answers, or the problem with it.
 
-    `adjusted_p` is Holm's, over all comparisons between arms of the study; `category` is None over all questions.
+    `adjusted_p` is Holm's; `is_exploratory` says that the study judges arms by other comparisons, so that it is left
+    out of these; `category` is None over all questions.
     """
 
     benchmark: str
@@ -37,6 +38,7 @@ class Comparison:
     result: PairedDifference | None
     problem: str = ""
     adjusted_p: float | None = None
+    is_exploratory: bool = False
     category: str | None = None
 
     @property
@@ -47,6 +49,8 @@ class Comparison:
         if not self.result.is_shown:
             return "no difference shown"
         direction = "higher" if self.result.difference > 0 else "lower"
+        if self.is_exploratory:
+            return f"{direction}, exploratory"
         held = self.adjusted_p is None or self.adjusted_p < SIGNIFICANCE
         return direction if held else f"{direction}, not after Holm"
 
@@ -92,35 +96,56 @@ class StudyResults:
 
     @cached_property
     def between(self) -> list[Comparison]:
-        """After training: every arm with every later one."""
-        found = [
-            _compare(benchmark, (first, "after"), (second, "after"))
-            for benchmark in self.benchmarks
-            for first, second in combinations([arm for arm in self.arms if arm.scores(benchmark, "after")], 2)
-        ]
-        tested = [c for c in found if c.result]
+        """After training: every arm with every other one, its baseline first."""
+        found = []
+        for benchmark in self.benchmarks:
+            arms = [arm for arm in self.arms if arm.scores(benchmark, "after")]
+            for first, second in combinations(arms, 2):
+                pair = (second, first) if self.baseline_of(first) is second else (first, second)
+                compared = _compare(benchmark, (pair[0], "after"), (pair[1], "after"))
+                found.append(replace(compared, is_exploratory=not self._is_primary(compared)))
+        tested = [c for c in found if c.result and not c.is_exploratory]
         adjusted = dict(zip(map(id, tested), holm([c.result.p_value for c in tested if c.result]), strict=True))
         return [replace(c, adjusted_p=adjusted.get(id(c))) for c in found]
 
     @cached_property
+    def against_baseline(self) -> list[Comparison]:
+        """Those of `between` that lay an arm beside its baseline."""
+        return [c for c in self.between if self.baseline_of(c.second[0]) is c.first[0]]
+
+    def _is_primary(self, comparison: Comparison) -> bool:
+        names = self.study.primary
+        (first, _), (second, _) = comparison.first, comparison.second
+        return not names or (comparison.benchmark in names and self.baseline_of(second) is first)
+
+    @cached_property
     def by_category(self) -> list[Comparison]:
-        """After training, category by category: the reference arm with every other one."""
-        reference = self.reference
+        """After training, category by category: every arm with its baseline."""
         return [
-            _compare(benchmark, (reference, "after"), (arm, "after"), category)
+            _compare(benchmark, (baseline, "after"), (arm, "after"), category)
             for benchmark in self.benchmarks
-            if reference is not None and reference.scores(benchmark, "after")
             for category in self.categories(benchmark)
             for arm in self.arms
-            if arm is not reference and arm.scores(benchmark, "after")
+            if (baseline := self.baseline_of(arm)) is not None
+            if baseline.scores(benchmark, "after") and arm.scores(benchmark, "after")
         ]
 
     @cached_property
-    def reference(self) -> Arm | None:
-        """The arm that others are laid beside: the declared baseline where it names one, else the first with
-        scores after training."""
+    def baselines(self) -> list[Arm]:
+        """The arms that others are laid beside: all that the declared baseline names, else the first with scores
+        after training."""
         scored = [arm for arm in self.arms if any(arm.scores(benchmark, "after") for benchmark in self.benchmarks)]
-        return next((arm for arm in scored if arm.is_called(self.study.baseline)), scored[0] if scored else None)
+        return [arm for arm in scored if arm.is_called(self.study.baseline)] or scored[:1]
+
+    def baseline_of(self, arm: Arm) -> Arm | None:
+        """The baseline that shares most factors with an arm, of several the last; None for a baseline."""
+        if any(arm is baseline for baseline in self.baselines):
+            return None
+
+        def num_shared(baseline: Arm) -> int:
+            return sum(baseline.factors.get(name) == value for name, value in arm.factors.items())
+
+        return max(reversed(self.baselines), key=num_shared, default=None)
 
     def categories(self, benchmark: str) -> list[str]:
         """The categories of a benchmark's questions that some arm was asked after training."""

@@ -9,7 +9,7 @@ from sparrow.analysis.scores import PAPER_MEANS
 from sparrow.analysis.seeds import Estimate
 from sparrow.runs.record import Accuracy, Phase
 from sparrow.runs.report.arms import Arm
-from sparrow.runs.report.comparisons import against_first_arm, between_arms, by_category, within_arms
+from sparrow.runs.report.comparisons import against_baseline, between_arms, by_category, within_arms
 from sparrow.runs.report.prices import equivalents, fitted, prices, published
 from sparrow.runs.report.results import StudyResults
 from sparrow.runs.tables import (
@@ -45,7 +45,7 @@ def paper_tables(study: StudyResults) -> list[Table]:
 def short_tables(study: StudyResults) -> list[Table]:
     """What a terminal shows after a run: scores and costs, how they were asked, differences, and what went wrong."""
     return _tables(
-        study, short_results, short_scores, protocols, equivalents, against_first_arm, differences, to_look_at
+        study, short_results, short_scores, protocols, equivalents, against_baseline, differences, to_look_at
     )
 
 

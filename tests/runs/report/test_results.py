@@ -73,7 +73,7 @@ def test_arms_are_called_by_what_tells_them_apart_and_the_baseline_by_a_value(tm
     add_exact_run(tmp_path / "b2", FACTORS | {"mixture": "b"}, {"clips": {"after": 30}}, seed=2, **declared)
     (results,) = read_studies([tmp_path])
     assert [arm.label for arm in results.arms] == ["a", "b"]
-    assert results.reference.label == "b"
+    assert [arm.label for arm in results.baselines] == ["b"]
     half = {"mixture": "half", "mixture.num_samples": 60}  # a size that follows from the mixture
     add_exact_run(tmp_path / "half", half, {"clips": {"after": 30}}, **declared)
     (results,) = read_studies([tmp_path])
@@ -88,8 +88,29 @@ def test_arms_are_called_by_what_tells_them_apart_and_the_baseline_by_a_value(tm
         "mixture=b, num_samples=120",
         "mixture=b, num_samples=240",
     ]
-    assert results.reference.label == "mixture=b, num_samples=120"
-    assert results.reference.is_called("mixture=b") and not results.reference.is_called("mixture=a")
+    half, a, *baselines = results.arms
+    assert results.baselines == baselines
+    assert all(baselines[0].is_called(name) for name in ("b", "mixture=b", "mixture.num_samples=120,mixture=b"))
+    assert not baselines[0].is_called("mixture=a")
+    assert results.baseline_of(a).label == "mixture=b, num_samples=120"
+    assert results.baseline_of(half).label == "mixture=b, num_samples=240", "the last where none has more in common"
+    assert results.baseline_of(baselines[0]) is None
+
+
+def test_only_comparisons_that_were_declared_primary_are_adjusted(tmp_path):
+    study = Study(name="s", factors=["mixture"], baseline="c", primary=["clips"])
+    for mixture, count in {"a": 17, "b": 18, "c": 10}.items():
+        scores = {"clips": {"after": count}, "others": {"after": count}}
+        add_exact_run(tmp_path / mixture, {"mixture": mixture}, scores, study=study)
+    rows = {tuple(row[:3]): row[3:] for row in table(tmp_path, "Differences between arms")}
+    # McNemar for 7 of 7 and 8 of 8: 0.0156 and 0.0078, of two comparisons.
+    assert [rows["clips", "c", mixture][0] for mixture in "ab"] == ["higher", "higher"]
+    assert [rows["clips", "c", mixture][-2:] for mixture in "ab"] == [["0.016", "0.016"], ["0.008", "0.016"]]
+    assert rows["clips", "a", "b"][0] == "no difference shown"
+    assert (rows["others", "c", "a"][0], rows["others", "c", "a"][-2:]) == ("higher, exploratory", ["0.016", "-"])
+    assert len(rows) == 6
+    told = "over the comparisons with a baseline on clips (other rows are exploratory)"
+    assert told in text_of(tmp_path)
 
 
 def test_twins_are_counted_once_or_kept_apart(tmp_path):
