@@ -64,6 +64,26 @@ def test_every_job_of_a_table_is_tiny_and_can_be_planned(tiny_job, name):
         assert all(benchmark.use_world for benchmark in config.benchmark.values())
 
 
+def test_the_arms_of_the_scale_model_differ_in_their_texts_alone(settings):
+    sizes = (
+        "world.num_clips=60",
+        "world.num_clips_all_kinds=0",
+        "world.num_event_texts=40",
+        "world.num_benchmark_clips=8",
+    )
+
+    def drawn(mixture, num_samples):
+        overrides = ("experiment=scale_model/claim", f"mixture={mixture}", f"mixture.num_samples={num_samples}")
+        ledger = prepare(settings(*overrides, *sizes, small=False)).plan.ledger
+        return {name: list(rows["sample_id"]) for name, rows in ledger.groupby("component")}
+
+    video, half = drawn("claim_video", 48)["video"], drawn("claim_half_video", 24)["video"]
+    assert half == video[:24]
+    mixed = {name: drawn(name, 48) for name in ("claim_sparrow", "claim_common_text", "claim_plain_text")}
+    assert all(arm["video"] == half and len(set(arm["text"])) == 24 for arm in mixed.values())
+    assert mixed["claim_plain_text"] == mixed["claim_sparrow"] != mixed["claim_common_text"]
+
+
 def test_the_frames_of_an_evaluation_are_swept_over_given_checkpoints(settings):
     jobs = jobs_of("paper/eval_frames")
     assert [job for (job,) in jobs] == ["frames.max_frames=24", "frames.max_frames=48"]
