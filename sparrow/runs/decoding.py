@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import types
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+_hints = cache(get_type_hints)
 
 
 class DecodingError(ValueError):
@@ -55,7 +57,7 @@ def _decode(kind: Any, value: Any, key: str) -> Any:
 
 def _decode_fields(kind: Any, value: Any, key: str) -> Any:
     _expect(dict, value, key or "the document")
-    hints, prefix = get_type_hints(kind), f"{key}." if key else ""
+    hints, prefix = _hints(kind), f"{key}." if key else ""
     required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
     if missing := sorted(required - value.keys()):
         raise DecodingError(f"{prefix}{missing[0]} is missing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sparrow.core.config import EvaluateConfig, ExperimentConfig
@@ -21,6 +22,7 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
+@cache
 def is_recorded(schema: Any, key: str) -> bool:
     """Whether a setting is only recorded: marked so in the schema, or below one that is."""
     for name in key.split("."):
