@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparrow.analysis.seeds import Estimate
 from sparrow.runs.record import Phase
+from sparrow.runs.report.arms import Arm
 from sparrow.runs.report.results import StudyResults
 from sparrow.runs.tables import DAGGER, percent, wrap
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MAX_COLUMNS = 3
 LABEL_WIDTH_CHARACTERS = 26
 BAR_HEIGHT = 0.38
+LABEL_LINE_HEIGHT_INCHES = 0.17
 PNG_DPI = 150
 LEGEND = ("before training", "after training", "95 % interval", "chance", "without frames")
 # Phase, place within the arm, bar style, and the phase without frames that is marked on the same bar.
@@ -111,12 +113,28 @@ def bars(studies: list[StudyResults]) -> Picture | None:
     """Accuracy before and after training, arms one below the other, so that names of any length stay apart."""
     panels = [Panel(s, name, _bar_panel(s, name)) for s in studies for name in s.benchmarks]
     title = "Accuracy before and after training, by arm and benchmark"
-    return picture("report", title, panels, lambda study: 1.3 + 0.55 * len(study.arms))
+    return picture("report", title, panels, lambda study: 1.3 + _arm_height(study) * len(study.arms))
+
+
+def _arm_height(study: StudyResults) -> float:
+    num_lines = max(_label(arm).count("\n") + 1 for arm in study.arms)
+    return max(0.55 if _was_asked_before(study) else 0.4, LABEL_LINE_HEIGHT_INCHES * num_lines)
+
+
+def _label(arm: Arm) -> str:
+    return "\n".join(wrap(arm.title, LABEL_WIDTH_CHARACTERS))
+
+
+def _was_asked_before(study: StudyResults) -> bool:
+    return any(arm.accuracy(name, "before") for arm in study.arms for name in study.benchmarks)
 
 
 def _bar_panel(study: StudyResults, benchmark: str) -> Callable[[Axes], None]:
+    has_two_bars = _was_asked_before(study)
+
     def draw(axes: Axes) -> None:
-        for phase, offset, style, blind_phase in BARS:
+        for phase, beside, style, blind_phase in BARS:
+            offset = beside if has_two_bars else 0.0
             for place, arm in enumerate(study.arms):
                 if found := arm.accuracy(benchmark, phase):
                     _bar(axes, place + offset, found, style)
@@ -126,8 +144,7 @@ def _bar_panel(study: StudyResults, benchmark: str) -> Callable[[Axes], None]:
         scores = [score for arm in study.arms for r in arm.records for score in r.scores.get(benchmark, {}).values()]
         for chance in {score.chance for score in scores if score.chance is not None}:
             axes.axvline(100 * chance, color="black", linestyle="--", linewidth=1, zorder=4, label=LEGEND[3])
-        labels = ["\n".join(wrap(arm.title, LABEL_WIDTH_CHARACTERS)) for arm in study.arms]
-        axes.set_yticks(range(len(study.arms)), labels)
+        axes.set_yticks(range(len(study.arms)), map(_label, study.arms))
         axes.set_ylim(len(study.arms) - 0.4, -0.6)
         axes.set_xlim(0, 112)
         axes.set_xticks(range(0, 101, 25))
