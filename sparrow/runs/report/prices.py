@@ -39,7 +39,11 @@ def equivalents(study: StudyResults) -> Table:
     rows: list[Row] = []
     baseline = next((curve.label for curve in curves(study)), "")
     for name in study.measures:
-        for arm, found in equivalents_of(study, name):
+        own = equivalents_of(study, name)
+        if len(own) > 1 and len({str(found) for _, found in own}) == 1 and isinstance(own[0][1], str):
+            rows.append((name, "all arms", f"none: {own[0][1]}", NOTHING, NOTHING, NOTHING))
+            continue
+        for arm, found in own:
             if isinstance(found, EquivalentSamples):
                 rows.append((name, arm.label, *_equivalent(found, arm.samples or 1.0)))
             else:
