@@ -80,7 +80,7 @@ def _check_common(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
     yield from _check_metric(config)
     for name in config.study.primary:
         if name not in config.benchmark:
-            yield "study.primary", _no_benchmark(name, config)
+            yield "study.primary", f"{_no_benchmark(name, config)}; ask it too, or name what the study is judged by"
 
 
 def _check_metric(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
