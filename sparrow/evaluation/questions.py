@@ -227,7 +227,7 @@ def _question_of(record: Any) -> Question:
 def _groups_of(record: dict[str, Any]) -> dict[str, str]:
     groups = record.get("groups", {})
     if not isinstance(groups, dict) or not all(isinstance(value, str) for value in groups.values()):
-        raise DataError(f"'groups' is {groups!r}, expected an object of texts")
+        raise DataError(f'\'groups\' is {groups!r}, expected an object of texts, as {{"duration": "short"}}')
     return groups
 
 

@@ -239,7 +239,10 @@ def _stand_ins(config: ExperimentConfig, used: Iterable[str]) -> Iterator[str]:
     tables = {name: source.world for name, source in config.source.items() if source.use_world and source.files}
     named = ", ".join(f"'{name}' (table {tables[name]})" for name in used if name in tables)
     if named:
-        yield f"use_world=true: tables of the generated world stand in for the files of {named}"
+        yield (
+            f"use_world=true: tables of the generated world stand in for the files of {named}; "
+            "set use_world=false to read the files"
+        )
 
 
 def _pages_too_large(backbone: Backbone, presentations: Mapping[str, Presentation]) -> Iterator[str]:

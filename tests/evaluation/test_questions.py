@@ -129,7 +129,7 @@ def test_all_problems_are_told_with_their_lines(tmp_path: Path) -> None:
         "line 10: 'video' is '', expected text or null",
         "line 11: 'start' is 'soon', expected seconds",
         "line 12: 'GT' is 1, the prompt has the options A, B",
-        "line 13: 'groups' is {'length_s': 8}, expected an object of texts",
+        "line 13: 'groups' is {'length_s': 8}, expected an object of texts, as {\"duration\": \"short\"}",
     ]
 
 

@@ -26,7 +26,8 @@ def test_a_component_left_out_on_purpose_is_not_spoken_of(settings, divisor):
 def test_generated_tables_that_stand_in_for_files_are_told(settings):
     mine = ("+source=[llava]", "use_world=true", "mixture.components.video.source=llava")
     assert prepare(settings(*mine)).notes == [
-        "use_world=true: tables of the generated world stand in for the files of 'llava' (table clips)"
+        "use_world=true: tables of the generated world stand in for the files of 'llava' (table clips); "
+        "set use_world=false to read the files"
     ]
 
 
