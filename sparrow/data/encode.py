@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -174,7 +174,7 @@ def media_files(sample: Sample, media_root: Path) -> list[Path]:
     return [inside_root(media_root, part.path) for part in sample.parts() if isinstance(part, (Image, Video))]
 
 
-def sizes_of(frames: Sequence[np.ndarray]) -> tuple[Size, ...]:
+def sizes_of(frames: Iterable[np.ndarray]) -> tuple[Size, ...]:
     """(height, width) of each frame."""
     return tuple((int(frame.shape[0]), int(frame.shape[1])) for frame in frames)
 

@@ -20,7 +20,7 @@ from sparrow.core.samples import Message, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation, Shown, sizes_of, tokenize
 from sparrow.evaluation.questions import Question, option_names, prompt_text
 from sparrow.evaluation.subtitles import Subtitles, interleave, subtitles_of_frames, with_subtitles
-from sparrow.media.frames import planned_frames, probe_video, read_frames
+from sparrow.media.frames import Clip, read_clip
 from sparrow.models.backbone import Backbone
 
 Scoring = Literal["generate", "letter_likelihood", "option_likelihood"]
@@ -54,15 +54,6 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Clip:
-    """The frames that are shown of a video, uint8 [h, w, 3] each, their indices, and their times in s."""
-
-    frames: list[np.ndarray]
-    indices: tuple[int, ...]
-    times_s: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Row:
     """A token sequence: `ids[begin:end]` are scored, or else up to `max_new_tokens` are generated after it."""
 
@@ -82,20 +73,17 @@ def shows_video(question: Question, protocol: Protocol) -> bool:
     return question.video is not None and not protocol.blind
 
 
-def read_clip(question: Question, media_root: Path, protocol: Protocol) -> Clip:
-    """The frames of a question.
+def clip_of(question: Question, media_root: Path, protocol: Protocol) -> Clip:
+    """The frames that are shown with a question.
 
     Raises:
         MediaError: If the video cannot be read.
     """
     if not shows_video(question, protocol):
-        return Clip([], (), ())
+        return Clip(np.empty((0, 0, 0, 3), np.uint8), (), ())
     assert question.video is not None
-    path, policy = inside_root(media_root, question.video), protocol.presentation.frames
-    info = probe_video(path, fps=question.fps)
-    indices = planned_frames(info, policy, question.start_s, question.end_s)
-    frames, times_s = read_frames(path, policy, question.start_s, question.end_s, fps=question.fps)
-    return Clip(list(frames), tuple(indices), tuple(times_s.tolist()))
+    path = inside_root(media_root, question.video)
+    return read_clip(path, protocol.presentation.frames, question.start_s, question.end_s, fps=question.fps)
 
 
 def chat_of(

@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
 from sparrow.data.encode import prepare
-from sparrow.evaluation.prompts import Clip, Protocol, Row, chat_of, read_clip, rows_of
+from sparrow.evaluation.prompts import Protocol, Row, chat_of, clip_of, rows_of
 from sparrow.evaluation.questions import Question
+from sparrow.media.frames import Clip
 from sparrow.models.backbone import Backbone
 from sparrow.models.frames import Frames
 
@@ -73,7 +74,7 @@ class Units(Dataset):
     def __getitem__(self, number: int) -> Unit:
         questions = self.groups[number]
         try:
-            clip = read_clip(questions[0], self.media_root, self.protocol)
+            clip = clip_of(questions[0], self.media_root, self.protocol)
         except DataError as error:
             return Unit(questions, [[] for _ in questions], Frames.of(()), (), [f"not asked: {error}"] * len(questions))
         rows: list[list[Row]] = []
@@ -86,7 +87,7 @@ class Units(Dataset):
                 rows.append([])
                 failures.append(f"not asked: {error}")
         _, shown = chat_of(questions[0], clip, self.protocol, self.benchmark)
-        return Unit(questions, rows, prepare(clip.frames, shown, self.backbone), clip.indices, failures)
+        return Unit(questions, rows, prepare(list(clip.frames), shown, self.backbone), clip.indices, failures)
 
     def _rows(self, question: Question, clip: Clip) -> list[Row]:
         rows = rows_of(question, clip, self.backbone, self.protocol, self.benchmark)

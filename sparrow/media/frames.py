@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,30 @@ from sparrow.media.images import checked_file, naming
 from sparrow.media.sampling import FramePolicy, VideoInfo, frame_indices, planned_frames
 from sparrow.media.video_files import VideoFileReader
 
-__all__ = ["FramePolicy", "VideoInfo", "frame_indices", "planned_frames", "probe_video", "read_frames"]
+__all__ = [
+    "Clip",
+    "FramePolicy",
+    "VideoInfo",
+    "frame_indices",
+    "planned_frames",
+    "probe_video",
+    "read_clip",
+    "read_frames",
+]
 
 Reader = VideoFileReader | AnimationReader | FolderReader
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames that are shown of a video, uint8 RGB [n, height, width, 3], their indices, and their times in s.
+
+    Times count from the video's first frame; they are NaN for a folder without a frame rate.
+    """
+
+    frames: np.ndarray
+    indices: tuple[int, ...]
+    times_s: tuple[float, ...]
 
 
 def probe_video(path: str | Path, *, fps: float | None = None) -> VideoInfo:
@@ -43,18 +65,17 @@ def probe_video(path: str | Path, *, fps: float | None = None) -> VideoInfo:
         )
 
 
-def read_frames(
+def read_clip(
     path: str | Path,
     policy: FramePolicy,
     start_s: float | None = None,
     end_s: float | None = None,
     *,
     fps: float | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The frames that a policy asks for: uint8 RGB [n, height, width, 3], and their times float64 [n] in s.
+) -> Clip:
+    """The frames that a policy asks for.
 
-    Times count from the video's first frame; they are NaN for a folder without a frame rate. The file is opened
-    and closed in this call, on one thread, so that it works in forked workers.
+    The file is opened and closed in this call, on one thread, so that it works in forked workers.
 
     Raises:
         MediaError: If the file cannot be read, or no frame lies between the bounds; see `planned_frames`.
@@ -65,7 +86,20 @@ def read_frames(
         frames = reader.read(distinct.tolist())
         if len(distinct) < len(indices):
             frames = frames[places]
-        return frames, np.array([reader.clock.start_of(i) for i in indices], np.float64)
+        return Clip(frames, tuple(indices), tuple(reader.clock.start_of(i) for i in indices))
+
+
+def read_frames(
+    path: str | Path,
+    policy: FramePolicy,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    *,
+    fps: float | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`read_clip` as arrays: uint8 RGB [n, height, width, 3], and times float64 [n] in s."""
+    clip = read_clip(path, policy, start_s, end_s, fps=fps)
+    return clip.frames, np.array(clip.times_s, np.float64)
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from sparrow.data.encode import Presentation
 from sparrow.evaluation.engine import answer
 from sparrow.evaluation.formats.protocols import DIRECTLY
 from sparrow.evaluation.predictions import Prediction
-from sparrow.evaluation.prompts import Clip, Protocol, read_clip
+from sparrow.evaluation.prompts import Protocol, clip_of
 from sparrow.evaluation.questions import Question
 from sparrow.media.fonts import SHIPPED_FONT
-from sparrow.media.frames import FramePolicy
+from sparrow.media.frames import Clip, FramePolicy
 from sparrow.models.backbone import Backbone
 from sparrow.runs.evaluation import model_of
 from sparrow.runs.ranks import device_of, open_checkpoint
@@ -110,7 +110,7 @@ def ask(
 
 def _read(question: Question, video: Path, protocol: Protocol) -> Clip:
     try:
-        return read_clip(question, video.parent, protocol)
+        return clip_of(question, video.parent, protocol)
     except MediaError as error:
         remedy = error.remedy
         if remedy is not None and "record" in remedy:  # of a data set, which there is none of here

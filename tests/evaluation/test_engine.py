@@ -153,8 +153,8 @@ def test_open_questions_are_answered_beside_scored_ones_of_the_same_video(backbo
 def test_a_video_is_read_and_encoded_once_for_all_its_questions(backbone, questions, monkeypatch):
     asked, root = questions
     together = [Question(**{**_fields(q), "video": asked[0].video}) for q in asked]
-    reads, encoded, read, run = [], [], prompts.read_frames, backbone.pixel_inputs
-    monkeypatch.setattr(prompts, "read_frames", lambda path, *a, **k: reads.append(path) or read(path, *a, **k))
+    reads, encoded, read, run = [], [], prompts.read_clip, backbone.pixel_inputs
+    monkeypatch.setattr(prompts, "read_clip", lambda path, *a, **k: reads.append(path) or read(path, *a, **k))
     monkeypatch.setattr(
         backbone, "pixel_inputs", lambda frames, dtype: encoded.append(len(frames)) or run(frames, dtype)
     )

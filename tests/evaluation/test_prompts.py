@@ -9,11 +9,11 @@ import torch
 
 from sparrow.core.samples import Message, Sample, Text, Video
 from sparrow.data.encode import Presentation, encode, measure
-from sparrow.evaluation.prompts import Clip, Protocol, chat_of, read_clip, rows_of
+from sparrow.evaluation.prompts import Protocol, chat_of, clip_of, rows_of
 from sparrow.evaluation.questions import Question, prompt_text
 from sparrow.evaluation.subtitles import Subtitle
 from sparrow.evaluation.units import Units, group_into_units
-from sparrow.media.frames import FramePolicy
+from sparrow.media.frames import Clip, FramePolicy
 from sparrow.models.loading import load_backbone
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from tests.evaluation.benchmark_folders import FPS, write_video
@@ -66,7 +66,7 @@ def test_a_question_has_the_tokens_and_frames_of_the_same_training_sample(tiny_c
     backbone = load_backbone(str(tiny_checkpoint(family)), with_model=False, native_video=way == "native video")
     presentation = replace(FRAMES, frames=replace(FRAMES.frames, timestamps=way == "images with times"))
     how = protocol(scoring, presentation=presentation)
-    clip = read_clip(QUESTION, media, how)
+    clip = clip_of(QUESTION, media, how)
     rows = rows_of(QUESTION, clip, backbone, how, "b")
     replies = {"generate": [None], "letter_likelihood": ["A", "B", "C"], "option_likelihood": QUESTION.options}[scoring]
     user = Message("user", (Video("a.mp4"), Text(prompt_text(QUESTION, show_options=how.show_options))))
@@ -94,7 +94,7 @@ def test_a_question_has_the_tokens_and_frames_of_the_same_training_sample(tiny_c
 
 def test_a_reply_start_is_part_of_the_prompt_and_of_no_score(backbone, media):
     question = replace(QUESTION, reply_start="Best option:(", labels=("(A) ", "(B) ", "(C) "))
-    clip = read_clip(question, media, protocol())
+    clip = clip_of(question, media, protocol())
     (asked,) = rows_of(question, clip, backbone, protocol(), "b")
     assert decoded(backbone, asked.ids).endswith("Assistant: Best option:(")
     rows = rows_of(question, clip, backbone, protocol("letter_likelihood"), "b")
@@ -110,7 +110,7 @@ def test_a_reply_start_is_part_of_the_prompt_and_of_no_score(backbone, media):
 
 def test_likelihood_is_that_of_what_the_prompt_calls_the_options(backbone, media):
     question = replace(QUESTION, labels=("Option 1: ", "Option 2: ", "Option 3: "))
-    clip = read_clip(question, media, protocol())
+    clip = clip_of(question, media, protocol())
     rows = rows_of(question, clip, backbone, protocol("letter_likelihood"), "b")
     assert [backbone.tokenizer.decode(row.ids[row.begin :]).strip() for row in rows] == [
         "Option 1",
@@ -121,7 +121,7 @@ def test_likelihood_is_that_of_what_the_prompt_calls_the_options(backbone, media
 
 def test_a_task_without_options_is_generated_whatever_the_scoring(backbone, media):
     question = replace(QUESTION, options=(), gold=None, reply_start="Best option:(")
-    clip = read_clip(question, media, protocol())
+    clip = clip_of(question, media, protocol())
     for scoring in ("generate", "letter_likelihood", "option_likelihood"):
         how = protocol(scoring, max_new_tokens_open_ended=99, show_options=True)
         (row,) = rows_of(question, clip, backbone, how, "b")
@@ -137,7 +137,7 @@ def shown(question: Question, clip: Clip, how: Protocol) -> list:
 
 def test_subtitles_stand_where_the_protocol_puts_them(media):
     question = replace(QUESTION, subtitles=SUBTITLES)
-    clip = read_clip(question, media, protocol())
+    clip = clip_of(question, media, protocol())
     assert (
         [round(time, 2) for time in clip.times_s] == [index / FPS for index in clip.indices] == [1.0, 3.0, 4.75, 6.75]
     )
@@ -153,7 +153,7 @@ def test_subtitles_stand_where_the_protocol_puts_them(media):
 
 def test_interleaved_subtitles_leave_every_frame_its_tokens(backbone, media):
     question = replace(QUESTION, subtitles=SUBTITLES)
-    clip = read_clip(question, media, protocol())
+    clip = clip_of(question, media, protocol())
     (plain,), (between,) = (
         rows_of(question, clip, backbone, protocol(subtitles=subtitles), "b") for subtitles in ("off", "interleaved")
     )
@@ -206,6 +206,6 @@ def test_the_costliest_unit_comes_first(tmp_path):
 def test_a_folder_of_frames_without_a_clock_has_no_subtitles(tmp_path):
     write_video(tmp_path / "frames", seconds=2)
     question = replace(QUESTION, video="frames", subtitles=SUBTITLES)
-    clip = read_clip(question, tmp_path, protocol())
+    clip = clip_of(question, tmp_path, protocol())
     assert np.isnan(clip.times_s).all()
     assert shown(question, clip, protocol(subtitles="on"))[-1] == prompt_text(question)
