@@ -129,12 +129,15 @@ def component_sizes(mixture: Mixture) -> dict[str, int]:
     exact = {name: c.fraction * total for name, c in components.items() if c.fraction is not None}
     takes_rest = [name for name, c in components.items() if c.remainder]
     available = total - sum(fixed.values())
-    missing = available - sum(exact.values())
+    asked = sum(exact.values())
+    missing = available - asked
     if missing < -1e-6 * total or (not takes_rest and missing > 1e-6 * total):
         raise ConfigError(
             f"mixture: the components add up to {total - missing:.6g} samples, mixture.num_samples is {total}; "
             "change a fraction, a num_samples or the total"
         )
+    if asked and (missing < 0 or not takes_rest):  # fractions are typed with few digits
+        exact, missing = {name: value * available / asked for name, value in exact.items()}, 0.0
     sizes = {name: int(value + 1e-9) for name, value in exact.items()}
     rest = available - sum(sizes.values()) - (round(missing) if takes_rest else 0)
     for name in sorted(sizes, key=lambda n: (sizes[n] - exact[n], n))[:rest]:
@@ -144,7 +147,12 @@ def component_sizes(mixture: Mixture) -> dict[str, int]:
 
 
 def without_empty(mixture: Mixture) -> Mixture:
-    """The mixture without components of no samples, whose sources then need not be there."""
+    """The mixture without components of no samples, whose sources then need not be there.
+
+    Raises:
+        ConfigError: If the sizes do not add up.
+    """
+    _budgets(mixture)  # before a source is read
     sizes = component_sizes(mixture) if mixture.num_samples is not None else {}
     left = {name: c for name, c in mixture.components.items() if c.fraction != 0 and sizes.get(name) != 0}
     if 0 in sizes.values():  # what is left no longer adds up as fractions
@@ -154,11 +162,21 @@ def without_empty(mixture: Mixture) -> Mixture:
 
 
 def _budgets(mixture: Mixture) -> dict[str, tuple[str, float]]:
-    """Unit and budget of every component, where the mixture's total is not in samples."""
+    """Unit and budget of every component, where the mixture's total is not in samples.
+
+    Raises:
+        ConfigError: If the fractions do not add up to 1.
+    """
     units = {"num_tokens": "tokens", "num_frames": "num_frames", "num_supervised_tokens": "supervised_tokens"}
     for total_name, column in units.items():
         total = getattr(mixture, total_name)
         if total is not None:
+            asked = sum(c.fraction or 0.0 for c in mixture.components.values())
+            if abs(asked - 1) > 1e-6:
+                raise ConfigError(
+                    f"mixture: the fractions of its components add up to {asked:.6g} of mixture.{total_name}; change "
+                    "them so that they add up to 1"
+                )
             return {name: (column, round((c.fraction or 0.0) * total, 6)) for name, c in mixture.components.items()}
     return {}
 
@@ -268,22 +286,26 @@ class _Draw:
         repeat, rows = self.component.repeat, self._eligible()
         unit = column.removeprefix("num_").replace("_", " ")
         chosen: list[int] = []
+        left_out: Counter[str] = Counter()  # before the last chosen row; later ones are only looked at
         spent, chunk_size = 0.0, FIRST_CHUNK
         while True:
-            chunk = [row for row, _ in zip(rows, range(chunk_size), strict=False)]
-            if not chunk and spent >= budget:
+            looked_at = [(row, self.left_out.copy()) for row in islice(rows, chunk_size)]
+            if not looked_at and spent >= budget:
+                self.left_out = left_out
                 return chosen
-            if not chunk:
+            if not looked_at:
                 raise self._too_few(f"asks for {budget:.0f} {unit}", spent)
-            table = measure(self.name, chunk)
+            table = measure(self.name, [row for row, _ in looked_at])
             table["tokens"] = table["visual_tokens"] + table["text_tokens"]
-            for row, cost in zip(chunk, table[column], strict=True):
+            for (row, so_far), cost in zip(looked_at, table[column], strict=True):
                 if spent + repeat * cost > budget:
                     if not chosen:
                         raise self._too_dear(row, repeat * cost, budget, unit)
+                    self.left_out = left_out
                     return chosen
                 spent += repeat * cost
                 chosen += [row] * repeat
+                left_out = so_far
             chunk_size *= 2
 
     def _too_dear(self, row: int, cost: float, budget: float, unit: str) -> DataError:

@@ -51,6 +51,16 @@ def test_fractions_add_up_exactly(total):
     assert max(sizes.values()) - min(sizes.values()) <= 1
 
 
+@pytest.mark.parametrize("last", [0.4999995, 0.5000005])
+def test_fractions_that_are_typed_with_few_digits_add_up_too(last):
+    mix = mixture(3_000_000, a={"fraction": 0.25}, b={"fraction": 0.25}, c={"fraction": last})
+    assert sum(component_sizes(mix).values()) == 3_000_000
+    mix = mixture(3_000_000, a={"fraction": 0.5}, b={"fraction": last}, c={"remainder": True})
+    sizes = component_sizes(mix)
+    assert sum(sizes.values()) == 3_000_000
+    assert min(sizes.values()) >= 0
+
+
 def test_counts_and_fractions_mix():
     sizes = component_sizes(mixture(100, a={"num_samples": 40}, b={"fraction": 0.6}))
     assert sizes == {"a": 40, "b": 60}
@@ -188,14 +198,35 @@ def test_what_one_component_leaves_out_another_may_draw():
 def test_shares_in_tokens_of_one_source_lose_nothing():
     """What the first component measured and did not take is there for the second, and for validation."""
     source = {"s": Ids([f"s-{i}" for i in range(100)])}
-    mix = one_source(a={"fraction": 0.5}, b={"fraction": 0.3})
-    mix.num_tokens = 1000
+    mix = one_source(a={"fraction": 0.625}, b={"fraction": 0.375})
+    mix.num_tokens = 800
     a, b = draw(mix, source, 0, PageCounts(TextStyle()), ten_tokens, num_held_out=20)
     assert [len(selection.rows) for selection in (a, b)] == [50, 30]
     assert sorted(a.rows + b.rows + a.held_out + b.held_out) == list(range(100))
-    mix.components["b"].fraction = 0.5
+    mix = one_source(a={"fraction": 0.5}, b={"fraction": 0.5})
+    mix.num_tokens = 1000
     a, b = draw(mix, source, 0, PageCounts(TextStyle()), ten_tokens)  # exactly what is there
     assert sorted(a.rows + b.rows) == list(range(100))
+
+
+@pytest.mark.parametrize("size", [256, 257, 600])
+def test_a_total_in_tokens_draws_what_the_same_number_of_samples_draws(size):
+    """Samples are measured some hundreds at a time: none is lost where one look ends."""
+    source = {"s": Ids([f"s-{i}" for i in range(700)])}
+    limits = {"fraction": 1.0, "max_instruction_words": 650}
+    by_tokens, by_samples = one_source(a=limits), one_source(a=limits)
+    by_tokens.num_tokens, by_samples.num_samples = 10 * size, size
+    (selection,) = draw(by_tokens, source, 0, PageCounts(TextStyle()), ten_tokens)
+    (expected,) = draw(by_samples, source, 0, PageCounts(TextStyle()), ten_tokens)
+    assert selection.rows == expected.rows
+    assert selection.left_out == expected.left_out
+
+
+def test_fractions_of_a_total_in_tokens_add_up_to_all_of_it():
+    mix = one_source(a={"fraction": 0.9}, b={"fraction": 0.9})
+    mix.num_tokens = 1000
+    with pytest.raises(ConfigError, match=r"add up to 1.8 of mixture.num_tokens; change them"):
+        draw(mix, {"s": Ids(["s-0"])}, 0, PageCounts(TextStyle()), ten_tokens)
 
 
 def test_a_share_that_pays_for_no_sample_is_an_error():
