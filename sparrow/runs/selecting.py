@@ -37,7 +37,8 @@ def selected_rows(component: Component, data: SourceData, config: ExperimentConf
     key = content_hash(
         [
             [SELECTION_VERSION, EXTRACTION_VERSION, component.selection, config.data_seed],
-            [data.content_hash, embedding_key(distinct, config.embedder), config.embedder.duplicate_similarity],
+            [data.content_hash, data.ids],  # rows are kept by their places, which the order of the records decides
+            [embedding_key(distinct, config.embedder), config.embedder.duplicate_similarity],
         ],
         length=32,
     )

@@ -1,15 +1,19 @@
 """Components drawn by their selection: nested, cached, part of what a run is, and refused where misspelt."""
 
+import json
+
 import numpy as np
 import pytest
 
-from sparrow.core.config import run_id
+from sparrow.core.config import Component, Source, run_id
 from sparrow.core.errors import ConfigError
+from sparrow.data.sources import load_source
 from sparrow.instructions.selection import SELECTIONS
 from sparrow.runs import selecting
 from sparrow.runs.preparation import load_sources, prepare
 from sparrow.runs.selecting import selected_rows
 
+ANSWER = {"role": "assistant", "content": "It stays."}
 METHODS = ["hash", *SELECTIONS]
 
 
@@ -52,6 +56,27 @@ def test_an_order_is_read_from_the_cache(method, settings, tmp_path, monkeypatch
     assert list(selected_rows(component, data, config)) == whole
     (file,) = (tmp_path / "selections").iterdir()
     assert np.load(file).tolist() == whole
+
+
+@pytest.mark.parametrize("method", SELECTIONS)
+def test_records_in_another_order_are_drawn_alike(method, settings, tmp_path):
+    config = settings(f"paths.cache_root={tmp_path / 'cache'}")
+    component = Component(source="asked", selection=method)
+
+    def drawn(numbers):
+        records = [
+            {
+                "id": f"r{i}",
+                "messages": [{"role": "user", "content": f"What does number {i % 17} do{' now' * i}?"}, ANSWER],
+            }
+            for i in numbers
+        ]
+        (tmp_path / "asked.json").write_text(json.dumps(records))
+        source = Source(root=str(tmp_path), files=["asked.json"], converter="messages")
+        data = load_source("asked", source, cache_root=tmp_path / "cache")
+        return [data.ids[row] for row in selected_rows(component, data, config)]
+
+    assert drawn(range(30)) == drawn(reversed(range(30)))
 
 
 def test_components_of_one_source_share_nothing_whatever_their_selections(settings):
