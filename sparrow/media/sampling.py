@@ -19,9 +19,9 @@ class FramePolicy:
     """Which frames of a video are shown, and how; the defaults are those of Sparrow (arXiv 2411.19951).
 
     Args:
-        policy: `uniform`: `max_frames` spread evenly. `fps`: `fps` frames a second of video, thinned evenly to
-            `max_frames` where they are more. `all`: every frame, without a limit.
-        max_frames: Most frames of a video; None, with `fps`: no limit.
+        policy: `uniform`: `max_frames` spread evenly. `fps`: `fps` frames a second of video. `all`: every frame. Both
+            are thinned evenly to `max_frames` where they are more.
+        max_frames: Most frames of a video; None, with `fps` and `all`: no limit.
         fps: Frames a second of the policy `fps`.
         timestamps: Whether each frame stands after its time in words, counted from the video's first frame.
 
@@ -147,7 +147,7 @@ def planned_frames(
             remedy="give the record its fps, or use the policy 'uniform' or 'all' without start and end",
         )
     first, stop = _bounds(info, start_s, end_s)
-    if policy.policy == "all":
+    if policy.policy == "all" and policy.max_frames is None:
         return list(range(first, stop))
     if policy.policy == "fps":
         frames = _frames_at_rate(info, policy, 0.0 if start_s is None else start_s, end_s)

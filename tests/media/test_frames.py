@@ -5,7 +5,7 @@ import json
 import multiprocessing
 import os
 import struct
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
@@ -26,9 +26,10 @@ from sparrow.media.frames import (
     read_frames,
 )
 from sparrow.media.images import read_image
+from sparrow.media.sampling import Clock
 from tests.media.video_clips import index_of, picture, write_clip
 
-ALL = FramePolicy("all")
+ALL = FramePolicy("all", max_frames=None)
 CLIP = VideoInfo(num_frames=100, fps=10.0, width_px=64, height_px=48, duration_s=10.0)
 
 
@@ -218,6 +219,14 @@ def test_a_variable_frame_rate_is_sampled_in_time(tmp_path: Path) -> None:
     frames, times_s = read_frames(tmp_path / "clip.mp4", FramePolicy(max_frames=10))
     assert [index_of(frame) for frame in frames] == chosen
     assert times_s == pytest.approx([info.starts_s[i] for i in chosen])
+
+
+@pytest.mark.parametrize("policy", [FramePolicy("all", max_frames=7), FramePolicy("fps", fps=24, max_frames=7)])
+def test_a_limit_thins_out_evenly_whatever_the_policy(policy: FramePolicy) -> None:
+    """Benchmarks and `sparrow ask` set a limit over whatever policy a model was trained with."""
+    info = Clock(num_frames=100, fps=24, duration_s=100 / 24)
+    assert planned_frames(info, policy) == planned_frames(info, FramePolicy("uniform", max_frames=7))
+    assert planned_frames(info, replace(policy, max_frames=None)) == list(range(100))
 
 
 def test_a_frame_that_stays_on_screen_may_be_shown_twice(tmp_path: Path) -> None:
