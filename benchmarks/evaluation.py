@@ -14,6 +14,7 @@ import argparse
 import math
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -106,7 +107,9 @@ def ours(
     backbone: Backbone, questions: list[Question], root: Path, protocol: Protocol, num_workers: int
 ) -> list[Prediction]:
     units = group_into_units(questions, root, protocol)
-    answers = answer(backbone, units, root, protocol, benchmark="b", model_id="m", num_workers=num_workers)
+    answers = answer(
+        backbone, units, root, protocol, benchmark="b", prompt_hashes=defaultdict(str), num_workers=num_workers
+    )
     return [prediction for unit in answers for prediction in unit]
 
 

@@ -17,7 +17,7 @@ from sparrow.core.samples import Sample
 from sparrow.data.encode import Presentation, measure, media_files, missing_in_pages
 from sparrow.data.sources import SourceData
 from sparrow.data.watching import AtWork, watched, with_progress
-from sparrow.media.folders import frame_files
+from sparrow.media.folders import file_states
 from sparrow.models.backbone import Backbone
 
 MEASURING_VERSION = 4
@@ -188,8 +188,6 @@ def _keys(source: SourceData, rows: Sequence[int]) -> list[str]:
 
 def _media_state(sample: Sample, media_root: Path) -> list[tuple[int, int]] | str:
     try:
-        files = media_files(sample, media_root)
-        states = [file.stat() for path in files for file in (frame_files(path) if path.is_dir() else [path])]
+        return [state for path in media_files(sample, media_root) for state in file_states(path)]
     except (DataError, OSError) as error:
         return str(error)
-    return [(state.st_size, state.st_mtime_ns) for state in states]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sparrow.evaluation.predictions import Prediction, predict, read_reply, reply_labels
-from sparrow.evaluation.prompts import Protocol, Row, common_length, end_ids, prompt_hash
+from sparrow.evaluation.prompts import Protocol, Row, common_length, end_ids
 from sparrow.evaluation.questions import Question
 from sparrow.evaluation.units import Unit, Units
 from sparrow.models.backbone import Backbone
 
-__all__ = ["Protocol", "answer", "prompt_hash"]
+__all__ = ["Protocol", "answer"]
 
 ROWS_A_PASS = 32
 TOKENS_A_PASS = 131_072  # of cached keys and values: rows of a long video go a few at a time
@@ -31,7 +31,7 @@ def answer(
     protocol: Protocol,
     *,
     benchmark: str,
-    model_id: str,
+    prompt_hashes: Mapping[str, str],
     num_workers: int = 0,
     take: Iterable[int] | None = None,
 ) -> Iterator[list[Prediction]]:
@@ -43,7 +43,7 @@ def answer(
         media_root: Folder of the videos.
         protocol: How questions are asked and scored.
         benchmark: Name, for messages.
-        model_id: Identifies the weights, for `prompt_hash`.
+        prompt_hashes: `prompt_hash` of each question by its id, which is kept with the answer.
         num_workers: Processes that read the next videos meanwhile.
         take: Positions of the units that are answered, drawn as workers get free; all in order where None.
     """
@@ -57,7 +57,7 @@ def answer(
         with torch.inference_mode():
             results = _answer_rows(backbone, unit, ends)
         yield [
-            _prediction(question, results[number], unit, unit.failures[number], protocol, model_id)
+            _prediction(question, results[number], unit, number, protocol, prompt_hashes[question.id])
             for number, question in enumerate(unit.questions)
         ]
 
@@ -188,9 +188,9 @@ class _Pass:
 
 
 def _prediction(
-    question: Question, results: Sequence[Any], unit: Unit, failure: str | None, protocol: Protocol, model_id: str
+    question: Question, results: Sequence[Any], unit: Unit, number: int, protocol: Protocol, digest: str
 ) -> Prediction:
-    choice, rule, reply, likelihoods = None, failure, None, None
+    choice, rule, reply, likelihoods = None, unit.failures[number], None, None
     if results and isinstance(results[0], str):
         reply = results[0]
         choice, rule = read_reply(reply, question.options, reply_labels(question), lower_case=protocol.lower_case)
@@ -202,7 +202,7 @@ def _prediction(
         question,
         choice=choice,
         scoring=protocol.scoring if question.options else "generate",
-        prompt_hash=prompt_hash(question, protocol, model_id),
+        prompt_hash=digest,
         reply=reply,
         rule=rule,
         likelihoods=likelihoods,

@@ -6,6 +6,7 @@ Chats go through training's `tokenize` and frames through its readers, so that w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Message, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation, Shown, sizes_of, tokenize
 from sparrow.evaluation.questions import Question, option_names, prompt_text
 from sparrow.evaluation.subtitles import Subtitles, interleave, subtitles_of_frames, with_subtitles
+from sparrow.media.folders import file_states
 from sparrow.media.frames import Clip, read_clip
 from sparrow.models.backbone import Backbone
 
@@ -63,9 +66,16 @@ class Row:
     max_new_tokens: int = 0
 
 
-def prompt_hash(question: Question, protocol: Protocol, model_id: str) -> str:
-    """Digest of all that an answer depends on: the question, the protocol and the model."""
-    return content_hash([repr(question), repr(protocol), model_id])
+def prompt_hash(question: Question, media_root: Path, protocol: Protocol, model_id: str) -> str:
+    """Digest of all that an answer depends on: the question, its video as it is now, the protocol and the model.
+
+    A video that is put there, replaced or drawn anew makes another digest.
+    """
+    video = None
+    if question.video is not None and shows_video(question, protocol):
+        with suppress(DataError, OSError):  # asking says what is wrong with it
+            video = file_states(inside_root(media_root, question.video))
+    return content_hash([repr(question), video, repr(protocol), model_id])
 
 
 def shows_video(question: Question, protocol: Protocol) -> bool:

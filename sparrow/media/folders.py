@@ -35,6 +35,17 @@ def frame_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda file: natural_key(file.name))
 
 
+def file_states(path: Path) -> list[tuple[int, int]]:
+    """Size in bytes and time of change in ns of a file, or of the pictures of a folder: other ones are other media.
+
+    Raises:
+        OSError: If it is not there.
+        MediaError: As `frame_files`.
+    """
+    states = [file.stat() for file in (frame_files(path) if path.is_dir() else [path])]
+    return [(state.st_size, state.st_mtime_ns) for state in states]
+
+
 class FolderReader:
     """The pictures of a folder as frames at a constant rate, the first at time 0 whatever its number.
 

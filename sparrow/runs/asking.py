@@ -119,7 +119,9 @@ def _read(question: Question, video: Path, protocol: Protocol) -> Clip:
 
 
 def _predict(backbone: Backbone, question: Question, media_root: Path, protocol: Protocol) -> Prediction:
-    ((prediction,),) = answer(backbone, [[question]], media_root, protocol, benchmark="ask", model_id="")
+    ((prediction,),) = answer(
+        backbone, [[question]], media_root, protocol, benchmark="ask", prompt_hashes={question.id: ""}
+    )
     if prediction.rule is not None and prediction.reply is None and prediction.likelihoods is None:
         raise DataError(prediction.rule)
     return prediction

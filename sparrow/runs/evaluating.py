@@ -19,9 +19,9 @@ from sparrow.analysis.scores import Score, score
 from sparrow.core.config import Benchmark, EvaluateConfig, ExperimentConfig, Frames, World
 from sparrow.core.hashing import content_hash
 from sparrow.data.encode import Presentation
-from sparrow.evaluation.engine import Protocol, answer, prompt_hash
+from sparrow.evaluation.engine import Protocol, answer
 from sparrow.evaluation.predictions import PredictionWriter, finalise, finished
-from sparrow.evaluation.prompts import Scoring
+from sparrow.evaluation.prompts import Scoring, prompt_hash
 from sparrow.evaluation.questions import Question
 from sparrow.evaluation.subtitles import Subtitles
 from sparrow.evaluation.units import group_into_units
@@ -63,6 +63,7 @@ class Evaluator:
         self.frames, self.world, self.data_seed = frames, world, data_seed
         self.cache_root, self.precision, self.num_workers = cache_root, precision, num_workers
         self._asked: dict[str, Asked] = {}
+        self._digests: dict[tuple[str, str, str], dict[str, str]] = {}
 
     def questions(self, name: str) -> tuple[list[Question], Path]:
         """Questions of a benchmark and the folder of its videos.
@@ -164,7 +165,7 @@ class Evaluator:
             media_root,
             protocol,
             benchmark=name,
-            model_id=model_id,
+            prompt_hashes=self._hashes(name, model_id, phase),
             num_workers=self.num_workers,
             take=(i for i in (range(len(units)) if take is None else take) if i in todo),
         )
@@ -217,9 +218,9 @@ class Evaluator:
     def _described(self, name: str, phase: str) -> dict[str, Any]:
         settings = self.benchmarks[name]
         policy = self._protocol(name, phase).presentation.frames
-        frames = {"uniform": f"{policy.max_frames}", "all": "all"}.get(
-            policy.policy, f"{policy.fps} a second, at most {policy.max_frames}"
-        )
+        frames = {"uniform": f"{policy.max_frames}", "all": "all"}.get(policy.policy, f"{policy.fps} a second")
+        if policy.policy != "uniform" and policy.max_frames is not None:
+            frames += f", at most {policy.max_frames}"
         if policy.timestamps:
             frames += ", with their times"
         return {
@@ -241,8 +242,13 @@ class Evaluator:
         return self._asked[name]
 
     def _hashes(self, name: str, model_id: str, phase: str) -> dict[str, str]:
-        protocol = self._protocol(name, phase)
-        return {question.id: prompt_hash(question, protocol, model_id) for question in self.questions(name)[0]}
+        """Digests as they were when they were first asked for: a video that is put there meanwhile changes none."""
+        key = name, model_id, phase
+        if key not in self._digests:
+            questions, media_root = self.questions(name)
+            protocol = self._protocol(name, phase)
+            self._digests[key] = {q.id: prompt_hash(q, media_root, protocol, model_id) for q in questions}
+        return self._digests[key]
 
     def _protocol(self, name: str, phase: str) -> Protocol:
         settings = self.benchmarks[name]

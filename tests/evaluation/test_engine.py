@@ -1,3 +1,4 @@
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,8 @@ def protocol(scoring="option_likelihood", **changes):
 def ask(backbone, questions, how):
     asked, root = questions
     units = group_into_units(asked, root, how)
-    return [p for unit in answer(backbone, units, root, how, benchmark="b", model_id="m") for p in unit]
+    answers = answer(backbone, units, root, how, benchmark="b", prompt_hashes=defaultdict(str))
+    return [p for unit in answers for p in unit]
 
 
 def naive_likelihood(backbone, root, question, reply):

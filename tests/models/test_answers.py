@@ -1,5 +1,6 @@
 """Benchmarks are answered alike through a shared cache and one by one, whatever the family."""
 
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def asked(backbone, questions, scoring):
     how = Protocol(scoring=scoring, show_options=False, max_new_tokens=5, presentation=Presentation())
     about, root = questions
     units = group_into_units(about, root, how)
-    answers = answer(backbone, units, root, how, benchmark="b", model_id="m")
+    answers = answer(backbone, units, root, how, benchmark="b", prompt_hashes=defaultdict(str))
     return {p.question_id: p for unit in answers for p in unit}
 
 
