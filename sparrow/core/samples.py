@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sparrow.core.errors import DataError
 
+UNREADABLE = re.compile("[\x00\ud800-\udfff]")  # NULs and halves of surrogate pairs, which tokenizers refuse
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 

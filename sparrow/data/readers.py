@@ -6,7 +6,6 @@ import codecs
 import csv
 import gzip
 import json
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, BinaryIO, cast
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 from sparrow.data import json_stream
-from sparrow.data.converters.record import Record, RecordError, kind_of
+from sparrow.data.converters.record import Record, RecordError, cleaned, kind_of
 from sparrow.data.json_stream import JsonStream, json_fault
 
 OnBad = Callable[[RecordError], None]
@@ -23,7 +22,6 @@ HUB_PREFIX = "hf:"
 _COMPRESSIONS = (".gz", ".zst")
 _CHUNK_BYTES = 1 << 18
 _BATCH_ROWS = 64
-_UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def read_records(
@@ -273,21 +271,8 @@ _FORMATS: dict[str, Callable[[_File], Iterator[Record]]] = {
 
 
 def _clean_record(data: dict[str, Any], where: str, source: str) -> Record:
-    cleaned, num_replaced = _cleaned(data)
-    return Record(cleaned, where, source, num_replaced)
-
-
-def _cleaned(value: Any) -> tuple[Any, int]:
-    """The value with U+FFFD for every NUL and lone surrogate in its strings, and how many those were."""
-    if isinstance(value, str):
-        return _UNREADABLE.subn("\ufffd", value)
-    if isinstance(value, dict):
-        pairs = [(key, _cleaned(item)) for key, item in value.items()]
-        return {key: item for key, (item, _) in pairs}, sum(count for _, (_, count) in pairs)
-    if isinstance(value, list):
-        items = [_cleaned(item) for item in value]
-        return [item for item, _ in items], sum(count for _, count in items)
-    return value, 0
+    readable, num_replaced = cleaned(data)
+    return Record(readable, where, source, num_replaced)
 
 
 def _raise(error: RecordError) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
+from sparrow.core.samples import UNREADABLE
 from sparrow.evaluation.annotations import Problems, numbered_lines, text_id
 from sparrow.evaluation.subtitles import Subtitle
 
@@ -61,6 +62,15 @@ class Question:
     fps: float | None = None
     subtitles: tuple[Subtitle, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        texts = (self.id, self.question, *self.options, *(subtitle.text for subtitle in self.subtitles))
+        if unreadable := next((text for text in texts if UNREADABLE.search(text)), None):
+            raise DataError(
+                f"the text {unreadable!r} holds a NUL or half of a surrogate pair",
+                where=f"question {self.id!r}",
+                remedy="remove it, or write the whole character",
+            )
 
 
 def prompt_text(question: Question, *, show_options: bool = True) -> str:

@@ -160,20 +160,23 @@ def _joined(text: str, mentions: list[_Mention]) -> list[_Mention]:
     groups: list[list[_Mention]] = []
     for mention in sorted(mentions, key=lambda m: (m.start, m.end)):
         last = groups[-1][-1] if groups else None
-        if last and _belong_together(text[last.end : mention.start], last, mention):
+        if last and _belong_together(text, last, mention):
             groups[-1].append(mention)
         else:
             groups.append([mention])
     return [replace(m, start=group[0].start, end=group[-1].end) for group in groups for m in group]
 
 
-def _belong_together(gap: str, first: _Mention, second: _Mention) -> bool:
+def _belong_together(text: str, first: _Mention, second: _Mention) -> bool:
+    gap = text[first.end : second.start]
     if first.kind != second.kind:
         return False
     if first.kind == "letter and text":
         in_order = ord(second.letter) == ord(first.letter) + 1
         return in_order and phrases.LISTED.fullmatch(gap) is not None
-    bare_letters = first.kind == "letter" and gap.isspace()
+    # A line that begins with another letter is prose about that one, unless the letter is all of it.
+    listed = "\n" not in gap or phrases.LINE_AFTER.match(text, second.end) is not None
+    bare_letters = first.kind == "letter" and gap.isspace() and listed
     return not gap or bare_letters or phrases.JOINT.fullmatch(gap) is not None
 
 

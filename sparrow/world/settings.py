@@ -11,6 +11,7 @@ from sparrow.world.questions import MIN_EVENTS
 
 COMMON_KINDS = ("colour", "shape", "direction")
 MAX_STILL_SHAPES = 2
+MAX_EVENTS = 24
 RARE_KINDS = ("count", "last", "after")
 MOTION_KINDS = tuple(kind for kind in PHRASINGS if kind != "where")
 
@@ -85,6 +86,12 @@ class WorldSettings:
         for name in ("still_shapes", "clip_events", "text_events", "long_events"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 faults.append(f"world.{name} is {list(getattr(self, name))}, expected one or more numbers from 1 on")
+        for name in ("clip_events", "text_events", "long_events"):
+            if max(getattr(self, name), default=0) > MAX_EVENTS:
+                faults.append(
+                    f"world.{name} is {list(getattr(self, name))}, expected {MAX_EVENTS} at most: in longer scenes "
+                    "everything comes up again and again, so that nearly none has an answer"
+                )
         if max(self.still_shapes, default=0) > MAX_STILL_SHAPES:
             faults.append(f"world.still_shapes is {list(self.still_shapes)}, expected {MAX_STILL_SHAPES} at most")
         for name in ("clip_kinds", "clip_rare_kinds", "text_kinds", "benchmark_kinds"):

@@ -183,6 +183,15 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
         typed({"type": "audio", "audio": "a.wav"}),
         "a part of a user message is 'audi",
     ),
+    "half of a character in JSON of a cell": (
+        "messages",
+        {
+            "messages": json.dumps(
+                [{"role": "user", "content": "Is it \ud83d?"}, {"role": "assistant", "content": "\0"}]
+            )
+        },
+        "field 'messages' is JSON that holds 2 NULs or halves of surrogate pairs",
+    ),
     "part is text": ("messages", typed("hello"), "a part of a user message is text"),
     "text part without text": ("messages", typed({"type": "text"}), "a text part of a user message has no text"),
     "image part without image": ("messages", typed({"type": "image"}), "more <image> placeholders than images (0)"),

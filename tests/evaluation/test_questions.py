@@ -114,11 +114,12 @@ def test_all_problems_are_told_with_their_lines(tmp_path: Path) -> None:
         RECORD | {"question_id": 11, "start": "soon"},
         RECORD | {"question_id": 12, "GT": 1},
         RECORD | {"question_id": 13, "groups": {"length_s": 8}},
+        RECORD | {"question_id": 14, "prompt": "What \ud83d?\nA. x\nB. y"},
     )
     with pytest.raises(DataError) as error:
         read_questions(path, benchmark="mine")
     assert str(error.value).split("\n  ") == [
-        f"benchmark 'mine', {path}: 11 problems",
+        f"benchmark 'mine', {path}: 12 problems",
         "line 2: unreadable JSON: Expecting property name enclosed in double quotes (column 2)",
         "line 4: missing 'video', 'GT'",
         "line 5: 'GT' is 'C', the prompt has the options A, B",
@@ -130,6 +131,7 @@ def test_all_problems_are_told_with_their_lines(tmp_path: Path) -> None:
         "line 11: 'start' is 'soon', expected seconds",
         "line 12: 'GT' is 1, the prompt has the options A, B",
         "line 13: 'groups' is {'length_s': 8}, expected an object of texts, as {\"duration\": \"short\"}",
+        "line 14: the text 'What \\ud83d?' holds a NUL or half of a surrogate pair",
     ]
 
 

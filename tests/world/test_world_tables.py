@@ -310,6 +310,11 @@ def test_settings_name_all_faults_at_once():
         assert f"world.{part}" in str(error.value)
 
 
+def test_scenes_too_long_to_be_asked_about_are_refused():
+    with pytest.raises(ConfigError, match=r"world.long_events is \[4, 64\], expected 24 at most"):
+        WorldSettings(long_events=[4, 64])
+
+
 def test_texts_for_the_tokenizer_hold_every_word_of_every_table():
     settings = replace(SETTINGS, clip_phrasings=8, benchmark_phrasing=9)
     spoken = set(" ".join(world_texts()).split())

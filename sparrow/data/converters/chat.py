@@ -81,7 +81,7 @@ def media_list(record: Record, kind: MediaKind) -> list[Part]:
         return []
     name = kind if singular else f"{kind}s"
     value = record.data[name]
-    if isinstance(value, str) and value.lstrip().startswith("["):
+    if isinstance(value, str) and value.strip()[:1] + value.strip()[-1:] == "[]":
         value = record.items(name)
     paths = [media_path(record, item, name) for item in (value if isinstance(value, list) else [value])]
     if kind == "image":

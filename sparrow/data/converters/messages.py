@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 from sparrow.core.samples import Image, LongText, Message, Part, Role, Text, Video
@@ -48,9 +49,18 @@ def messages(record: Record) -> Iterator[Chat]:
         if not isinstance(item, Mapping):
             raise record.error(f"a message is {kind_of(item)}", "write messages as {'role', 'content'}")
         role = role_of(record, item.get("role"))
-        turns.append(Message(role, tuple(_parts(record, role, item.get("content"), queue))))
+        turns.append(Message(role, tuple(_joined(_parts(record, role, item.get("content"), queue)))))
     queue.finish()
     yield Chat(tuple(turns), record.own_id())
+
+
+def _joined(parts: Iterable[Part]) -> Iterator[Part]:
+    """Text parts that follow each other as one, which is what chat templates make of them, without space around it."""
+    for is_text, group in groupby(parts, key=lambda part: isinstance(part, Text)):
+        if is_text:
+            yield Text("".join(part.text for part in group if isinstance(part, Text)).strip())
+        else:
+            yield from group
 
 
 def _parts(record: Record, role: Role, content: Any, queue: MediaQueue) -> Iterator[Part]:
@@ -71,7 +81,7 @@ def _parts(record: Record, role: Role, content: Any, queue: MediaQueue) -> Itera
                 raise record.error(f"a text part of a {role} message has no text", "write it under 'text'")
             if kind == "long_text" and role != "user":
                 raise record.error(f"a {role} message holds a long text", "only the user shows contexts")
-            yield Text(value.strip()) if kind == "text" else LongText(value.strip())
+            yield Text(value) if kind == "text" else LongText(value.strip())
         elif value is None:
             yield queue.next("image" if kind == "image" else "video")
         elif kind == "image":

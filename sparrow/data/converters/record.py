@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparrow.core.errors import DataError
+from sparrow.core.samples import UNREADABLE
 
 
 class LeftOutError(Exception):
@@ -24,6 +25,19 @@ class RecordError(DataError):
 
     def __init__(self, what: str, *, source: str, where: str, remedy: str) -> None:
         super().__init__(what, source=source, where=where, remedy=remedy)
+
+
+def cleaned(value: Any) -> tuple[Any, int]:
+    """The value with U+FFFD for every NUL and lone surrogate in its strings, and how many those were."""
+    if isinstance(value, str):
+        return UNREADABLE.subn("\ufffd", value)
+    if isinstance(value, dict):
+        pairs = [(key, cleaned(item)) for key, item in value.items()]
+        return {key: item for key, (item, _) in pairs}, sum(count for _, (_, count) in pairs)
+    if isinstance(value, list):
+        items = [cleaned(item) for item in value]
+        return [item for item, _ in items], sum(count for _, count in items)
+    return value, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +89,14 @@ class Record:
         """
         value = self._required(name)
         if isinstance(value, str):
+            num_unreadable = 0
             with suppress(ValueError, RecursionError):
-                value = json.loads(value)
+                parsed = json.loads(value)
+                num_unreadable = cleaned(parsed)[1]
+                value = parsed
+            if num_unreadable:
+                what = f"field '{name}' is JSON that holds {num_unreadable} NULs or halves of surrogate pairs"
+                raise self.error(what, "remove them, or write whole characters")
         if not isinstance(value, list):
             raise self.error(f"field '{name}' is {kind_of(value)}, expected a list", f"write '{name}' as a list")
         if not value:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sparrow.core.errors import DataError
+from sparrow.core.files import inside_root
 from sparrow.evaluation.annotations import Problems, find_files, read_json, records, require
 from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
 from sparrow.evaluation.formats.tasks import seconds
@@ -81,7 +82,7 @@ def _subtitles(record: Any, folder: Path, reading: Reading) -> tuple[Subtitle, .
     name = str(record["subtitle_path"])
     try:
         return parse_longvideobench(
-            read_json(folder / name, benchmark=reading.benchmark),
+            read_json(inside_root(folder, name), benchmark=reading.benchmark),
             duration_s=seconds(record, "duration"),
             starting_s=seconds(record, "starting_timestamp_for_subtitles"),
         )

@@ -9,6 +9,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from sparrow.core.errors import DataError
+from sparrow.core.files import inside_root
 from sparrow.evaluation.annotations import Problems, find_files, read_text, records, require
 from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
 from sparrow.evaluation.questions import Question
@@ -126,7 +127,7 @@ class _Subtitles:
             )
 
     def of(self, video: str) -> tuple[Subtitle, ...]:
-        path = self.folder / f"{video}.srt"
+        path = inside_root(self.folder, f"{video}.srt")
         if not self.reading.subtitles or not path.is_file():
             return ()
         if video not in self._read:

@@ -219,6 +219,18 @@ def book(text: str) -> str:
          {"messages": [{"role": "user", "content": "<video>Is it?"}, {"role": "assistant", "content": "Yes."}],
           "videos": '["a.mp4"]'},
          [Video("a.mp4"), Text("Is it?")]),
+        ("messages",
+         {"messages": [{"role": "user", "content": "<video>Is it?"}, {"role": "assistant", "content": "Yes."}],
+          "video": "[2020] day.mp4"},
+         [Video("[2020] day.mp4"), Text("Is it?")]),
+        ("messages",  # templates put text parts together as they are
+         {"messages": [
+             {"role": "user", "content": [
+                 {"type": "text", "text": " What "}, {"type": "text", "text": "is it "}, {"type": "video"},
+                 {"type": "text", "text": "\nnow"}, {"type": "text", "text": "?"}]},
+             {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]}],
+          "video": "a.mp4"},
+         [Text("What is it"), Video("a.mp4"), Text("now?")]),
         ("longalpaca", {"instruction": book("Q: x\nA: y"), "output": "Ann"}, [LongText("Q: x\nA: y"), Text("Who?")]),
         ("longalpaca",
          {"instruction": "Below is a paper. Memorize the material and answer my question after the paper.\n"

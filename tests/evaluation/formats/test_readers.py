@@ -311,20 +311,23 @@ def test_problems_of_video_mme_are_told_with_their_lines(copy: Path) -> None:
         videos[0]["questions"][1]["answer"] = "E"
         videos[0]["questions"][2]["question_id"] = "001-1"
         del videos[1]["questions"][0]["task_type"]
+        videos[1]["questions"][2]["videoID"] = "../../secret"
         videos[2]["url"] = "unknown"
         videos[3]["questions"] = "none"
 
     edit(copy / "video_mme" / "video_mme.json", spoil)
-    (copy / "video_mme" / "subtitle" / "redsquare01.srt").write_text("1\n00:00 --> 01\nwords\n")
+    subtitles = copy / "video_mme" / "subtitle"
+    (subtitles / "redsquare01.srt").write_text("1\n00:00 --> 01\nwords\n")
     assert problems_of("video_mme", copy / "video_mme", subtitles="on") == [
         "subtitle/redsquare01.srt: line 2: no subtitle times in '00:00 --> 01'",
         "line 2, question 2: 'answer' is 'E', there are 4 options",
         "line 2, question 3: question id '001-1' stands already in line 2, question 1",
         "line 48, question 1: missing 'task_type'",
-        "line 93, question 1: missing 'videoID', and no YouTube id in 'url'",
-        "line 93, question 2: missing 'videoID', and no YouTube id in 'url'",
-        "line 93, question 3: missing 'videoID', and no YouTube id in 'url'",
-        "line 138, question 1: expected an object, found str",
+        f"line 48, question 3: the media path leads out of the media root '{subtitles}'",
+        "line 94, question 1: missing 'videoID', and no YouTube id in 'url'",
+        "line 94, question 2: missing 'videoID', and no YouTube id in 'url'",
+        "line 94, question 3: missing 'videoID', and no YouTube id in 'url'",
+        "line 139, question 1: expected an object, found str",
     ]
 
 
@@ -383,16 +386,19 @@ def test_problems_of_mlvu_and_longvideobench_are_told_with_their_lines(copy: Pat
         records[1]["id"] = records[2]["id"]
         records[3]["candidates"] = ["alone"]
         del records[4]["duration"]
+        records[5]["subtitle_path"] = "../lvb_val.json"
 
     edit(copy / "longvideobench" / "lvb_val.json", spoil)
-    (copy / "longvideobench" / "subtitles" / "midOne_en.json").write_text('[{"timestamp": 1}]')
-    (copy / "longvideobench" / "subtitles" / "hourLong_en.json").unlink()
+    subtitles = copy / "longvideobench" / "subtitles"
+    (subtitles / "midOne_en.json").write_text('[{"timestamp": 1}]')
+    (subtitles / "hourLong_en.json").unlink()
     problems = problems_of("longvideobench", copy / "longvideobench", subtitles="interleaved")
     assert [problem.split(": ", 1)[1] for problem in problems] == [
         "'correct_choice' is 4, there are 4 options, counted from 0",
         "question id '86CxyhFV9MI_2' stands already in line 28",
         "expected two or more 'candidates', or 'option0' to 'option4'",
         "missing 'duration'",
+        f"subtitles subtitles/../lvb_val.json: the media path leads out of the media root '{subtitles}'",
         *["subtitles subtitles/midOne_en.json: fits neither subtitle schema: {'timestamp': 1}"] * 3,
         *["subtitles subtitles/hourLong_en.json: the file cannot be read (No such file or directory)"] * 3,
     ]
