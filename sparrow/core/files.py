@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,6 +56,25 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON document atomically; NaN and infinities, which JSON lacks, are refused."""
     write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def drafted(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder` to write into, which takes its place whole or not at all."""
+    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield draft
+        draft.chmod(0o755)
+        draft.replace(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what kills have left of earlier drafts of a folder; whoever calls holds its lock."""
+    for draft in folder.parent.glob(f".{escape(folder.name)}.*"):
+        shutil.rmtree(draft)
 
 
 def user_path(written: str) -> str:

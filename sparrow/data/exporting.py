@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from sparrow.core.errors import DataError, RunError
-from sparrow.core.files import inside_root, write_json
+from sparrow.core.files import drafted, inside_root, write_json
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Message, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation
@@ -84,9 +83,8 @@ def export_mixture(
     if folder.exists() and not (folder / SUMMARY_FILE).is_file():
         raise RunError(f"{folder} is there and no export of Sparrow; move it away, or name another hydra.run.dir")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        samples = _Samples(plan, sources, presentations, EXPORTS[trainer], temporary)
+    with drafted(folder) as draft:
+        samples = _Samples(plan, sources, presentations, EXPORTS[trainer], draft)
         export = Export(trainer, plan.content_hash)
         _write_records(samples, export, skip=on_bad_sample == "skip", num_workers=num_workers)
         if export.num_left_out > max_bad_fraction * len(samples):
@@ -96,14 +94,9 @@ def export_mixture(
                 remedy="choose another trainer, or raise max_bad_fraction",
             )
         for name, document in EXPORTS[trainer].extra_files.items():
-            write_json(temporary / name, document)
-        write_json(temporary / SUMMARY_FILE, asdict(export))
-        temporary.chmod(0o755)
+            write_json(draft / name, document)
+        write_json(draft / SUMMARY_FILE, asdict(export))
         shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return export
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from filelock import FileLock
 from sparrow.core import samples
 from sparrow.core.config import Source
 from sparrow.core.errors import ConfigError, DataError
-from sparrow.core.files import write_atomically, write_json
+from sparrow.core.files import drafted, remove_drafts, write_atomically, write_json
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
 from sparrow.core.samples import Sample
 from sparrow.data import json_stream, readers
@@ -240,25 +239,20 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, *, fail: bool) -> None:
-    """Convert everything into a fresh folder beside `folder`, and move it there when it is whole."""
+    """Convert everything into a folder, which is there when it is whole."""
     shutil.rmtree(folder, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    remove_drafts(folder)
     work = Conversion(name, converter, fail=fail)
-    try:
-        with _RowWriter(temporary / "rows.arrow") as writer:
+    with drafted(folder) as draft:
+        with _RowWriter(draft / "rows.arrow") as writer:
             for label, _, origin in inputs:
                 if isinstance(origin, Path):
                     origin = readers.read_records(origin, name=label, source=name, on_bad=work.reject_unread)
                 work.run(origin, writer.write)
         ids = work.ids()
-        write_atomically(temporary / "ids.json", json.dumps(ids))
-        write_atomically(temporary / "digests.bin", work.digests.tobytes())
-        write_json(temporary / "stats.json", asdict(work.stats(ids)))
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        write_atomically(draft / "ids.json", json.dumps(ids))
+        write_atomically(draft / "digests.bin", work.digests.tobytes())
+        write_json(draft / "stats.json", asdict(work.stats(ids)))
 
 
 class _RowWriter:

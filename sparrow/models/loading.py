@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from sparrow.core.errors import BackboneError
-from sparrow.core.files import user_path
+from sparrow.core.files import drafted, remove_drafts, user_path
 from sparrow.core.hashing import content_hash, file_hash
 from sparrow.models import tiny
 from sparrow.models.adapters import load_adapters, merge_adapters
@@ -137,19 +135,15 @@ def ensure_tiny(
 ) -> Path:
     """Folder of a family's tiny checkpoint, made where it is not there yet; a pure function of the arguments."""
     adapter = find_family(family)
-    code = [file_hash(Path(inspect.getfile(module))) for module in (inspect.getmodule(adapter), tiny) if module]
+    modules = [inspect.getmodule(kind) for kind in adapter.__mro__ if kind.__module__.startswith("sparrow.")]
+    code = [file_hash(Path(inspect.getfile(module))) for module in (*modules, tiny) if module]
     key = content_hash([family, list(texts), frame_size_px, seed, width, code])
     folder = cache_root / "tiny" / f"{family}-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
-            temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-            try:
+            remove_drafts(folder)
+            with drafted(folder) as draft:
                 sizes = tiny.TinySizes(width)
-                adapter.make_tiny(temporary, texts, frame_size_px=frame_size_px, seed=seed, sizes=sizes)
-                temporary.chmod(0o755)
-                temporary.replace(folder)
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise
+                adapter.make_tiny(draft, texts, frame_size_px=frame_size_px, seed=seed, sizes=sizes)
     return folder

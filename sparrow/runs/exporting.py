@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import torch
 
 from sparrow.core.config import ExperimentConfig
 from sparrow.core.errors import RunError
-from sparrow.core.files import write_atomically
+from sparrow.core.files import drafted, write_atomically
 from sparrow.models.adapters import merge_adapters
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import load_backbone
@@ -104,15 +102,9 @@ def _write(backbone: Backbone, record: RunRecord, out: Path, name: str) -> None:
     backbone.model.to(weights_dtype(record.config["trainer"]["precision"]))
     _end_replies_with_turns(backbone)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        backbone.save(temporary)
-        write_atomically(temporary / "README.md", model_card(record, backbone, name))
-        temporary.chmod(0o755)
-        temporary.replace(out)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with drafted(out) as draft:
+        backbone.save(draft)
+        write_atomically(draft / "README.md", model_card(record, backbone, name))
 
 
 def _end_replies_with_turns(backbone: Backbone) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from sparrow.core.files import write_atomically, write_json
+from sparrow.core.files import drafted, remove_drafts, write_atomically, write_json
 from sparrow.core.hashing import content_hash
 from sparrow.world.settings import WorldSettings
 from sparrow.world.tables import TABLES, Table
@@ -45,18 +43,11 @@ def ensure_world(cache_root: Path, settings: WorldSettings, data_seed: int) -> P
     with FileLock(folder.with_suffix(".lock")):
         if folder.is_dir():
             return folder
-        for leftover in folder.parent.glob(f".{name}.*"):
-            shutil.rmtree(leftover)
-        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{name}."))
-        try:
+        remove_drafts(folder)
+        with drafted(folder) as draft:
             for table in TABLES.values():
                 _write_table(draft, table, settings, data_seed)
             write_json(draft / "settings.json", {"data_seed": data_seed, **asdict(settings)})
-            draft.chmod(0o755)
-            draft.rename(folder)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
     return folder
 
 

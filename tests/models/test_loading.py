@@ -10,7 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from sparrow.core.config import PartTuning, Tuning
 from sparrow.core.errors import BackboneError
+from sparrow.core.hashing import file_hash
 from sparrow.models import backbone as backbone_module
+from sparrow.models import loading
 from sparrow.models.loading import load_backbone
 from sparrow.models.registry import FAMILIES, check_family, find_family
 from sparrow.models.tuning import apply_tuning
@@ -142,6 +144,13 @@ def test_code_of_a_checkpoints_processor_is_not_run(weightless):
     (folder / "processing_own.py").write_text("raise SystemExit('this must not run')\n")
     with pytest.raises(BackboneError, match=r"code of its own, which is not run.*trust_remote_code=true"):
         load_backbone(str(folder), with_model=False)
+
+
+def test_a_tiny_checkpoint_is_of_all_the_code_that_made_it(tiny_checkpoint, monkeypatch):
+    read = []
+    monkeypatch.setattr(loading, "file_hash", lambda path: read.append(path.name) or file_hash(path))
+    tiny_checkpoint("minicpmv4_7")
+    assert {"minicpmv4_7.py", "minicpmv.py", "backbone.py", "tiny.py"} <= set(read)
 
 
 def test_a_local_folder_of_any_name_is_opened(tiny_checkpoint, tmp_path, monkeypatch):
