@@ -11,6 +11,7 @@ from scipy.special import bdtr, betaincinv
 LEVEL = 0.95
 NUM_RESAMPLES = 2000
 MIN_CLUSTERS = 20
+ROUNDING = 1e-9  # numbers that differ by less are the same, computed in another order
 
 Interval = tuple[float, float]
 
@@ -40,7 +41,7 @@ def bootstrap_interval(
     if means is None:
         return None
     low, high = quantile_interval(means)
-    return (low, high) if high > low else None
+    return (low, high) if high - low > ROUNDING else None
 
 
 def resampled_means(

@@ -1,28 +1,31 @@
-"""Sets of answers to the same questions compared question by question, or seed by seed."""
+"""Sets of answers to the same questions compared question by question, seed by seed, or run against run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import bdtr
 
-from sparrow.analysis.intervals import difference_interval
+from sparrow.analysis.intervals import ROUNDING, difference_interval
 from sparrow.analysis.predictions import Predictions
-from sparrow.analysis.seeds import MIN_SEEDS, student_interval, student_p
+from sparrow.analysis.seeds import MIN_SEEDS, student_interval, student_p, welch
 from sparrow.core.errors import DataError
+
+Tested = tuple[float, float, float, float]  # difference, interval, p value
 
 
 @dataclass(frozen=True)
-class PairedDifference:
+class AccuracyDifference:
     """Accuracy of `second` minus accuracy of `first`, its 95 % interval, the questions that only one got right, and
-    those answered differently, rightly or not; counts are summed over the pairs of runs, and None where only scores
-    are known.
+    those answered differently, rightly or not; counts are summed over the pairs of runs, and None where there are none
+    (`num_pairs` is 0) or only scores are known.
 
-    `unit` is what was resampled: questions, whose videos are clusters, or seeds.
+    `unit` is what was resampled: questions, whose videos are clusters, seeds in pairs, or the runs of both sides.
     """
 
     difference: float
@@ -34,7 +37,7 @@ class PairedDifference:
     num_only_second: int | None
     num_different: int | None
     num_pairs: int = 1
-    unit: Literal["question", "seed"] = "question"
+    unit: Literal["question", "seed", "run"] = "question"
 
     @property
     def is_shown(self) -> bool:
@@ -65,12 +68,12 @@ def clustered_p(values: ArrayLike, clusters: ArrayLike) -> float:
         return 1.0
     residuals = np.bincount(cluster, weights=values - values.mean())
     error = float(np.sqrt(len(names) / (len(names) - 1) * np.sum(residuals**2))) / len(values)
-    if error == 0:
+    if error < ROUNDING:
         return 1.0
     return student_p(float(values.mean()) / error, len(names) - 1)
 
 
-def paired_difference(first: Predictions, second: Predictions, *, seed: int = 0) -> PairedDifference:
+def paired_difference(first: Predictions, second: Predictions, *, seed: int = 0) -> AccuracyDifference:
     """How much better `second` answers than `first`, with the interval clustered over videos.
 
     Raises:
@@ -81,64 +84,105 @@ def paired_difference(first: Predictions, second: Predictions, *, seed: int = 0)
 
 def paired_differences(
     firsts: Sequence[Predictions], seconds: Sequence[Predictions], *, seed: int = 0
-) -> PairedDifference:
-    """How much better the second runs answer than the first.
+) -> AccuracyDifference:
+    """How much better the second runs answer than the first, run by run.
 
     With three pairs of runs or more the seed is the unit: the interval and p value are Student's over the pairs'
-    differences, which hold for other seeds and the same questions. Otherwise the question is: each counts with the
-    mean over the runs, in clusters of videos. The same where all pairs differ by exactly as much, which tells nothing
-    of other seeds.
+    differences, which hold for other seeds. Otherwise the question is: each counts with the mean over the runs, in
+    clusters of videos. The same where all pairs differ by as much, which tells nothing of other seeds.
 
     Args:
         firsts: Answers of the first arm, a run each.
-        seconds: Answers of the second arm; with equally many, runs of one place belong together.
+        seconds: Answers of the second arm; runs of one place are a pair.
         seed: Seed of the bootstrap.
 
     Raises:
-        DataError: If they do not all answer the same questions, or there are none.
+        DataError: If the runs of a pair do not answer the same questions, or there are none; if pairs answer other
+            questions than each other and seeds cannot be the unit.
     """
-    for other in [*firsts[1:], *seconds]:
-        _check_same_questions(firsts[0], other)
-    paired = list(zip(firsts, seconds, strict=False))
-    by_pair = [_difference(one, other) for one, other in paired]
-    by_question = np.mean([s.correct for s in seconds], axis=0) - np.mean([f.correct for f in firsts], axis=0)
+    pairs = list(zip(firsts, seconds, strict=True))
+    for first, second in pairs:
+        _check_same_questions(first, second)
+    by_pair = [second.correct.astype(np.int64) - first.correct.astype(np.int64) for first, second in pairs]
     counts = (
         len(firsts[0]),
         sum(int(np.sum(d < 0)) for d in by_pair),
         sum(int(np.sum(d > 0)) for d in by_pair),
-        sum(int(np.sum(one.choices != other.choices)) for one, other in paired),
-        len(paired),
+        sum(int(np.sum(first.choices != second.choices)) for first, second in pairs),
+        len(pairs),
     )
-    if len(firsts) == len(seconds) and (tested := _over_seeds([float(d.mean()) for d in by_pair])):
-        return PairedDifference(*tested, *counts, unit="seed")
-    low, high = difference_interval(by_question, firsts[0].videos, seed=seed)
-    single = len(firsts) == len(seconds) == 1
-    p = mcnemar_p(counts[1], counts[2]) if single else clustered_p(by_question, firsts[0].videos)
-    return PairedDifference(float(by_question.mean()), low, high, p, *counts)
+    if tested := _over_seeds([float(d.mean()) for d in by_pair]):
+        return AccuracyDifference(*tested, *counts, unit="seed")
+    try:
+        for first in firsts[1:]:
+            _check_same_questions(firsts[0], first)
+    except DataError:
+        raise DataError(
+            "each pair of runs was asked its own questions, so that only pairs can be the unit",
+            remedy="run three seeds or more of both, or all with one data_seed",
+        ) from None
+    return AccuracyDifference(*_over_questions(firsts, seconds, seed), *counts)
 
 
-def paired_scores(firsts: Sequence[float], seconds: Sequence[float], num_questions: int) -> PairedDifference | None:
-    """The same from accuracies alone, a pair of runs each, in the order of both; None where seeds cannot be the unit.
+def unpaired_differences(
+    firsts: Sequence[Predictions], seconds: Sequence[Predictions], *, seed: int = 0
+) -> AccuracyDifference:
+    """How much better the second runs answer than the first, where no run of the one belongs to one of the other.
+
+    With two runs or more on both sides the run is the unit (Welch's t). Otherwise, and where neither side's accuracies
+    vary, the question is, with the mean over the runs of each side, in clusters of videos.
+
+    Raises:
+        DataError: If the runs do not all answer the same questions, or there are none.
+    """
+    for other in [*firsts[1:], *seconds]:
+        _check_same_questions(firsts[0], other)
+    if tested := _over_runs(*([float(run.correct.mean()) for run in runs] for runs in (firsts, seconds))):
+        return AccuracyDifference(*tested, len(firsts[0]), None, None, None, num_pairs=0, unit="run")
+    return AccuracyDifference(*_over_questions(firsts, seconds, seed), len(firsts[0]), None, None, None, num_pairs=0)
+
+
+def paired_scores(firsts: Sequence[float], seconds: Sequence[float], num_questions: int) -> AccuracyDifference | None:
+    """`paired_differences` from accuracies alone; None where seeds cannot be the unit.
 
     Whether the runs answered the same questions cannot be seen from their scores.
     """
     tested = _over_seeds([second - first for first, second in zip(firsts, seconds, strict=True)])
-    return tested and PairedDifference(*tested, num_questions, None, None, None, len(firsts), unit="seed")
+    return tested and AccuracyDifference(*tested, num_questions, None, None, None, len(firsts), unit="seed")
 
 
-def _over_seeds(differences: Sequence[float]) -> tuple[float, float, float, float] | None:
+def unpaired_scores(firsts: Sequence[float], seconds: Sequence[float], num_questions: int) -> AccuracyDifference | None:
+    """`unpaired_differences` from accuracies alone; None where runs cannot be the unit."""
+    tested = _over_runs(firsts, seconds)
+    return tested and AccuracyDifference(*tested, num_questions, None, None, None, num_pairs=0, unit="run")
+
+
+def _over_seeds(differences: Sequence[float]) -> Tested | None:
     """Mean, Student's interval and p value; None for fewer than three pairs, or where all are equal."""
-    if len(differences) < MIN_SEEDS:
+    if len(differences) < MIN_SEEDS or np.ptp(differences) < ROUNDING:
         return None
-    error = float(np.std(differences, ddof=1)) / len(differences) ** 0.5
-    if error == 0:
-        return None
-    mean = float(np.mean(differences))
+    mean, error = float(np.mean(differences)), float(np.std(differences, ddof=1)) / len(differences) ** 0.5
     return mean, *student_interval(differences), student_p(mean / error, len(differences) - 1)
 
 
-def _difference(first: Predictions, second: Predictions) -> NDArray[np.int64]:
-    return second.correct.astype(np.int64) - first.correct.astype(np.int64)
+def _over_runs(firsts: Sequence[float], seconds: Sequence[float]) -> Tested | None:
+    """Difference of the means, Welch's interval and p value; None for a single run, or where neither side varies."""
+    if min(len(firsts), len(seconds)) < 2 or max(np.ptp(firsts), np.ptp(seconds)) < ROUNDING:
+        return None
+    bounds, p = welch(firsts, seconds)
+    return fmean(seconds) - fmean(firsts), *bounds, p
+
+
+def _over_questions(firsts: Sequence[Predictions], seconds: Sequence[Predictions], seed: int) -> Tested:
+    """Difference of the means over runs, its interval and p value with videos as clusters; McNemar's for two runs."""
+    videos = firsts[0].videos
+    differences = np.mean([s.correct for s in seconds], axis=0) - np.mean([f.correct for f in firsts], axis=0)
+    low, high = difference_interval(differences, videos, seed=seed)
+    if len(firsts) == len(seconds) == 1:
+        p = mcnemar_p(int(np.sum(differences < 0)), int(np.sum(differences > 0)))
+    else:
+        p = clustered_p(differences, videos)
+    return float(differences.mean()), low, high, p
 
 
 def _check_same_questions(first: Predictions, second: Predictions) -> None:

@@ -52,7 +52,24 @@ def student_interval(values: Sequence[float]) -> Interval:
     return fmean(values) - half, fmean(values) + half
 
 
-def student_p(ratio: float, degrees_of_freedom: int) -> float:
+def welch(firsts: Sequence[float], seconds: Sequence[float]) -> tuple[Interval, float]:
+    """95 % interval of mean(seconds) - mean(firsts) of independent values, and its two-sided p value.
+
+    With e_i = s_i^2 / n_i the interval is the difference -+ t(0.975, d) sqrt(e_1 + e_2), for degrees of freedom
+    d = (e_1 + e_2)^2 / (e_1^2 / (n_1 - 1) + e_2^2 / (n_2 - 1)). Source: Welch, Biometrika 34 (1947).
+
+    Args:
+        firsts: Two values or more.
+        seconds: Two values or more; not all values of both may be equal.
+    """
+    one, other = (stdev(values) ** 2 / len(values) for values in (firsts, seconds))
+    freedom = (one + other) ** 2 / (one**2 / (len(firsts) - 1) + other**2 / (len(seconds) - 1))
+    difference, error = fmean(seconds) - fmean(firsts), (one + other) ** 0.5
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
+    return (difference - half, difference + half), student_p(difference / error, freedom)
+
+
+def student_p(ratio: float, degrees_of_freedom: float) -> float:
     """Two-sided p value of a mean divided by its standard error."""
     return 2 * float(stdtr(degrees_of_freedom, -abs(ratio)))
 

@@ -195,10 +195,10 @@ def evaluate_job(config: DictConfig) -> float | None:
 
 
 def metric_of(record: RunRecord) -> float | None:
-    """The value of `study.metric`, written `BENCHMARK` or `BENCHMARK.PHASE`, as a fraction.
+    """The value of `study.metric`, written `BENCHMARK` or `BENCHMARK.PHASE`: the benchmark's own score, as a fraction.
 
     Raises:
-        ConfigError: If the run has no such score.
+        ConfigError: If the run has no such score, or it is not a number.
     """
     if record.study.metric is None:
         return None
@@ -209,7 +209,12 @@ def metric_of(record: RunRecord) -> float | None:
         raise ConfigError(
             f"study.metric: '{record.study.metric}' was not measured; measured: {', '.join(record.scores)}"
         )
-    return found.accuracy
+    if found.official is None:
+        raise ConfigError(
+            f"study.metric: '{record.study.metric}' has no {found.metric}, which is the benchmark's score; ask it the "
+            f"questions that this is of, or set benchmark.{benchmark}.metric"
+        )
+    return found.official
 
 
 def quiet_libraries() -> None:

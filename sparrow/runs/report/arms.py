@@ -29,7 +29,7 @@ class Arm:
 
     def is_called(self, name: str | None) -> bool:
         """Whether a name is the arm's label, the value of one of its factors, or spells out factors that it has."""
-        return name is not None and (name in (self.label, *self.factors.values()) or self.has_factors(name))
+        return name is not None and (name in (self.label, *map(str, self.factors.values())) or self.has_factors(name))
 
     def has_factors(self, name: str) -> bool:
         """Whether the arm has all factors that a name spells out, as `mixture=sparrow, num_samples=30000`."""
@@ -56,6 +56,10 @@ class Arm:
         """The records that make up the arm's numbers: those with a score after training, or all where none has one."""
         return [r for r in self.records if any("after" in phases for phases in r.scores.values())] or self.records
 
+    def seeds(self, benchmark: str, phase: Phase) -> set[tuple[Any, ...]]:
+        """The seeds of the runs that have a score."""
+        return {run.seeds for run in self.runs if run.record and run.record.scores.get(benchmark, {}).get(phase)}
+
     def scores(self, benchmark: str, phase: Phase) -> list[Score]:
         """The scores of one benchmark and phase, one a run that has it."""
         return [score for r in self.records if (score := r.scores.get(benchmark, {}).get(phase))]
@@ -70,6 +74,11 @@ class Arm:
         """
         found = [number for record in self.records if (number := number_of(record, name, phase))]
         return estimate([value for value, _ in found], [bounds for _, bounds in found]) if found else None
+
+    def gain(self, name: str) -> float | None:
+        """A number after training minus that before, mean over the runs that have both; None where none has."""
+        pairs = [(number_of(record, name, "before"), number_of(record, name, "after")) for record in self.records]
+        return self.mean_of(after[0] - before[0] for before, after in pairs if before and after)
 
     def accuracy(self, benchmark: str, phase: Phase = "after", category: str | None = None) -> Estimate | None:
         """Accuracy over all questions of a benchmark or of one of its categories."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from sparrow.runs.report.arms import Arm
-from sparrow.runs.report.results import Comparison, StudyResults
+from sparrow.runs.report.compared import Comparison
+from sparrow.runs.report.results import StudyResults
 from sparrow.runs.tables import NOTHING, Table, interval, p_value, percent
 
 Row = tuple[str, ...]
+UNPAIRED = (
+    " Arms of unequal seeds are compared over those that both have, if two or more (3 of 5 seeds); else over all runs "
+    "without pairs (3 and 2 runs), which are then the unit (Welch's t), or questions where an arm has a single run."
+)
 
 
 def between_arms(study: StudyResults) -> Table:
@@ -16,7 +21,8 @@ def between_arms(study: StudyResults) -> Table:
         "Second minus first over the same questions after training, in percentage points. With three seeds or more in "
         "both arms, pairs of seeds are the unit (Student's t); else questions are, in clusters of videos (bootstrap; p "
         "is McNemar's exact one for one run each, of the clustered standard error otherwise). No difference is shown "
-        f"where the interval contains zero. p is adjusted (Holm) over {_family(study)}; intervals are not.",
+        f"where the interval contains zero. p is adjusted (Holm) over {_family(study)}; intervals are not."
+        f"{'' if all(_is_whole(c) for c in study.between) else UNPAIRED}",
     )
 
 
@@ -92,8 +98,20 @@ def _unit(comparison: Comparison) -> str:
     result = comparison.result
     if result is None:
         return NOTHING
-    count = result.num_pairs if result.unit == "seed" else result.num_questions
-    return f"{count:,} {result.unit}s"
+    one, other = comparison.seeds
+    if result.num_pairs == 0:
+        behind = f"{len(one)} and {len(other)} runs"
+    else:
+        behind = f"{result.num_pairs}{'' if _is_whole(comparison) else f' of {len(one | other)}'} seeds"
+    if result.unit != "question":
+        return behind
+    return f"{result.num_questions:,} questions" + ("" if _is_whole(comparison) else f", {behind}")
+
+
+def _is_whole(comparison: Comparison) -> bool:
+    """Whether every run of both arms has its pair, as far as they were compared."""
+    one, other = comparison.seeds
+    return comparison.result is None or comparison.result.num_pairs == len(one | other)
 
 
 def _difference(comparison: Comparison) -> Row:

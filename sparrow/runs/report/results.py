@@ -1,4 +1,4 @@
-"""Runs grouped into studies: the arms of each, over their seeds, and the paired differences between and within arms."""
+"""Runs grouped into studies: the arms of each, over their seeds, and the differences between and within arms."""
 
 from __future__ import annotations
 
@@ -9,50 +9,17 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from sparrow.analysis.paired import PairedDifference, paired_differences, paired_scores
 from sparrow.analysis.scores import PAPER_MEANS
 from sparrow.analysis.seeds import Estimate, holm
 from sparrow.core.config import Study
-from sparrow.core.errors import DataError
 from sparrow.runs.collect import SEEDS, FoundRun, find_runs
 from sparrow.runs.record import Phase, RunRecord
 from sparrow.runs.report.arms import Arm, factors_of, label_of, telling
+from sparrow.runs.report.compared import Comparison, compare
 from sparrow.runs.report.confounds import Difference, undeclared_differences
 
 UNKNOWN_STUDY = "unknown study"
 ZERO_SHOT = "zero-shot"
-SIGNIFICANCE = 0.05
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The paired difference, second minus first, of two arms' answers, or the problem with it.
-
-    `adjusted_p` is Holm's; `is_exploratory` says that the study judges arms by other comparisons, so that it is left
-    out of these; `category` is None over all questions.
-    """
-
-    benchmark: str
-    first: tuple[Arm, Phase]
-    second: tuple[Arm, Phase]
-    result: PairedDifference | None
-    problem: str = ""
-    adjusted_p: float | None = None
-    is_exploratory: bool = False
-    category: str | None = None
-
-    @property
-    def verdict(self) -> str:
-        """What may be said of the difference."""
-        if self.result is None:
-            return f"not compared: {self.problem}"
-        if not self.result.is_shown:
-            return "no difference shown"
-        direction = "higher" if self.result.difference > 0 else "lower"
-        if self.is_exploratory:
-            return f"{direction}, exploratory"
-        held = self.adjusted_p is None or self.adjusted_p < SIGNIFICANCE
-        return direction if held else f"{direction}, not after Holm"
 
 
 @dataclass(frozen=True)
@@ -90,9 +57,14 @@ class StudyResults:
         return own or next((found for found in others if found), None)
 
     def gain(self, arm: Arm, name: str) -> float | None:
-        """The number after training minus that before; None where one is not there."""
+        """The number after training minus that before, over the runs that have both, or minus the study's zero-shot
+        number where none has; None where one is not there."""
+        if arm.is_zero_shot:
+            return None
+        if (own := arm.gain(name)) is not None:
+            return own
         after, before = arm.estimate(name), self.zero_shot(arm, name)
-        return after.mean - before.mean if after and before and not arm.is_zero_shot else None
+        return after.mean - before.mean if after and before else None
 
     @cached_property
     def between(self) -> list[Comparison]:
@@ -102,7 +74,7 @@ class StudyResults:
             arms = [arm for arm in self.arms if arm.scores(benchmark, "after")]
             for first, second in combinations(arms, 2):
                 pair = (second, first) if self.baseline_of(first) is second else (first, second)
-                compared = _compare(benchmark, (pair[0], "after"), (pair[1], "after"))
+                compared = compare(benchmark, (pair[0], "after"), (pair[1], "after"))
                 found.append(replace(compared, is_exploratory=not self._is_primary(compared)))
         tested = [c for c in found if c.result and not c.is_exploratory]
         adjusted = dict(zip(map(id, tested), holm([c.result.p_value for c in tested if c.result]), strict=True))
@@ -116,13 +88,15 @@ class StudyResults:
     def _is_primary(self, comparison: Comparison) -> bool:
         names = self.study.primary
         (first, _), (second, _) = comparison.first, comparison.second
-        return not names or (comparison.benchmark in names and self.baseline_of(second) is first)
+        return not names or (
+            comparison.benchmark in names and not self.has_stand_in and self.baseline_of(second) is first
+        )
 
     @cached_property
     def by_category(self) -> list[Comparison]:
         """After training, category by category: every arm with its baseline."""
         return [
-            _compare(benchmark, (baseline, "after"), (arm, "after"), category)
+            compare(benchmark, (baseline, "after"), (arm, "after"), category)
             for benchmark in self.benchmarks
             for category in self.categories(benchmark)
             for arm in self.arms
@@ -131,11 +105,21 @@ class StudyResults:
         ]
 
     @cached_property
+    def scored(self) -> list[Arm]:
+        """The arms with scores after training."""
+        return [arm for arm in self.arms if any(arm.scores(benchmark, "after") for benchmark in self.benchmarks)]
+
+    @cached_property
     def baselines(self) -> list[Arm]:
         """The arms that others are laid beside: all that the declared baseline names, else the first with scores
         after training."""
-        scored = [arm for arm in self.arms if any(arm.scores(benchmark, "after") for benchmark in self.benchmarks)]
-        return [arm for arm in scored if arm.is_called(self.study.baseline)] or scored[:1]
+        return [arm for arm in self.scored if arm.is_called(self.study.baseline)] or self.scored[:1]
+
+    @property
+    def has_stand_in(self) -> bool:
+        """Whether the declared baseline is none of several arms with scores, so that the first stands in for it."""
+        name = self.study.baseline
+        return name is not None and len(self.scored) > 1 and not any(arm.is_called(name) for arm in self.baselines)
 
     def baseline_of(self, arm: Arm) -> Arm | None:
         """The baseline that shares most factors with an arm, of several the last; None for a baseline."""
@@ -156,40 +140,12 @@ class StudyResults:
         """In each arm: after training against before, and against the same model without frames or with one."""
         phases: tuple[Phase, ...] = ("before", "blind", "one_frame")
         return [
-            _compare(benchmark, (arm, phase), (arm, "after"))
+            compare(benchmark, (arm, phase), (arm, "after"))
             for benchmark in self.benchmarks
             for arm in self.arms
             for phase in phases
             if arm.scores(benchmark, phase) and arm.scores(benchmark, "after")
         ]
-
-
-def _compare(
-    benchmark: str, first: tuple[Arm, Phase], second: tuple[Arm, Phase], category: str | None = None
-) -> Comparison:
-    """Runs of one seed are a pair; where the arms share no seed, all runs of the one stand against all of the other."""
-    try:
-        one, other = (arm.answers(benchmark, phase, category) for arm, phase in (first, second))
-        shared = [seeds for seeds in one if seeds in other]
-        pairs = ([one[s] for s in shared], [other[s] for s in shared]) if shared else (one.values(), other.values())
-        result = paired_differences(*map(list, pairs))
-    except DataError as error:
-        if (scored := _compare_scores(benchmark, first, second, category)) is None:
-            return Comparison(benchmark, first, second, None, str(error), category=category)
-        result = scored
-    return Comparison(benchmark, first, second, result, category=category)
-
-
-def _compare_scores(
-    benchmark: str, first: tuple[Arm, Phase], second: tuple[Arm, Phase], category: str | None
-) -> PairedDifference | None:
-    """Seeds compared by their stored scores, for runs of which only the records were kept."""
-    one, other = (arm.parts(benchmark, phase, category) for arm, phase in (first, second))
-    shared = [seeds for seeds in one if seeds in other]
-    if len({part.num_questions for parts in (one, other) for part in parts.values()}) != 1:
-        return None
-    firsts, seconds = ([parts[seeds].accuracy or 0.0 for seeds in shared] for parts in (one, other))
-    return paired_scores(firsts, seconds, next(iter(one.values())).num_questions)
 
 
 def read_studies(folders: Iterable[Path]) -> list[StudyResults]:
@@ -212,9 +168,9 @@ def read_studies(folders: Iterable[Path]) -> list[StudyResults]:
 def study_of(name: str, runs: list[FoundRun]) -> StudyResults:
     """The results of the runs of one study."""
     runs = sorted(runs, key=_order)
-    # The declaration of the run that started last: factors and published numbers may be added as a study grows.
     records = sorted((run.record for run in runs if run.record), key=lambda record: record.started_at)
-    study = records[-1].study if records else Study(name=name)
+    declaring = _declaring(runs)
+    study = declaring.record.study if declaring and declaring.record else Study(name=name)
     checkpoints = {_checkpoint(record) for record in records if record.command == "train"}
     arms: dict[str, list[FoundRun]] = {}
     remarks: list[tuple[FoundRun, str]] = []
@@ -223,11 +179,33 @@ def study_of(name: str, runs: list[FoundRun]) -> StudyResults:
         _place(run, _label(run, told), arms, remarks)
     for run in runs:
         remarks += [(run, why) for why in _doubts(run)]
-    return StudyResults(
+    results = StudyResults(
         study,
         tuple(_arm(label, members, checkpoints) for label, members in arms.items()),
         tuple(runs),
         tuple(remarks),
+    )
+    if declaring and results.has_stand_in:
+        results = replace(results, remarks=((declaring, _no_baseline(results)), *remarks))
+    return results
+
+
+def _declaring(runs: list[FoundRun]) -> FoundRun | None:
+    """The run whose declaration counts: the training that started last, since factors and published numbers may be
+    added as a study grows. An evaluation is given the study's name, but seldom the rest: only where nothing else is."""
+
+    def when(run: FoundRun) -> tuple[bool, str]:
+        return (run.record.command == "train", run.record.started_at) if run.record else (False, "")
+
+    return max((run for run in reversed(runs) if run.record), key=when, default=None)
+
+
+def _no_baseline(results: StudyResults) -> str:
+    return (
+        f"study.baseline '{results.study.baseline}' names none of the arms with scores "
+        f"({'; '.join(arm.label for arm in results.scored)}): the first stands in for it, and no comparison is "
+        "primary. Name one in this run.json and in the experiment: by its label, the value of a factor, or factors "
+        "as 'mixture=a, num_samples=30000'"
     )
 
 

@@ -176,7 +176,7 @@ def _scores(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row], n
 def _accuracies(arm: Arm, benchmark: str, baselines: tuple[Phase, ...]) -> Row:
     before, after = arm.accuracy(benchmark, "before"), arm.accuracy(benchmark, "after")
     shares = (_share(arm.accuracy(benchmark, phase)) for phase in baselines)
-    gain = percent(after.mean - before.mean, signed=True) if after and before else NOTHING
+    gain = percent(arm.gain(f"{benchmark}.accuracy"), signed=True)
     bounds = interval(after.low, after.high) if after else NOTHING
     known = [*arm.scores(benchmark, "after"), *arm.scores(benchmark, "before")]
     return _share(before), _share(after), bounds, gain, _chance(known[0] if known else None), *shares

@@ -39,6 +39,10 @@ class Curve:
     sizes: tuple[float, ...]
     unit: str
 
+    def is_called(self, name: str | None) -> bool:
+        """Whether a name is the curve's label, or one of its arms is called by it."""
+        return name == self.label or any(arm.is_called(name) for arm in self.arms)
+
     def measured(self, name: str) -> list[tuple[float, Arm]]:
         """Sizes and arms that have a number."""
         return [(size, arm) for size, arm in zip(self.sizes, self.arms, strict=True) if arm.estimate(name)]
@@ -65,7 +69,8 @@ def size_factor(study: StudyResults) -> str | None:
 
 
 def curves(study: StudyResults) -> list[Curve]:
-    """The learning curves of a study, the baseline first; none where no size is swept, or each arm has its own."""
+    """The learning curves of a study, the baseline first, of several that are called so the one of most sizes; none
+    where no size is swept, or each arm has its own."""
     swept = size_factor(study)
     if swept is None:
         return []
@@ -79,7 +84,9 @@ def curves(study: StudyResults) -> list[Curve]:
         return []
     unit = swept.removeprefix("mixture.num_")
     found = [_curve(label, arms, swept, unit) for label, arms in groups.items()]
-    return sorted(found, key=lambda curve: curve.label != study.study.baseline)
+    named = [curve for curve in found if curve.is_called(study.study.baseline)]
+    baseline = max(named, key=lambda curve: len(curve.arms), default=None)
+    return sorted(found, key=lambda curve: curve is not baseline)
 
 
 def _curve(label: str, arms: list[Arm], swept: str, unit: str) -> Curve:

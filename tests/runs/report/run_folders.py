@@ -133,6 +133,15 @@ def add_exact_run(
     return record
 
 
+def rewrite_answers(folder: Path, **changes) -> None:
+    """Change fields of all answers of a run; a function is given the answer."""
+    for path in folder.rglob("*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            row.update({name: value(row) if callable(value) else value for name, value in changes.items()})
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def write_answers(path: Path, correct: list[bool]) -> None:
     """One question a video, two options each."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,13 +9,13 @@ import pytest
 from sparrow.core.config import Study
 from sparrow.runs.report import read_studies
 from sparrow.runs.report.worth import curves
-from tests.runs.report.run_folders import CATEGORIES, add_exact_run, cells, text_of, write_answers
+from tests.runs.report.run_folders import CATEGORIES, add_exact_run, cells, rewrite_answers, text_of, write_answers
 
 FACTORS = {"mixture": "a", "mixture.num_samples": 120}
 
 
-def seeds(root, correct, mixture="a", **changes):
-    for seed, count in enumerate(correct):
+def seeds(root, correct, mixture="a", first=0, **changes):
+    for seed, count in enumerate(correct, first):
         scores = {"clips": {"before": 10, "after": count}}
         add_exact_run(root / f"{mixture}{seed}", {**FACTORS, "mixture": mixture}, scores, seed=seed, **changes)
 
@@ -219,3 +219,126 @@ def test_records_alone_give_the_differences_over_seeds(tmp_path):
     assert text_of(tmp_path) == whole
     shutil.rmtree(tmp_path / "b2")  # two pairs, whose unit would be the questions
     assert "cannot be read" in table(tmp_path, "Differences between arms")[0][3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"question_id": lambda row: f"other {row['question_id']}"}, "the questions differ: 40 only in the first, 40"),
+        ({"gold": 1}, "40 of 40 questions have another gold answer or video"),
+        ({"video": "another.mp4"}, "40 of 40 questions have another gold answer or video"),
+    ],
+)
+def test_arms_that_answered_other_questions_are_not_compared(tmp_path, changes, why):
+    seeds(tmp_path, [20, 22, 24])
+    seeds(tmp_path, [30, 30, 33], "b")
+    for seed in range(3):
+        rewrite_answers(tmp_path / f"b{seed}", **changes)
+    (row,) = table(tmp_path, "Differences between arms")
+    assert row[3].startswith(f"not compared: {why}")
+    assert set(row[4:]) == {"-"}
+
+
+def test_each_data_seed_may_ask_its_own_questions(tmp_path):
+    for seed, counts in enumerate([(20, 30), (22, 30), (24, 33)]):
+        for mixture, count in zip("ab", counts, strict=True):
+            config = {"seed": 0, "data_seed": seed}
+            folder = tmp_path / f"{mixture}{seed}"
+            add_exact_run(folder, {"mixture": mixture}, {"clips": {"after": count}}, seed=seed, config=config)
+            rewrite_answers(folder, question_id=lambda row, seed=seed: f"{seed} {row['question_id']}")
+    (row,) = table(tmp_path, "Differences between arms")
+    assert row[3:7] == ["higher", "3 seeds", "+22.5", "[+16.3, +28.7]"]
+    for mixture in "ab":
+        shutil.rmtree(tmp_path / f"{mixture}2")
+    (row,) = table(tmp_path, "Differences between arms")
+    assert row[3].startswith("not compared: each pair of runs was asked its own questions")
+
+
+def test_seeds_that_only_one_arm_has_are_left_out_of_pairs_and_the_row_says_so(tmp_path):
+    seeds(tmp_path, [20, 22, 24, 10, 10])
+    seeds(tmp_path, [30, 30, 33], "b")
+    (row,) = table(tmp_path, "Differences between arms")
+    assert row[3:7] == ["higher", "3 of 5 seeds", "+22.5", "[+16.3, +28.7]"]
+    shutil.rmtree(tmp_path / "b2")
+    text = text_of(tmp_path)
+    assert cells(text, "Differences between arms")[0][4:6] == ["40 questions, 2 of 5 seeds", "+22.5"]
+    assert "Arms of unequal seeds are compared over those that both have" in text
+
+
+@pytest.mark.parametrize(("correct", "first"), [([30, 30, 33], 2), ([30, 33, 30], 2), ([30, 30, 33], 3)])
+def test_runs_without_two_common_seeds_are_no_pairs_whatever_their_order(tmp_path, correct, first):
+    seeds(tmp_path, [20, 22, 24])
+    seeds(tmp_path, correct, "b", first=first)
+    text = text_of(tmp_path)
+    (row,) = cells(text, "Differences between arms")
+    # Means 55 and 77.5 %, standard deviations 5 and 4.33 over three runs: standard error 3.819, 3.92 degrees of freedom.
+    assert row[3:] == ["higher", "3 and 3 runs", "+22.5", "[+11.8, +33.2]", "0.004", "0.004"]
+    assert "Welch's t" in text
+    for folder in tmp_path.iterdir():
+        shutil.rmtree(folder / "predictions")
+    assert text_of(tmp_path) == text, "their scores say the same"
+
+
+def test_a_single_run_stands_against_all_of_the_other_arm(tmp_path):
+    seeds(tmp_path, [20])
+    seeds(tmp_path, [20, 30, 40], "b")
+    (row,) = table(tmp_path, "Differences between arms")
+    assert row[4:6] == ["40 questions, 1 and 3 runs", "+25.0"]
+
+
+def test_an_arm_is_its_own_pair_also_where_one_run_got_there(tmp_path):
+    seeds(tmp_path, [20])
+    for seed in (1, 2):
+        add_exact_run(tmp_path / str(seed), FACTORS | {"mixture": "a"}, {"clips": {"before": 30}}, seed=seed)
+    (row,) = table(tmp_path, "What training and frames gave")
+    assert row[4:6] == ["40 questions, 1 of 3 seeds", "+25.0"]
+
+
+def test_a_gain_is_of_the_runs_that_have_both_numbers(tmp_path):
+    seeds(tmp_path, [20, 24])
+    add_exact_run(tmp_path / "lost", FACTORS, {"clips": {"before": 40}}, seed=2, status="failed")
+    text = text_of(tmp_path)
+    assert cells(text, "Scores")[0][2:6:3] == ["50.0", "+30.0"]
+    assert cells(text, "Gain over zero-shot and its price")[0][2] == "+30.0"
+    (results,) = read_studies([tmp_path])
+    assert results.gain(results.arms[0], "clips") == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("started_at", ["2025-12-31", "2026-01-03"])
+def test_a_later_evaluation_leaves_the_declaration_of_the_trainings(tmp_path, started_at):
+    study = Study("s", "What?", ["mixture"], baseline="b", primary=["clips"])
+    seeds(tmp_path, [20], study=study)
+    seeds(tmp_path, [30], "b", study=study)
+    evaluation = {"study": Study("s"), "command": "evaluate", "started_at": started_at, "data": {}, "time_s": {}}
+    add_exact_run(tmp_path / "z", {"checkpoint": "org/model"}, {"clips": {"after": 10}}, **evaluation)
+    (results,) = read_studies([tmp_path])
+    assert results.study == study
+    for folder in ("a0", "b0"):
+        shutil.rmtree(tmp_path / folder)
+    (results,) = read_studies([tmp_path])
+    assert results.study == Study("s")
+
+
+@pytest.mark.parametrize("baseline", ["2", "num_frames=2", "frames.num_frames=2"])
+def test_a_baseline_may_be_a_number(tmp_path, baseline):
+    study = Study("s", factors=["frames.num_frames"], baseline=baseline)
+    for num_frames in (1, 2):
+        add_exact_run(
+            tmp_path / f"{num_frames}", {"frames.num_frames": num_frames}, {"clips": {"after": 9}}, study=study
+        )
+    (results,) = read_studies([tmp_path])
+    assert [arm.label for arm in results.baselines] == ["num_frames=2"]
+    assert "Runs to look at" not in text_of(tmp_path)
+
+
+def test_a_baseline_that_is_no_arm_is_told_and_nothing_is_primary(tmp_path):
+    for mixture, count in {"a": 10, "b": 18}.items():
+        seeds(tmp_path, [count], mixture, study=Study("s", factors=["mixture"], baseline="c", primary=["clips"]))
+    text = text_of(tmp_path)
+    (row,) = cells(text, "Differences between arms")
+    assert (row[3], row[-1]) == ("higher, exploratory", "-")
+    (row,) = cells(text, "Runs to look at")
+    assert row[2] == f"{tmp_path.name}/b0"
+    assert row[3].startswith("study.baseline 'c' names none of the arms with scores (a; b): the first stands in for it")
+    shutil.rmtree(tmp_path / "a0")
+    assert "Runs to look at" not in text_of(tmp_path), "nothing is compared"

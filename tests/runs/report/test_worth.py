@@ -8,6 +8,7 @@ from sparrow.core.config import Study
 from sparrow.runs.record import Diversity, RunRecord
 from sparrow.runs.report import build_report, read_studies
 from sparrow.runs.report.curves import pictures, vendi_score
+from sparrow.runs.report.worth import curves
 from tests.runs.report.run_folders import add_exact_run, cells, text_of
 
 SIZES = (30_000, 60_000, 120_000)
@@ -68,10 +69,21 @@ def test_three_seeds_are_what_is_resampled(tmp_path):
     assert rows[0][2:4] == ["42,426", "[42,426, 42,426]"]
 
 
-def test_the_baseline_can_be_named(tmp_path):
-    study = Study(name="scaling", factors=["mixture", "mixture.num_samples"], baseline="sparrow")
+@pytest.mark.parametrize("baseline", ["sparrow", "mixture=sparrow", "mixture=sparrow, num_samples=30000"])
+def test_the_baseline_can_be_named(tmp_path, baseline):
+    study = Study(name="scaling", factors=["mixture", "mixture.num_samples"], baseline=baseline)
     rows = cells(text_of(scaling(tmp_path, study=study)), "Equivalent samples of sparrow")
     assert rows[0][1:3] == ["mixture=video, num_samples=30000", r"outside the measured range: \< 30,000"]
+
+
+def test_of_several_curves_that_are_the_baseline_the_one_of_most_sizes_is(tmp_path):
+    study = Study(name="s", factors=["mixture", "mixture.num_samples", "share"], baseline="video")
+    for mixture, share, sizes in (("sparrow", 0, SIZES), ("video", 1, SIZES[:1]), ("video", 0, SIZES[:2])):
+        for size in sizes:
+            factors = {"mixture": mixture, "mixture.num_samples": size, "share": share}
+            add_exact_run(tmp_path / f"{mixture}{share}{size}", factors, {"clips": {"after": 20}}, study=study)
+    (results,) = read_studies([tmp_path])
+    assert curves(results)[0].label == "mixture=video, share=0"
 
 
 def test_too_few_points_are_refused_with_how_many_are_needed(tmp_path):

@@ -1,0 +1,101 @@
+"""Two arms of a study laid beside each other, or two phases of one: which runs are pairs, and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sparrow.analysis.paired import (
+    AccuracyDifference,
+    paired_differences,
+    paired_scores,
+    unpaired_differences,
+    unpaired_scores,
+)
+from sparrow.core.errors import DataError
+from sparrow.runs.record import Phase
+from sparrow.runs.report.arms import Arm
+
+SIGNIFICANCE = 0.05
+MIN_SHARED_SEEDS = 2
+
+Side = tuple[Arm, Phase]
+OfRun = TypeVar("OfRun")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference, second minus first, of two arms' answers, or the problem with it.
+
+    `adjusted_p` is Holm's; `is_exploratory` says that the study judges arms by other comparisons, so that it is left
+    out of these; `category` is None over all questions.
+    """
+
+    benchmark: str
+    first: Side
+    second: Side
+    result: AccuracyDifference | None
+    problem: str = ""
+    adjusted_p: float | None = None
+    is_exploratory: bool = False
+    category: str | None = None
+
+    @property
+    def seeds(self) -> tuple[set[tuple[Any, ...]], set[tuple[Any, ...]]]:
+        """The seeds of the runs of both sides, paired or not."""
+        (first, phase), (second, other_phase) = self.first, self.second
+        return first.seeds(self.benchmark, phase), second.seeds(self.benchmark, other_phase)
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of the difference."""
+        if self.result is None:
+            return f"not compared: {self.problem}"
+        if not self.result.is_shown:
+            return "no difference shown"
+        direction = "higher" if self.result.difference > 0 else "lower"
+        if self.is_exploratory:
+            return f"{direction}, exploratory"
+        held = self.adjusted_p is None or self.adjusted_p < SIGNIFICANCE
+        return direction if held else f"{direction}, not after Holm"
+
+
+def compare(benchmark: str, first: Side, second: Side, category: str | None = None) -> Comparison:
+    """Two arms, or two phases of one, by their answers, or by stored scores where only the records were kept."""
+    problem = ""
+    try:
+        one, other = (arm.answers(benchmark, phase, category) for arm, phase in (first, second))
+    except DataError as error:
+        result = _compare_scores(benchmark, first, second, category)
+        return Comparison(benchmark, first, second, result, "" if result else str(error), category=category)
+    try:
+        paired = _paired(one, other, is_one_arm=first[0] is second[0])
+        result = paired_differences(*paired) if paired else unpaired_differences([*one.values()], [*other.values()])
+    except DataError as error:
+        result, problem = None, str(error)
+    return Comparison(benchmark, first, second, result, problem, category=category)
+
+
+def _compare_scores(benchmark: str, first: Side, second: Side, category: str | None) -> AccuracyDifference | None:
+    """The same by the stored scores; None where they cannot tell, for which questions would have to be the unit."""
+    one, other = (arm.parts(benchmark, phase, category) for arm, phase in (first, second))
+    paired = _paired(one, other, is_one_arm=first[0] is second[0])
+    firsts, seconds = paired or ([*one.values()], [*other.values()])
+    counts = [[part.num_questions for part in parts] for parts in (firsts, seconds)]
+    if not (counts[0] == counts[1] if paired else len({*counts[0], *counts[1]}) == 1):
+        return None
+    compared = paired_scores if paired else unpaired_scores
+    accuracies, others = ([part.accuracy or 0.0 for part in parts] for parts in (firsts, seconds))
+    return compared(accuracies, others, (counts[0] + counts[1])[0])
+
+
+def _paired(
+    one: Mapping[tuple[Any, ...], OfRun], other: Mapping[tuple[Any, ...], OfRun], *, is_one_arm: bool
+) -> tuple[list[OfRun], list[OfRun]] | None:
+    """Runs of equal seeds, which are pairs where both arms have the same seeds or share two or more, and always within
+    one arm; else None: a single pair says little of the other runs, and runs of other seeds are no pairs."""
+    shared = [seeds for seeds in one if seeds in other]
+    if len(shared) < MIN_SHARED_SEEDS and not (shared and (is_one_arm or one.keys() == other.keys())):
+        return None
+    return [one[seeds] for seeds in shared], [other[seeds] for seeds in shared]
