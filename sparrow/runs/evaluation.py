@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,16 +16,37 @@ from sparrow.core.config import EvaluateConfig, run_id
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
 from sparrow.core.hashing import content_hash, file_hash
-from sparrow.models.checkpoints import base_of_adapters
+from sparrow.core.memory import peak_memory_bytes, reset_peak_memory
+from sparrow.models.checkpoints import Checkpoint, base_of_adapters, explained
 from sparrow.runs.evaluating import make_evaluator
-from sparrow.runs.folder import open_run
+from sparrow.runs.folder import held, open_run
 from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome
 from sparrow.runs.ranks import Answering, answer_all, device_of, load_checkpoint
-from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions, peak_memory_bytes
+from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions
 from sparrow.runs.report import print_table, read_studies
 from sparrow.runs.trained import as_trained, unlike_training
 
 log = logging.getLogger(__name__)
+# Files of a checkpoint's folder that decide its answers.
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+SETTINGS = (
+    "config.json",
+    "adapter_config.json",
+    "chat_template.jinja",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+)
+# Who saved it, where it came from, and how the tokenizer was called last.
+NOT_OF_THE_MODEL = (
+    "transformers_version",
+    "peft_version",
+    "_name_or_path",
+    "base_model_name_or_path",
+    "truncation",
+    "padding",
+)
 
 
 def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | None = None) -> RunRecord:
@@ -55,10 +77,17 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
         git=git_revision(),
         versions=package_versions(),
     )
-    earlier = open_run(folder, record, config)
-    if earlier is not None:
-        log.info("%s is finished already; its stored result is kept", folder)
-        return earlier
+    with held(folder):
+        earlier = open_run(folder, record, config)
+        if earlier is not None:
+            log.info("%s is finished already; its stored result is kept", folder)
+            return earlier
+        _carry_out(config, checkpoint, weights, folder, record)
+    print_table(read_studies([folder]))
+    return record
+
+
+def _carry_out(config: EvaluateConfig, checkpoint: str, weights: str, folder: Path, record: RunRecord) -> None:
     shown = [config.backbone.frame_size_px, config.backbone.native_video]
     model_id = content_hash([weights, *shown, config.trainer.precision])
     baselines = {"blind": config.blind, "one_frame": config.one_frame}
@@ -68,6 +97,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     for name in config.benchmark:
         evaluator.questions(name)
     evaluator.require_room(load_checkpoint(checkpoint, config.backbone, with_model=False))
+    reset_peak_memory()
     with recorded_outcome(record, folder, enabled=True):
         with record.timed("evaluate"):
             answer_all(work, evaluator)
@@ -75,8 +105,6 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
             for benchmark, result in evaluator.collect(model_id, folder, phase).items():
                 record.scores.setdefault(benchmark, {})[cast(Phase, phase)] = result
         record.peak_memory_bytes = peak_memory_bytes()
-    print_table(read_studies([folder]))
-    return record
 
 
 def model_of(checkpoint: str) -> str:
@@ -92,17 +120,31 @@ def _name_of(config: EvaluateConfig) -> str:
 
 
 def fingerprint(checkpoint: str, revision: str | None) -> str:
-    """What identifies the weights of a checkpoint: the content of a folder's files, or a Hub id and revision."""
+    """What identifies a model and how it is asked: the content of a folder's files, or a Hub id and its commit.
+
+    A Hub id whose commit is not known here is identified by its revision.
+
+    Raises:
+        BackboneError: If a file of a folder is damaged.
+    """
     folder = Path(checkpoint)
-    if folder.is_dir():
-        weights = [(path.name, file_hash(path)) for path in sorted(folder.glob("*.safetensors"))]
+    if not folder.is_dir():
+        named = Checkpoint(checkpoint, revision)
+        with suppress(OSError, ValueError):
+            named = named.pinned
+        return content_hash(named)
+    with explained(Checkpoint(checkpoint)):
+        paths = sorted(path for pattern in (*WEIGHTS, *SETTINGS) for path in folder.glob(pattern))
+        files = [(path.name, _settings_hash(path) if path.suffix == ".json" else file_hash(path)) for path in paths]
         base = base_of_adapters(checkpoint)
-        if base is None:
-            return content_hash([weights, None])
-        settings = json.loads((folder / "adapter_config.json").read_text())
-        of_adapters = {key: value for key, value in settings.items() if key != "base_model_name_or_path"}
-        return content_hash([weights, of_adapters, fingerprint(*base)])
-    return content_hash([checkpoint, revision])
+    return content_hash([files, fingerprint(*base) if base is not None else None])
+
+
+def _settings_hash(path: Path) -> str:
+    """Digest of a JSON file without what differs between two saves of one model, such as the order of a set."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    kept = {key: value for key, value in settings.items() if key not in NOT_OF_THE_MODEL}
+    return content_hash({k: sorted(v, key=str) if isinstance(v, list) else v for k, v in kept.items()})
 
 
 def _check_processes(config: EvaluateConfig) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing import active_children
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def answer_all(work: Answering, evaluator: Evaluator, backbone: Backbone | None 
         backbone: The checkpoint, where it is open already; used if there is one process.
 
     Raises:
-        RunError: If a process fails; the others are stopped, the answers so far kept.
+        RunError: If a process fails; the others are stopped, as they are at a signal, the answers so far kept.
     """
     trainer = work.config.trainer
     asked = [(phase, name) for phase in work.phases for name in work.folders]
@@ -93,6 +94,7 @@ def answer_all(work: Answering, evaluator: Evaluator, backbone: Backbone | None 
         return
     context = get_context("spawn")
     counters = {key: context.Value("q", 0) for key in asked}
+    others = active_children()
     try:
         spawn(_rank_main, args=(work, counters), nprocs=trainer.devices)
     except (ProcessRaisedException, ProcessExitedException) as error:
@@ -101,6 +103,13 @@ def answer_all(work: Answering, evaluator: Evaluator, backbone: Backbone | None 
             f"process {error.error_index} of {trainer.devices} failed ({reason}); "
             f"the answers so far are kept: run the same command with hydra.run.dir={work.folder} to go on"
         ) from error
+    except BaseException:  # a signal, which leaves the processes at work
+        started = [process for process in active_children() if process not in others]
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.join()
+        raise
 
 
 def load_checkpoint(checkpoint: str, options: CheckpointOptions, **how: Any) -> Backbone:

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import RunError
 from sparrow.core.hashing import content_hash
+from sparrow.core.memory import peak_memory_bytes, reset_peak_memory
 from sparrow.data.datamodule import PlannedData
 from sparrow.models.backbone import Backbone
 from sparrow.models.compilation import compile_blocks
@@ -46,7 +47,6 @@ from sparrow.runs.record import (
     Tokens,
     git_revision,
     package_versions,
-    peak_memory_bytes,
 )
 from sparrow.runs.watching import watching
 from sparrow.training.callbacks import Heartbeat, StopOnSignal, read_failed, read_skipped_steps
@@ -90,6 +90,7 @@ def train(
             log.info("%s is finished already; its stored result is kept", folder)
             return earlier
         set_threads(config)
+        reset_peak_memory()
         with recorded_outcome(record, folder, enabled=main), signals_interrupt(), losses_explained(folder):
             if parent is not None:
                 require_gates(config.start_from.gates, RunRecord.load(parent), parent)
@@ -219,19 +220,21 @@ def _evaluate_after(
         if rank == 0:
             assert trained is not None, "rank 0 has the whole model"
             trained.save(folder / MODEL_FOLDER)
-        if ranks is not None and rank == 0:
-            ranks.tell("saved")
-        if trained is None:
-            assert ranks is not None, "a model in shards has ranks"
+            if ranks is not None:
+                ranks.tell("saved")
+        if ranks is not None:
             ranks.wait_for("saved", 1)
+        if trained is None:
             trained = load_model(config, str(folder / MODEL_FOLDER))
             trained.model.to(device)
-        phases = _phases_after(config)
+        phases = _phases_after(config) if evaluator.benchmarks else []
+        # A run that is done again may end in other weights: then answers of the model before do not count.
+        model_id = content_hash([record.run_id, fingerprint(str(folder / MODEL_FOLDER), None)]) if phases else ""
         for phase in phases:
             for name in evaluator.benchmarks:
                 most = len(evaluator.questions(name)[0])
                 take = ranks.draw(f"{phase}: {name}", most) if ranks is not None else None
-                evaluator.answer(name, trained, record.run_id, folder, phase, rank=rank, take=take)
+                evaluator.answer(name, trained, model_id, folder, phase, rank=rank, take=take)
         if ranks is not None:
             ranks.tell("answered")
         if rank > 0:
@@ -239,7 +242,7 @@ def _evaluate_after(
         if ranks is not None:
             ranks.wait_for("answered", ranks.num_ranks)
         for phase in phases:
-            _add_scores(record, phase, evaluator.collect(record.run_id, folder, phase))
+            _add_scores(record, phase, evaluator.collect(model_id, folder, phase))
     record.peak_memory_bytes = peak_memory_bytes()
 
 
@@ -351,7 +354,8 @@ def _fit(
         trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
     except SystemExit as ended:  # so Lightning ends at a Ctrl-C that `StopOnSignal` does not hold back
         raise KeyboardInterrupt from ended
-    if stop.received is not None:
+    if module.stop_agreed:
+        assert stop.received is not None
         raise Interrupted(
             f"stopped by {stop.received.name} after step {trainer.global_step} of {len(prepared.plan.steps)}; "
             f"a checkpoint is kept in {checkpoints}",

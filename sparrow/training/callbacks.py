@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from sparrow.core.files import write_atomically
 from sparrow.core.signals import STOP_SIGNALS, passed_by
 from sparrow.data.batching import StepBatch
 from sparrow.training.module import FineTuning
@@ -28,7 +29,8 @@ SIGNALS = (signal.SIGINT, *STOP_SIGNALS)
 class StopOnSignal(Callback):
     """Turns SIGINT, SIGTERM and SIGUSR1 into an orderly end after the running step; a second SIGINT stops at once.
 
-    The wish is summed over ranks inside the step, so that all ranks stop after the same one.
+    The wish is summed over ranks inside the step, so that all ranks stop after the same one. One that comes too late
+    for that counts in the next step; after the last step it is looked for once more.
     """
 
     def __init__(self, save: Callable[[pl.Trainer], None]) -> None:
@@ -57,13 +59,20 @@ class StopOnSignal(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
     ) -> None:
         """Save and stop if some rank was asked to."""
-        if isinstance(pl_module, FineTuning) and pl_module.stop_requested:
+        assert isinstance(pl_module, FineTuning)
+        if trainer.global_step == pl_module.num_steps:
+            self._give_back()  # first, so that no signal comes between the last look and whoever is next to handle it
+            pl_module.agree_to_stop()
+        if pl_module.stop_agreed:
             self.received = self.received or signal.SIGTERM
             self.save(trainer)
             trainer.should_stop = True
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give the signals back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
@@ -132,11 +141,16 @@ class RecordTrouble(Callback):
     """Appends what went wrong in a step to files of the rank, as it comes.
 
     `failed-<rank>.jsonl` names samples that could not be read, `skipped-<rank>.jsonl` steps that taught nothing
-    because a number was not finite, with this rank's samples.
+    because a number was not finite, with this rank's samples. Both know of each step as it was done last.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Drop what was noted, by however many ranks, of steps that are done again."""
+        for path in _files(self.folder, "failed", "skipped") if trainer.is_global_zero else ():
+            write_atomically(path, _text(line for line in _lines(path) if line["step"] < trainer.global_step))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
@@ -155,23 +169,28 @@ class RecordTrouble(Callback):
 def _append(path: Path, lines: list[dict[str, Any]]) -> None:
     if lines:
         with open(path, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+            file.write(_text(lines))
+
+
+def _text(lines: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def read_failed(folder: Path) -> list[dict[str, Any]]:
-    """The samples that no rank could read; a step done again after a resume counts once."""
-    return _read(folder, "failed")
+    """The samples that no rank could read."""
+    return [line for path in _files(folder, "failed") for line in _lines(path)]
 
 
 def read_skipped_steps(folder: Path) -> list[int]:
     """The steps that were left out, in order."""
-    return sorted({line["step"] for line in _read(folder, "skipped")})
+    return sorted({line["step"] for path in _files(folder, "skipped") for line in _lines(path)})
 
 
-def _read(folder: Path, kind: str) -> list[dict[str, Any]]:
-    lines = [
-        line
-        for path in sorted(folder.glob(f"{kind}-*.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
-    return [json.loads(line) for line in dict.fromkeys(lines)]
+def _files(folder: Path, *kinds: str) -> list[Path]:
+    return sorted(path for kind in kinds for path in folder.glob(f"{kind}-*.jsonl"))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file; a kill may have cut the last one short."""
+    text = path.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

@@ -81,7 +81,7 @@ def make_loggers(
         if not logger.enabled:
             continue
         if kind == "tensorboard":
-            loggers.append(TensorBoardLogger(folder, name="", version=kind, purge_step=first_step or None))
+            loggers.append(TensorBoardLogger(folder, name="", version=kind, purge_step=first_step))
         elif kind == "csv":
             loggers.append(TidyCsv(folder / CSV_FILE))
         elif kind == "wandb":

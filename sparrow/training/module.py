@@ -60,7 +60,8 @@ class FineTuning(pl.LightningModule):
         self.sharding = sharding
         self.num_steps = num_steps
         self.component_names = list(component_names)
-        self.stop_requested = False
+        self.stop_requested = False  # of this rank, at any moment
+        self.stop_agreed = False  # by all ranks, because some rank was asked
         self.last_loss: float | None = None
         self.step_counts = StepCounts()
         self.step_times_s: dict[str, float] = {}
@@ -136,7 +137,7 @@ class FineTuning(pl.LightningModule):
         sums[-1] = float(self.stop_requested)
         of_step = torch.tensor(StepCounts.of(batch, sum(tokens for tokens, _ in own)))
         sums, of_step = self.sum_over_ranks(torch.cat([sums, of_step])).split([len(sums), len(of_step)])
-        self.stop_requested = bool(sums[-1] > 0)
+        self.stop_agreed = bool(sums[-1] > 0)
         loss = float(sums[-2] / units)
         with timer.phase("optimizer"):
             gradient_norm = self._clip(optimizer)
@@ -184,6 +185,10 @@ class FineTuning(pl.LightningModule):
     def _no_gradient_sync(self, *, until_last: bool) -> contextlib.AbstractContextManager:
         wrapped = self.trainer.strategy.model
         return gradients_stay_apart(wrapped) if until_last and wrapped is not None else contextlib.nullcontext()
+
+    def agree_to_stop(self) -> None:
+        """Let all ranks stop where some rank was asked to; to be called on all."""
+        self.stop_agreed = self.sum_over_ranks(torch.tensor([float(self.stop_requested)])).item() > 0
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """The sum of a small tensor on the CPU over all ranks, on the CPU."""

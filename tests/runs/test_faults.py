@@ -273,6 +273,45 @@ def test_a_nan_is_stopped_before_it_is_learnt(settings, tmp_path, undisturbed, m
     goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
 
 
+@pytest.mark.parametrize(("victim", "stopped_after"), [(2, 4), (NUM_STEPS - 1, NUM_STEPS)])
+def test_a_signal_that_comes_while_the_ranks_add_up_their_wishes_is_not_lost(
+    settings, tmp_path, undisturbed, monkeypatch, victim, stopped_after
+):
+    original = FineTuning.sum_over_ranks
+
+    def add_up(self, values):
+        if self.trainer.global_step == victim and len(values) > 2:  # the sums of a step, the wish to stop among them
+            signal.raise_signal(signal.SIGUSR1)
+        return original(self, values)
+
+    config = settings("mixture.num_samples=48")
+
+    def interrupted():
+        with pytest.raises(Interrupted, match=f"stopped by SIGUSR1 after step {stopped_after} of {NUM_STEPS}"):
+            train(config, tmp_path, name="run")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FineTuning, "sum_over_ranks", add_up)
+        assert in_a_process(interrupted) == 0
+    assert RunRecord.load(tmp_path).status == "interrupted"
+    assert [path.name for path in checkpoints_in(tmp_path / "checkpoints")] == [f"step={stopped_after:07d}.ckpt"]
+    goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
+
+
+def test_a_signal_after_the_last_step_ends_the_run_where_it_is(settings, tmp_path, undisturbed, monkeypatch):
+    config = settings("mixture.num_samples=48")
+
+    def interrupted():
+        with pytest.raises(Interrupted, match=r"^stopped by SIGTERM$"):
+            train(config, tmp_path, name="run")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FineTuning, "on_train_end", lambda _: signal.raise_signal(signal.SIGTERM))
+        assert in_a_process(interrupted) == 0
+    assert RunRecord.load(tmp_path).status == "interrupted"
+    goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_before_training_ends_the_run_as_interrupted(settings, tmp_path, monkeypatch, number):
     monkeypatch.setattr("sparrow.runs.training.prepare", lambda *_: signal.raise_signal(number))

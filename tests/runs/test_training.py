@@ -12,11 +12,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.core.errors import BackboneError, ConfigError, MediaError, RunError
 from sparrow.data import batching
+from sparrow.evaluation.predictions import Prediction, PredictionWriter, read_predictions
 from sparrow.runs import preparation
 from sparrow.runs.outcome import Interrupted
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import latest_checkpoint, train
 from sparrow.training import module as training_module
+from sparrow.training.checkpoints import checkpoints_in
 from sparrow.training.module import FineTuning
 from tests.conftest import losses_of
 
@@ -233,6 +235,34 @@ def stop_after(monkeypatch, steps):
     monkeypatch.setattr(FineTuning, "training_step", step_and_interrupt)
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_answers_of_a_model_that_was_trained_anew_since_are_asked_again(settings, tmp_path, monkeypatch, same):
+    config = settings("benchmark=[world_short]", "benchmark.world_short.num_questions=6", "tuning=lora")
+    write, losses = PredictionWriter.write, training_module.segment_losses
+    answered = []
+
+    def write_and_interrupt(self, *predictions):
+        answered.extend(predictions)
+        write(self, *predictions)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(PredictionWriter, "write", write_and_interrupt)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path, name="run")
+    kept = len(answered)
+    assert 0 < kept < 6
+    assert not checkpoints_in(tmp_path / "checkpoints")
+
+    monkeypatch.setattr(PredictionWriter, "write", lambda self, *p: (answered.extend(p), write(self, *p)))
+    if not same:
+        monkeypatch.setattr(training_module, "segment_losses", lambda *arguments: losses(*arguments) * -1)
+    score = train(config, tmp_path, name="run").scores["world_short"]["after"]
+    assert len(answered) == (6 if same else kept + 6)
+    assert sorted(read_predictions(tmp_path / score.predictions), key=Prediction.to_line) == sorted(
+        answered[0 if same else kept :], key=Prediction.to_line
+    )
+
+
 def test_a_finished_run_is_kept_and_a_changed_one_refused(undisturbed, settings):
     folder, record, config = undisturbed
     before = (folder / "run.json").read_bytes()
@@ -256,6 +286,17 @@ def test_nan_loss_stops_and_names_the_samples(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(training_module, "segment_losses", lambda *arguments: original(*arguments) * torch.nan)
     with pytest.raises(RunError, match=r"step 0 is NaN; its samples on this rank: .*/"):
         train(settings(), tmp_path, name="nan")
+
+
+def test_the_peak_of_a_gpu_begins_anew_with_a_run(settings, tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: begun.append("run"))
+    monkeypatch.setattr("sparrow.runs.training.prepare", lambda *_: (_ for _ in ()).throw(RuntimeError("ended")))
+    for name in ("one", "other"):
+        with pytest.raises(RuntimeError, match="ended"):
+            train(settings(), tmp_path / name, name=name)
+    assert begun == ["run", "run"]
 
 
 @pytest.mark.parametrize("part", ["vision", "projector", "language_model"])
@@ -309,3 +350,34 @@ def test_a_file_lost_during_training_is_counted_and_the_rest_goes_on(settings, t
     assert ledger.loc[lost[0], "status"] == "failed"
     assert ledger.loc[lost[0], "detail"] == f"source 'world_clips', sample {lost[0]!r}: the file is gone"
     assert (ledger["status"] == "used").sum() == 23
+
+
+def test_what_went_wrong_in_steps_that_are_done_again_is_forgotten(settings, tmp_path, monkeypatch):
+    encode, step = batching.encode, FineTuning.training_step
+    config = settings("on_bad_sample=skip")
+    lost = []
+
+    def fails_once(sample, *arguments, **options):
+        if not lost or sample.id in lost:
+            lost.append(sample.id)
+            raise MediaError("the file is gone")
+        return encode(sample, *arguments, **options)
+
+    def ends_at_last(self, batch, batch_idx):
+        if batch.step == 2:
+            raise RuntimeError("ended")
+        step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batching, "encode", fails_once)
+        patch.setattr(FineTuning, "training_step", ends_at_last)
+        with pytest.raises(RuntimeError, match="ended"):
+            train(config, tmp_path, name="run")
+    noted = tmp_path / "failed-0.jsonl"
+    assert {json.loads(line)["sample_id"] for line in noted.read_text().splitlines()} == set(lost)
+    (tmp_path / "skipped-0.jsonl").write_text('{"step": 1, "reason": "NaN", "samples": []}\n{"step": 2, "rea')
+    (tmp_path / "failed-1.jsonl").write_text('{"step": 2, "posi')  # of a rank that a kill ended
+    record = train(config, tmp_path, name="run")
+    assert (record.status, record.skipped_steps) == ("finished", [])
+    assert not any(counts.rejected for counts in record.data.values())
+    assert not noted.read_text()

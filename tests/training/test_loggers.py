@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytorch_lightning.loggers
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sparrow.core.config import Logger
 from sparrow.training.loggers import CSV_FILE, TidyCsv, make_loggers
@@ -27,6 +28,16 @@ def test_a_run_from_the_start_drops_what_was_there(tmp_path):
     TidyCsv(tmp_path / CSV_FILE).log_metrics({"train/loss": 1.0}, 0)
     TidyCsv(tmp_path / CSV_FILE).log_metrics({"train/loss": 2.0}, 0)
     assert pd.read_csv(tmp_path / CSV_FILE)["value"].tolist() == [2.0]
+
+
+def test_tensorboard_shows_no_step_of_an_attempt_that_is_done_again_from_the_start(tmp_path):
+    for loss in (1.0, 2.0):
+        (logger,) = make_loggers({"tensorboard": Logger()}, tmp_path, run_id="a", name="a", first_step=0)
+        for step in range(3):
+            logger.log_metrics({"train/loss": loss}, step)
+        logger.finalize("success")
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")
+    assert [(event.step, event.value) for event in events] == [(0, 2), (1, 2), (2, 2)]
 
 
 def test_wandb_goes_on_in_the_same_run(tmp_path, monkeypatch):
