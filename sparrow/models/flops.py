@@ -11,6 +11,10 @@ pairs): n^2 in full attention, without halving for causality, n x window in slid
 the products of its chunked form. Training takes three times the forward where all is trained: see
 `ModelFlops.training`. Padding, recomputation and frames that only keep ranks in step are not counted, so that the
 figure is that of the model, as in model FLOPs utilisation.
+
+Patches follow from tokens as in images, which is too few in native video: LLaVA-OneVision pools tokens after its
+encoder and projector, whose work is counted at a quarter; of the Qwens, which encode two frames as one, the attention
+between patches is counted at half.
 """
 
 from __future__ import annotations
@@ -66,7 +70,7 @@ class ModelFlops:
         patch = self.vision.patch_size
         patch_px = patch if isinstance(patch, int) else patch[0]
         self.marker_tokens = len(frame_ids) - content
-        self.patches_a_token = size[0] * size[1] / patch_px**2 / content
+        self.patches_a_token = (size[0] // patch_px) * (size[1] // patch_px) / content
 
     def forward(
         self,

@@ -9,16 +9,26 @@ from torch import nn
 from transformers import AutoModelForImageTextToText
 
 from sparrow.core.config import Tuning
+from sparrow.core.errors import ConfigError
 from sparrow.models.adapters import add_adapters, linear_layers, merge_adapters
 from sparrow.models.backbone import Backbone
+from sparrow.models.checkpoints import base_of_adapters
 
 
 def check_tuning(backbone: Backbone, settings: Tuning) -> None:
-    """Refuse what the model's layers do not allow; a backbone without its model is enough.
+    """Refuse what the model does not allow; a backbone without its model is enough.
 
     Raises:
-        ConfigError: If a LoRA target is no linear layer of the adapted parts.
+        ConfigError: If a LoRA target is no linear layer of the adapted parts, or adapters would have to be merged into
+            weights in four bits.
     """
+    origin = backbone.origin
+    if settings.quantization is not None and origin is not None and base_of_adapters(origin.name) is not None:
+        # Most of what adapters have learnt is below the step of four bits: the run would start from another model.
+        raise ConfigError(
+            f"tuning.quantization: '{settings.quantization}' cannot start from adapters, which {origin.name!r} holds; "
+            "write the whole model with `sparrow export RUN OUT` and start from that, or use tuning=lora"
+        )
     with torch.device("meta"):
         skeleton = AutoModelForImageTextToText.from_config(backbone.config)
     parts = backbone.with_model(skeleton).parts()

@@ -11,7 +11,7 @@ TERA = 1e12
 # Peak dense FLOP/s (bf16 on tensor cores; fp32 without TF32), by words of the name that CUDA gives the device, the
 # more special first. Sources: the vendors' data sheets; where one gives figures "with sparsity", half of them.
 PEAK_FLOPS: tuple[tuple[str, float | None, float], ...] = (
-    ("GB200", 2250 * TERA, 75 * TERA),
+    ("GB200", 2500 * TERA, 80 * TERA),
     ("B200", 2250 * TERA, 75 * TERA),
     ("H200 NVL", 835 * TERA, 60 * TERA),
     ("H200", 989 * TERA, 67 * TERA),

@@ -26,7 +26,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def load_tiny(tiny_checkpoint):
     """Load a family's tiny backbone anew, for tests that change it."""
     return lambda family, **options: load_backbone(
-        str(tiny_checkpoint(family)), family=family, frame_size_px=FRAME_SIZE_PX, **options
+        str(tiny_checkpoint(family)), family=family, **{"frame_size_px": FRAME_SIZE_PX, **options}
     )
 
 

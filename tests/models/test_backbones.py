@@ -216,6 +216,8 @@ def test_the_template_renders_as_the_official_one(backbone):
     for chat in chats:
         for add_generation_prompt in (False, True):
             expected = rendered(backbone, theirs, chat, add_generation_prompt)
+            if backbone.family == "llava_onevision":  # a space in a history that is not in the prompt of a reply
+                expected = expected.replace("<|im_start|>assistant \n", "<|im_start|>assistant\n")
             assert rendered(backbone, backbone.chat_template, chat, add_generation_prompt) == expected
 
 
@@ -251,8 +253,8 @@ GOLDEN = {
     "qwen2_5_vl": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" + CHAT_ML.format(2 * IMAGE["qwen"]),
     "qwen3_vl": CHAT_ML.format(2 * IMAGE["qwen"]),
     "llava_onevision": f"<|im_start|>user {2 * IMAGE['llava_onevision']}\nWhat colour is it?<|im_end|>"
-    "<|im_start|>assistant \n[red<|im_end|>]<|im_start|>user \nAnd the shape?<|im_end|>"
-    "<|im_start|>assistant \n[circle<|im_end|>]",
+    "<|im_start|>assistant\n[red<|im_end|>]<|im_start|>user \nAnd the shape?<|im_end|>"
+    "<|im_start|>assistant\n[circle<|im_end|>]",
     "minicpmv": CHAT_ML.format(2 * IMAGE["minicpmv"]),
     "minicpmv4_7": CHAT_ML.format(2 * IMAGE["minicpmv"]),
     "gemma3": f"<bos><start_of_turn>user\n{2 * IMAGE['gemma3']}What colour is it?<end_of_turn>\n"
@@ -275,6 +277,13 @@ def marked(backbone, chat):
 def test_golden_tokens_and_labels(backbone):
     """The literal tokens that expansion and masking must keep giving."""
     assert marked(backbone, backbone.tokenize_chat(CHAT, [(64, 64)] * 2)) == GOLDEN[backbone.family]
+
+
+def test_an_answer_is_learnt_behind_the_prompt_that_asks_for_it(backbone, frames):
+    sizes = [frame.shape[:2] for frame in frames]
+    learnt = backbone.tokenize_chat(CHAT[:2], sizes)
+    prompt = backbone.tokenize_chat(CHAT[:1], sizes, add_generation_prompt=True).input_ids.tolist()
+    assert learnt.input_ids[: learnt.supervised.argmax()].tolist() == prompt
 
 
 def test_every_answer_is_supervised_with_its_end(backbone):

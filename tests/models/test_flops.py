@@ -50,6 +50,13 @@ def test_operations_are_those_of_the_model(family, load_tiny, frames, chat):
     assert model.training(*told)[0] == pytest.approx(forward + backward, rel=tolerance)
 
 
+def test_patches_that_a_frame_does_not_fill_are_not_counted(load_tiny, frames):
+    backbone = load_tiny("idefics3", attn_implementation="eager", frame_size_px=72)
+    assert backbone.prepared_size((72, 72))[0] % backbone.config.vision_config.patch_size
+    forward, _, told = counted(backbone, CHAT, frames)
+    assert sum(ModelFlops(backbone).forward(*told).values())[0] == pytest.approx(forward, rel=0.01)
+
+
 PARTS = ("vision", "projector", "language_model")
 
 

@@ -180,6 +180,18 @@ def test_a_target_that_matches_nothing_is_refused_before_weights_are_loaded(fami
         check_tuning(backbone, tuning)
 
 
+def test_four_bits_do_not_start_from_adapters(load_tiny, tmp_path):
+    backbone, tuning = load_tiny("internvl"), tuned(language_model="adapted")
+    apply_tuning(backbone, tuning)
+    backbone.save(tmp_path)
+    adapters = load_backbone(str(tmp_path), with_model=False)
+    check_tuning(adapters, tuning)
+    tuning.quantization = "nf4"
+    check_tuning(load_tiny("internvl", with_model=False), tuning)
+    with pytest.raises(ConfigError, match=r"'nf4' cannot start from adapters, .*sparrow export RUN OUT"):
+        check_tuning(adapters, tuning)
+
+
 def test_an_adapted_part_without_a_chosen_layer_is_refused_before_weights_are_loaded(family, load_tiny):
     backbone = load_tiny(family, with_model=False)
     tuning = tuned(projector="adapted", language_model="adapted")
