@@ -20,7 +20,7 @@ from sparrow.core.memory import peak_memory_bytes, reset_peak_memory
 from sparrow.models.checkpoints import Checkpoint, base_of_adapters, explained
 from sparrow.runs.evaluating import make_evaluator
 from sparrow.runs.folder import held, open_run
-from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome
+from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome, signals_interrupt
 from sparrow.runs.ranks import Answering, answer_all, device_of, load_checkpoint
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions
 from sparrow.runs.report import print_table, read_studies
@@ -98,7 +98,7 @@ def _carry_out(config: EvaluateConfig, checkpoint: str, weights: str, folder: Pa
         evaluator.questions(name)
     evaluator.require_room(load_checkpoint(checkpoint, config.backbone, with_model=False))
     reset_peak_memory()
-    with recorded_outcome(record, folder, enabled=True):
+    with recorded_outcome(record, folder, enabled=True), signals_interrupt():
         with record.timed("evaluate"):
             answer_all(work, evaluator)
         for phase in phases:

@@ -58,6 +58,8 @@ def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
         changed = difference(_like(identity(config), earlier.config), identity(config))
         if earlier.parent != record.parent:
             changed.append(f"parent: {earlier.parent} -> {record.parent}")
+        if not changed:  # of an evaluation the id holds the model's files too
+            changed.append("the files of the checkpoint are other ones")
         raise RunError(
             f"{folder} holds a run with other settings: {'; '.join(changed[:MAX_SHOWN])}; "
             "restore them, or name another folder (hydra.run.dir, study.name)"

@@ -2,15 +2,18 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
 
 from sparrow.core.config import EvaluateConfig
-from sparrow.core.errors import BackboneError
+from sparrow.core.errors import BackboneError, RunError
 from sparrow.models.loading import load_backbone
 from sparrow.runs.evaluation import evaluate, fingerprint
+from sparrow.runs.outcome import Interrupted
+from sparrow.runs.record import RunRecord
 
 
 @pytest.fixture
@@ -80,14 +83,35 @@ def test_a_damaged_file_is_named(copy):
         fingerprint(str(folder), None)
 
 
-def test_a_folder_is_held_while_its_evaluation_is_carried_out(settings, tiny_checkpoint, tmp_path, monkeypatch):
-    config = settings(
-        f"checkpoint={tiny_checkpoint('idefics3')}",
+@pytest.fixture
+def asked(settings, copy):
+    return settings(
+        f"checkpoint={copy('asked')}",
         "benchmark=[world_short]",
+        "benchmark.world_short.num_questions=2",
         config_name="evaluate",
         schema=EvaluateConfig,
         small=False,
     )
+
+
+def test_a_signal_ends_an_evaluation_as_interrupted_and_it_goes_on(asked, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("sparrow.runs.evaluation.answer_all", lambda *_: signal.raise_signal(signal.SIGUSR1))
+        with pytest.raises(Interrupted, match="SIGUSR1"):
+            evaluate(asked, tmp_path / "run")
+    assert RunRecord.load(tmp_path / "run").status == "interrupted"
+    assert evaluate(asked, tmp_path / "run").status == "finished"
+
+
+def test_the_folder_of_a_checkpoint_whose_files_have_changed_is_refused(asked, tmp_path):
+    evaluate(asked, tmp_path / "run")
+    changed(Path(asked.checkpoint) / "processor_config.json", noted="x")
+    with pytest.raises(RunError, match="the files of the checkpoint are other ones; restore them"):
+        evaluate(asked, tmp_path / "run")
+
+
+def test_a_folder_is_held_while_its_evaluation_is_carried_out(asked, tmp_path, monkeypatch):
     seen = []
 
     def looks(*_):
@@ -99,5 +123,5 @@ def test_a_folder_is_held_while_its_evaluation_is_carried_out(settings, tiny_che
     monkeypatch.setattr("sparrow.runs.evaluation.make_evaluator", looks)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="ended"):
-            evaluate(config, tmp_path)
+            evaluate(asked, tmp_path)
     assert seen == ["held", "held"]
