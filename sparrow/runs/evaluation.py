@@ -18,7 +18,7 @@ from sparrow.core.files import user_path
 from sparrow.core.hashing import content_hash, file_hash
 from sparrow.core.memory import peak_memory_bytes, reset_peak_memory
 from sparrow.models.checkpoints import Checkpoint, base_of_adapters, explained
-from sparrow.runs.evaluating import make_evaluator
+from sparrow.runs.evaluating import Evaluator, make_evaluator
 from sparrow.runs.folder import held, open_run
 from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome, signals_interrupt
 from sparrow.runs.ranks import Answering, answer_all, device_of, load_checkpoint
@@ -77,26 +77,34 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
         git=git_revision(),
         versions=package_versions(),
     )
+    evaluator = make_evaluator(config)
+    if not folder.exists():  # so that nothing is written where there is nothing to ask
+        _require_answerable(evaluator, config, checkpoint)
     with held(folder):
         earlier = open_run(folder, record, config)
         if earlier is not None:
             log.info("%s is finished already; its stored result is kept", folder)
             return earlier
-        _carry_out(config, checkpoint, weights, folder, record)
+        _require_answerable(evaluator, config, checkpoint)
+        _carry_out(evaluator, config, checkpoint, weights, folder, record)
     print_table(read_studies([folder]))
     return record
 
 
-def _carry_out(config: EvaluateConfig, checkpoint: str, weights: str, folder: Path, record: RunRecord) -> None:
+def _require_answerable(evaluator: Evaluator, config: EvaluateConfig, checkpoint: str) -> None:
+    for name in config.benchmark:
+        evaluator.questions(name)
+    evaluator.require_room(load_checkpoint(checkpoint, config.backbone, with_model=False))
+
+
+def _carry_out(
+    evaluator: Evaluator, config: EvaluateConfig, checkpoint: str, weights: str, folder: Path, record: RunRecord
+) -> None:
     shown = [config.backbone.frame_size_px, config.backbone.native_video]
     model_id = content_hash([weights, *shown, config.trainer.precision])
     baselines = {"blind": config.blind, "one_frame": config.one_frame}
     phases = ("after", *(phase for phase, wanted in baselines.items() if wanted))
     work = Answering(config, checkpoint, model_id, folder, dict.fromkeys(config.benchmark, folder), phases)
-    evaluator = make_evaluator(config)
-    for name in config.benchmark:
-        evaluator.questions(name)
-    evaluator.require_room(load_checkpoint(checkpoint, config.backbone, with_model=False))
     reset_peak_memory()
     with recorded_outcome(record, folder, enabled=True), signals_interrupt():
         with record.timed("evaluate"):

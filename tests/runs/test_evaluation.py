@@ -120,7 +120,7 @@ def test_a_folder_is_held_while_its_evaluation_is_carried_out(asked, tmp_path, m
         seen.append("held")
         raise RuntimeError("ended")
 
-    monkeypatch.setattr("sparrow.runs.evaluation.make_evaluator", looks)
+    monkeypatch.setattr("sparrow.runs.evaluation.answer_all", looks)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="ended"):
             evaluate(asked, tmp_path)
