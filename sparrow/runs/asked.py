@@ -71,6 +71,12 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
     root, file, media_root = Path(settings.root), settings.file, settings.media_root
     if settings.use_world:
         assert settings.world is not None, "checked with the configuration"
+        if world.num_benchmark_clips == 0:
+            raise DataError(
+                "the generated world holds nothing to ask about",
+                where=f"benchmark '{name}'",
+                remedy="set world.num_benchmark_clips, as in world.num_benchmark_clips=300",
+            )
         table = TABLES[settings.world]
         root = ensure_world(cache_root, world, data_seed)
         file, media_root = table.file, table.media_root

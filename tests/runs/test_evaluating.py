@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sparrow.core.config import Benchmark, Frames
+from sparrow.core.errors import DataError
 from sparrow.models.loading import load_backbone
 from sparrow.runs.evaluating import Evaluator
 
@@ -56,6 +57,12 @@ def test_a_video_that_was_missing_is_asked_about_once_it_is_there(settings, back
     assert "other.mp4" in missing[1]
     (tmp_path / "other.mp4").write_bytes(other.read_bytes())
     assert all("not asked" not in rule for rule in answers())
+
+
+def test_a_world_without_benchmark_clips_says_what_to_set(settings, tmp_path):
+    config = settings("benchmark=[world_short]", f"paths.cache_root={tmp_path}")
+    with pytest.raises(DataError, match=r"benchmark 'b': the generated world holds nothing.*world\.num_benchmark_clips="):
+        an_evaluator(config.benchmark["world_short"], config, num_benchmark_clips=0).questions("b")
 
 
 def test_worlds_whose_pictures_differ_do_not_share_answers(settings, backbone, tmp_path):
