@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -26,20 +28,32 @@ from sparrow.app.launching.jobs import (
     stored_result,
 )
 from sparrow.app.launching.processes import RankProcesses
+from sparrow.app.launching.values import launcher_values
 
 JOBS_WITHOUT_GPU = 2
 POLL_INTERVAL_S = 0.2
+
+
+@dataclass
+class ParallelValues:
+    """What can be written under `hydra.launcher`.
+
+    Args:
+        n_parallel: Jobs at once; None for as many as the GPUs allow, or two where none is used.
+    """
+
+    n_parallel: int | None
 
 
 class ParallelLauncher(Launcher):
     """Carries out the jobs of a multirun at once, as far as devices allow.
 
     Args:
-        n_parallel: Jobs at once; None for as many as the GPUs allow, or two where none is used.
+        values: What is written under `hydra.launcher`.
     """
 
-    def __init__(self, n_parallel: int | None = None) -> None:
-        self.n_parallel = n_parallel
+    def __init__(self, **values: Any) -> None:
+        self.values = {"n_parallel": None} | values
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra gives; the task is started by its command, so the function is not needed."""
@@ -47,9 +61,10 @@ class ParallelLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Carry out the jobs; Ctrl-C lets every run save where it is."""
+        asked = launcher_values(self.values, ParallelValues).n_parallel
         jobs = plan_jobs(self.hydra_context, self.config, job_overrides, initial_job_idx)
         gpus = visible_gpus() if any(job.accelerator != "cpu" for job in jobs) else []
-        n_parallel = self._checked(jobs, gpus)
+        n_parallel = _checked(asked, jobs, gpus)
         results = {job.number: result for job in jobs if (result := stored_result(job)) is not None}
         waiting = [job for job in jobs if job.number not in results]
         before = {job.number: stored_record(job) for job in waiting}
@@ -78,22 +93,6 @@ class ParallelLauncher(Launcher):
         name_failures(jobs, ordered)
         return ordered
 
-    def _checked(self, jobs: Sequence[Job], gpus: Sequence[str]) -> int:
-        """Jobs at once, after what cannot work is refused."""
-        devices = max(job.devices for job in jobs)
-        if any(job.num_nodes > 1 for job in jobs):
-            raise refusal(
-                "trainer.num_nodes: hydra/launcher=parallel starts processes on this machine only; use "
-                "hydra/launcher=slurm, or start each run with torchrun on every node"
-            )
-        if gpus and devices > len(gpus):
-            raise refusal(f"trainer.devices={devices}, but {len(gpus)} GPUs are there; lower it")
-        if self.n_parallel is None:
-            return max(1, len(gpus) // devices) if gpus else JOBS_WITHOUT_GPU
-        if self.n_parallel < 1:
-            raise refusal(f"hydra.launcher.n_parallel must be at least 1, is {self.n_parallel}")
-        return self.n_parallel
-
 
 def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
@@ -103,6 +102,21 @@ def visible_gpus() -> list[str]:
     import torch
 
     return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _checked(n_parallel: int | None, jobs: Sequence[Job], gpus: Sequence[str]) -> int:
+    """Jobs at once, after what cannot work is refused."""
+    devices = max(job.devices for job in jobs)
+    if any(job.num_nodes > 1 for job in jobs):
+        raise refusal(
+            "trainer.num_nodes: hydra/launcher=parallel starts processes on this machine only; use "
+            "hydra/launcher=slurm, or start each run with torchrun on every node"
+        )
+    if gpus and devices > len(gpus):
+        raise refusal(f"trainer.devices={devices}, but {len(gpus)} GPUs are there; lower it")
+    if n_parallel is None:
+        return max(1, len(gpus) // devices) if gpus else JOBS_WITHOUT_GPU
+    return n_parallel
 
 
 def _own_settings(job: Job, n_parallel: int, gpus: Sequence[str]) -> list[str]:

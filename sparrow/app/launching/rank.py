@@ -7,16 +7,22 @@ The launcher gives the place among the ranks by `RANK`, `LOCAL_RANK`, `NODE_RANK
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import runpy
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
+
+from sparrow.core.files import write_json
 
 FIRST_PORT, NUM_PORTS = 20000, 20000
 ENDED_BY_SIGNAL = 128
+EXIT_CODE = "{}_{}_exit_code"  # a file in submitit's folder of a job, by the job's id and the task's rank
+log = logging.getLogger(__name__)
 
 
 def run_rank(arguments: list[str]) -> int:
@@ -61,14 +67,33 @@ def run_slurm_task(arguments: list[str], max_requeues: int) -> None:
     )
     # Lightning takes the place from these, as everywhere; by SLURM's own, a parent run on one device is refused.
     os.environ.pop("SLURM_NTASKS", None)
+    left = Path(place.paths.folder) / EXIT_CODE.format(place.job_id, place.global_rank)
+    left.unlink(missing_ok=True)
     code = run_rank(arguments)
-    may_requeue = int(os.environ.get("SLURM_RESTART_COUNT", "0")) < max_requeues
-    at_limit = code == ENDED_BY_SIGNAL + signal.SIGUSR1 and may_requeue
-    if at_limit or (code == ENDED_BY_SIGNAL + signal.SIGTERM and _is_to_requeue(place.job_id)):
-        if place.global_rank == 0:
-            subprocess.run(["scontrol", "requeue", place.job_id], check=True, timeout=60)
-        code = 0
+    if _requeued(code, place.job_id, place.global_rank, max_requeues):
+        sys.exit(0)
+    write_json(left, code)
     sys.exit(code)
+
+
+def _requeued(code: int, job_id: str, rank: int, max_requeues: int) -> bool:
+    """Put the job back into the queue where that is due; rank 0 does it for all."""
+    may_requeue = int(os.environ.get("SLURM_RESTART_COUNT", "0")) < max_requeues
+    try:
+        at_limit = code == ENDED_BY_SIGNAL + signal.SIGUSR1 and may_requeue
+        due = at_limit or (code == ENDED_BY_SIGNAL + signal.SIGTERM and _is_to_requeue(job_id))
+        if due and rank == 0:
+            _scontrol("requeue", job_id)
+    except (OSError, subprocess.SubprocessError) as error:
+        told = (getattr(error, "stderr", None) or str(error)).strip()
+        log.error(
+            "job %s was not requeued, since scontrol failed: %s; in a container, mount scontrol, slurm.conf and the "
+            "socket of munge (docs/slurm.md). The same command run again resumes the run",
+            job_id,
+            told,
+        )
+        return False
+    return due
 
 
 def _is_to_requeue(job_id: str) -> bool:
@@ -83,10 +108,13 @@ def _is_to_requeue(job_id: str) -> bool:
 
 
 def _told_of(kind: str, name: str) -> dict[str, str]:
-    """What `scontrol` knows of a job or a partition; nothing where it does not answer."""
-    command = ["scontrol", "--oneliner", "show", kind, name]
-    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+    """What `scontrol` knows of a job or a partition."""
+    told = _scontrol("--oneliner", "show", kind, name)
     return dict(word.split("=", 1) for word in told.split() if "=" in word)
+
+
+def _scontrol(*arguments: str) -> str:
+    return subprocess.run(["scontrol", *arguments], capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def main() -> None:

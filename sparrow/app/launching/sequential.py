@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn
 
 from sparrow.app.launching.jobs import name_failures, plan_jobs, refusal
+from sparrow.app.launching.values import launcher_values
+
+
+@dataclass
+class SequentialValues:
+    """What can be written under `hydra.launcher`: nothing."""
 
 
 class SequentialLauncher(BasicLauncher):
-    """Hydra's own launcher, which refuses beforehand what cannot work and names all failures at the end."""
+    """Hydra's own launcher, which refuses beforehand what cannot work and names all failures at the end.
+
+    Args:
+        values: What is written under `hydra.launcher`.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__()
+        self.values = values
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Carry out the jobs."""
         assert self.hydra_context is not None and self.config is not None
+        launcher_values(self.values, SequentialValues)
         jobs = plan_jobs(self.hydra_context, self.config, job_overrides, initial_job_idx)
         for job in jobs:
             if job.ranks_per_node * job.num_nodes > 1 and "LOCAL_RANK" not in os.environ:

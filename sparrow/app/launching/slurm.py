@@ -5,21 +5,36 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from sparrow.app.launching.jobs import Job, failed, name_failures, plan_jobs, refusal, result_of, say, stored_result
-from sparrow.app.launching.rank import run_slurm_task
+from sparrow.app.launching.jobs import (
+    Job,
+    command_name,
+    failed,
+    name_failures,
+    plan_jobs,
+    refusal,
+    result_of,
+    say,
+    stored_result,
+)
+from sparrow.app.launching.rank import EXIT_CODE, run_slurm_task
+from sparrow.app.launching.values import launcher_values, plain
+from sparrow.app.settings import SCHEMAS, checked
+from sparrow.core.config import run_id
 from sparrow.core.files import write_json
 
 log = logging.getLogger(__name__)
@@ -29,8 +44,12 @@ COMMON = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_n
 TIMEOUT_S = 60
 
 
-class SlurmLauncher(Launcher):
-    """Carries out the jobs of a multirun as one array of SLURM jobs.
+OWN = ("submitit_folder", "detach", "max_requeues", "poll_interval_s", "python", "signal_delay_s")
+
+
+@dataclass
+class SlurmValues:
+    """What can be written under `hydra.launcher`; what is not described here is sbatch's.
 
     Args:
         submitit_folder: Where submitit keeps its scripts and the jobs' output.
@@ -38,24 +57,47 @@ class SlurmLauncher(Launcher):
         max_requeues: How often a job that met its time limit goes back into the queue.
         poll_interval_s: Between two looks at the queue.
         python: How Python is started in the job.
+        signal_delay_s: How long before the time limit a run is told to save.
+        setup: Lines of shell before srun.
+        srun_args: Further arguments of srun.
         additional_parameters: Further options of sbatch.
-        settings: What submitit is given, by its names.
     """
 
-    def __init__(
-        self,
-        submitit_folder: str,
-        detach: bool,
-        max_requeues: int,
-        poll_interval_s: float,
-        python: str | None,
-        additional_parameters: DictConfig,
-        **settings: Any,
-    ) -> None:
-        self.submitit_folder, self.detach, self.max_requeues = Path(submitit_folder).absolute(), detach, max_requeues
-        self.poll_interval_s, self.python = poll_interval_s, python
-        self.additional_parameters = _plain(additional_parameters)
-        self.settings = {key: _plain(value) for key, value in settings.items() if value is not None}
+    submitit_folder: str
+    detach: bool
+    max_requeues: int
+    poll_interval_s: float
+    python: str | None
+    signal_delay_s: int
+    name: str | None
+    partition: str | None
+    account: str | None
+    qos: str | None
+    constraint: str | None
+    exclude: str | None
+    gres: str | None
+    comment: str | None
+    timeout_min: int
+    nodes: int
+    tasks_per_node: int
+    gpus_per_node: int | None
+    cpus_per_task: int | None
+    mem_gb: float | None
+    array_parallelism: int
+    setup: list[str]
+    srun_args: list[str]
+    additional_parameters: dict[str, Any]
+
+
+class SlurmLauncher(Launcher):
+    """Carries out the jobs of a multirun as one array of SLURM jobs.
+
+    Args:
+        given: What is written under `hydra.launcher`.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        self.given = {key: plain(value) for key, value in given.items()}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra gives; the task is started by its command, so the function is not needed."""
@@ -64,6 +106,7 @@ class SlurmLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit what is neither finished nor in the queue already, and wait for all of it."""
         jobs = plan_jobs(self.hydra_context, self.config, job_overrides, initial_job_idx)
+        self.values = launcher_values(self.given, SlurmValues)
         self._check(jobs)
         results = {job.number: result for job in jobs if (result := stored_result(job)) is not None}
         try:
@@ -75,11 +118,11 @@ class SlurmLauncher(Launcher):
             note = _note(job)
             if job.number not in results and note is not None and note["job_id"] in queued:
                 ids[job.number] = note["job_id"]
-                if note["overrides"] != job.overrides:
+                if note.get("run_id") != _run_id(job):
                     told = f"is in the queue as job {note['job_id']} with other settings; scancel it, or restore them"
                     results[job.number] = failed(job, told)
         self._submit([job for job in jobs if job.number not in results and job.number not in ids], ids)
-        if self.detach:
+        if self.values.detach:
             print("detached: run the same command again to see what became of them", flush=True)
             for number in ids.keys() - results.keys():
                 results[number] = JobReturn(jobs[number - initial_job_idx].overrides, status=JobStatus.COMPLETED)
@@ -102,14 +145,14 @@ class SlurmLauncher(Launcher):
                 "jobs are submitted, or use hydra/launcher=parallel"
             )
         for what, key, asked in (("devices", "tasks_per_node", "devices"), ("num_nodes", "nodes", "num_nodes")):
-            values = {getattr(job, asked) for job in jobs}
-            if len(values) > 1 or values != {self.settings[key]}:
+            values, settled = {getattr(job, asked) for job in jobs}, getattr(self.values, key)
+            if values != {settled}:
                 raise refusal(
-                    f"trainer.{what}={','.join(map(str, sorted(values)))} where hydra.launcher.{key}="
-                    f"{self.settings[key]}: the jobs of an array are all of one size, which is settled when it is "
-                    f"submitted; give trainer.{what} once for the whole sweep, or submit one sweep for each value"
+                    f"trainer.{what}={','.join(map(str, sorted(values)))} where hydra.launcher.{key}={settled}: "
+                    "the jobs of an array are all of one size, which is settled when it is submitted; give "
+                    f"trainer.{what} once for the whole sweep, or submit one sweep for each value"
                 )
-        if self.settings["signal_delay_s"] >= 60 * self.settings["timeout_min"]:
+        if self.values.signal_delay_s >= 60 * self.values.timeout_min:
             raise refusal("hydra.launcher.signal_delay_s must be below timeout_min; the run could not begin before it")
 
     def _submit(self, jobs: Sequence[Job], ids: dict[int, str]) -> None:
@@ -118,12 +161,15 @@ class SlurmLauncher(Launcher):
             return
         import submitit
 
-        settings = self.settings | {"tasks_per_node": jobs[0].ranks_per_node}
-        delay_s = settings.pop("signal_delay_s")
+        values = self.values
+        settings = {key: value for key, value in asdict(values).items() if key not in OWN and value is not None}
+        settings["tasks_per_node"] = jobs[0].ranks_per_node
+        settings["srun_args"] = ["--kill-on-bad-exit=1", *values.srun_args]
         # submitit would send, and handle, another signal; this one is left to the run itself.
-        settings["additional_parameters"] = {"signal": f"USR1@{delay_s}", "requeue": True} | self.additional_parameters
+        own_signal = {"signal": f"USR1@{values.signal_delay_s}", "requeue": True}
+        settings["additional_parameters"] = own_signal | values.additional_parameters
         executor = submitit.AutoExecutor(
-            folder=self.submitit_folder / "%j", cluster="slurm", slurm_max_num_timeout=0, slurm_python=self.python
+            folder=self._folder("%j"), cluster="slurm", slurm_max_num_timeout=0, slurm_python=values.python
         )
         own = ["trainer.progress_bar=false"]
         try:
@@ -131,14 +177,17 @@ class SlurmLauncher(Launcher):
                 **{key if key in COMMON else f"slurm_{key}": value for key, value in settings.items()}
             )
             submitted = executor.map_array(
-                run_slurm_task, [job.command(*own) for job in jobs], [self.max_requeues] * len(jobs)
+                run_slurm_task, [job.command(*own) for job in jobs], [values.max_requeues] * len(jobs)
             )
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             told = " ".join(line for line in str(error).splitlines() if "error" in line) or str(error)
-            raise refusal(f"sbatch refused the jobs: {told}{_known_partitions(str(error))}") from None
+            remedy = _known_partitions(str(error)) or _largest_array(str(error), len(jobs))
+            raise refusal(f"sbatch refused the jobs: {told}{remedy}") from None
         for job, entry in zip(jobs, submitted, strict=True):
             ids[job.number] = str(entry.job_id)
-            write_json(job.folder / NOTE, {"job_id": str(entry.job_id), "overrides": job.overrides})
+            write_json(
+                job.folder / NOTE, {"job_id": str(entry.job_id), "overrides": job.overrides, "run_id": _run_id(job)}
+            )
             say(job, f"submitted as job {entry.job_id}; its output: {entry.paths.stderr}")
 
     def _wait(self, jobs: Sequence[Job], ids: dict[int, str], results: dict[int, JobReturn]) -> None:
@@ -147,7 +196,7 @@ class SlurmLauncher(Launcher):
         absent: set[int] = set()
         try:
             while waiting:
-                time.sleep(self.poll_interval_s)
+                time.sleep(self.values.poll_interval_s)
                 try:
                     queued = _queue()
                 except subprocess.SubprocessError as error:
@@ -168,16 +217,29 @@ class SlurmLauncher(Launcher):
             raise
 
     def _result(self, job: Job, job_id: str) -> JobReturn:
-        outputs = sorted((self.submitit_folder / job_id).glob(f"{job_id}_*_log.err"))
-        state = _final_state(job_id)
-        died = "" if state.startswith("COMPLETED") else f"SLURM: {state}"
-        result = result_of(job, died, outputs[0] if outputs else Path(NOTE), None)
+        outputs = sorted(self._folder(job_id).glob(f"{job_id}_*_log.err"))
+        result = result_of(job, self._death(job, job_id), outputs[0] if outputs else Path(NOTE), None)
         say(job, "finished" if result.status == JobStatus.COMPLETED else "did not finish")
         return result
 
+    def _death(self, job: Job, job_id: str) -> str:
+        """How a job's tasks ended, by the exit codes they left and else by accounting; empty where all ended well."""
+        codes = [json.loads(file.read_text()) for file in self._folder(job_id).glob(EXIT_CODE.format(job_id, "*"))]
+        if len(codes) == job.ranks_per_node * job.num_nodes and not any(codes):
+            return ""
+        state = _final_state(job_id)
+        if state.startswith("COMPLETED"):
+            return ""
+        told = f"exit code {max(codes)}" if any(codes) else "a task was gone before it could leave its exit code"
+        return f"SLURM: {state or told}"
 
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    def _folder(self, job_id: str) -> Path:
+        """What submitit keeps of a job."""
+        return Path(self.values.submitit_folder).absolute() / job_id
+
+
+def _run_id(job: Job) -> str:
+    return run_id(checked(job.settings, SCHEMAS[command_name()]))
 
 
 def _note(job: Job) -> dict[str, Any] | None:
@@ -189,22 +251,36 @@ def _ask(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
 
 
+def _told(*command: str) -> str:
+    """What a tool of SLURM answers; empty where it is missing or fails, as `sacct` on a cluster without accounting."""
+    try:
+        return _ask(*command)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
 def _queue() -> set[str]:
     """The user's jobs that wait or run, an entry for each task of an array."""
     return set(_ask("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i").split())
 
 
 def _final_state(job_id: str) -> str:
-    """What accounting says of a job that is over."""
-    try:
-        lines = _ask("sacct", "--noheader", "--parsable2", "-X", "-j", job_id, "-o", "State,ExitCode").splitlines()
-    except (OSError, subprocess.SubprocessError):
-        lines = []
-    return " ".join(lines[-1].split("|")) if lines else "the job is over, accounting knows no more"
+    """What accounting says of a job that is over; empty where it knows nothing."""
+    lines = _told("sacct", "--noheader", "--parsable2", "-X", "-j", job_id, "-o", "State,ExitCode").splitlines()
+    return " ".join(lines[-1].split("|")) if lines else ""
 
 
 def _known_partitions(message: str) -> str:
-    if "partition" not in message:
+    known = _told("sinfo", "--noheader", "--format=%R").split() if "partition" in message else []
+    return f"; hydra.launcher.partition can be {', '.join(sorted(set(known)))}" if known else ""
+
+
+def _largest_array(message: str, num_jobs: int) -> str:
+    if "array specification" not in message:
         return ""
-    known = ", ".join(sorted(set(_ask("sinfo", "--noheader", "--format=%R").split())))
-    return f"; hydra.launcher.partition can be {known}"
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _told("scontrol", "show", "config"))
+    largest = found[1] if found else "N"
+    return (
+        f"; the sweep has {num_jobs} jobs, an array of this cluster at most MaxArraySize={largest}: submit it in parts "
+        f"with hydra.sweeper.max_batch_size={largest}"
+    )

@@ -46,6 +46,10 @@ def status(folder):
     return RunRecord.load(folder).status
 
 
+MISTYPED = [
+    f"hydra.launcher.{setting}"
+    for setting in ("timeout_min=12:00:00", "mem_gb=64GB", "cpus_per_task=x", "array_parallelism=0")
+]
 REFUSED = {
     "several devices in sequence": (["strategy=ddp", "trainer.devices=2", "seed=0,1"], "use hydra/launcher=parallel"),
     "several nodes at once": (
@@ -59,6 +63,25 @@ REFUSED = {
     ),
     "a choice that is not there": (["mixture=world_video,world_sparow"], "did you mean 'world_sparrow'?"),
     "unknown launcher": (["hydra/launcher=ray", "seed=0,1"], "sequential"),
+    "mistyped values of slurm": (
+        ["hydra/launcher=slurm", "seed=0,1", *MISTYPED],
+        "hydra.launcher.timeout_min: expected int, found '12:00:00'\n"
+        "  hydra.launcher.cpus_per_task: expected int or null, found 'x'\n"
+        "  hydra.launcher.mem_gb: expected float or null, found '64GB'\n"
+        "  hydra.launcher.array_parallelism: must be at least 1, is 0",
+    ),
+    "no time limit for slurm": (
+        ["hydra/launcher=slurm", "hydra.launcher.timeout_min=null", "seed=0,1"],
+        "hydra.launcher.timeout_min: expected int, found null",
+    ),
+    "a mistyped value of parallel": (
+        ["hydra/launcher=parallel", "hydra.launcher.n_parallel=two", "seed=0,1"],
+        "hydra.launcher.n_parallel: expected int or null, found 'two'",
+    ),
+    "a setting of another launcher": (
+        ["+hydra.launcher.n_parallel=2", "seed=0,1"],
+        "hydra.launcher.n_parallel: this launcher has no such setting",
+    ),
     "sbatch missing": (["hydra/launcher=slurm", "seed=0,1"], "sbatch, srun, squeue, scontrol not found"),
 }
 

@@ -1,0 +1,86 @@
+"""The SLURM launcher against stand-ins of SLURM's tools: what is submitted, what is refused, how an end is read."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import SMALL_RUN, SMALL_WORLD
+
+TOOLS = {
+    "sbatch": 'for script; do :; done; cp "$script" submitted.sh; printf "12_0\\n12_1\\n" > queue; echo job 12',
+    "squeue": "cat queue 2>/dev/null || true",
+    "srun": "",
+    "scontrol": "",
+    "sacct": "echo Slurm accounting storage is disabled >&2; exit 1",
+}
+
+
+@pytest.fixture
+def sweep(tmp_path, cache_root):
+    """Carry out a multirun in an empty folder where SLURM's tools are shell scripts."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+
+    def run(command, *overrides, **changes):
+        for name, script in (TOOLS | changes).items():
+            (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tools / name).chmod(0o755)
+        path = os.pathsep.join([str(tools), os.environ["PATH"]])
+        environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "PATH": path}
+        words = [sys.executable, "-m", "sparrow", command, "-m", "study.name=s", "hydra/launcher=slurm", *overrides]
+        return subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=200
+        )
+
+    return run
+
+
+def test_arguments_of_srun_stand_beside_its_own(sweep, tmp_path):
+    given = ['hydra.launcher.srun_args=["--container-image=a:b"]']
+    given += ["+hydra.launcher.additional_parameters={reservation: mine}"]
+    done = sweep("train", *SMALL_RUN, *given, "hydra.launcher.detach=true", "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    script = (tmp_path / "submitted.sh").read_text()
+    assert "--kill-on-bad-exit=1 --container-image=a:b" in script
+    assert "--reservation=mine" in script
+    assert "--signal=USR1@120" in script
+
+
+def test_a_queued_sweep_is_known_in_any_order_and_refused_with_other_settings(sweep):
+    common = [*SMALL_RUN, "hydra.launcher.detach=true"]
+    done = sweep("train", *common, "seed=0,1", "optimizer.learning_rate=0.1")
+    assert done.returncode == 0, done.stderr
+    done = sweep("train", "optimizer.learning_rate=0.1", "seed=0,1", *common)
+    assert done.returncode == 0, done.stderr
+    assert "submitted as" not in done.stdout
+    done = sweep("train", *common, "seed=0,1", "optimizer.learning_rate=0.2")
+    assert done.returncode == 1
+    assert "is in the queue as job 12_0 with other settings" in done.stderr
+
+
+def test_without_accounting_the_exit_codes_that_the_tasks_left_say_how_they_ended(sweep, tmp_path):
+    left = 'mkdir -p "$PWD/codes/12_{0}"; echo {1} > "$PWD/codes/12_{0}/12_{0}_0_exit_code"'
+    ended = "; ".join([left.format(0, 0), left.format(1, 3), "echo job 12"])
+    places = [f"hydra.launcher.submitit_folder={tmp_path / 'codes'}", "hydra.launcher.poll_interval_s=0.1"]
+    done = sweep("prepare", *SMALL_WORLD, *places, "mixture=world_sparrow", "seed=0,1,2", sbatch=ended)
+    assert done.returncode == 1
+    assert "#0 seed=0: finished" in done.stdout
+    assert "2 of 3 jobs did not finish" in done.stderr
+    assert "SLURM: exit code 3" in done.stderr
+    assert "SLURM: a task was gone before it could leave its exit code" in done.stderr
+
+
+def test_a_sweep_above_the_largest_array_names_the_setting_that_splits_it(sweep):
+    done = sweep(
+        "train",
+        *SMALL_RUN,
+        "seed=0,1",
+        sbatch="echo sbatch: error: Batch job submission failed: Invalid job array specification >&2; exit 1",
+        scontrol="echo MaxArraySize            = 1",
+    )
+    assert done.returncode == 1
+    assert "the sweep has 2 jobs, an array of this cluster at most MaxArraySize=1" in done.stderr
+    assert "hydra.sweeper.max_batch_size=1" in done.stderr
+    assert "Traceback" not in done.stderr
