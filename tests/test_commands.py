@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sparrow.app.help import help_text
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from sparrow.runs.record import RunRecord
 from tests.conftest import SMALL_RUN, SMALL_WORLD, losses_of, trains, wait_until
@@ -58,6 +59,42 @@ def test_help_and_cfg_answer_without_loading_torch(command, arguments, tmp_path)
     if arguments == ["--help"]:
         assert "Three useful commands" in done.stdout
         assert "benchmark: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "listed"),
+    [("train", "experiment: ablation/frozen_parts, "), ("evaluate", "experiment: paper/eval_frames\n")],
+)
+def test_help_lists_groups_as_they_are_chosen(command, listed):
+    text = help_text(command, "")
+    assert f"  {listed}" in text
+    assert "  hydra/launcher: parallel, sequential, slurm\n" in text
+
+
+def test_a_wrong_key_is_said_with_the_users_own_file(sparrow, tmp_path):
+    (tmp_path / "my_conf/experiment").mkdir(parents=True)
+    file = tmp_path / "my_conf/experiment/mine.yaml"
+    file.write_text("# @package _global_\noptimizer:\n  learning_rat: 1.0e-3\n")
+    done = sparrow("train", "--config-dir", "my_conf", *SMALL_RUN, "experiment=mine")
+    assert done.returncode == 1
+    assert f"optimizer.learning_rat: unknown key; did you mean 'learning_rate'? (in {file})" in done.stderr
+
+
+WRONG_PARENTS = {
+    "start_from.experiment=world_pretrainin": "did you mean 'world_pretraining'?",
+    "start_from.overrides=['mixture.num_sample=400']": "did you mean 'num_samples'?",
+    "+start_from.gates.world_short=0.5": "start_from.gates.world_short: is not among the benchmarks",
+}
+
+
+def test_the_runs_that_jobs_start_from_are_checked_before_the_first_job(sparrow, tmp_path):
+    for override, expected in WRONG_PARENTS.items():
+        done = sparrow("train", "experiment=quickstart", override)
+        assert done.returncode == 1
+        assert "2 of 2 jobs cannot run, so that none was started" in done.stderr
+        assert expected in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_diversity_of_sources_writes_tables_pictures_and_a_page(sparrow, tmp_path):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from difflib import get_close_matches
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -21,38 +21,65 @@ from sparrow.app.sweeps import values_of
 from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.models.registry import refuse_without_port
 
-CONFIG_DIR = ("--config-dir", "-cd")
 MULTIRUN = ("--multirun", "-m")
 SHOWING = ("--cfg", "-c", "--info", "-i")
 MAX_NAMED_OPTIONS = 30
 
 
 def check_arguments(arguments: Sequence[str], schema: Any) -> None:
-    """Check names of settings and groups, and the choices of groups, swept ones too.
+    """Check flags, then names of settings and groups, and the choices of groups, swept ones too.
 
     Args:
         arguments: What stands behind the command.
         schema: Dataclass of the command's settings.
 
     Raises:
-        ConfigError: With every name that is not known, and one that is near; or if a multirun is to be shown.
+        ConfigError: With every flag or name that is not known, and one that is near; or if a multirun is to be shown,
+            or the folder of settings is not there.
     """
     flags = {argument.partition("=")[0] for argument in arguments}
     if flags & set(MULTIRUN) and (showing := flags & set(SHOWING)):
         raise ConfigError(f"{min(showing)} shows the settings of one job: leave out {min(flags & set(MULTIRUN))}")
-    folders = [Path(after) for flag, after in pairwise(arguments) if flag in CONFIG_DIR]
-    folders += [Path(a.partition("=")[2]) for a in arguments if a.partition("=")[0] in CONFIG_DIR and "=" in a]
-    options = options_by_group([CONF_FOLDER, *folders])
-    try:
-        overrides = OverridesParser.create().parse_overrides([a for a in arguments if "=" in a and a[0] != "-"])
-    except HydraException:
-        return  # what cannot be read at all, Hydra says best itself
-    if any(override.get_key_element() == "hydra.searchpath" for override in overrides):
-        return  # there may be more to choose from than is seen here
-    problems = [problem for override in overrides for problem in _problems(override, options, schema)]
+    parser = get_args_parser()
+    known, rest = parser.parse_known_args(arguments)
+    folders = [Path(known.config_dir)] if known.config_dir is not None else []
+    problems = [_no_flag(flag, [*parser._option_string_actions]) for flag in rest if flag.startswith("-")]
+    problems += [f"--config-dir={folder}: there is no such folder" for folder in folders if not folder.is_dir()]
+    _refuse(problems)
+    overrides = [argument for argument in arguments if "=" in argument and argument[0] != "-"]
+    _refuse(unknown_names(overrides, [CONF_FOLDER, *folders], schema))
+
+
+def _refuse(problems: Sequence[str]) -> None:
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError(f"{count} on the command line:\n  " + "\n  ".join(problems))
+
+
+def _no_flag(typed: str, known: list[str]) -> str:
+    flag = typed.partition("=")[0]
+    return f"{flag}: there is no such flag{_near(flag, known)}"
+
+
+def unknown_names(overrides: Sequence[str], folders: Sequence[Path], schema: Any) -> list[str]:
+    """Every name of a setting, a group or a choice that is not known, with one that is near.
+
+    Args:
+        overrides: As on the command line.
+        folders: Those that groups are looked for in.
+        schema: Dataclass of the command's settings.
+
+    Returns:
+        Nothing where the overrides cannot be read at all, which Hydra says best itself.
+    """
+    options = options_by_group(folders)
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException:
+        return []
+    if any(override.get_key_element() == "hydra.searchpath" for override in parsed):
+        return []  # there may be more to choose from than is seen here
+    return [problem for override in parsed for problem in _problems(override, options, schema)]
 
 
 def _problems(override: Override, options: Mapping[str, list[str]], schema: Any) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from sparrow.analysis.scaling import FORMS
 from sparrow.analysis.scores import METRICS, is_metric
 from sparrow.app.diversity_checks import check_diversity, check_embedder
+from sparrow.app.parent import check_parent
 from sparrow.app.training_checks import check_training
 from sparrow.core.config import Benchmark, DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig
 from sparrow.core.errors import BackboneError, ConfigError
@@ -24,6 +25,7 @@ from sparrow.world.settings import WorldSettings
 Found = tuple[str, str]
 PRESENT_AS = ("video", "pages", "text")
 ON_BAD_SAMPLE = ("fail", "skip")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 BATCHINGS = ("packed", "padded", "length_grouped", "packed_epoch")
 STRATEGIES = ("single", "ddp", "fsdp")
@@ -58,12 +60,15 @@ def check(config: Any) -> list[Found]:
         found += _check_experiment(config)
     if isinstance(config, DiversityConfig):
         found += check_diversity(config)
+    elif isinstance(config, ExperimentConfig):
+        found += check_parent(config)
     if isinstance(config, PrepareConfig) and config.export is not None:
         found += _one_of(config, "export", tuple(EXPORTS))
     return found
 
 
 def _check_common(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
+    yield from _one_of(config, "trainer.accelerator", ACCELERATORS)
     yield from _one_of(config, "trainer.precision", PRECISIONS)
     yield from _one_of(config, "study.fit", FORMS)
     yield from _refused("frames", FramePolicy, config.frames)

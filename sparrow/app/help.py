@@ -23,12 +23,13 @@ DIVERSITIES = """\
   sparrow diversity mixture=sparrow                                      the components of a mixture
   sparrow diversity "+source=[longalpaca,qmsum]" num_instructions=1000   sources, whole
   sparrow diversity mixture=sparrow embedder=mpnet                       with the encoder of the paper"""
-EVALUATE_GROUPS = ("benchmark", "frames", "paths", "trainer")
+EVALUATE_GROUPS = ("benchmark", "experiment", "frames", "hydra/launcher", "paths", "trainer")
 
 
 def help_text(command: str, purpose: str) -> str:
     """The help of `sparrow <command>`; `purpose` is its first line."""
     options = options_by_group()
+    options["experiment"] = [name for name in options["experiment"] if _is_of_evaluate(name) == (command == "evaluate")]
     if command == "evaluate":
         options = {group: names for group, names in options.items() if group in EVALUATE_GROUPS}
     groups = "\n".join(f"  {group}: {', '.join(names)}" for group, names in options.items())
@@ -48,13 +49,21 @@ Any setting can be given as group=choice or key=value; `--cfg job` prints all of
 """
 
 
+def _is_of_evaluate(experiment: str) -> bool:
+    return "sparrow evaluate" in (CONF_FOLDER / f"experiment/{experiment}.yaml").read_text(encoding="utf-8")
+
+
 def options_by_group(folders: Iterable[Path] = (CONF_FOLDER,)) -> dict[str, list[str]]:
-    """Names of the files in folders of settings, by group; those in folders below a group as `paper/main`."""
+    """Names of the files in folders of settings, by group; those in folders below a group as `paper/main`.
+
+    Hydra's own groups are two names deep, as `hydra/launcher`.
+    """
     options: dict[str, list[str]] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*.yaml")):
             if path.parent == folder:
                 continue
-            group, *names = path.relative_to(folder).with_suffix("").parts
-            options.setdefault(group, []).append("/".join(names))
+            parts = path.relative_to(folder).with_suffix("").parts
+            depth = 2 if parts[0] == "hydra" else 1
+            options.setdefault("/".join(parts[:depth]), []).append("/".join(parts[depth:]))
     return options

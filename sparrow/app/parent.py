@@ -2,34 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 
 from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
 
+from sparrow.app.arguments import unknown_names
+from sparrow.app.launching.jobs import _quoted
+from sparrow.app.provenance import config_folders
 from sparrow.app.settings import checked
 from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import ConfigError
+
+
+def check_parent(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
+    """What is wrong with the run that `start_from` names, as (key, what is wrong and how to mend it).
+
+    It is known within a command alone, where Hydra can compose it.
+    """
+    if config.start_from.experiment is None or not GlobalHydra().is_initialized():
+        return
+    try:
+        parent = compose_parent(config)
+    except ConfigError as error:
+        yield "start_from", str(error)
+        return
+    for name in config.start_from.gates:
+        if name not in parent.benchmark:
+            near = get_close_matches(name, parent.benchmark, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "choose it in start_from.overrides, or leave the gate out"
+            there = ", ".join(parent.benchmark) or "none"
+            yield (
+                f"start_from.gates.{name}",
+                f"is not among the benchmarks of experiment={config.start_from.experiment} ({there}); {hint}",
+            )
 
 
 def compose_parent(config: ExperimentConfig) -> ExperimentConfig:
     """Settings of the experiment that `start_from` names, with this run's seeds, paths and accelerator.
 
     Raises:
-        ConfigError: If that experiment has another backbone than the run, whose own checkpoint would not be used.
+        ConfigError: If its settings are wrong, it starts from another run itself, or it has another backbone than the
+            run, whose own checkpoint would not be used.
     """
     assert config.start_from.experiment is not None
     overrides = [
         f"experiment={config.start_from.experiment}",
         f"seed={config.seed}",
         f"data_seed={config.data_seed}",
-        *(f"paths.{key}='{value}'" for key, value in vars(config.paths).items()),
+        *(f"paths.{key}={_quoted(Path(value))}" for key, value in vars(config.paths).items()),
         f"trainer.progress_bar={config.trainer.progress_bar}",
         f"trainer.accelerator={config.trainer.accelerator}",
         *config.start_from.overrides,
     ]
-    parent = checked(compose("train", overrides=overrides), ExperimentConfig)
+    composed = _compose(overrides)
+    if composed.start_from.experiment is not None:
+        raise ConfigError(
+            f"experiment={config.start_from.experiment} itself starts from experiment="
+            f"{composed.start_from.experiment}; name one that starts from none, or add "
+            "'start_from.experiment=null' to start_from.overrides"
+        )
+    try:
+        parent = checked(composed, ExperimentConfig, origin=lambda key: "")
+    except ConfigError as error:
+        raise ConfigError(f"experiment={config.start_from.experiment} has {error}") from error
     _refuse_other_backbone(config, parent)
     return parent
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    """Compose a training run; what Hydra does not know is told with what is near."""
+    try:
+        return compose("train", overrides=overrides)
+    except HydraException as error:
+        unknown = unknown_names(overrides, config_folders(), ExperimentConfig)
+        raise ConfigError("; ".join(unknown) or str(error).splitlines()[0]) from error
 
 
 def _refuse_other_backbone(config: ExperimentConfig, parent: ExperimentConfig) -> None:
@@ -38,7 +89,7 @@ def _refuse_other_backbone(config: ExperimentConfig, parent: ExperimentConfig) -
     unlike = [f"backbone.{name}={own[name]} (there {there[name]})" for name in names if own[name] != there[name]]
     if unlike:
         raise ConfigError(
-            f"start_from.experiment={config.start_from.experiment} has another backbone than this run, which starts "
+            f"experiment={config.start_from.experiment} has another backbone than this run, which starts "
             f"from its model: {', '.join(unlike)}; give start_from.overrides the same or set start_from.experiment=null"
         )
 

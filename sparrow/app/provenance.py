@@ -11,8 +11,16 @@ from hydra.core.hydra_config import HydraConfig
 from sparrow.app.help import CONF_FOLDER
 
 
+def config_folders() -> list[Path]:
+    """Folders that settings are read from: Sparrow's own, then those that the user added."""
+    if not HydraConfig.initialized():
+        return [CONF_FOLDER]
+    sources = HydraConfig.get().runtime.config_sources
+    return [CONF_FOLDER, *(Path(source.path.removeprefix("file://")) for source in sources if source.schema == "file")]
+
+
 def origin_of(key: str) -> str:
-    """` (in conf/...)` or ` (on the command line)` for the place that set a key; empty where none is found."""
+    """` (in FILE)` or ` (on the command line)` for the place that set a key; empty where none is found."""
     if not HydraConfig.initialized():
         return ""
     if is_typed(key) or any(name.startswith(f"{key}.") for name in _typed()):
@@ -20,10 +28,16 @@ def origin_of(key: str) -> str:
     hydra = HydraConfig.get()
     for group, choice in [*hydra.runtime.choices.items(), ("", hydra.job.config_name)]:
         for option in choice if isinstance(choice, list) else [choice]:
-            path = CONF_FOLDER / group.split("@")[0] / f"{option}.yaml"
-            if option and path.is_file() and _sets(path, group, key):
-                return f" (in conf/{path.relative_to(CONF_FOLDER)})"
+            path = _file_of(f"{group.split('@')[0]}/{option}.yaml") if option else None
+            if path is not None and _sets(path, group, key):
+                shown = Path("conf", path.relative_to(CONF_FOLDER)) if path.is_relative_to(CONF_FOLDER) else path
+                return f" (in {shown})"
     return ""
+
+
+def _file_of(name: str) -> Path | None:
+    """The file that Hydra reads, which is in the first folder that has it."""
+    return next((path for folder in config_folders() if (path := folder / name.lstrip("/")).is_file()), None)
 
 
 def is_typed(key: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -12,11 +13,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sparrow.app.as_trained import with_trained_defaults
 from sparrow.app.provenance import origin_of
-from sparrow.core.config import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
+from sparrow.core.config import (
+    REQUIRED,
+    DiversityConfig,
+    EvaluateConfig,
+    ExperimentConfig,
+    PrepareConfig,
+    PreviewConfig,
+)
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
 
 T = TypeVar("T")
+MISSING = "a value is missing; set it"
 SCHEMAS = {
     "train": ExperimentConfig,
     "prepare": PrepareConfig,
@@ -30,6 +39,7 @@ SCHEMAS = {
 class _Problem:
     key: str
     what: str
+    written: str | None = None  # what was written where the key itself was not
 
 
 def register_schemas() -> None:
@@ -45,8 +55,13 @@ def register_schemas() -> None:
         store.store(name=f"{command}_schema", node=plain, provider="sparrow")
 
 
-def checked(config: DictConfig, schema: type[T]) -> T:
+def checked(config: DictConfig, schema: type[T], origin: Callable[[str], str] = origin_of) -> T:
     """Merge a composed configuration into its schema.
+
+    Args:
+        config: The composed configuration.
+        schema: Dataclass of its settings.
+        origin: What a message adds on where a key was written.
 
     Raises:
         ConfigError: With every unknown key, wrong type, missing value and contradiction, each with its file.
@@ -63,7 +78,7 @@ def checked(config: DictConfig, schema: type[T]) -> T:
         if not found:
             return settings
         problems += [_Problem(key, what) for key, what in found]
-    lines = [f"{p.key}: {p.what}{origin_of(p.key)}" for p in problems]
+    lines = [f"{p.key}: {p.what}{origin(p.written or p.key)}" for p in problems]
     count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
     raise ConfigError(f"{count} in the configuration:\n  " + "\n  ".join(lines))
 
@@ -97,9 +112,9 @@ def _schema_problems(value: Any, kind: Any, key: str) -> list[_Problem]:
         if not isinstance(value, dict):
             return [_Problem(key, f"expected names with settings, found {value!r}")]
         item = get_args(kind)[1]
-        return [p for k, v in value.items() for p in _schema_problems(v, item, f"{key}.{k}")]
-    if isinstance(value, str) and value == "???":
-        return [_Problem(key, "a value is missing; set it")]
+        return [p for k, v in value.items() for p in _item_problems(str(k), v, item, key, [*map(str, value)])]
+    if isinstance(value, str) and value == REQUIRED:
+        return [_Problem(key, MISSING)]
     if kind is Any:
         return []
     try:
@@ -109,6 +124,14 @@ def _schema_problems(value: Any, kind: Any, key: str) -> list[_Problem]:
     except (OmegaConfBaseException, TypeError, ValueError):
         return [_Problem(key, f"expected {_readable(kind)}, found {value!r}")]
     return []
+
+
+def _item_problems(name: str, value: Any, kind: Any, key: str, names: list[str]) -> list[_Problem]:
+    """As `_schema_problems`; where a value is missing, another item may have been meant."""
+    problems = _schema_problems(value, kind, f"{key}.{name}")
+    near = get_close_matches(name, [other for other in names if other != name], n=1)
+    hint = f", or did you mean '{key}.{near[0]}'?" if near else ""
+    return [replace(p, what=f"{p.what}{hint}") if p.what == MISSING else p for p in problems]
 
 
 def _fields_problems(value: Any, kind: Any, key: str) -> list[_Problem]:
@@ -124,6 +147,12 @@ def _fields_problems(value: Any, kind: Any, key: str) -> list[_Problem]:
         else:
             near = get_close_matches(str(name), names, n=1)
             problems.append(_Problem(path, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")))
+    for field in fields(kind):
+        path = f"{key}.{field.name}" if key else field.name
+        if field.name not in value and is_dataclass(types[field.name]):
+            problems += _fields_problems({}, types[field.name], path)
+        elif field.name not in value and field.default == REQUIRED:
+            problems.append(_Problem(path, MISSING, written=key))
     return problems
 
 

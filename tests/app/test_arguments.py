@@ -54,6 +54,33 @@ def test_the_settings_of_a_multirun_are_not_shown(showing):
         check_arguments(["-m", "experiment=quickstart", *showing], ExperimentConfig)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--config-dir", "nowhere/conf"], "--config-dir=nowhere/conf: there is no such folder"),
+        (["--config-dir=nowhere/conf"], "--config-dir=nowhere/conf: there is no such folder"),
+        (["--confg-dir", "."], "--confg-dir: there is no such flag; did you mean '--config-dir'?"),
+        (["--multrun"], "--multrun: there is no such flag; did you mean '--multirun'?"),
+    ],
+)
+def test_flags_and_the_folder_are_checked_before_the_names_that_they_bring(given, said):
+    with pytest.raises(ConfigError) as caught:
+        check_arguments([*given, "experiment=mine"], ExperimentConfig)
+    assert str(caught.value) == f"1 problem on the command line:\n  {said}"
+
+
+@pytest.mark.parametrize("flags", [["-m"], ["--cfg", "job", "--resolve"], ["--hydra-help"], ["--info=all"]])
+def test_hydras_own_flags_pass_wherever_they_stand(flags):
+    check_arguments([*flags, "seed=0", "data_seed=1"], ExperimentConfig)
+    check_arguments(["seed=0", *flags], ExperimentConfig)
+    check_arguments(["seed=0", *flags, "data_seed=1"], ExperimentConfig)
+
+
+def test_a_launcher_is_chosen_of_hydras_group():
+    with pytest.raises(ConfigError, match=r"launcher: unknown key; did you mean 'hydra/launcher'\?"):
+        check_arguments(["launcher=parallel"], ExperimentConfig)
+
+
 def test_commands_have_keys_of_their_own():
     check_arguments(["checkpoint=x", "blind=true"], EvaluateConfig)
     with pytest.raises(ConfigError, match="checkpoint: unknown key; did you mean 'checkpointing'"):

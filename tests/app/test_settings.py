@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 import sparrow.conf
 from sparrow.app.entry import _quoted
-from sparrow.core.config import EvaluateConfig, PrepareConfig, PreviewConfig
+from sparrow.core.config import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
 from sparrow.models.registry import WITHOUT_PACKING
 
@@ -71,6 +71,36 @@ def test_all_problems_are_said_at_once_with_their_keys(settings):
     assert "optimizer.learning_rat: unknown key; did you mean 'learning_rate'?" in message
     assert "batching.num_epochs: expected int, found 'three'" in message
     assert "nonsense: unknown key" in message
+
+
+def test_every_value_that_is_missing_is_said_with_what_may_be_meant(settings):
+    with pytest.raises(ConfigError) as caught:
+        settings(
+            "+mixture.components.txt.max_tokens=1000",
+            "+source.mine.files=[x.json]",
+            "+benchmark.world_shor={format: world}",
+            "benchmark=[world_short]",
+            "~paths",
+        )
+    lines = [line.strip() for line in str(caught.value).splitlines()]
+    missing = "a value is missing; set it"
+    assert lines == [
+        "6 problems in the configuration:",
+        *(f"paths.{name}: {missing}" for name in ("data_root", "output_root")),
+        f"source.mine.converter: {missing}",
+        f"source.mine.root: {missing}",
+        f"mixture.components.txt.source: {missing}, or did you mean 'mixture.components.text'?",
+        f"benchmark.world_shor.root: {missing}, or did you mean 'benchmark.world_short'?",
+    ]
+
+
+@pytest.mark.parametrize(("command", "schema"), [("train", ExperimentConfig), ("evaluate", EvaluateConfig)])
+def test_an_accelerator_that_there_is_none_of_is_refused(settings, command, schema):
+    base = ["checkpoint=x"] if command == "evaluate" else ["mixture=world_video"]
+    with pytest.raises(ConfigError, match=r"trainer\.accelerator: 'gpuu' is not one of auto, cpu, gpu, cuda, mps"):
+        settings(*base, "trainer.accelerator=gpuu", config_name=command, schema=schema, small=False)
+    for accelerator in ("auto", "cpu", "gpu", "cuda", "mps"):
+        settings(*base, f"trainer.accelerator={accelerator}", config_name=command, schema=schema, small=False)
 
 
 def test_contradictions_are_said_at_once(settings):

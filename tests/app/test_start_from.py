@@ -3,6 +3,7 @@
 import pytest
 from hydra import initialize_config_module
 
+from sparrow.app.checks import check
 from sparrow.app.parent import compose_parent as compose_parent_in_app
 from sparrow.core.errors import ConfigError
 
@@ -28,6 +29,57 @@ def test_overrides_give_both_the_same_backbone(settings):
     config = settings("experiment=quickstart", "backbone=smolvlm_256m", small=False)
     config.start_from.overrides = ["backbone=smolvlm_256m"]
     assert compose_parent(config).backbone.family == "smolvlm"
+
+
+def test_paths_may_hold_an_apostrophe(settings):
+    config = settings("experiment=quickstart", small=False)
+    config.paths.cache_root = "/tmp/o'brien, a=b"
+    assert compose_parent(config).paths == config.paths
+
+
+def faults(config):
+    with initialize_config_module("sparrow.conf", version_base="1.3"):
+        return check(config)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "overrides", "said"),
+    [
+        (
+            "world_pretrainin",
+            [],
+            "experiment=world_pretrainin: there is no such choice; did you mean 'world_pretraining'?",
+        ),
+        ("world_pretraining", ["mixture.num_sample=4"], "mixture.num_sample: unknown key; did you mean 'num_samples'?"),
+        (
+            "world_pretraining",
+            ["batching.num_epochs=0"],
+            "experiment=world_pretraining has 1 problem in the configuration:\n  "
+            "batching.num_epochs: must be at least 1, is 0",
+        ),
+        ("world_pretraining", ["mixture=(", "seed=1"], "Error parsing override 'mixture=('"),
+        (
+            "quickstart",
+            [],
+            "experiment=quickstart itself starts from experiment=world_pretraining; name one that starts from none, "
+            "or add 'start_from.experiment=null' to start_from.overrides",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_run_it_starts_from_is_a_problem_of_its_settings(settings, experiment, overrides, said):
+    config = settings("experiment=quickstart", small=False)
+    config.start_from.experiment, config.start_from.overrides = experiment, overrides
+    assert faults(config) == [("start_from", said)]
+
+
+def test_a_gate_of_a_benchmark_that_is_not_asked_there_is_refused(settings):
+    config = settings("experiment=scale_model/claim", small=False)
+    assert not faults(config)
+    config.start_from.gates["world_page"] = 0.5
+    [(key, said)] = faults(config)
+    assert key == "start_from.gates.world_page"
+    assert "is not among the benchmarks of experiment=scale_model_stage0 (" in said
+    assert said.endswith("did you mean 'world_pages'?")
 
 
 @pytest.mark.parametrize(
