@@ -110,21 +110,31 @@ def stratified_mean(values: ArrayLike, strata: ArrayLike | None = None) -> float
     return float((sums / counts).mean())
 
 
-def difference_interval(differences: ArrayLike, videos: ArrayLike, *, seed: int = 0) -> Interval:
-    """95 % interval of a mean of paired differences, each between -1 and 1.
+def difference_interval(
+    differences: ArrayLike, videos: ArrayLike, weights: ArrayLike | None = None, *, seed: int = 0
+) -> Interval:
+    """95 % interval of a mean of paired differences, each between -1 and 1, or of weight times difference.
 
     The bootstrap over videos; where that says nothing, the share of gains minus the share of losses, each in its
-    exact 97.5 % interval with a video as one trial, which together hold at 95 % (Bonferroni).
+    exact 97.5 % interval with a video as one trial, which together hold at 95 % (Bonferroni). Weights make the trials
+    fewer by their mean square (Kish, Survey Sampling, 1965, section 11.7).
+
+    Args:
+        differences: [n] numbers.
+        videos: [n] video of each.
+        weights: [n] with a mean of 1; 1 each where None.
+        seed: Seed of the bootstrap.
     """
     differences = np.asarray(differences, dtype=float)
-    interval = bootstrap_interval(differences, videos, seed=seed)
+    weights = np.ones_like(differences) if weights is None else np.asarray(weights, dtype=float)
+    weighted = weights * differences
+    interval = bootstrap_interval(weighted, videos, seed=seed)
     if interval is None:
         num_videos = len(np.unique(np.asarray(videos)))
+        trials = num_videos / max(1.0, float(np.mean(weights**2))) if weights.size else 0.0
         gains, losses = (
-            proportion_interval(
-                float(part.mean()) * num_videos if part.size else 0.0, num_videos, level=(1 + LEVEL) / 2
-            )
-            for part in (differences.clip(min=0), -differences.clip(max=0))
+            proportion_interval(float(part.mean()) * trials if part.size else 0.0, trials, level=(1 + LEVEL) / 2)
+            for part in (weighted.clip(min=0), -weighted.clip(max=0))
         )
         interval = (gains[0] - losses[1], gains[1] - losses[0])
     return interval

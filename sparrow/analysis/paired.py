@@ -1,4 +1,8 @@
-"""Sets of answers to the same questions compared question by question, seed by seed, or run against run."""
+"""Sets of answers to the same questions compared question by question, seed by seed, or run against run.
+
+What is compared is one number of a score, by its path (`scores.METRICS`): a benchmark's own score may be the accuracy
+of one category, or the mean of the categories' accuracies.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from scipy.special import bdtr
 
 from sparrow.analysis.intervals import ROUNDING, difference_interval
 from sparrow.analysis.predictions import Predictions
+from sparrow.analysis.scores import MACRO, answers_of, weights_of
 from sparrow.analysis.seeds import MIN_SEEDS, student_interval, student_p, welch
 from sparrow.core.errors import DataError
 
@@ -21,9 +26,9 @@ Tested = tuple[float, float, float, float]  # difference, interval, p value
 
 @dataclass(frozen=True)
 class AccuracyDifference:
-    """Accuracy of `second` minus accuracy of `first`, its 95 % interval, the questions that only one got right, and
-    those answered differently, rightly or not; counts are summed over the pairs of runs, and None where there are none
-    (`num_pairs` is 0) or only scores are known.
+    """Score of `second` minus score of `first`, its 95 % interval, the questions that only one got right, and those
+    answered differently, rightly or not; counts are of the questions that the score is of, summed over the pairs of
+    runs, and None where there are none (`num_pairs` is 0) or only scores are known.
 
     `unit` is what was resampled: questions, whose videos are clusters, seeds in pairs, or the runs of both sides.
     """
@@ -49,8 +54,8 @@ def mcnemar_p(num_only_first: int, num_only_second: int) -> float:
     """Two-sided exact p value of McNemar's test: min(1, 2 P(X <= min(b, c))) for X binomial(b + c, 1/2).
 
     b and c count the questions that only one of the two got right. Source: McNemar, Psychometrika 12 (1947), in its
-    exact form (Agresti, Categorical Data Analysis, section 10.1.4). It takes questions as independent, which the
-    clustered interval does not.
+    exact form (Agresti, Categorical Data Analysis, section 10.1.4). It takes questions as independent, as they are
+    where each has a video of its own.
     """
     discordant = num_only_first + num_only_second
     return min(1.0, 2 * float(bdtr(min(num_only_first, num_only_second), discordant, 0.5)))
@@ -73,36 +78,41 @@ def clustered_p(values: ArrayLike, clusters: ArrayLike) -> float:
     return student_p(float(values.mean()) / error, len(names) - 1)
 
 
-def paired_difference(first: Predictions, second: Predictions, *, seed: int = 0) -> AccuracyDifference:
-    """How much better `second` answers than `first`, with the interval clustered over videos.
+def paired_difference(
+    first: Predictions, second: Predictions, metric: str = "accuracy", *, seed: int = 0
+) -> AccuracyDifference:
+    """How much better `second` answers than `first`, with interval and p value clustered over videos.
 
     Raises:
         DataError: If the two do not answer the same questions, or there are none.
     """
-    return paired_differences([first], [second], seed=seed)
+    return paired_differences([first], [second], metric, seed=seed)
 
 
 def paired_differences(
-    firsts: Sequence[Predictions], seconds: Sequence[Predictions], *, seed: int = 0
+    firsts: Sequence[Predictions], seconds: Sequence[Predictions], metric: str = "accuracy", *, seed: int = 0
 ) -> AccuracyDifference:
     """How much better the second runs answer than the first, run by run.
 
     With three pairs of runs or more the seed is the unit: the interval and p value are Student's over the pairs'
     differences, which hold for other seeds. Otherwise the question is: each counts with the mean over the runs, in
-    clusters of videos. The same where all pairs differ by as much, which tells nothing of other seeds.
+    clusters of videos, and with its weight where the number is the mean over categories (`scores.weights_of`). The
+    same where all pairs differ by as much, which tells nothing of other seeds.
 
     Args:
         firsts: Answers of the first arm, a run each.
         seconds: Answers of the second arm; runs of one place are a pair.
+        metric: The number that is compared, one of `scores.METRICS`.
         seed: Seed of the bootstrap.
 
     Raises:
         DataError: If the runs of a pair do not answer the same questions, or there are none; if pairs answer other
             questions than each other and seeds cannot be the unit.
     """
+    firsts, seconds = ([answers_of(run, metric) for run in runs] for runs in (firsts, seconds))
     pairs = list(zip(firsts, seconds, strict=True))
     for first, second in pairs:
-        _check_same_questions(first, second)
+        _check_same_questions(first, second, metric)
     by_pair = [second.correct.astype(np.int64) - first.correct.astype(np.int64) for first, second in pairs]
     counts = (
         len(firsts[0]),
@@ -111,39 +121,42 @@ def paired_differences(
         sum(int(np.sum(first.choices != second.choices)) for first, second in pairs),
         len(pairs),
     )
-    if tested := _over_seeds([float(d.mean()) for d in by_pair]):
+    by_seed = [float((weights_of(run, metric) * d).mean()) for run, d in zip(firsts, by_pair, strict=True)]
+    if tested := _over_seeds(by_seed):
         return AccuracyDifference(*tested, *counts, unit="seed")
     try:
         for first in firsts[1:]:
-            _check_same_questions(firsts[0], first)
+            _check_same_questions(firsts[0], first, metric)
     except DataError:
         raise DataError(
             "each pair of runs was asked its own questions, so that only pairs can be the unit",
             remedy="run three seeds or more of both, or all with one data_seed",
         ) from None
-    return AccuracyDifference(*_over_questions(firsts, seconds, seed), *counts)
+    return AccuracyDifference(*_over_questions(firsts, seconds, metric, seed), *counts)
 
 
 def unpaired_differences(
-    firsts: Sequence[Predictions], seconds: Sequence[Predictions], *, seed: int = 0
+    firsts: Sequence[Predictions], seconds: Sequence[Predictions], metric: str = "accuracy", *, seed: int = 0
 ) -> AccuracyDifference:
     """How much better the second runs answer than the first, where no run of the one belongs to one of the other.
 
-    With two runs or more on both sides the run is the unit (Welch's t). Otherwise, and where neither side's accuracies
+    With two runs or more on both sides the run is the unit (Welch's t). Otherwise, and where neither side's scores
     vary, the question is, with the mean over the runs of each side, in clusters of videos.
 
     Raises:
         DataError: If the runs do not all answer the same questions, or there are none.
     """
+    firsts, seconds = ([answers_of(run, metric) for run in runs] for runs in (firsts, seconds))
     for other in [*firsts[1:], *seconds]:
-        _check_same_questions(firsts[0], other)
-    if tested := _over_runs(*([float(run.correct.mean()) for run in runs] for runs in (firsts, seconds))):
-        return AccuracyDifference(*tested, len(firsts[0]), None, None, None, num_pairs=0, unit="run")
-    return AccuracyDifference(*_over_questions(firsts, seconds, seed), len(firsts[0]), None, None, None, num_pairs=0)
+        _check_same_questions(firsts[0], other, metric)
+    counts, weights = (len(firsts[0]), None, None, None), weights_of(firsts[0], metric)
+    if tested := _over_runs(*([float((weights * run.correct).mean()) for run in runs] for runs in (firsts, seconds))):
+        return AccuracyDifference(*tested, *counts, num_pairs=0, unit="run")
+    return AccuracyDifference(*_over_questions(firsts, seconds, metric, seed), *counts, num_pairs=0)
 
 
 def paired_scores(firsts: Sequence[float], seconds: Sequence[float], num_questions: int) -> AccuracyDifference | None:
-    """`paired_differences` from accuracies alone; None where seeds cannot be the unit.
+    """`paired_differences` from scores alone; None where seeds cannot be the unit.
 
     Whether the runs answered the same questions cannot be seen from their scores.
     """
@@ -152,7 +165,7 @@ def paired_scores(firsts: Sequence[float], seconds: Sequence[float], num_questio
 
 
 def unpaired_scores(firsts: Sequence[float], seconds: Sequence[float], num_questions: int) -> AccuracyDifference | None:
-    """`unpaired_differences` from accuracies alone; None where runs cannot be the unit."""
+    """`unpaired_differences` from scores alone; None where runs cannot be the unit."""
     tested = _over_runs(firsts, seconds)
     return tested and AccuracyDifference(*tested, num_questions, None, None, None, num_pairs=0, unit="run")
 
@@ -173,19 +186,23 @@ def _over_runs(firsts: Sequence[float], seconds: Sequence[float]) -> Tested | No
     return fmean(seconds) - fmean(firsts), *bounds, p
 
 
-def _over_questions(firsts: Sequence[Predictions], seconds: Sequence[Predictions], seed: int) -> Tested:
-    """Difference of the means over runs, its interval and p value with videos as clusters; McNemar's for two runs."""
-    videos = firsts[0].videos
+def _over_questions(firsts: Sequence[Predictions], seconds: Sequence[Predictions], metric: str, seed: int) -> Tested:
+    """Difference of the means over runs, its interval and p value with videos as clusters.
+
+    For two runs p is McNemar's, which is exact, where every question has a video of its own and all weigh the same.
+    """
+    videos, weights = firsts[0].videos, weights_of(firsts[0], metric)
     differences = np.mean([s.correct for s in seconds], axis=0) - np.mean([f.correct for f in firsts], axis=0)
-    low, high = difference_interval(differences, videos, seed=seed)
-    if len(firsts) == len(seconds) == 1:
+    low, high = difference_interval(differences, videos, weights, seed=seed)
+    are_independent = len(np.unique(videos)) == len(videos) and np.ptp(weights) < ROUNDING
+    if len(firsts) == len(seconds) == 1 and are_independent:
         p = mcnemar_p(int(np.sum(differences < 0)), int(np.sum(differences > 0)))
     else:
-        p = clustered_p(differences, videos)
-    return float(differences.mean()), low, high, p
+        p = clustered_p(weights * differences, videos)
+    return float((weights * differences).mean()), low, high, p
 
 
-def _check_same_questions(first: Predictions, second: Predictions) -> None:
+def _check_same_questions(first: Predictions, second: Predictions, metric: str) -> None:
     only_first = set(first.question_ids) - set(second.question_ids)
     only_second = set(second.question_ids) - set(first.question_ids)
     if only_first or only_second:
@@ -194,10 +211,15 @@ def _check_same_questions(first: Predictions, second: Predictions) -> None:
             remedy="evaluate both on the same benchmark file",
         )
     if len(first) == 0:
-        raise DataError("there are no questions to compare")
+        raise DataError("there are no questions to compare" + ("" if metric == "accuracy" else f" by {metric}"))
     changed = (first.gold != second.gold) | (first.videos != second.videos)
     if changed.any():
         raise DataError(
             f"{int(changed.sum())} of {len(first)} questions have another gold answer or video",
+            remedy="evaluate both on the same benchmark file",
+        )
+    if metric == MACRO and (moved := first.categories != second.categories).any():
+        raise DataError(
+            f"{int(moved.sum())} of {len(first)} questions have another category, and the score is their mean",
             remedy="evaluate both on the same benchmark file",
         )

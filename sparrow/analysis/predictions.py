@@ -47,7 +47,10 @@ class Predictions:
 
     def of_category(self, category: str) -> Predictions:
         """The answers to the questions of one category."""
-        chosen = self.categories == category
+        return self.chosen(self.categories == category)
+
+    def chosen(self, chosen: NDArray[np.bool_]) -> Predictions:
+        """The answers to the questions that are true in [n]."""
         return Predictions(
             question_ids=tuple(name for name, is_chosen in zip(self.question_ids, chosen, strict=True) if is_chosen),
             videos=self.videos[chosen],

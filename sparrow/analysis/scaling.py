@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparrow.analysis.intervals import quantile_interval
+from sparrow.analysis.intervals import ROUNDING, quantile_interval
+from sparrow.analysis.seeds import student_quantile
 from sparrow.core.errors import DataError
 
 MIN_SIZES = 3
 LOGARITHM, POWER_LAW = FORMS = ("logarithm", "power_law")
-LEAST_ERROR = 1e-12  # of a resample that has none, whose logarithm would be infinite
+LEAST_ERROR = 1e-12  # of a resample or seed that has none, whose logarithm would be infinite
+NUM_TRIED_SIZES = 4001
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,7 @@ class CurveFit:
 
     def at(self, size: float) -> float:
         """The fitted score."""
-        straight = self.intercept + self.slope * float(np.log(size))
-        return 1 - float(np.exp(-straight)) if self.form == POWER_LAW else straight
+        return float(_bent(self.intercept + self.slope * np.log(size), self.form))
 
 
 def fit_curve(sizes: Sequence[float], scores: Sequence[float], form: str = LOGARITHM) -> CurveFit:
@@ -103,7 +104,7 @@ def equivalent_samples(
     """The smallest n in the baseline's measured range at which its fitted curve reaches a score.
 
     n_eq = exp((target - a) / b) for s(n) = a + b ln n with b > 0; a power law is the same for -ln(1 - s). The
-    interval is the 2.5 and 97.5 % quantiles of n_eq over resamples of seeds or videos, curve and target resampled
+    interval is the 2.5 and 97.5 % quantiles of n_eq over resamples of videos, curve and target resampled
     alike and the curve fitted anew in each; resamples whose n_eq lies outside the range count as below or above all
     others. A curve that falls reaches a score at its smallest n or never.
 
@@ -146,6 +147,42 @@ def equivalent_samples(
     return EquivalentSamples(measured, (Located.of(bounds[0]), Located.of(bounds[1])), smallest, largest)
 
 
+def interval_over_seeds(
+    sizes: Sequence[float],
+    seed_scores: ArrayLike,
+    seed_targets: ArrayLike,
+    found: Located,
+    *,
+    form: str = LOGARITHM,
+) -> tuple[Located, Located]:
+    """95 % interval of equivalent samples from a few seeds, of which a bootstrap would draw too few different ones.
+
+    It is the range of all n that Student's t does not reject: those for which the 95 % interval of the mean of
+    target_i - s_i(n) over the seeds i holds zero, with s_i the curve fitted to the scores of seed i; of many n along
+    the measured range, where it reaches an end of which it is open. Source: Fieller, Journal of the Royal Statistical
+    Society B 16 (1954).
+
+    Args:
+        sizes: Samples of the baseline's [k] arms, above zero, of three different sizes or more.
+        seed_scores: Their scores of each seed, [m, k].
+        seed_targets: The score to be reached of each seed, [m].
+        found: What `equivalent_samples` found, which the interval includes.
+        form: Of the curve, one of `FORMS`.
+    """
+    log_sizes = np.linspace(np.log(min(sizes)), np.log(max(sizes)), NUM_TRIED_SIZES)
+    lines = _straightened(seed_scores, form) @ _solver(sizes).T
+    curves = _bent(lines[:, :1] + lines[:, 1:] * log_sizes, form)
+    residuals = np.asarray(seed_targets, dtype=float)[:, None] - curves
+    errors = residuals.std(axis=0, ddof=1) / len(residuals) ** 0.5
+    kept = np.abs(residuals.mean(axis=0)) <= student_quantile(len(residuals) - 1) * errors + ROUNDING
+    inside = [float(size) for size in np.exp(log_sizes[kept])]
+    inside += [] if found.samples is None else [found.samples]
+    below, above = Located(None, -1), Located(None, 1)
+    low = below if kept[0] or found.side < 0 else Located(min(inside)) if inside else above
+    high = above if kept[-1] or found.side > 0 else Located(max(inside)) if inside else below
+    return low, high
+
+
 def area_under_curve(sizes: Sequence[float], scores: Sequence[float], start: float, end: float) -> float:
     """Mean score along the way from `start` to `end` samples: the area under straight lines between the measured
     points, divided by `end - start`.
@@ -182,6 +219,12 @@ def _straightened(scores: ArrayLike, form: str) -> NDArray[np.float64]:
     """What is linear in ln n where the curve is of this form."""
     scores = np.asarray(scores, dtype=float)
     return -np.log(np.maximum(1 - scores, LEAST_ERROR)) if form == POWER_LAW else scores
+
+
+def _bent(straight: ArrayLike, form: str) -> NDArray[np.float64]:
+    """The scores that `_straightened` made these numbers of."""
+    straight = np.asarray(straight, dtype=float)
+    return 1 - np.exp(-straight) if form == POWER_LAW else straight
 
 
 def _solver(sizes: Sequence[float]) -> NDArray[np.float64]:

@@ -14,7 +14,8 @@ from sparrow.analysis.intervals import Interval, accuracy_interval, chance_bound
 from sparrow.analysis.predictions import Predictions
 from sparrow.core.errors import DataError
 
-METRICS = ("accuracy", "macro_accuracy", "by_category.NAME.accuracy", "by_group.AXIS.VALUE.accuracy")
+MACRO = "macro_accuracy"
+METRICS = ("accuracy", MACRO, "by_category.NAME.accuracy", "by_group.AXIS.VALUE.accuracy")
 _METRIC = re.compile(r"accuracy|macro_accuracy|by_category\..+\.accuracy|by_group\.[^.]+\..+\.accuracy")
 # The means of arXiv 2411.19951, by benchmark format.
 PAPER_MEANS = {
@@ -86,6 +87,15 @@ class Score(Accuracy):
         """The 95 % interval of `official`."""
         return pick(self, self.metric)[1] if self.has(self.metric) else None
 
+    def part(self, metric: str) -> Accuracy | None:
+        """The questions that a path is about; all of them for `macro_accuracy`."""
+        kind, name, axis, value = _parts_of(metric)
+        if kind == "by_group":
+            return self.by_group.get(axis, {}).get(value)
+        if kind == "by_category":
+            return self.by_category.get(name)
+        return self if metric in ("accuracy", MACRO) else None
+
     @property
     def asked(self) -> str:
         """How the questions were asked, and which number is the score, in a line."""
@@ -151,14 +161,9 @@ def pick(result: Score, metric: str) -> tuple[float, Interval]:
     Raises:
         DataError: If the score has no such number.
     """
-    kind, name, axis, value = _parts_of(metric)
-    part = {
-        "": result,
-        "by_category": result.by_category.get(name),
-        "by_group": result.by_group.get(axis, {}).get(value),
-    }.get(kind)
+    part = result.part(metric)
     found = (part.accuracy, part.low, part.high) if part else (None, None, None)
-    if metric == "macro_accuracy":
+    if metric == MACRO:
         found = (result.macro_accuracy, result.macro_low, result.macro_high)
     share, low, high = found
     if share is None or low is None or high is None:
@@ -176,15 +181,31 @@ def resampled_scores(predictions: Predictions, metric: str, *, seed: int = 0) ->
 
     All sets of answers to the same questions are resampled alike.
     """
+    own = answers_of(predictions, metric)
+    strata = own.categories if metric == MACRO else None
+    return resampled_means(own.correct, own.videos, strata, seed=seed)
+
+
+def answers_of(predictions: Predictions, metric: str) -> Predictions:
+    """The answers that the number of a path is computed from: those of its category or group, else all."""
     kind, name, axis, value = _parts_of(metric)
-    if metric == "macro_accuracy":
-        return resampled_means(predictions.correct, predictions.videos, predictions.categories, seed=seed)
-    chosen = np.ones(len(predictions), dtype=np.bool_)
     if kind == "by_category":
-        chosen = predictions.categories == name
-    elif kind == "by_group":
-        chosen = predictions.groups.get(axis, np.full(len(predictions), "")) == value
-    return resampled_means(predictions.correct[chosen], predictions.videos[chosen], seed=seed)
+        return predictions.of_category(name)
+    if kind == "by_group":
+        return predictions.chosen(predictions.groups.get(axis, np.full(len(predictions), "")) == value)
+    return predictions
+
+
+def weights_of(own: Predictions, metric: str) -> NDArray[np.float64]:
+    """What each of the answers of `answers_of` counts, [n] with a mean of 1: the number of the path is the mean of
+    weight times correct.
+
+    1 each; for the mean of K categories N / (K n_k), with n_k of the N answers in the answer's category.
+    """
+    if metric != MACRO:
+        return np.ones(len(own))
+    _, category, sizes = np.unique(own.categories, return_inverse=True, return_counts=True)
+    return np.asarray(len(own) / (len(sizes) * sizes[category]))
 
 
 def _parts_of(metric: str) -> tuple[str, str, str, str]:

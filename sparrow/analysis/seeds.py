@@ -48,7 +48,7 @@ def estimate(values: Sequence[float], intervals: Sequence[Interval | None]) -> E
 
 def student_interval(values: Sequence[float]) -> Interval:
     """95 % interval of the mean of n >= 2 independent values: mean -+ t(0.975, n - 1) s / sqrt(n)."""
-    half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * stdev(values) / len(values) ** 0.5
+    half = student_quantile(len(values) - 1) * stdev(values) / len(values) ** 0.5
     return fmean(values) - half, fmean(values) + half
 
 
@@ -65,8 +65,13 @@ def welch(firsts: Sequence[float], seconds: Sequence[float]) -> tuple[Interval, 
     one, other = (stdev(values) ** 2 / len(values) for values in (firsts, seconds))
     freedom = (one + other) ** 2 / (one**2 / (len(firsts) - 1) + other**2 / (len(seconds) - 1))
     difference, error = fmean(seconds) - fmean(firsts), (one + other) ** 0.5
-    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
+    half = student_quantile(freedom) * error
     return (difference - half, difference + half), student_p(difference / error, freedom)
+
+
+def student_quantile(degrees_of_freedom: float) -> float:
+    """How many standard errors a 95 % interval reaches on both sides."""
+    return float(stdtrit(degrees_of_freedom, (1 + LEVEL) / 2))
 
 
 def student_p(ratio: float, degrees_of_freedom: float) -> float:

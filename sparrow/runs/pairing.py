@@ -36,18 +36,20 @@ def paired_tables(first: Path, one: RunRecord | None, second: Path, other: RunRe
     ]
     if rows:
         note = (
-            "Over all questions of a benchmark, in percentage points, with the exact p of McNemar's test. Interval: "
-            f"bootstrap over videos; with fewer than {MIN_CLUSTERS} videos, or where all resamples agree, that of the "
-            "gains minus the losses, each exact with a video as one trial."
+            "Of the benchmark's own score, in percentage points, and the questions that it is of. p: McNemar's exact "
+            "one where every video has one question and all weigh the same, else of the standard error with videos as "
+            f"clusters. Interval: bootstrap over videos; with fewer than {MIN_CLUSTERS} videos, or where all resamples "
+            "agree, that of the gains minus the losses, each exact with a video as one trial."
         )
         yield Table("Paired differences", HEADER, rows, left=3, note=note)
 
 
 def _compared(first: Path, mine: Score, second: Path, theirs: Score) -> tuple[str, ...]:
     try:
-        result = paired_difference(
-            read_predictions(first / mine.predictions), read_predictions(second / theirs.predictions)
-        )
+        if mine.metric != theirs.metric:
+            raise DataError(f"the score is {mine.metric} of A and {theirs.metric} of B")
+        answers = read_predictions(first / mine.predictions), read_predictions(second / theirs.predictions)
+        result = paired_difference(*answers, mine.metric)
     except DataError as error:
         return f"not compared: {error}", *[NOTHING] * (len(HEADER) - 3)
     verdict = ("higher" if result.difference > 0 else "lower") if result.is_shown else "no difference shown"

@@ -31,6 +31,20 @@ def test_intervals_cover_the_true_accuracy(num_videos, per_video, low, high):
     assert low <= covered / 200 <= high
 
 
+def test_weights_make_few_videos_fewer_trials():
+    differences, videos = [1, 0, 0, -1, 0, 0, 0, 0, 0, 1], range(10)
+    equal = difference_interval(differences, videos)
+    assert difference_interval(differences, videos, np.ones(10)) == equal
+    # Ten videos are worth 10 / 2.78 trials, with 2.78 the mean square of the weights.
+    weights = [5, *[5 / 9] * 9]
+    low, high = difference_interval(differences, videos, weights)
+    trials = 10 / np.mean(np.square(weights))
+    shares = (5 + 5 / 9) / 10, (5 / 9) / 10
+    gains, losses = (proportion_interval(share * trials, trials, level=0.975) for share in shares)
+    assert (low, high) == pytest.approx((gains[0] - losses[1], gains[1] - losses[0]))
+    assert high - low > equal[1] - equal[0]
+
+
 def test_repeating_a_videos_question_adds_no_evidence():
     correct = np.random.default_rng(0).random(50) < 0.5
     once = accuracy_interval(correct, np.arange(50))

@@ -6,6 +6,7 @@ import pytest
 from sparrow.analysis.intervals import bootstrap_interval
 from sparrow.analysis.paired import (
     clustered_p,
+    mcnemar_p,
     paired_difference,
     paired_differences,
     paired_scores,
@@ -13,6 +14,7 @@ from sparrow.analysis.paired import (
     unpaired_scores,
 )
 from sparrow.analysis.predictions import Predictions
+from sparrow.analysis.scores import pick, score
 from sparrow.core.errors import DataError
 
 
@@ -106,3 +108,88 @@ def test_the_clustered_p_value():
 def test_other_questions_in_any_run_are_refused():
     with pytest.raises(DataError, match="the questions differ"):
         paired_differences([answers(10), answers(10, num_questions=38)], [answers(10), answers(10)])
+
+
+EASY, HARD = 32, 8
+METRICS = ["accuracy", "macro_accuracy", "by_category.hard.accuracy", "by_group.duration.long.accuracy"]
+
+
+def uneven(easy, hard, per_video=1, **changes):
+    """Answers of which so many are right in a large and in a small category."""
+    return Predictions.from_rows(
+        {
+            "question_id": f"{i:03d}",
+            "video": f"v{i // per_video}",
+            "category": "easy" if i < EASY else "hard",
+            "groups": {"duration": "long" if i % 2 else "short"},
+            "options": ["a", "b"],
+            "gold": 0,
+            "choice": 0 if is_correct else 1,
+            "correct": is_correct,
+            **changes,
+        }
+        for i, is_correct in enumerate([j < easy for j in range(EASY)] + [j < hard for j in range(HARD)])
+    )
+
+
+def number(run, metric):
+    return pick(score(run), metric)[0]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("num_runs", [1, 3])
+def test_what_is_tested_is_the_number_that_is_the_score(metric, num_runs):
+    firsts = [uneven(24 + i, 1) for i in range(num_runs)]
+    seconds = [uneven(20, 5 + (i == 1)) for i in range(num_runs)]
+    expected = np.mean([number(s, metric) - number(f, metric) for f, s in zip(firsts, seconds, strict=True)])
+    paired, unpaired = paired_differences(firsts, seconds, metric), unpaired_differences(firsts, seconds, metric)
+    assert paired.difference == pytest.approx(expected) == unpaired.difference
+    assert paired.low < expected < paired.high
+    if num_runs > 1:
+        numbers = [[number(run, metric) for run in runs] for runs in (firsts, seconds)]
+        assert paired_scores(*numbers, paired.num_questions).p_value == pytest.approx(paired.p_value)
+        assert unpaired_scores(*numbers, paired.num_questions).p_value == pytest.approx(unpaired.p_value)
+
+
+def test_the_mean_of_categories_may_rise_where_fewer_answers_are_right():
+    first, second = uneven(30, 1), uneven(22, 7)
+    assert paired_difference(first, second).difference == pytest.approx(-2 / 40)
+    found = paired_difference(first, second, "macro_accuracy")
+    assert found.difference == pytest.approx((-8 / 32 + 6 / 8) / 2)
+    # Answers weigh 40 / (2 x 32) and 40 / (2 x 8).
+    weighted = [-0.625] * 8 + [2.5] * 6 + [0] * 26
+    assert (found.low, found.high) == pytest.approx(bootstrap_interval(np.roll(weighted, 22), range(40)), abs=0.05)
+    assert found.p_value == pytest.approx(clustered_p(weighted, range(40)))
+    assert (found.num_questions, found.num_only_first, found.num_only_second) == (40, 8, 6)
+    of_one = paired_difference(first, second, "by_category.hard.accuracy")
+    assert (of_one.num_questions, of_one.num_only_second, of_one.p_value) == (8, 6, mcnemar_p(0, 6))
+
+
+def test_categories_of_equal_size_weigh_every_question_the_same():
+    halves = ["by", "turns"] * 20
+    first, second = (
+        Predictions.from_rows(
+            {"question_id": f"{i:02d}", "video": f"v{i}", "category": name, "options": ["a", "b"], "gold": 0}
+            | {"choice": 0 if i < right else 1, "correct": i < right}
+            for i, name in enumerate(halves)
+        )
+        for right in (10, 17)
+    )
+    assert paired_difference(first, second, "macro_accuracy") == paired_difference(first, second)
+
+
+def test_a_number_that_cannot_be_compared_is_refused():
+    with pytest.raises(DataError, match=r"there are no questions to compare by by_category\.absent\.accuracy"):
+        paired_difference(uneven(3, 3), uneven(3, 3), "by_category.absent.accuracy")
+    with pytest.raises(DataError, match="8 of 40 questions have another category"):
+        paired_difference(uneven(3, 3), uneven(3, 3, category="easy"), "macro_accuracy")
+    assert paired_difference(uneven(3, 3), uneven(3, 3, category="easy")).difference == 0
+
+
+def test_mcnemars_p_stands_only_where_every_video_has_one_question():
+    apart = paired_difference(uneven(4, 0), uneven(16, 0))
+    assert apart.p_value == mcnemar_p(0, 12)
+    together = paired_difference(uneven(4, 0, per_video=4), uneven(16, 0, per_video=4))
+    gains = [0.0] * 4 + [1.0] * 12 + [0.0] * 24
+    assert together.p_value == clustered_p(gains, np.arange(40) // 4)
+    assert together.p_value > 0.05 > mcnemar_p(0, 12), "three videos, not twelve questions"

@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from sparrow.analysis.scaling import area_under_curve, equivalent_samples, fit_curve, gain_per
+from sparrow.analysis.scaling import (
+    Located,
+    area_under_curve,
+    equivalent_samples,
+    fit_curve,
+    gain_per,
+    interval_over_seeds,
+)
+from sparrow.analysis.seeds import student_interval
 from sparrow.core.errors import DataError
 
 SIZES = (30_000, 60_000, 100_000)
@@ -94,6 +102,53 @@ def test_resamples_beyond_the_range_bound_the_interval_by_its_end():
     low, high = found.interval
     assert low.samples == pytest.approx(50_000)
     assert (high.samples, high.side) == (None, 1)
+
+
+@pytest.mark.parametrize("form", ["logarithm", "power_law"])
+def test_the_interval_over_few_seeds_is_students(form):
+    """Of curves that are the same for all seeds it is where they reach Student's interval of the targets."""
+    scores = [1 - 2 * n**-0.1 for n in SIZES] if form == "power_law" else curve(0.2, 0.03)
+    fit = fit_curve(SIZES, scores, form)
+    targets = [fit.at(58_000), fit.at(60_000), fit.at(63_000)]
+    found = equivalent_samples(SIZES, scores, np.mean(targets), form=form).found
+    low, high = interval_over_seeds(SIZES, [scores] * 3, targets, found, form=form)
+    assert (fit.at(low.samples), fit.at(high.samples)) == pytest.approx(student_interval(targets), abs=1e-4)
+    assert low.samples < min(58_000, found.samples) < 63_000 < high.samples, "wider than the seeds themselves"
+
+
+def test_what_the_curve_and_the_score_of_a_seed_share_is_no_uncertainty():
+    shifts = np.array([[-0.05], [0.0], [0.05]])
+    targets = curve(0.2, 0.03)[1] + shifts[:, 0]
+    low, high = interval_over_seeds(SIZES, curve(0.2, 0.03) + shifts, targets, Located(60_000))
+    assert (low.samples, high.samples) == pytest.approx((60_000, 60_000))
+
+
+@pytest.mark.parametrize(
+    ("targets", "sides"),
+    [
+        ((40_000, 60_000, 80_000), (-1, 1)),  # t(0.975, 2) = 4.3 standard errors reach beyond both ends
+        ((29_000, 31_000, 33_000), (-1, 0)),
+        ((95_000, 98_000, 99_000), (0, 1)),
+        ((20_000, 20_000, 20_001), (-1, -1)),
+        ((200_000, 200_000, 200_001), (1, 1)),
+        ((110_000, 120_000, 150_000), (0, 1)),
+    ],
+)
+def test_the_interval_over_seeds_is_open_where_it_reaches_an_end_of_the_range(targets, sides):
+    scores = curve(0.2, 0.03)
+    targets = [0.2 + 0.03 * math.log(n) for n in targets]
+    found = equivalent_samples(SIZES, scores, np.mean(targets)).found
+    bounds = interval_over_seeds(SIZES, [scores] * 3, targets, found)
+    assert tuple(bound.side for bound in bounds) == sides
+    assert all((bound.samples is None) == (bound.side != 0) for bound in bounds)
+
+
+@pytest.mark.parametrize(("target", "side"), [(0.55, -1), (0.7, 1)])
+def test_the_interval_over_seeds_holds_the_answer_of_a_falling_curve(target, side):
+    scores = np.array([0.6, 0.55, 0.5]) + np.array([[0.0, 0.01, 0.0], [0.0, 0.0, 0.01], [0.01, 0.0, 0.0]])
+    found = equivalent_samples(SIZES, scores.mean(axis=0), target).found
+    bounds = interval_over_seeds(SIZES, scores, [target] * 3, found)
+    assert bounds[side > 0] == found == Located(None, side)
 
 
 def test_the_area_is_the_mean_score_along_the_way():

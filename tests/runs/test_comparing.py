@@ -1,12 +1,14 @@
 """`sparrow compare` over literal run folders: settings, data, order and scores."""
 
+import json
 from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from sparrow.analysis.scores import Score
+from sparrow.analysis.predictions import read_predictions
+from sparrow.analysis.scores import Score, score
 from sparrow.compare import main
 from sparrow.core import config
 from sparrow.core.config import EvaluateConfig, ExperimentConfig
@@ -14,6 +16,7 @@ from sparrow.core.errors import RunError
 from sparrow.data.plan import Origin, Plan
 from sparrow.runs.comparing import compare
 from sparrow.runs.differing import is_recorded
+from sparrow.runs.pairing import paired_tables
 from sparrow.runs.record import RunRecord
 
 BASE = ExperimentConfig(
@@ -198,3 +201,36 @@ def test_a_damaged_ledger_is_named(two):
     (other / "ledger.parquet").write_bytes(b"half a fi")
     with pytest.raises(RunError, match=r"b: its manifest or ledger cannot be read"):
         compare(one, other)
+
+
+def write_answers(folder, easy, hard, metric):
+    """A run with so many right of 128 easy and of 32 hard questions, a video each."""
+    correct = [("easy", i < easy) for i in range(128)] + [("hard", i < hard) for i in range(32)]
+    rows = [
+        {"question_id": f"{i:03d}", "video": f"{i}.mp4", "category": category, "options": ["a", "b"], "gold": 0}
+        | {"choice": 0 if is_correct else 1, "correct": is_correct}
+        for i, (category, is_correct) in enumerate(correct)
+    ]
+    folder.mkdir()
+    (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = score(read_predictions(folder / "answers.jsonl"), metric=metric, file="answers.jsonl")
+    write_run(folder, scores={"clips": {"after": found}})
+
+
+def test_the_difference_is_that_of_the_scores_beside_it(two):
+    one, other = two
+    write_answers(one, 120, 4, "macro_accuracy")
+    write_answers(other, 88, 28, "macro_accuracy")
+    text = compare(one, other)
+    # (120 / 128 + 4 / 32) / 2 and (88 / 128 + 28 / 32) / 2, where 124 and 116 of all 160 are right.
+    assert rows(text, "Scores in %")["clips"][1::2] == ["53.1", "78.1"]
+    assert rows(text, "Paired differences")["clips"][1:3] == ["higher", "+25.0"]
+    assert "Of the benchmark's own score" in text
+
+
+def test_other_scores_of_one_benchmark_are_not_compared(two):
+    one, other = two
+    write_answers(one, 120, 4, "macro_accuracy")
+    write_answers(other, 88, 28, "accuracy")
+    (table,) = paired_tables(one, RunRecord.load(one), other, RunRecord.load(other))
+    assert table.rows[0][2] == "not compared: the score is macro_accuracy of A and accuracy of B"

@@ -61,7 +61,9 @@ def test_a_video_that_was_missing_is_asked_about_once_it_is_there(settings, back
 
 def test_a_world_without_benchmark_clips_says_what_to_set(settings, tmp_path):
     config = settings("benchmark=[world_short]", f"paths.cache_root={tmp_path}")
-    with pytest.raises(DataError, match=r"benchmark 'b': the generated world holds nothing.*world\.num_benchmark_clips="):
+    with pytest.raises(
+        DataError, match=r"benchmark 'b': the generated world holds nothing.*world\.num_benchmark_clips="
+    ):
         an_evaluator(config.benchmark["world_short"], config, num_benchmark_clips=0).questions("b")
 
 

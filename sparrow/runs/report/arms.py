@@ -92,6 +92,19 @@ class Arm:
         own = ((seeds, score.by_category.get(category) if category else score) for seeds, score in found if score)
         return {seeds: part for seeds, part in own if part and part.accuracy is not None}
 
+    def numbers(
+        self, benchmark: str, phase: Phase, category: str | None = None
+    ) -> dict[tuple[Any, ...], tuple[float, int]]:
+        """The benchmark's own score, or the accuracy in one category, and of how many questions it is, by the seeds of
+        the run."""
+        found = {}
+        for run in self.runs:
+            if run.record and (score := run.record.scores.get(benchmark, {}).get(phase)):
+                metric = f"by_category.{category}.accuracy" if category else score.metric
+                if score.has(metric) and (part := score.part(metric)):
+                    found[run.seeds] = pick(score, metric)[0], part.num_questions
+        return found
+
     def mean_of(self, amounts: Iterable[float | None]) -> float | None:
         """The mean of an amount over runs; None where no run has it."""
         known = [amount for amount in amounts if amount is not None]

@@ -26,10 +26,10 @@ OfRun = TypeVar("OfRun")
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference, second minus first, of two arms' answers, or the problem with it.
+    """The difference, second minus first, of two arms' scores, or the problem with it.
 
     `adjusted_p` is Holm's; `is_exploratory` says that the study judges arms by other comparisons, so that it is left
-    out of these; `category` is None over all questions.
+    out of these; `category` is None where the benchmark's own score is compared.
     """
 
     benchmark: str
@@ -62,8 +62,16 @@ class Comparison:
 
 
 def compare(benchmark: str, first: Side, second: Side, category: str | None = None) -> Comparison:
-    """Two arms, or two phases of one, by their answers, or by stored scores where only the records were kept."""
+    """Two arms, or two phases of one, by their answers, or by stored scores where only the records were kept.
+
+    What is compared is the benchmark's own score (`Score.metric`), or accuracy within one category.
+    """
     problem = ""
+    metrics = {score.metric for arm, phase in (first, second) for score in arm.scores(benchmark, phase)}
+    if category is None and len(metrics) > 1:
+        problem = f"the score is not the same number in all runs: {', '.join(sorted(metrics))}"
+        return Comparison(benchmark, first, second, None, problem)
+    metric = "accuracy" if category else next(iter(metrics), "accuracy")
     try:
         one, other = (arm.answers(benchmark, phase, category) for arm, phase in (first, second))
     except DataError as error:
@@ -71,7 +79,10 @@ def compare(benchmark: str, first: Side, second: Side, category: str | None = No
         return Comparison(benchmark, first, second, result, "" if result else str(error), category=category)
     try:
         paired = _paired(one, other, is_one_arm=first[0] is second[0])
-        result = paired_differences(*paired) if paired else unpaired_differences([*one.values()], [*other.values()])
+        if paired:
+            result = paired_differences(*paired, metric)
+        else:
+            result = unpaired_differences([*one.values()], [*other.values()], metric)
     except DataError as error:
         result, problem = None, str(error)
     return Comparison(benchmark, first, second, result, problem, category=category)
@@ -79,15 +90,15 @@ def compare(benchmark: str, first: Side, second: Side, category: str | None = No
 
 def _compare_scores(benchmark: str, first: Side, second: Side, category: str | None) -> AccuracyDifference | None:
     """The same by the stored scores; None where they cannot tell, for which questions would have to be the unit."""
-    one, other = (arm.parts(benchmark, phase, category) for arm, phase in (first, second))
+    one, other = (arm.numbers(benchmark, phase, category) for arm, phase in (first, second))
     paired = _paired(one, other, is_one_arm=first[0] is second[0])
     firsts, seconds = paired or ([*one.values()], [*other.values()])
-    counts = [[part.num_questions for part in parts] for parts in (firsts, seconds)]
+    counts = [[num_questions for _, num_questions in numbers] for numbers in (firsts, seconds)]
     if not (counts[0] == counts[1] if paired else len({*counts[0], *counts[1]}) == 1):
         return None
     compared = paired_scores if paired else unpaired_scores
-    accuracies, others = ([part.accuracy or 0.0 for part in parts] for parts in (firsts, seconds))
-    return compared(accuracies, others, (counts[0] + counts[1])[0])
+    scores, others = ([number for number, _ in numbers] for numbers in (firsts, seconds))
+    return compared(scores, others, (counts[0] + counts[1])[0])
 
 
 def _paired(

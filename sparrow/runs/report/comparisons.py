@@ -18,9 +18,10 @@ def between_arms(study: StudyResults) -> Table:
     """Paired differences between arms after training."""
     return _between(
         study.between,
-        "Second minus first over the same questions after training, in percentage points. With three seeds or more in "
-        "both arms, pairs of seeds are the unit (Student's t); else questions are, in clusters of videos (bootstrap; p "
-        "is McNemar's exact one for one run each, of the clustered standard error otherwise). No difference is shown "
+        "Second minus first, of each benchmark's own score, over the same questions after training, in percentage "
+        "points. With three seeds or more in both arms, pairs of seeds are the unit (Student's t); else questions are, "
+        "in clusters of videos (bootstrap; p is of the clustered standard error, but McNemar's exact one for one run "
+        "each where every video has one question and all weigh the same). No difference is shown "
         f"where the interval contains zero. p is adjusted (Holm) over {_family(study)}; intervals are not."
         f"{'' if all(_is_whole(c) for c in study.between) else UNPAIRED}",
     )
@@ -86,8 +87,8 @@ def within_arms(study: StudyResults) -> Table:
         ("benchmark", "arm", "against", "after is", "unit", *_DIFFERENCE_HEADER),
         rows,
         left=5,
-        note="After training, against before it and against the trained model without frames (blind) or with the "
-        "middle frame alone (one_frame); not adjusted.",
+        note="Of each benchmark's own score, after training, against before it and against the trained model without "
+        "frames (blind) or with the middle frame alone (one_frame); not adjusted.",
     )
 
 

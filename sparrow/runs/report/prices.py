@@ -54,9 +54,9 @@ def equivalents(study: StudyResults) -> Table:
         rows,
         left=3,
         note=f"Samples of {baseline} at which its fitted curve reaches the arm's score, and that number divided by "
-        "the arm's own samples. Nothing is extrapolated: < and > name the ends of the measured range. Bootstrap over "
-        "seeds where all arms share three or more, else over videos; no interval where answers are missing or videos "
-        "too few.",
+        "the arm's own samples. Nothing is extrapolated: < and > name the ends of the measured range. The interval is "
+        "Fieller's over seeds (all numbers that Student's t does not reject) where all arms share three or more, else "
+        "a bootstrap over videos; none where answers are missing or videos too few.",
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparrow.analysis.intervals import NUM_RESAMPLES
+from sparrow.analysis.intervals import ROUNDING
 from sparrow.analysis.scaling import (
     CurveFit,
     EquivalentSamples,
@@ -16,6 +16,7 @@ from sparrow.analysis.scaling import (
     equivalent_samples,
     fit_curve,
     gain_per,
+    interval_over_seeds,
 )
 from sparrow.analysis.scores import PAPER_MEANS, resampled_scores
 from sparrow.analysis.seeds import MIN_SEEDS
@@ -181,9 +182,15 @@ def _equivalent(baseline: Curve, arm: Arm, name: str, form: str) -> EquivalentSa
     points = [(size, own) for size, own in baseline.measured(name) if size > 0]
     members = [own for _, own in points] + [arm]
     means = [found.mean for member in members if (found := member.estimate(name))]
+    sizes = [size for size, _ in points]
+    shared = _shared_seeds(members, name)
+    if shared is not None:
+        equivalent = equivalent_samples(sizes, means[:-1], means[-1], form=form)
+        bounds = interval_over_seeds(sizes, shared[:, :-1], shared[:, -1], equivalent.found, form=form)
+        return replace(equivalent, interval=bounds)
     drawn = resampled(members, name)
     return equivalent_samples(
-        [size for size, _ in points],
+        sizes,
         means[:-1],
         means[-1],
         form=form,
@@ -193,19 +200,16 @@ def _equivalent(baseline: Curve, arm: Arm, name: str, form: str) -> EquivalentSa
 
 
 def resampled(arms: list[Arm], name: str) -> NDArray[np.float64] | None:
-    """A number of several arms in resamples, [2000, arms]: of seeds where all have the same three or more, else of the
-    videos of each benchmark; None where neither can be done. All arms are resampled alike."""
-    shared = _shared_seeds(arms, name)
-    if shared is not None:
-        drawn = np.random.default_rng(0).integers(shared.shape[0], size=(NUM_RESAMPLES, shared.shape[0]))
-        return shared[drawn].mean(axis=1)
+    """A number of several arms in resamples of the videos of each benchmark, [2000, arms]; None where answers are
+    missing or videos too few. All arms are resampled alike."""
     columns = [_over_videos(arm, name) for arm in arms]
     known = [column for column in columns if column is not None]
     return np.stack(known, axis=1) if len(known) == len(columns) else None
 
 
 def _shared_seeds(arms: list[Arm], name: str) -> NDArray[np.float64] | None:
-    """[seeds, arms] numbers of the runs, where all arms were run with the same three seeds or more."""
+    """[seeds, arms] numbers of the runs, where all arms were run with the same three seeds or more; None also where
+    the arms differ by as much with each seed, which tells nothing of other seeds."""
     tables = [
         {run.seeds: number[0] for run in arm.runs if run.record and (number := number_of(run.record, name, "after"))}
         for arm in arms
@@ -213,7 +217,8 @@ def _shared_seeds(arms: list[Arm], name: str) -> NDArray[np.float64] | None:
     seeds = sorted(tables[0], key=str)
     if len(seeds) < MIN_SEEDS or any(table.keys() != tables[0].keys() for table in tables):
         return None
-    return np.array([[table[seed] for table in tables] for seed in seeds])
+    numbers = np.array([[table[seed] for table in tables] for seed in seeds])
+    return None if np.ptp(numbers - numbers[:, :1], axis=0).max() < ROUNDING else numbers
 
 
 def _over_videos(arm: Arm, name: str) -> NDArray[np.float64] | None:

@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from sparrow.analysis.predictions import read_predictions
+from sparrow.analysis.scores import score
 from sparrow.core.config import Study
 from sparrow.runs.report import read_studies
 from sparrow.runs.report.worth import curves
@@ -342,3 +344,52 @@ def test_a_baseline_that_is_no_arm_is_told_and_nothing_is_primary(tmp_path):
     assert row[3].startswith("study.baseline 'c' names none of the arms with scores (a; b): the first stands in for it")
     shutil.rmtree(tmp_path / "a0")
     assert "Runs to look at" not in text_of(tmp_path), "nothing is compared"
+
+
+def score_uneven(root, mixture, counts, metric="macro_accuracy"):
+    """Runs with so many right of 128 easy and of 32 hard questions."""
+    for seed, (easy, hard) in enumerate(counts):
+        folder = root / f"{mixture}{seed}"
+        record = add_exact_run(folder, {**FACTORS, "mixture": mixture}, {}, seed=seed)
+        file = "predictions/after/clips.jsonl"
+        write_answers(folder / file, [i < easy for i in range(128)] + [i < hard for i in range(32)])
+        rewrite_answers(folder, category=lambda row: "easy" if row["question_id"] < "q0128" else "hard")
+        record.scores["clips"] = {"after": score(read_predictions(folder / file), metric=metric, file=file)}
+        record.save(folder)
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2, 3])
+def test_arms_are_compared_by_the_benchmarks_own_score(tmp_path, num_seeds):
+    """Fewer answers are right, and the mean of the categories is higher."""
+    score_uneven(tmp_path, "a", [(120, 4), (112, 4), (116, 4)][:num_seeds])
+    score_uneven(tmp_path, "b", [(88, 28), (80, 24), (85, 28)][:num_seeds])
+    text = text_of(tmp_path)
+    (results,) = read_studies([tmp_path])
+    one, other = (arm.estimate("clips").mean for arm in results.arms)
+    (row,) = cells(text, "Differences between arms")
+    assert row[3] == "higher"
+    assert float(row[5]) == pytest.approx(100 * (other - one), abs=0.05)
+    assert "Second minus first, of each benchmark's own score" in text
+    easy, hard = cells(text, "Differences by category, from a")
+    assert (easy[1], easy[2][:3], hard[1], hard[2][:3]) == ("easy", "**-", "hard", "**+")
+    if num_seeds == 3:
+        for folder in tmp_path.iterdir():
+            shutil.rmtree(folder / "predictions")
+        assert text_of(tmp_path) == text, "their scores say the same"
+
+
+def test_one_category_may_be_the_score_that_is_compared(tmp_path):
+    for mixture, counts in {"a": (120, 4), "b": (8, 10)}.items():
+        score_uneven(tmp_path, mixture, [counts], "by_category.hard.accuracy")
+    (row,) = table(tmp_path, "Differences between arms")
+    # McNemar for 6 of 6.
+    assert (row[3:6], row[7]) == (["higher", "32 questions", "+18.8"], "0.031")
+
+
+def test_arms_of_other_scores_are_not_compared(tmp_path):
+    score_uneven(tmp_path, "a", [(30, 1)])
+    score_uneven(tmp_path, "b", [(22, 7)], "accuracy")
+    (row,) = table(tmp_path, "Differences between arms")
+    assert row[3] == "not compared: the score is not the same number in all runs: accuracy, macro_accuracy"
+    assert set(row[4:]) == {"-"}
+    assert len(table(tmp_path, "Differences by category, from a")) == 2

@@ -1,9 +1,11 @@
 """What data was worth, in the written tables, on studies whose numbers follow from counts of right answers."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from sparrow.analysis.seeds import student_interval
 from sparrow.core.config import Study
 from sparrow.runs.record import Diversity, RunRecord
 from sparrow.runs.report import build_report, read_studies
@@ -63,10 +65,28 @@ def test_equivalent_samples_and_their_ratio(tmp_path):
     assert fits[0][5] == "28.8"
 
 
-def test_three_seeds_are_what_is_resampled(tmp_path):
-    rows = cells(text_of(scaling(tmp_path, seeds=3)), "Equivalent samples of video")
-    # All arms shift alike with the seed, so that no resample of seeds changes the answer.
-    assert rows[0][2:4] == ["42,426", "[42,426, 42,426]"]
+def test_the_interval_over_three_seeds_is_wider_than_what_they_say(tmp_path):
+    """The video arms do not vary, the other one is worth 106 to 114 questions: Student's interval has them 110 -+ 9.9,
+    which the curve of 100 + 20 log2(n / 30000) reaches at these n."""
+    study = Study("s", factors=["mixture", "mixture.num_samples"], baseline="video")
+    for seed, count in enumerate((106, 110, 114)):
+        arms = [*(("video", size, 100 + 20 * i) for i, size in enumerate(SIZES)), ("b", 60_000, count)]
+        for mixture, size, right in arms:
+            factors, scores = {"mixture": mixture, "mixture.num_samples": size}, {"clips": {"after": right}}
+            add_exact_run(
+                tmp_path / f"{mixture}{size}{seed}", factors, scores, num_questions=400, seed=seed, study=study
+            )
+    (row,) = cells(text_of(tmp_path), "Equivalent samples of video")
+    low, high = student_interval([106, 110, 114])
+    found = [float(bound.replace(",", "")) for bound in re.findall(r"[\d,]+\d", row[3])]
+    assert found == pytest.approx([30_000 * 2 ** ((bound - 100) / 20) for bound in (low, high)], rel=1e-3)
+
+
+def test_seeds_by_which_all_arms_shift_alike_leave_the_videos_to_be_resampled(tmp_path):
+    (row, *_) = cells(text_of(scaling(tmp_path, seeds=3)), "Equivalent samples of video")
+    low, high = (float(bound.replace(",", "")) for bound in re.findall(r"[\d,]+\d", row[3]))
+    assert row[2] == "42,426"
+    assert low < 40_500 and high > 44_500
 
 
 @pytest.mark.parametrize("baseline", ["sparrow", "mixture=sparrow", "mixture=sparrow, num_samples=30000"])
