@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from sparrow.app.arguments import unknown_names
-from sparrow.app.launching.jobs import _quoted
+from sparrow.app.launching.jobs import quoted
 from sparrow.app.provenance import config_folders
 from sparrow.app.settings import checked
 from sparrow.core.config import ExperimentConfig, run_id
@@ -54,7 +54,7 @@ def compose_parent(config: ExperimentConfig) -> ExperimentConfig:
         f"experiment={config.start_from.experiment}",
         f"seed={config.seed}",
         f"data_seed={config.data_seed}",
-        *(f"paths.{key}={_quoted(Path(value))}" for key, value in vars(config.paths).items()),
+        *(f"paths.{key}={quoted(Path(value))}" for key, value in vars(config.paths).items()),
         f"trainer.progress_bar={config.trainer.progress_bar}",
         f"trainer.accelerator={config.trainer.accelerator}",
         *config.start_from.overrides,

@@ -23,6 +23,7 @@ def answers_for_ever(rank: int, work: Answering, counters: object) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_signal_ends_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "_rank_main", answers_for_ever)
     config = SimpleNamespace(trainer=SimpleNamespace(devices=2))

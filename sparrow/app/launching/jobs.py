@@ -89,7 +89,7 @@ class Job:
             *self.overrides,
             *self.hydra_overrides,
             "hydra.mode=RUN",
-            f"hydra.run.dir={_quoted(self.folder)}",
+            f"hydra.run.dir={quoted(self.folder)}",
             f"hydra.callbacks.remember_sweep.swept_keys=[{keys}]",
             *beside,
         ]
@@ -266,6 +266,6 @@ def _config_folders(config: DictConfig) -> list[str]:
     ]
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     escaped = str(path).replace("'", "\\'")
     return f"'{escaped}'"

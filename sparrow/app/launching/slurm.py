@@ -42,8 +42,7 @@ NOTE = "slurm.json"
 # Names that submitit has for all its executors; the others are given to it with the prefix `slurm_`.
 COMMON = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
 TIMEOUT_S = 60
-
-
+# What is not for submitit.
 OWN = ("submitit_folder", "detach", "max_requeues", "poll_interval_s", "python", "signal_delay_s")
 
 

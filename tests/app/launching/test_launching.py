@@ -114,6 +114,7 @@ def test_devices_swept_under_slurm_are_refused_with_the_reason(sweep, tmp_path):
     assert "the jobs of an array are all of one size" in errors
 
 
+@pytest.mark.slow
 def test_jobs_at_once_a_failing_one_and_ranks_of_their_own_and_again_with_a_value_more(sweep, tmp_path):
     study = tmp_path / "outputs/s"
     alone = ["hydra/launcher=parallel", "mixture=world_video"]

@@ -48,6 +48,7 @@ def test_arguments_of_srun_stand_beside_its_own(sweep, tmp_path):
     assert "--signal=USR1@120" in script
 
 
+@pytest.mark.slow
 def test_a_queued_sweep_is_known_in_any_order_and_refused_with_other_settings(sweep):
     common = [*SMALL_RUN, "hydra.launcher.detach=true"]
     done = sweep("train", *common, "seed=0,1", "optimizer.learning_rate=0.1")
