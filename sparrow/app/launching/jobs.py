@@ -267,5 +267,6 @@ def _config_folders(config: DictConfig) -> list[str]:
 
 
 def quoted(path: Path) -> str:
+    """A path as the value of an override."""
     escaped = str(path).replace("'", "\\'")
     return f"'{escaped}'"
