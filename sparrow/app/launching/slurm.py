@@ -136,7 +136,7 @@ class SlurmLauncher(Launcher):
         try:
             import submitit  # noqa: F401
         except ImportError:
-            raise refusal("hydra/launcher=slurm needs submitit: pip install 'sparrow-video[slurm]'") from None
+            raise refusal("hydra/launcher=slurm needs submitit: pip install submitit") from None
         missing = [tool for tool in ("sbatch", "srun", "squeue", "scontrol") if shutil.which(tool) is None]
         if missing:
             raise refusal(
