@@ -149,10 +149,12 @@ def fingerprint(checkpoint: str, revision: str | None) -> str:
 
 
 def _settings_hash(path: Path) -> str:
-    """Digest of a JSON file without what differs between two saves of one model, such as the order of a set."""
+    """Digest of a JSON file without what differs between two saves of one model."""
     settings = json.loads(path.read_text(encoding="utf-8"))
     kept = {key: value for key, value in settings.items() if key not in NOT_OF_THE_MODEL}
-    return content_hash({k: sorted(v, key=str) if isinstance(v, list) else v for k, v in kept.items()})
+    if isinstance(kept.get("target_modules"), list):  # PEFT writes a set
+        kept["target_modules"] = sorted(kept["target_modules"])
+    return content_hash(kept)
 
 
 def _check_processes(config: EvaluateConfig) -> None:

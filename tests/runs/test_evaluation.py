@@ -28,8 +28,10 @@ def changed(path: Path, **settings: object) -> None:
 
 
 def test_weights_and_what_shapes_the_question_identify_a_folder(copy):
-    folders = [copy(name) for name in ("as it is", "weights", "tokenizer", "template", "config", "pixels")]
-    _, weights, tokenizer, template, config, pixels = folders
+    folders = [
+        copy(name) for name in ("as it is", "weights", "tokenizer", "template", "config", "pixels", "means", "turned")
+    ]
+    _, weights, tokenizer, template, config, pixels, means_of, turned = folders
     for folder in (folders[0], weights):
         (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with open(weights / "pytorch_model.bin", "ab") as file:
@@ -38,6 +40,8 @@ def test_weights_and_what_shapes_the_question_identify_a_folder(copy):
     (template / "chat_template.jinja").write_text("{{ messages }}")
     changed(config / "config.json", scale_factor=4)
     changed(pixels / "processor_config.json", image_seq_len=1)
+    for folder, means in ((means_of, [0.1, 0.2, 0.3]), (turned, [0.3, 0.2, 0.1])):
+        changed(folder / "processor_config.json", image_mean=means)
     assert len({fingerprint(str(folder), None) for folder in folders}) == len(folders)
 
 
