@@ -158,7 +158,7 @@ def unpaired_differences(
 def paired_scores(firsts: Sequence[float], seconds: Sequence[float], num_questions: int) -> AccuracyDifference | None:
     """`paired_differences` from scores alone; None where seeds cannot be the unit.
 
-    Whether the runs answered the same questions cannot be seen from their scores.
+    That the runs answered the same questions is for the caller to know.
     """
     tested = _over_seeds([second - first for first, second in zip(firsts, seconds, strict=True)])
     return tested and AccuracyDifference(*tested, num_questions, None, None, None, len(firsts), unit="seed")

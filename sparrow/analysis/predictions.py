@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparrow.core.errors import DataError
+from sparrow.core.hashing import content_hash
 
 _FIELDS = ("question_id", "video", "category", "options", "gold", "choice", "correct")
 
@@ -39,6 +40,12 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.question_ids)
+
+    @property
+    def questions_hash(self) -> str:
+        """Digest of which questions were answered: their ids, videos, right answers and numbers of options."""
+        columns = (self.videos, self.gold, self.num_options)
+        return content_hash([list(self.question_ids), *(column.tolist() for column in columns)])
 
     @property
     def answered(self) -> NDArray[np.bool_]:

@@ -53,6 +53,7 @@ class Score(Accuracy):
     Args:
         macro_accuracy: Mean over categories, with its interval; `accuracy` is micro, over all questions.
         num_videos: Videos that the questions share.
+        questions_hash: Which questions were asked (`Predictions.questions_hash`); empty in older records.
         num_unscored: Questions without options, which need a judge: answered, and in no denominator.
         by_category: The same by task or type of question.
         by_group: The same by each value of each further breakdown, such as `duration`.
@@ -68,6 +69,7 @@ class Score(Accuracy):
     macro_low: float | None = None
     macro_high: float | None = None
     num_videos: int = 0
+    questions_hash: str = ""
     num_unscored: int = 0
     by_category: dict[str, Accuracy] = field(default_factory=dict)
     by_group: dict[str, dict[str, Accuracy]] = field(default_factory=dict)
@@ -144,6 +146,7 @@ def score(
         macro_low=low,
         macro_high=high,
         num_videos=len(np.unique(predictions.videos)),
+        questions_hash=predictions.questions_hash,
         num_unscored=predictions.num_unscored,
         by_category=_parts(predictions, predictions.categories, seed),
         by_group={axis: _parts(predictions, values, seed) for axis, values in predictions.groups.items()},

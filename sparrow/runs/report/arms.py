@@ -94,15 +94,15 @@ class Arm:
 
     def numbers(
         self, benchmark: str, phase: Phase, category: str | None = None
-    ) -> dict[tuple[Any, ...], tuple[float, int]]:
-        """The benchmark's own score, or the accuracy in one category, and of how many questions it is, by the seeds of
-        the run."""
+    ) -> dict[tuple[Any, ...], tuple[float, int, str]]:
+        """The benchmark's own score, or the accuracy in one category, of how many questions it is, and the digest of
+        all that were asked, by the seeds of the run."""
         found = {}
         for run in self.runs:
             if run.record and (score := run.record.scores.get(benchmark, {}).get(phase)):
                 metric = f"by_category.{category}.accuracy" if category else score.metric
                 if score.has(metric) and (part := score.part(metric)):
-                    found[run.seeds] = pick(score, metric)[0], part.num_questions
+                    found[run.seeds] = pick(score, metric)[0], part.num_questions, score.questions_hash
         return found
 
     def mean_of(self, amounts: Iterable[float | None]) -> float | None:

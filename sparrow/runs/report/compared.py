@@ -93,12 +93,12 @@ def _compare_scores(benchmark: str, first: Side, second: Side, category: str | N
     one, other = (arm.numbers(benchmark, phase, category) for arm, phase in (first, second))
     paired = _paired(one, other, is_one_arm=first[0] is second[0])
     firsts, seconds = paired or ([*one.values()], [*other.values()])
-    counts = [[num_questions for _, num_questions in numbers] for numbers in (firsts, seconds)]
-    if not (counts[0] == counts[1] if paired else len({*counts[0], *counts[1]}) == 1):
+    asked = [[questions for _, *questions in numbers] for numbers in (firsts, seconds)]
+    if not (asked[0] == asked[1] if paired else all(questions == asked[0][0] for questions in asked[0] + asked[1])):
         return None
     compared = paired_scores if paired else unpaired_scores
-    scores, others = ([number for number, _ in numbers] for numbers in (firsts, seconds))
-    return compared(scores, others, (counts[0] + counts[1])[0])
+    scores, others = ([number for number, *_ in numbers] for numbers in (firsts, seconds))
+    return compared(scores, others, firsts[0][1])
 
 
 def _paired(

@@ -146,14 +146,26 @@ def _data(runs: Sequence[Labelled]) -> Iterator[Difference | None]:
 
 
 def _questions(runs: Sequence[Labelled], declared: set[str]) -> Iterator[Difference | None]:
-    """How many questions a benchmark asked; and how, where runs of several commands stand side by side."""
+    """How many questions a benchmark asked, and which; and how, where runs of several commands stand side by side."""
     if any(factor.startswith("benchmark") for factor in declared):
         return
     for benchmark in sorted({name for _, record in runs for name in record.scores}):
         scores = [(label, s) for label, r in runs if (s := r.scores.get(benchmark, {}).get("after"))]
-        yield _difference(f"{benchmark}: questions", ((label, s.num_questions) for label, s in scores))
+        how_many = _difference(f"{benchmark}: questions", ((label, s.num_questions) for label, s in scores))
+        yield from (how_many,) if how_many else _which_questions(runs, benchmark)
         yield _difference(f"{benchmark}: missing videos", ((label, len(s.missing_videos)) for label, s in scores))
         if len({record.command for _, record in runs}) > 1 and not any(f.startswith("frames") for f in declared):
             for key in sorted({key for _, score in scores for key, _ in leaves(score.protocol)}):
                 values = ((label, dict(leaves(score.protocol)).get(key, ABSENT)) for label, score in scores)
                 yield _difference(f"{benchmark}: {key}", values)
+
+
+def _which_questions(runs: Sequence[Labelled], benchmark: str) -> Iterator[Difference | None]:
+    """Other questions of one world or file, which depends on `data_seed`; records that do not tell are left out."""
+    by_world: dict[Any, list[tuple[str, str]]] = {}
+    for label, record in runs:
+        score = record.scores.get(benchmark, {}).get("after")
+        if score and score.questions_hash:
+            by_world.setdefault(record.config.get("data_seed"), []).append((label, score.questions_hash))
+    for asked in by_world.values():
+        yield _difference(f"{benchmark}: which questions (questions_hash)", asked)

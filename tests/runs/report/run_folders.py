@@ -142,6 +142,17 @@ def rewrite_answers(folder: Path, **changes) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def ask_another(record: RunRecord, folder: Path) -> None:
+    """Answer another question instead of the first one, in the file and in the record."""
+    for phases in record.scores.values():
+        for phase, own in phases.items():
+            path = folder / own.predictions
+            first, *others = path.read_text().splitlines()
+            path.write_text("\n".join([json.dumps({**json.loads(first), "question_id": "another"}), *others]) + "\n")
+            phases[phase] = score(read_predictions(path), file=own.predictions)
+    record.save(folder)
+
+
 def write_answers(path: Path, correct: list[bool]) -> None:
     """One question a video, two options each."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from sparrow.core.config import EvaluateConfig, ExperimentConfig
 from sparrow.runs.record import DataCounts, GitRevision, RunRecord
 from sparrow.runs.report import build_report, print_table, read_studies
 from sparrow.runs.report.confounds import undeclared_differences
-from tests.runs.report.run_folders import add_exact_run, cells
+from tests.runs.report.run_folders import add_exact_run, ask_another, cells
 
 VIDEO = config.Mixture(components={"video": config.Component(source="clips", fraction=1.0)})
 BASE = ExperimentConfig(mixture=VIDEO, source={"clips": config.Source("c", root="/here")})
@@ -105,6 +105,18 @@ def test_questions_that_differ_between_arms_are_found(tmp_path):
     add_exact_run(tmp_path / "b", {"mixture": "b"}, {"clips": {"after": 20}}, num_questions=38)
     (study,) = read_studies([tmp_path])
     assert [d.what for d in study.confounds] == ["clips: questions"]
+
+
+def test_other_questions_of_the_same_number_are_found_but_not_those_of_another_data_seed(tmp_path):
+    ask_another(add_exact_run(tmp_path / "a0", {"mixture": "a"}, {"clips": {"after": 20}}), tmp_path / "a0")
+    add_exact_run(tmp_path / "b0", {"mixture": "b"}, {"clips": {"after": 20}})
+    for mixture in "ab":
+        folder, settings = tmp_path / f"{mixture}1", {"seed": 0, "data_seed": 1}
+        ask_another(add_exact_run(folder, {"mixture": mixture}, {"clips": {"after": 20}}, config=settings), folder)
+    (study,) = read_studies([tmp_path])
+    (difference,) = study.confounds
+    assert difference.what == "clips: which questions (questions_hash)"
+    assert sorted(difference.arms.values()) == [("a",), ("b",)]
 
 
 def test_undeclared_differences_mark_tables_wherever_they_are_shown(tmp_path, capsys):

@@ -11,7 +11,15 @@ from sparrow.analysis.scores import score
 from sparrow.core.config import Study
 from sparrow.runs.report import read_studies
 from sparrow.runs.report.worth import curves
-from tests.runs.report.run_folders import CATEGORIES, add_exact_run, cells, rewrite_answers, text_of, write_answers
+from tests.runs.report.run_folders import (
+    CATEGORIES,
+    add_exact_run,
+    ask_another,
+    cells,
+    rewrite_answers,
+    text_of,
+    write_answers,
+)
 
 FACTORS = {"mixture": "a", "mixture.num_samples": 120}
 
@@ -219,7 +227,18 @@ def test_records_alone_give_the_differences_over_seeds(tmp_path):
     for folder in tmp_path.iterdir():
         shutil.rmtree(folder / "predictions")
     assert text_of(tmp_path) == whole
-    shutil.rmtree(tmp_path / "b2")  # two pairs, whose unit would be the questions
+    record = add_exact_run(tmp_path / "b1", {"mixture": "b"}, {"clips": {"after": 29}}, seed=1)
+    ask_another(record, tmp_path / "b1")
+    shutil.rmtree(tmp_path / "b1" / "predictions")
+    assert "not compared" in table(tmp_path, "Differences between arms")[0][3]
+
+
+def test_records_alone_do_not_tell_where_questions_would_be_the_unit(tmp_path):
+    for seed in range(2):
+        for mixture, right in (("a", 20 - seed), ("b", 28 + seed)):
+            folder = tmp_path / f"{mixture}{seed}"
+            add_exact_run(folder, {"mixture": mixture}, {"clips": {"after": right}}, seed=seed)
+            shutil.rmtree(folder / "predictions")
     assert "cannot be read" in table(tmp_path, "Differences between arms")[0][3]
 
 
