@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
@@ -31,6 +32,9 @@ def check_parent(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
     except ConfigError as error:
         yield "start_from", str(error)
         return
+    if config.start_from.gates and not parent.evaluation.after:
+        there = f"evaluation.after=false in experiment={config.start_from.experiment}"
+        yield "start_from.gates", f"are asked after training, but {there}; set it true in start_from.overrides"
     for name in config.start_from.gates:
         if name not in parent.benchmark:
             near = get_close_matches(name, parent.benchmark, n=1)
@@ -51,6 +55,7 @@ def compose_parent(config: ExperimentConfig) -> ExperimentConfig:
     """
     assert config.start_from.experiment is not None
     overrides = [
+        *_searched(),
         f"experiment={config.start_from.experiment}",
         f"seed={config.seed}",
         f"data_seed={config.data_seed}",
@@ -72,6 +77,13 @@ def compose_parent(config: ExperimentConfig) -> ExperimentConfig:
         raise ConfigError(f"experiment={config.start_from.experiment} has {error}") from error
     _refuse_other_backbone(config, parent)
     return parent
+
+
+def _searched() -> list[str]:
+    """The folders that this run was told to look for settings in, as it was told."""
+    if not HydraConfig.initialized():
+        return []
+    return [text for text in HydraConfig.get().overrides.hydra if text.lstrip("+").startswith("hydra.searchpath=")]
 
 
 def _compose(overrides: list[str]) -> DictConfig:

@@ -1,7 +1,8 @@
 """A run that starts from an experiment's model says so rather than leave its own checkpoint unused."""
 
 import pytest
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
 
 from sparrow.app.checks import check
 from sparrow.app.parent import compose_parent as compose_parent_in_app
@@ -82,6 +83,14 @@ def test_a_gate_of_a_benchmark_that_is_not_asked_there_is_refused(settings):
     assert said.endswith("did you mean 'world_pages'?")
 
 
+def test_gates_of_a_run_that_is_not_asked_after_training_are_refused(settings):
+    config = settings("experiment=scale_model/claim", small=False)
+    config.start_from.overrides = [*config.start_from.overrides, "evaluation.after=false"]
+    [(key, said)] = faults(config)
+    assert key == "start_from.gates"
+    assert said.endswith("evaluation.after=false in experiment=scale_model_stage0; set it true in start_from.overrides")
+
+
 @pytest.mark.parametrize(
     ("experiment", "overrides"),
     [
@@ -96,3 +105,17 @@ def test_what_an_experiment_starts_from_has_its_backbone_seed_and_accelerator(se
     parent = compose_parent(config)
     assert (parent.backbone, parent.seed) == (config.backbone, config.seed)
     assert parent.trainer.accelerator == config.trainer.accelerator
+
+
+def test_the_run_it_starts_from_may_lie_in_a_folder_that_the_command_was_told_of(settings, tmp_path, monkeypatch):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [world_pretraining]\nbatching: {num_epochs: 7}\n"
+    )
+    typed = ["experiment=quickstart", f"hydra.searchpath=[file://{tmp_path}]"]
+    config = settings(*typed, small=False)
+    config.start_from.experiment = "mine"
+    assert "experiment=mine: there is no such choice" in faults(config)[0][1]
+    with initialize_config_module("sparrow.conf", version_base="1.3"):
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", compose("train", typed, return_hydra_config=True))
+    assert compose_parent(config).batching.num_epochs == 7
