@@ -65,7 +65,8 @@ def clustered_p(values: ArrayLike, clusters: ArrayLike) -> float:
     """Two-sided p value of a mean over values that share clusters, by Student's t over the clusters.
 
     The variance of the mean m of n values in J clusters is J / (J - 1) sum_j (s_j - n_j m)^2 / n^2, with s_j the sum
-    of the n_j values of cluster j. Source: Miller, Adding Error Bars to Evals (arXiv 2411.00640), section 2.2.
+    of the n_j values of cluster j. Source: Miller, Adding Error Bars to Evals (arXiv 2411.00640), section 2.2. Where
+    the clusters do not vary it is the exact sign test over them.
     """
     values = np.asarray(values, dtype=float)
     names, cluster = np.unique(np.asarray(clusters), return_inverse=True)
@@ -73,8 +74,8 @@ def clustered_p(values: ArrayLike, clusters: ArrayLike) -> float:
         return 1.0
     residuals = np.bincount(cluster, weights=values - values.mean())
     error = float(np.sqrt(len(names) / (len(names) - 1) * np.sum(residuals**2))) / len(values)
-    if error < ROUNDING:
-        return 1.0
+    if error < ROUNDING:  # all clusters differ by as much: what is left to test is the sign
+        return min(1.0, 2 * 0.5 ** len(names)) if abs(values.mean()) > ROUNDING else 1.0
     return student_p(float(values.mean()) / error, len(names) - 1)
 
 

@@ -30,7 +30,7 @@ class Prediction:
         category: Its task or type.
         groups: Further breakdowns.
         options: Texts that were to choose from; empty for a task that needs a judge.
-        labels: What the prompt called them, where not by letter.
+        labels: What the prompt called them, where not by letter; None where the question listed none.
         gold: Position of the right option, None where none is right.
         choice: Position of the option chosen, None where the reply names none.
         scoring: `generate`, `letter_likelihood` or `option_likelihood`.
@@ -47,7 +47,7 @@ class Prediction:
     category: str
     groups: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...]
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] | None = ()
     gold: int | None
     choice: int | None
     scoring: str
@@ -114,7 +114,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 def read_reply(
-    reply: str, options: Sequence[str], labels: Sequence[str], *, lower_case: bool
+    reply: str, options: Sequence[str], labels: Sequence[str] | None, *, lower_case: bool
 ) -> tuple[int | None, str]:
     """Position of the option that a reply names, or None, and the rule by which it was read."""
     if not options:
@@ -123,9 +123,12 @@ def read_reply(
     return None if letter is None else ascii_uppercase.index(letter), rule
 
 
-def reply_labels(question: Question) -> tuple[str, ...]:
-    """What the prompt calls the options, where it lists them by other names than letters."""
-    names = option_names(question) if question.list_options else ()
+def reply_labels(question: Question) -> tuple[str, ...] | None:
+    """What the prompt calls the options, where it lists them by other names than letters; None for a question that
+    lists none, as one of yes or no."""
+    if not question.list_options:
+        return None
+    names = option_names(question)
     return names if any(len(name) > 1 for name in names) else ()
 
 
@@ -227,10 +230,13 @@ def finished(paths: Iterable[Path], prompt_hashes: Mapping[str, str]) -> dict[st
     return found
 
 
-def finalise(paths: Iterable[Path], prompt_hashes: Mapping[str, str], into: Path) -> list[Prediction]:
+def finalise(
+    paths: Iterable[Path], prompt_hashes: Mapping[str, str], into: Path, *, lower_case: bool
+) -> list[Prediction]:
     """Write the predictions of all ranks as one file, sorted by question id, whole or not at all.
 
-    The bytes depend on the predictions alone, not on the order or the files they came in.
+    The bytes depend on the predictions alone, not on the order or the files they came in. Replies that were stored
+    before the rules of reading changed are read again.
 
     Raises:
         RunError: If a question has no prediction.
@@ -242,6 +248,6 @@ def finalise(paths: Iterable[Path], prompt_hashes: Mapping[str, str], into: Path
         raise RunError(
             f"{len(missing)} of {len(prompt_hashes)} questions have no prediction ({shown}); run the command again"
         )
-    predictions = [found[question_id] for question_id in sorted(found)]
+    predictions = [found[question_id].read_again(lower_case=lower_case) for question_id in sorted(found)]
     write_atomically(into, "".join(prediction.to_line() for prediction in predictions))
     return predictions

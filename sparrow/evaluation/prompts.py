@@ -26,6 +26,7 @@ from sparrow.media.folders import file_states
 from sparrow.media.frames import Clip, read_clip
 from sparrow.models.backbone import Backbone
 
+ASKING_VERSION = 2  # raised whenever the same question, video and model come to be asked otherwise
 Scoring = Literal["generate", "letter_likelihood", "option_likelihood"]
 
 
@@ -75,7 +76,7 @@ def prompt_hash(question: Question, media_root: Path, protocol: Protocol, model_
     if question.video is not None and shows_video(question, protocol):
         with suppress(DataError, OSError):  # asking says what is wrong with it
             video = file_states(inside_root(media_root, question.video))
-    return content_hash([repr(question), video, repr(protocol), model_id])
+    return content_hash([ASKING_VERSION, repr(question), video, repr(protocol), model_id])
 
 
 def shows_video(question: Question, protocol: Protocol) -> bool:

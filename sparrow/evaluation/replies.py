@@ -37,7 +37,9 @@ class _Mention:
     strength: int | None = None
 
 
-def read_choice(reply: str, options: Sequence[str], *, lower_case: bool = False, labels: Sequence[str] = ()) -> Choice:
+def read_choice(
+    reply: str, options: Sequence[str], *, lower_case: bool = False, labels: Sequence[str] | None = ()
+) -> Choice:
     """Read which of the options a reply names.
 
     The last `\\boxed{}` or `<answer>` decides alone. A reply that is one letter or the text of one option is that
@@ -50,7 +52,8 @@ def read_choice(reply: str, options: Sequence[str], *, lower_case: bool = False,
         reply: What the model wrote; thinking blocks are left out, Markdown and full-width forms undone.
         options: The texts to choose from, lettered A, B, C ... in their order.
         lower_case: Whether a small letter names an option.
-        labels: How the prompt called the options where not by letter: "Option 1", "Sentence B".
+        labels: How the prompt called the options where not by letter: "Option 1", "Sentence B"; None where the
+            question lists none, as one of yes or no, so that a letter says nothing.
 
     Returns:
         The letter, or None when no option, more than one, or one beyond the options is named; and the rule.
@@ -66,28 +69,28 @@ def read_choice(reply: str, options: Sequence[str], *, lower_case: bool = False,
     return _read(text, options, lower_case, labels)
 
 
-def _read(text: str, options: Sequence[str], lower_case: bool, labels: Sequence[str]) -> Choice:
+def _read(text: str, options: Sequence[str], lower_case: bool, labels: Sequence[str] | None) -> Choice:
     text = phrases.MARKUP.sub("", phrases.LATEX_TEXT.sub(r"\1", text)).strip()
-    text = _with_letters(text, labels)
+    text = _with_letters(text, labels or ())
     bare = text.strip(_EDGES)
     if not bare:
         return Choice(None, "empty")
-    if re.fullmatch("[A-Za-z]" if lower_case else "[A-Z]", bare):
+    if labels is not None and re.fullmatch("[A-Za-z]" if lower_case else "[A-Z]", bare):
         return _within(bare.upper(), options, "letter")
     if named := _options_that_read(text, options):
         return Choice(named[0], "option text") if len(named) == 1 else Choice(None, "two options with this text")
     labelled = phrases.LABELLED.fullmatch(text)
-    if labelled and (lower_case or labelled[1].isupper()):
+    if labels is not None and labelled and (lower_case or labelled[1].isupper()):
         named = _options_that_read(labelled[2], options)
         if named and labelled[1].upper() not in named:
             return Choice(None, "letter and text disagree")
-    return _decide(text, options, lower_case)
+    return _decide(text, options, [] if labels is None else list(_letters_in(text, options, lower_case)))
 
 
-def _decide(text: str, options: Sequence[str], lower_case: bool) -> Choice:
+def _decide(text: str, options: Sequence[str], letters: list[_Mention]) -> Choice:
     can_refuse = not any(phrases.REFUSAL.search(option) for option in options)
     texts = list(_texts_in(text, options))
-    letters = [m for m in _letters_in(text, options, lower_case) if not any(t.start <= m.start < t.end for t in texts)]
+    letters = [m for m in letters if not any(t.start <= m.start < t.end for t in texts)]
     texts = [t for t in texts if not any(m.start <= t.start < m.end for m in letters)]
     mentions = [
         replace(mention, strength=_strength(text, mention))
@@ -105,12 +108,14 @@ def _decide(text: str, options: Sequence[str], lower_case: bool) -> Choice:
 
 def _letters_in(text: str, options: Sequence[str], lower_case: bool) -> Iterator[_Mention]:
     """Places that hold a letter by itself, together with the option's text where that follows as in "B. Blue"."""
+    taken = 0
     for match in phrases.LETTER.finditer(text):
-        if lower_case or match[0].isupper():
+        if match.start() >= taken and (lower_case or match[0].isupper()):
             letter = match[0].upper()
             if letter == "I" and len(options) < 9:
                 continue  # the pronoun
             end = _end_of_own_text(text, match.end(), letter, options)
+            taken = end or match.end()  # the article in "B. A man" names nothing
             yield _Mention(letter, match.start(), end or match.end(), "letter and text" if end else "letter")
 
 
@@ -173,7 +178,7 @@ def _belong_together(text: str, first: _Mention, second: _Mention) -> bool:
         return False
     if first.kind == "letter and text":
         in_order = ord(second.letter) == ord(first.letter) + 1
-        return in_order and phrases.LISTED.fullmatch(gap) is not None
+        return (in_order and phrases.LISTED.fullmatch(gap) is not None) or phrases.JOINT.fullmatch(gap) is not None
     # A line that begins with another letter is prose about that one, unless the letter is all of it.
     listed = "\n" not in gap or phrases.LINE_AFTER.match(text, second.end) is not None
     bare_letters = first.kind == "letter" and gap.isspace() and listed

@@ -197,7 +197,8 @@ class Evaluator:
     def _collect_one(self, name: str, model_id: str, folder: Path, phase: str) -> Score:
         files = _files(folder, phase, name)
         final = folder / _predictions_file(phase, name)
-        finalise(files, self._hashes(name, model_id, phase), into=final)
+        lower_case = self.benchmarks[name].lower_case
+        finalise(files, self._hashes(name, model_id, phase), into=final, lower_case=lower_case)
         for path in files:
             if path != final:
                 path.unlink()

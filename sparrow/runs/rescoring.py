@@ -10,6 +10,7 @@ from sparrow.analysis.scores import Score, score
 from sparrow.core.errors import DataError
 from sparrow.core.files import write_atomically
 from sparrow.evaluation.predictions import read_predictions
+from sparrow.runs.folder import held
 from sparrow.runs.record import RunRecord
 from sparrow.runs.tables import Table, interval, percent
 
@@ -27,12 +28,18 @@ class Rescored:
 
 def rescore(folder: Path) -> list[Rescored]:
     """Recompute all scores of a run and store them in its `run.json`; predictions change where replies are read
-    otherwise.
+    otherwise. A run that is still being carried out is waited for.
 
     Raises:
         RunError: If the folder holds no run.
         DataError: If a predictions file is missing or broken, or the run has none.
     """
+    RunRecord.load(folder)  # what is no run is not held, which would make a folder
+    with held(folder):
+        return _rescored(folder)
+
+
+def _rescored(folder: Path) -> list[Rescored]:
     record = RunRecord.load(folder)
     found = []
     for benchmark, phases in record.scores.items():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -13,7 +14,9 @@ from sparrow.ask import main as ask_main
 from sparrow.compare import main as compare_main
 from sparrow.core.files import write_json
 from sparrow.rescore import main as rescore_main
+from sparrow.runs.folder import held
 from sparrow.runs.record import RunRecord
+from sparrow.runs.rescoring import rescore
 from sparrow.runs.training import MODEL_FOLDER
 
 
@@ -115,6 +118,20 @@ def test_a_run_is_rescored_without_its_model(tmp_path, capsys):
     assert rescore_main([str(folder)]) == 0
     again = capsys.readouterr().out.splitlines()[5].split()
     assert (again[3:5], again[-1]) == (["50.0", "50.0"], "0")
+
+
+def test_rescoring_waits_for_the_run_and_keeps_what_it_wrote(tmp_path):
+    folder = write_run(tmp_path / "run", {"question_id": "1", "reply": "B", "options": ["x", "y"], "rule": "letter"})
+    with ThreadPoolExecutor() as pool:
+        with held(folder):
+            rescoring = pool.submit(rescore, folder)
+            with pytest.raises(TimeoutError):
+                rescoring.result(timeout=0.3)
+            record = RunRecord.load(folder)
+            record.notes.append("written last")
+            record.save(folder)
+        assert rescoring.result(timeout=60)[0].after.accuracy == 1.0
+    assert RunRecord.load(folder).notes == ["written last"]
 
 
 def test_what_cannot_be_rescored_is_one_message(tmp_path, capsys):

@@ -111,7 +111,7 @@ def test_labels_are_kept_where_options_are_not_called_by_letter() -> None:
     asked = Question(id="7", video=None, question="?", options=("x", "y"), gold=0, category="c")
     assert reply_labels(asked) == ()
     assert reply_labels(replace(asked, labels=("Option 1: ", "Option 2: "))) == ("Option 1", "Option 2")
-    assert reply_labels(replace(asked, options=("yes", "no"), list_options=False)) == ()
+    assert reply_labels(replace(asked, options=("yes", "no"), list_options=False)) is None
 
 
 def test_likelihoods_must_be_finite() -> None:
@@ -172,14 +172,22 @@ def test_final_file_does_not_depend_on_the_order_of_arrival(tmp_path: Path) -> N
             write(tmp_path / f"{order}" / "rank0.jsonl", *everything[:cut]),
             write(tmp_path / f"{order}" / "rank1.jsonl", *everything[cut:]),
         ]
-        final = finalise(paths, hashes, tmp_path / f"{order}.jsonl")
+        final = finalise(paths, hashes, tmp_path / f"{order}.jsonl", lower_case=False)
         assert [p.question_id for p in final] == sorted(hashes)
         contents.add((tmp_path / f"{order}.jsonl").read_bytes())
     assert len(contents) == 1
 
 
+def test_stored_replies_are_read_by_the_rules_of_today(tmp_path: Path) -> None:
+    old = prediction("a", reply="It is B.", choice=0, rule="a rule of an older version")
+    path = write(tmp_path / "rank0.jsonl", old)
+    (final,) = finalise([path], {"a": old.prompt_hash}, tmp_path / "final.jsonl", lower_case=False)
+    assert (final.choice, final.rule) == (1, "hinted")
+    assert read_predictions(tmp_path / "final.jsonl") == [final]
+
+
 def test_missing_prediction_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", prediction("a"))
     with pytest.raises(RunError, match=r"2 of 3 questions have no prediction \(b, c\)"):
-        finalise([path], {"a": "new", "b": "new", "c": "new"}, tmp_path / "final.jsonl")
+        finalise([path], {"a": "new", "b": "new", "c": "new"}, tmp_path / "final.jsonl", lower_case=False)
     assert not (tmp_path / "final.jsonl").exists()

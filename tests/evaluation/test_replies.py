@@ -303,6 +303,39 @@ def test_labels_of_the_prompt_name_options(reply: str, labels: tuple[str, ...], 
 
 
 @pytest.mark.parametrize(
+    ("reply", "letter"),
+    [("A", None), ("B.", None), ("(A)", None), ("The answer is A.", None), ("Yes", "A"), ("A: no, it is not.", "B")],
+)
+def test_letters_say_nothing_where_the_question_lists_no_options(reply: str, letter: str | None) -> None:
+    assert read_choice(reply, ["yes", "no"], labels=None).letter == letter
+
+
+ACTIONS = ["{} man runs", "{} man sits", "{} man jumps", "{} man swims"]
+
+
+@pytest.mark.parametrize("article", ["A", "The"])
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        ("(A) {0} (B) {1} (C) {2} (D) {3}", None),
+        ("A. {0}\nB. {1}\nC. {2}\nD. {3}", None),
+        ("A: {0}. B: {1}. C: {2}. D: {3}.", None),
+        ("Options: A. {0} B. {1} C. {2} D. {3} Answer: C", "C"),
+        ("The answer is not A. {0}.", None),
+        ("It is not A. {0}, but B. {1}", "B"),
+        ("A. {0} is incorrect. B. {1} is correct.", "B"),
+        ("A. {0} or B. {1}", None),
+        ("B. {1} and C. {2}", None),
+        ("B. {1}", "B"),
+        ("{1}", "B"),
+    ],
+)
+def test_options_that_begin_with_an_article_are_no_letters(article: str, reply: str, letter: str | None) -> None:
+    options = [text.format(article) for text in ACTIONS]
+    assert read_choice(reply.format(*options), options).letter == letter
+
+
+@pytest.mark.parametrize(
     ("reply", "choice"),
     [
         ("", Choice(None, "empty")),

@@ -75,8 +75,11 @@ def compare(benchmark: str, first: Side, second: Side, category: str | None = No
     try:
         one, other = (arm.answers(benchmark, phase, category) for arm, phase in (first, second))
     except DataError as error:
-        result = _compare_scores(benchmark, first, second, category)
-        return Comparison(benchmark, first, second, result, "" if result else str(error), category=category)
+        try:
+            result, problem = _compare_scores(benchmark, first, second, category), str(error)
+        except DataError as unlike:
+            result, problem = None, str(unlike)
+        return Comparison(benchmark, first, second, result, "" if result else problem, category=category)
     try:
         paired = _paired(one, other, is_one_arm=first[0] is second[0])
         if paired:
@@ -89,13 +92,18 @@ def compare(benchmark: str, first: Side, second: Side, category: str | None = No
 
 
 def _compare_scores(benchmark: str, first: Side, second: Side, category: str | None) -> AccuracyDifference | None:
-    """The same by the stored scores; None where they cannot tell, for which questions would have to be the unit."""
+    """The same by the stored scores; None where they cannot tell, for which questions would have to be the unit.
+
+    Raises:
+        DataError: If the runs were asked other questions, as far as their records tell.
+    """
     one, other = (arm.numbers(benchmark, phase, category) for arm, phase in (first, second))
     paired = _paired(one, other, is_one_arm=first[0] is second[0])
     firsts, seconds = paired or ([*one.values()], [*other.values()])
-    asked = [[questions for _, *questions in numbers] for numbers in (firsts, seconds)]
-    if not (asked[0] == asked[1] if paired else all(questions == asked[0][0] for questions in asked[0] + asked[1])):
-        return None
+    for alike in zip(firsts, seconds, strict=True) if paired else ([*firsts, *seconds],):
+        counts, hashes = {count for _, count, _ in alike}, {digest for *_, digest in alike if digest}
+        if len(counts) > 1 or len(hashes) > 1:
+            raise DataError("the questions differ", remedy="evaluate both on the same benchmark file")
     compared = paired_scores if paired else unpaired_scores
     scores, others = ([number for number, *_ in numbers] for numbers in (firsts, seconds))
     return compared(scores, others, firsts[0][1])
