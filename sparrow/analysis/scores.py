@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,15 @@ class Score(Accuracy):
     def official_interval(self) -> Interval | None:
         """The 95 % interval of `official`."""
         return pick(self, self.metric)[1] if self.has(self.metric) else None
+
+    @property
+    def official_chance(self) -> float | None:
+        """The expectation of `official` under guessing."""
+        if self.metric == MACRO:
+            chances = [part.chance for part in self.by_category.values() if part.chance is not None]
+            return fmean(chances) if chances else None
+        part = self.part(self.metric)
+        return part.chance if part else None
 
     def part(self, metric: str) -> Accuracy | None:
         """The questions that a path is about; all of them for `macro_accuracy`."""

@@ -52,6 +52,11 @@ class Arm:
         return [run.record for run in self.runs if run.record]
 
     @cached_property
+    def checkpoints(self) -> set[Any]:
+        """What its runs were trained from, or what they evaluate."""
+        return {checkpoint_of(record) for record in self.records} - {None}
+
+    @cached_property
     def counted(self) -> list[RunRecord]:
         """The records that make up the arm's numbers: those with a score after training, or all where none has one."""
         return [r for r in self.records if any("after" in phases for phases in r.scores.values())] or self.records
@@ -185,6 +190,14 @@ def _read_once(path: Path, modified_ns: int, size: int) -> Predictions:
     return read_predictions(path)
 
 
+def checkpoint_of(record: RunRecord) -> Any:
+    """The checkpoint that a run was trained from, or that it evaluates; None where it has none."""
+    if record.command == "evaluate":
+        return record.config.get("checkpoint")
+    backbone = record.config.get("backbone")
+    return backbone.get("checkpoint") if isinstance(backbone, dict) else None
+
+
 def factors_of(record: RunRecord) -> dict[str, Any]:
     """Factors but seeds, in the order in which the study declares them; an evaluation has not all of them."""
     declared = [name for name in record.study.factors if name in record.factors]
@@ -207,12 +220,24 @@ def _num_told_apart(arms: list[dict[str, Any]], names: list[str]) -> int:
     return len({str([own.get(name) for name in names]) for own in arms})
 
 
-def label_of(factors: dict[str, Any]) -> str:
-    """The name of an arm by its factors: `num_samples=30000, mixture=sparrow`; one word where one says it all."""
+def label_of(factors: dict[str, Any], beside: Iterable[dict[str, Any]] = ()) -> str:
+    """The name of an arm by its factors: `num_samples=30000, mixture=sparrow`; one word where one says it all.
+
+    A checkpoint is called by as many last parts of its path as tell it from those of the factors `beside` it.
+    """
     if len(factors) == 1 and isinstance(value := next(iter(factors.values())), str):
         return value
-    shown = {name: Path(value).name if name == "checkpoint" else value for name, value in factors.items()}
-    return ", ".join(_told(name, value) for name, value in shown.items())
+    if "checkpoint" in factors:
+        others = {str(own["checkpoint"]) for own in beside if "checkpoint" in own}
+        factors = {**factors, "checkpoint": _shortened(str(factors["checkpoint"]), others)}
+    return ", ".join(_told(name, value) for name, value in factors.items())
+
+
+def _shortened(path: str, others: Iterable[str]) -> str:
+    parts, unlike = Path(path).parts, [Path(other).parts for other in others if other != path]
+    tails = (parts[-length:] for length in range(1, len(parts)))
+    own = next((tail for tail in tails if all(other[-len(tail) :] != tail for other in unlike)), parts)
+    return str(Path(*own))
 
 
 def spelt_factors(name: str) -> dict[str, str]:

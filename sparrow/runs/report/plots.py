@@ -110,9 +110,9 @@ def _saved(figure: Figure) -> tuple[bytes, bytes]:
 
 
 def bars(studies: list[StudyResults]) -> Picture | None:
-    """Accuracy before and after training, arms one below the other, so that names of any length stay apart."""
+    """Scores before and after training, arms one below the other, so that names of any length stay apart."""
     panels = [Panel(s, name, _bar_panel(s, name)) for s in studies for name in s.benchmarks]
-    title = "Accuracy before and after training, by arm and benchmark"
+    title = "Score before and after training, by arm and benchmark"
     return picture("report", title, panels, lambda study: 1.3 + _arm_height(study) * len(study.arms))
 
 
@@ -126,7 +126,7 @@ def _label(arm: Arm) -> str:
 
 
 def _was_asked_before(study: StudyResults) -> bool:
-    return any(arm.accuracy(name, "before") for arm in study.arms for name in study.benchmarks)
+    return any(arm.estimate(name, "before") for arm in study.arms for name in study.benchmarks)
 
 
 def _bar_panel(study: StudyResults, benchmark: str) -> Callable[[Axes], None]:
@@ -136,19 +136,20 @@ def _bar_panel(study: StudyResults, benchmark: str) -> Callable[[Axes], None]:
         for phase, beside, style, blind_phase in BARS:
             offset = beside if has_two_bars else 0.0
             for place, arm in enumerate(study.arms):
-                if found := arm.accuracy(benchmark, phase):
+                if found := arm.estimate(benchmark, phase):
                     _bar(axes, place + offset, found, style)
-                if blind := arm.accuracy(benchmark, blind_phase):
+                if blind := arm.estimate(benchmark, blind_phase):
                     mark = axes.scatter(100 * blind.mean, place + offset, s=26, marker="D", zorder=5, label=LEGEND[4])
                     mark.set(facecolor="white", edgecolor="black")
         scores = [score for arm in study.arms for r in arm.records for score in r.scores.get(benchmark, {}).values()]
-        for chance in {score.chance for score in scores if score.chance is not None}:
+        for chance in {chance for score in scores if (chance := score.official_chance) is not None}:
             axes.axvline(100 * chance, color="black", linestyle="--", linewidth=1, zorder=4, label=LEGEND[3])
         axes.set_yticks(range(len(study.arms)), map(_label, study.arms))
         axes.set_ylim(len(study.arms) - 0.4, -0.6)
         axes.set_xlim(0, 112)
         axes.set_xticks(range(0, 101, 25))
-        axes.set_xlabel("accuracy (%)")
+        metrics = sorted({score.metric for score in scores})
+        axes.set_xlabel(f"{', '.join(metrics)} (%)")
 
     return draw
 

@@ -13,8 +13,8 @@ from sparrow.analysis.scores import PAPER_MEANS
 from sparrow.analysis.seeds import Estimate, holm
 from sparrow.core.config import Study
 from sparrow.runs.collect import SEEDS, FoundRun, find_runs
-from sparrow.runs.record import Phase, RunRecord
-from sparrow.runs.report.arms import Arm, factors_of, label_of, telling
+from sparrow.runs.record import Phase
+from sparrow.runs.report.arms import Arm, checkpoint_of, factors_of, label_of, telling
 from sparrow.runs.report.compared import Comparison, compare
 from sparrow.runs.report.confounds import Difference, undeclared_differences
 
@@ -51,10 +51,11 @@ class StudyResults:
         return undeclared_differences(runs, self.study.factors)
 
     def zero_shot(self, arm: Arm, name: str) -> Estimate | None:
-        """The number before training: the arm's own, or that of a zero-shot evaluation in the study."""
+        """The number before training: the arm's own, or that of a zero-shot evaluation of its checkpoint in the
+        study."""
         own = arm.estimate(name, "before")
-        others = (other.estimate(name) for other in self.arms if other.is_zero_shot)
-        return own or next((found for found in others if found), None)
+        others = (other for other in self.arms if other.is_zero_shot and arm.checkpoints & other.checkpoints)
+        return own or next((found for other in others if (found := other.estimate(name))), None)
 
     def gain(self, arm: Arm, name: str) -> float | None:
         """The number after training minus that before, over the runs that have both, or minus the study's zero-shot
@@ -171,17 +172,18 @@ def study_of(name: str, runs: list[FoundRun]) -> StudyResults:
     records = sorted((run.record for run in runs if run.record), key=lambda record: record.started_at)
     declaring = _declaring(runs)
     study = declaring.record.study if declaring and declaring.record else Study(name=name)
-    checkpoints = {_checkpoint(record) for record in records if record.command == "train"}
+    trained_from = {checkpoint_of(record) for record in records if record.command == "train"} - {None}
     arms: dict[str, list[FoundRun]] = {}
     remarks: list[tuple[FoundRun, str]] = []
-    told = telling(factors_of(record) for record in records)
+    factors = [factors_of(record) for record in records]
+    told = telling(factors)
     for run in runs:
-        _place(run, _label(run, told), arms, remarks)
+        _place(run, _label(run, told, factors), arms, remarks)
     for run in runs:
         remarks += [(run, why) for why in _doubts(run)]
     results = StudyResults(
         study,
-        tuple(_arm(label, members, checkpoints) for label, members in arms.items()),
+        tuple(_arm(label, members, trained_from) for label, members in arms.items()),
         tuple(runs),
         tuple(remarks),
     )
@@ -231,28 +233,23 @@ def _doubts(run: FoundRun) -> Iterable[str]:
                 yield f"{benchmark}, {phase}: the score is not a number"
 
 
-def _arm(label: str, runs: list[FoundRun], checkpoints: set[Any]) -> Arm:
+def _arm(label: str, runs: list[FoundRun], trained_from: set[Any]) -> Arm:
     record = runs[0].record
     if record is None:
         return Arm(label, tuple(runs), {})
     factors = factors_of(record)
-    is_zero_shot = record.command == "evaluate" and record.config.get("checkpoint") in checkpoints - {None}
+    is_zero_shot = record.command == "evaluate" and checkpoint_of(record) in trained_from
     return Arm(ZERO_SHOT if is_zero_shot and not factors else label, tuple(runs), factors, is_zero_shot)
 
 
-def _checkpoint(record: RunRecord) -> Any:
-    backbone = record.config.get("backbone")
-    return backbone.get("checkpoint") if isinstance(backbone, dict) else None
-
-
-def _label(run: FoundRun, told: list[str]) -> str:
+def _label(run: FoundRun, told: list[str], of_study: list[dict[str, Any]]) -> str:
     """The factors that tell the arms of the study apart; all of them where none does."""
     if run.record is None:
         return run.label
     swept = set(run.record.factors)
     name = run.record.study.name if swept & set(SEEDS) else run.record.name
     factors = factors_of(run.record)
-    return label_of({key: value for key, value in factors.items() if key in told} or factors) or name
+    return label_of({key: value for key, value in factors.items() if key in told} or factors, of_study) or name
 
 
 def _order(run: FoundRun) -> tuple[bool, list[float], str, str]:

@@ -5,11 +5,13 @@ import re
 import shutil
 
 import pytest
+from matplotlib.axes import Axes
 
 from sparrow.analysis.predictions import read_predictions
 from sparrow.analysis.scores import score
 from sparrow.core.config import Study
 from sparrow.runs.report import read_studies
+from sparrow.runs.report.plots import bars
 from sparrow.runs.report.worth import curves
 from tests.runs.report.run_folders import (
     CATEGORIES,
@@ -183,6 +185,33 @@ def test_an_evaluation_of_the_backbone_is_the_zero_shot_arm(tmp_path):
     arm = next(arm for arm in results.arms if not arm.is_zero_shot)
     assert {other.label for other in results.arms} == {"a", "zero-shot"}
     assert results.gain(arm, "clips") == pytest.approx(0.5)
+
+
+def test_each_backbone_has_its_own_zero_shot_score(tmp_path):
+    study = Study(name="two", factors=["backbone"])
+    zero = {"command": "evaluate", "data": {}, "time_s": {}, "study": study}
+    for name, before, after in (("small", 11, 24), ("big", 28, 33)):
+        config = {"seed": 0, "data_seed": 0, "backbone": {"checkpoint": f"org/{name}"}}
+        add_exact_run(tmp_path / name, {"backbone": name}, {"clips": {"after": after}}, config=config, study=study)
+        asked = {"seed": 0, "data_seed": 0, "checkpoint": f"org/{name}"}
+        factors = {"checkpoint": f"org/{name}"}
+        add_exact_run(tmp_path / f"zero_{name}", factors, {"clips": {"after": before}}, config=asked, **zero)
+    (results,) = read_studies([tmp_path])
+    gains = {arm.factors.get("backbone"): results.gain(arm, "clips") for arm in results.arms if not arm.is_zero_shot}
+    assert gains == {"small": pytest.approx(13 / 40), "big": pytest.approx(5 / 40)}
+
+
+def test_checkpoints_of_one_folder_name_are_two_arms(tmp_path):
+    study = Study(name="frames", factors=["checkpoint", "frames.max_frames"])
+    for seed, (mixture, right) in enumerate({"video": 11, "sparrow": 33}.items()):
+        for frames in (24, 48):
+            factors = {"checkpoint": f"outputs/{mixture}/run", "frames.max_frames": frames}
+            config = {"checkpoint": factors["checkpoint"], "seed": 0, "data_seed": seed}
+            evaluated = {"command": "evaluate", "config": config, "data": {}, "time_s": {}, "study": study}
+            add_exact_run(tmp_path / f"{mixture}{frames}", factors, {"clips": {"after": right}}, **evaluated)
+    (results,) = read_studies([tmp_path])
+    labels = [f"checkpoint={mixture}/run, max_frames={n}" for n in (24, 48) for mixture in ("video", "sparrow")]
+    assert sorted(arm.label for arm in results.arms) == sorted(labels)
 
 
 def test_categories_and_groups_of_a_benchmark_have_names(tmp_path):
@@ -415,3 +444,19 @@ def test_arms_of_other_scores_are_not_compared(tmp_path):
     assert row[3] == "not compared: the score is not the same number in all runs: accuracy, macro_accuracy"
     assert set(row[4:]) == {"-"}
     assert len(table(tmp_path, "Differences by category, from a")) == 2
+
+
+def test_the_picture_shows_the_benchmarks_own_score_and_its_chance(tmp_path, monkeypatch):
+    drawn, lines, names = [], [], []
+    barh, axvline, set_xlabel = Axes.barh, Axes.axvline, Axes.set_xlabel
+    monkeypatch.setattr(
+        Axes, "barh", lambda self, y, width, *a, **k: (drawn.append(width), barh(self, y, width, *a, **k))
+    )
+    monkeypatch.setattr(Axes, "axvline", lambda self, x, **k: (lines.append(x), axvline(self, x, **k)))
+    monkeypatch.setattr(Axes, "set_xlabel", lambda self, text: (names.append(text), set_xlabel(self, text)))
+    score_uneven(tmp_path, "a", [(120, 4)])
+    score_uneven(tmp_path, "b", [(88, 28)])
+    (results,) = read_studies([tmp_path])
+    assert bars([results]) is not None
+    own = [100 * arm.estimate("clips").mean for arm in results.arms]
+    assert (drawn, lines, names) == (pytest.approx(own), [50.0], ["macro_accuracy (%)"])
