@@ -267,7 +267,10 @@ class RunRecord:
         try:
             return decode(cls, raw)
         except DecodingError as error:
-            raise RunError(f"{path}: not a run record: {error}; remove it and run the same command again") from None
+            raise RunError(
+                f"{path}: not a run record of this version of Sparrow: {error}; read it with the one that wrote it, or "
+                "move it away and run the same command again"
+            ) from None
 
 
 def _finite(value: Any) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANEL_HEIGHT = 3.2
+BESIDE = 0.02  # of the range of sizes, so that arms of one size do not hide each other
 MIN_DEVICE_HOURS = 0.1  # below, hours tell of how busy the machine was
 MARKERS = "osD^vPX*<>"
 LINES = ("-", "--", "-.", ":")
@@ -59,14 +60,18 @@ def _scaling_panel(study: StudyResults, name: str) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         next_style = _styles()
         found = curves(study)
-        for curve in found:
+        sizes = [size for curve in found for size in curve.sizes]
+        apart = BESIDE * (max(sizes) - min(sizes))
+        for place, curve in enumerate(found):
             points = [(size, estimate) for size, arm in curve.measured(name) if (estimate := arm.estimate(name))]
             if zero := study.zero_shot(curve.arms[0], name):
                 points.insert(0, (0.0, zero))
-            _line(axes, points, curve.label, next_style())
+            shift = apart * (place - (len(found) - 1) / 2)
+            _line(axes, [(size + shift, estimate) for size, estimate in points], curve.label, next_style())
         for table in read_published(study.study.published)[0]:
             _published_lines(axes, study, found, table, name)
-        axes.set_xlabel(found[0].unit.replace("_", " "))
+        unit = found[0].unit.replace("_", " ")
+        axes.set_xlabel(f"{unit} (curves set side by side)" if len(found) > 1 else unit)
         axes.set_ylabel("score (%)")
         axes.tick_params(labelleft=True)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}K" if value >= 1000 else f"{value:g}")

@@ -91,7 +91,7 @@ def fitted(study: StudyResults) -> Table:
                 pairs = zip(fit.sizes, fit.residuals, strict=True)
                 residuals = ", ".join(f"{number(size)}: {percent(rest, signed=True, digits=2)}" for size, rest in pairs)
                 rows.append((name, curve.label, formula, residuals, percent(fit.rmse, digits=2), under))
-            else:
+            elif len(curve.arms) > 1 or under != NOTHING:  # one size makes no curve
                 rows.append((name, curve.label, f"none: {fit}", NOTHING, NOTHING, under))
     form = (
         "100 - s(n) = c n^-b, to the logarithms of the errors" if study.study.fit == POWER_LAW else "s(n) = a + b ln n"
@@ -119,6 +119,7 @@ def published(study: StudyResults) -> Table:
     rows: list[Row] = [row for table in tables for row in _published_rows(table, study)]
     rows += [(problem, *[NOTHING] * 6) for problem in problems]
     sources = "; ".join(f"{table.backbone}: {table.source}" for table in tables)
+    asked = study.asked(study.benchmarks)
     return Table(
         "Published",
         ("backbone", "arm", "benchmark", "published", "its gain", "ours", "our gain"),
@@ -126,7 +127,7 @@ def published(study: StudyResults) -> Table:
         left=3,
         note=f"Ours: {', '.join(backbones_of(study)) or 'unknown backbone'}. A published score stands here only where "
         "the backbone is ours; of another one only the gain over its own zero-shot score can be compared. "
-        f"Sources: {sources}.",
+        f"Sources: {sources}." + (f" Ours were asked: {asked}." if asked else ""),
     )
 
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sparrow.analysis.seeds import student_interval
@@ -160,7 +161,7 @@ def test_a_published_curve_is_a_reference_line_on_the_same_backbone_only(tmp_pat
     assert [label for label in labels if label.startswith("published")] == ["published: Some-8B, video"] * lines
     assert {"video", "sparrow"} <= set(labels)
     (line,) = [container[0] for container in axes.containers if container.get_label() == "video"]
-    assert line.get_xdata().tolist() == [0, *SIZES]
+    assert np.diff(line.get_xdata()).tolist() == np.diff([0, *SIZES]).tolist()
     assert line.get_ydata().tolist() == [20, 25, 30, 35]
 
 
@@ -181,12 +182,18 @@ def test_the_mean_of_the_papers_benchmarks_is_a_column(tmp_path):
     )
     for name, kind in formats.items():
         score = record.scores[name]["after"]
-        score.protocol = {"format": kind}
+        score.protocol = {"format": kind, "frames": 8, "note": "40 of 2700 published questions"}
         score.by_category["multi-choice"] = score.by_category["colour"]
     record.save(tmp_path)
     (study,) = read_studies([tmp_path])
     assert study.measures == ["a", "b", "c", "general"]
     assert study.arms[0].estimate("general").mean == pytest.approx((0.25 + 0.5 + 0.75) / 3)
+    asked = "; ".join(f"{name}: frames 8, 40 of 2700 published questions" for name in "abc")
+    assert f"Asked here: {asked}." in text_of(tmp_path)
+    published = {"backbone": "x", "zero_shot": {"a": 20}, "arms": {"x": {"a": 30}}}
+    record.study = Study(name="scaling", factors=["mixture"], published=published)
+    record.save(tmp_path)
+    assert f"Ours were asked: {asked}." in text_of(tmp_path)
 
 
 def test_pictures_appear_where_there_is_something_to_show(tmp_path):
