@@ -146,6 +146,19 @@ def test_all_ranks_answer_before_and_after_training_and_a_failed_one_fails_the_r
     assert asked_again == {name: found for name, found in answers(tmp_path / "run").items() if "before" not in name}
 
 
+@pytest.mark.slow
+def test_ranks_that_planned_different_data_end_before_the_first_step(command, tmp_path):
+    ranks = (*BASE, "strategy=ddp", "trainer.devices=2", "on_bad_sample=skip", "max_bad_fraction=0.5")
+    done = command(*ranks, f"hydra.run.dir={tmp_path}", module="tests.train_apart")
+    assert done.returncode != 0
+    record = RunRecord.load(tmp_path)
+    assert (record.status, record.num_steps_done) == ("failed", 0)
+    assert "ranks planned different data (rank 0: 23 samples, hash " in record.error.message
+    assert "; rank 1: 24 samples, hash " in record.error.message
+    done = command(*ranks, f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.errors
+
+
 @pytest.fixture(scope="module")
 def killed(command, tmp_path_factory):
     """Run folders of which one rank of two was killed in its third step, by strategy."""

@@ -8,14 +8,14 @@ from pytorch_lightning.callbacks import Callback
 
 from sparrow.core.config import ExperimentConfig
 from sparrow.data.datamodule import PlannedData
-from sparrow.training.callbacks import LogFrames, Progress, RecordTrouble
+from sparrow.training.callbacks import LogFrames, Progress, RecordTrouble, SamePlan
 from sparrow.training.profiling import Profile
 from sparrow.training.trial import TryLongest
 from sparrow.training.validation import Validation
 
 
 def watching(config: ExperimentConfig, data: PlannedData, folder: Path, checkpoints: Path) -> list[Callback]:
-    """Callbacks for logging, validation, the profiler and the trial before the first step.
+    """Callbacks for logging, validation, the profiler and what is looked at before the first step.
 
     Args:
         config: Checked settings.
@@ -24,7 +24,7 @@ def watching(config: ExperimentConfig, data: PlannedData, folder: Path, checkpoi
         checkpoints: Folder of its checkpoints.
     """
     plan = data.plan
-    callbacks: list[Callback] = [LogFrames(), RecordTrouble(folder)]
+    callbacks: list[Callback] = [SamePlan(plan), LogFrames(), RecordTrouble(folder)]
     if config.trainer.try_longest_micro_batch:
         callbacks.append(TryLongest(lambda: data.dataset(plan), config.trainer.precision))
     held_out = plan.held_out

@@ -13,12 +13,15 @@ from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from sparrow.core.errors import RunError
 from sparrow.core.files import write_atomically
 from sparrow.core.signals import STOP_SIGNALS, passed_by
 from sparrow.data.batching import StepBatch
+from sparrow.data.plan import Plan
 from sparrow.training.module import FineTuning
 
 log = logging.getLogger(__name__)
@@ -76,6 +79,43 @@ class StopOnSignal(Callback):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+
+
+class SamePlan(Callback):
+    """Ends a run before its first step where its ranks, each of which plans by itself, planned different data.
+
+    Samples would be trained twice or never, and ranks with fewer micro-batches would leave the others waiting.
+
+    Args:
+        plan: This rank's own.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare.
+
+        Raises:
+            RunError: On all ranks, if their plans differ, with what each planned.
+        """
+        if trainer.world_size == 1:
+            return
+        plans: list[Any] = [None] * trainer.world_size
+        dist.all_gather_object(plans, f"{_described(self.plan)}, held out {_described(self.plan.held_out)}")
+        ranks_of: dict[str, list[str]] = {}
+        for rank, planned in enumerate(plans):
+            ranks_of.setdefault(planned, []).append(str(rank))
+        if len(ranks_of) > 1:
+            told = "; ".join(f"rank {', '.join(ranks)}: {planned}" for planned, ranks in ranks_of.items())
+            raise RunError(
+                f"ranks planned different data ({told}): a file changed meanwhile, or some of them could not read it; "
+                "let all nodes see the same files, and run the same command again"
+            )
+
+
+def _described(plan: Plan | None) -> str:
+    return "nothing" if plan is None else f"{plan.num_samples} samples, hash {plan.content_hash}"
 
 
 class LogFrames(Callback):

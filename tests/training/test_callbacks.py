@@ -3,7 +3,13 @@
 import json
 from types import SimpleNamespace
 
-from sparrow.training.callbacks import RecordTrouble, read_failed, read_skipped_steps
+import pandas as pd
+import pytest
+import torch.distributed as dist
+
+from sparrow.core.errors import RunError
+from sparrow.data.plan import Plan
+from sparrow.training.callbacks import RecordTrouble, SamePlan, read_failed, read_skipped_steps
 
 
 def test_trouble_of_steps_before_the_resumed_one_is_kept(tmp_path):
@@ -17,3 +23,23 @@ def test_trouble_of_steps_before_the_resumed_one_is_kept(tmp_path):
         RecordTrouble(tmp_path).on_train_start(trainer, SimpleNamespace())
     assert [line["sample_id"] for line in read_failed(tmp_path)] == ["0/0", "0/1", "1/1"]
     assert read_skipped_steps(tmp_path) == [1]
+
+
+def test_ranks_must_have_planned_the_same(monkeypatch):
+    def plan(content_hash, held_out=None):
+        return Plan(pd.DataFrame(), [], content_hash, held_out=held_out)
+
+    def compare(*plans):
+        """As the ranks would: what each sends is gathered."""
+        sent = []
+        monkeypatch.setattr(dist, "all_gather_object", lambda _, own: sent.append(own))
+        for own in plans:
+            SamePlan(own).on_train_start(SimpleNamespace(world_size=len(plans)), SimpleNamespace())
+        monkeypatch.setattr(dist, "all_gather_object", lambda into, _: into.__setitem__(slice(None), sent))
+        SamePlan(plans[0]).on_train_start(SimpleNamespace(world_size=len(plans)), SimpleNamespace())
+
+    compare(plan("a", plan("b")), plan("a", plan("b")))
+    with pytest.raises(RunError, match=r"rank 0, 2: 0 samples, hash a, .*; rank 1: .* hash b, .*; let all nodes see"):
+        compare(plan("a"), plan("b"), plan("a"))
+    with pytest.raises(RunError, match=r"held out 0 samples, hash b; rank 1: .*, held out nothing\)"):
+        compare(plan("a", plan("b")), plan("a"))
