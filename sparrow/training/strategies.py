@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from sparrow.core.config import Strategy, Trainer
 from sparrow.models.adapters import reset_adapters
@@ -116,21 +117,12 @@ def trainer_options(settings: Strategy, trainer: Trainer, chooser: Chooser) -> d
     return {"strategy": strategy, "precision": precision, "plugins": plugins}
 
 
-@contextmanager
-def gradients_stay_apart(model: nn.Module) -> Iterator[None]:
-    """Accumulate gradients on each rank without averaging them; the next backward pass outside averages them all."""
-    sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
-    if hasattr(model, "no_sync"):
-        with model.no_sync():  # type: ignore[operator]
-            yield
-        return
-    for module in sharded:
-        module.set_requires_gradient_sync(False, recurse=False)
-    try:
-        yield
-    finally:
-        for module in sharded:
-            module.set_requires_gradient_sync(True, recurse=False)
+def gradients_stay_apart(model: nn.Module) -> AbstractContextManager[Any]:
+    """Accumulate gradients on each copy of a model without averaging them; the next backward pass outside averages all.
+
+    Those of shards are averaged in every pass all the same: each rank would hold the gradient of the whole model.
+    """
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def clip_gradients(parameters: list[nn.Parameter], limit: float) -> float:

@@ -3,16 +3,25 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
 from lightning_fabric.plugins.environments import SLURMEnvironment
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 
 from sparrow.core.config import Strategy, Trainer, run_id
 from sparrow.core.errors import ConfigError
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from sparrow.training.checkpoints import Chooser
-from sparrow.training.strategies import trainer_options
+from sparrow.training.strategies import gradients_stay_apart, trainer_options
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,6 +63,35 @@ def test_every_family_is_read_by_shards_and_put_together_to_the_same_files(tiny_
             assert {path.name for path in whole.iterdir()} == {path.name for path in other.iterdir()}
             for path in whole.iterdir():
                 assert path.read_bytes() == (other / path.name).read_bytes(), path
+
+
+@pytest.fixture
+def one_rank():
+    """A group of this process alone."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_gradients_of_shards_are_shards_after_every_micro_batch(one_rank):
+    model = fully_shard(nn.Linear(4, 4), mesh=init_device_mesh("cpu", (1,)))
+    sums = []
+    for _ in range(2):
+        with gradients_stay_apart(model):
+            model(torch.ones(1, 4)).sum().backward()
+        assert isinstance(model.weight.grad, DTensor), "the gradient of the whole model is kept"
+        sums.append(model.weight.grad.full_tensor().sum().item())
+    assert sums == [16, 32]
+
+
+def test_gradients_of_copies_are_averaged_where_asked(one_rank):
+    model = DistributedDataParallel(nn.Linear(4, 4))
+    averaged = []
+    model.register_comm_hook(None, lambda _, bucket: averaged.append(1) or default_hooks.allreduce_hook(None, bucket))
+    for apart in (True, False):
+        with gradients_stay_apart(model) if apart else nullcontext():
+            model(torch.ones(1, 4)).sum().backward()
+        assert bool(averaged) is not apart
 
 
 @pytest.mark.parametrize("name", ["single", "ddp", "fsdp"])
