@@ -159,6 +159,18 @@ def test_ranks_that_planned_different_data_end_before_the_first_step(command, tm
     assert done.returncode == 0, done.errors
 
 
+@pytest.mark.slow
+def test_one_copy_that_runs_out_of_memory_ends_all_with_advice(command, tmp_path):
+    ranks = ("strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path}")
+    done = command(*BASE, *ranks, module="tests.train_out_of_memory")
+    assert done.returncode == 1, done.errors
+    record = RunRecord.load(tmp_path)
+    assert (record.status, record.error.type) == ("failed", "RunError")
+    assert "out of memory on this rank: the longest micro-batch" in record.error.message
+    assert "lower batching.micro_batch_size_samples" in record.error.message
+    assert "out of memory on another rank" in done.errors
+
+
 @pytest.fixture(scope="module")
 def killed(command, tmp_path_factory):
     """Run folders of which one rank of two was killed in its third step, by strategy."""

@@ -19,6 +19,7 @@ from sparrow.data.micro_batches import MicroBatch
 from sparrow.training.losses import segment_losses
 from sparrow.training.memory import MemoryEstimate, estimate_memory, longest_planned
 from sparrow.training.module import FineTuning
+from sparrow.training.strategies import gradients_stay_apart
 
 log = logging.getLogger(__name__)
 ADVICE = (
@@ -64,7 +65,9 @@ class TryLongest(Callback):
             size = f"the longest micro-batch, {rows} x {tokens} tokens with {len(micro_batch.frames)} frames"
             if trainer.is_global_zero:
                 log.info("trying %s; estimated memory %s", size, estimate)
-            problem = _try(trainer, pl_module, micro_batch)
+            # A copy must not wait in its backward pass for one that ran out of memory.
+            with gradients_stay_apart(trainer.strategy.model or pl_module):
+                problem = _try(trainer, pl_module, micro_batch)
         # With shards, the others wait for this rank within the model: they end when it does, a sum would never come.
         lost = problem is not None
         if not (lost and sharding is not None):
