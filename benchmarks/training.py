@@ -401,7 +401,7 @@ def carry_out(
 
 def with_model(backbone: Any, options: argparse.Namespace, *, packed: bool) -> Backbone:
     """The backbone with its first weights."""
-    attention = choose_attention(options.attention, options.precision, options.device)
+    attention = choose_attention(options.attention, options.precision, options.device, options.family)
     if options.size == "tiny":
         return load_backbone(options.checkpoint, attn_implementation=attention)
     backbone = with_random_weights(backbone, attention, options.device, torch.float32)
@@ -479,7 +479,7 @@ def describe(mixture: Mixture, options: argparse.Namespace) -> None:
         f"{options.threads} thread(s) and {options.workers} worker(s)"
     )
     name = torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {os.cpu_count()} cores"
-    attention = choose_attention(options.attention, options.precision, options.device)
+    attention = choose_attention(options.attention, options.precision, options.device, options.family)
     print(
         f"{name}; {attention}, {options.precision}; Python {platform.python_version()}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}, Lightning {pl.__version__}; {time.strftime('%Y-%m-%d')}\n",

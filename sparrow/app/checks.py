@@ -19,7 +19,13 @@ from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
 from sparrow.models.attention import ATTENTIONS, FLASH, computes_in_16_bits
 from sparrow.models.quantization import QUANTIZATIONS, require_bitsandbytes
-from sparrow.models.registry import WITHOUT_PACKING, check_family, check_native_video, refuse_without_port
+from sparrow.models.registry import (
+    WITHOUT_PACKING,
+    check_family,
+    check_flash_attention,
+    check_native_video,
+    refuse_without_port,
+)
 from sparrow.world.settings import WorldSettings
 
 Found = tuple[str, str]
@@ -179,6 +185,11 @@ def _check_flash_attention(config: ExperimentConfig | EvaluateConfig) -> Iterato
             f"{FLASH} computes on a GPU in 16 bits only, not with trainer.accelerator={trainer.accelerator} and "
             f"trainer.precision={trainer.precision}; set it to auto",
         )
+    if config.backbone.attn_implementation == FLASH and config.backbone.family is not None:
+        try:
+            check_flash_attention(config.backbone.family)
+        except BackboneError as error:
+            yield "backbone.attn_implementation", str(error)
 
 
 def _check_native_video(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:

@@ -7,22 +7,26 @@ import importlib.util
 import torch
 
 from sparrow.core.errors import BackboneError
+from sparrow.models.registry import WITHOUT_FLASH, check_flash_attention
 
 FLASH = "flash_attention_2"
 ATTENTIONS = ("auto", "sdpa", "eager", FLASH)
 
 
-def choose_attention(asked: str, precision: str, accelerator: str) -> str:
+def choose_attention(asked: str, precision: str, accelerator: str, family: str) -> str:
     """The implementation that `auto` stands for: flash attention where it can run, else torch's own (`sdpa`).
 
     Args:
         asked: As in transformers, or `auto`.
         precision: Lightning's name; flash attention computes in 16 bits only.
         accelerator: Lightning's name; flash attention needs a GPU.
+        family: Of the backbone; flash attention is not for all.
 
     Raises:
-        BackboneError: If flash attention is asked for and not installed.
+        BackboneError: If flash attention is asked for and not installed, or not for the family.
     """
+    if asked == FLASH:
+        check_flash_attention(family)
     installed = importlib.util.find_spec("flash_attn") is not None
     if asked == FLASH and not installed:
         raise BackboneError(
@@ -32,7 +36,8 @@ def choose_attention(asked: str, precision: str, accelerator: str) -> str:
     if asked != "auto":
         return asked
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    return FLASH if on_gpu and installed and computes_in_16_bits(precision) else "sdpa"
+    can_run = on_gpu and installed and computes_in_16_bits(precision) and family not in WITHOUT_FLASH
+    return FLASH if can_run else "sdpa"
 
 
 def computes_in_16_bits(precision: str) -> bool:

@@ -28,7 +28,7 @@ from sparrow.models.checkpoints import (
 )
 from sparrow.models.packed_attention import use_attention_by_sample
 from sparrow.models.quantization import nf4
-from sparrow.models.registry import check_family, find_family
+from sparrow.models.registry import check_family, check_flash_attention, find_family
 
 
 def load_backbone(
@@ -65,12 +65,14 @@ def load_backbone(
 
     Raises:
         BackboneError: If the checkpoint is missing, of another family, or has code of its own; or if native video is
-            asked of a family that it is not offered for.
+            asked or flash attention is asked of a family that it is not offered for.
     """
     given = Checkpoint(user_path(checkpoint), revision)
     if family is not None:
         check_family(family)
     adapter = find_family(family_of(given, family))
+    if "flash" in attn_implementation:
+        check_flash_attention(adapter.family)
     require_processor(given)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     with explained(given):

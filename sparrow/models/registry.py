@@ -36,6 +36,11 @@ WITHOUT_PACKING = {
     "minicpmv4_7": LINEAR_ATTENTION,
 }
 
+# Families that flash attention computes otherwise than they were made, and why.
+WITHOUT_FLASH = {
+    "gemma3": "its language model reads an image both ways, by a mask that flash attention does not take",
+}
+
 # Families whose own way with videos is offered. The others' differs from images in the words around a frame only, or
 # they have none.
 NATIVE_VIDEO = ("llava_onevision", "qwen2_5_vl", "qwen3_vl")
@@ -69,6 +74,19 @@ def find_family(name: str) -> type[Backbone]:
     check_family(name)
     adapter: type[Backbone] = getattr(import_module(f"sparrow.models.{name}"), FAMILIES[name])
     return adapter
+
+
+def check_flash_attention(name: str) -> None:
+    """Refuse flash attention for a family that it would change without a word.
+
+    Raises:
+        BackboneError: With the reason.
+    """
+    if name in WITHOUT_FLASH:
+        raise BackboneError(
+            f"flash attention cannot stand in for the attention of '{name}': {WITHOUT_FLASH[name]}; set "
+            "backbone.attn_implementation to auto, which then takes sdpa"
+        )
 
 
 def check_native_video(name: str) -> None:

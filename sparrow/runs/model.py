@@ -21,7 +21,8 @@ from sparrow.training.strategies import Sharding, gather_into
 
 def attention_of(config: ExperimentConfig) -> str:
     """The attention that a run computes with on this machine."""
-    return choose_attention(config.backbone.attn_implementation, config.trainer.precision, config.trainer.accelerator)
+    backbone, trainer = config.backbone, config.trainer
+    return choose_attention(backbone.attn_implementation, trainer.precision, trainer.accelerator, backbone.family)
 
 
 def load_model(config: ExperimentConfig, checkpoint: str, *, num_replicas: int = 1, num_shards: int = 1) -> Backbone:

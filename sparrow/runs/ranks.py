@@ -21,8 +21,10 @@ from transformers.utils import logging as transformers_logging
 
 from sparrow.core.config import CheckpointOptions, EvaluateConfig, ExperimentConfig
 from sparrow.core.errors import RunError
+from sparrow.core.files import user_path
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
+from sparrow.models.checkpoints import Checkpoint, family_of
 from sparrow.models.loading import load_backbone
 from sparrow.runs.evaluating import Evaluator, make_evaluator
 from sparrow.runs.model import weights_dtype
@@ -135,11 +137,12 @@ def open_checkpoint(checkpoint: str, options: CheckpointOptions, device: torch.d
     Raises:
         BackboneError: If it cannot be loaded.
     """
+    family = family_of(Checkpoint(user_path(checkpoint), options.revision), options.family)
     backbone = load_checkpoint(
         checkpoint,
         options,
         dtype=weights_dtype(precision),
-        attn_implementation=choose_attention(options.attn_implementation, precision, device.type),
+        attn_implementation=choose_attention(options.attn_implementation, precision, device.type, family),
     )
     backbone.model.to(device)
     return backbone
