@@ -80,6 +80,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
         *_stand_ins(config, sources),
         *lost_by_dividing(config.mixture, mixture, config.sample_divisor),
         *_pages_too_large(backbone, presentations),
+        *_rounded_away(config),
     ]
     if is_main_process():
         for note in notes:
@@ -258,4 +259,15 @@ def _pages_too_large(backbone: Backbone, presentations: Mapping[str, Presentatio
             f"pages are {page[1]} x {page[0]} px, frames {shown[1]} x {shown[0]} px: text is shown at {scale:.2f} of "
             f"its size, letters of {style.font_size_px} px at {scale * style.font_size_px:.1f} px; set "
             "text_to_image.page_width_px and page_height_px to the frame's size, or raise backbone.frame_size_px"
+        )
+
+
+def _rounded_away(config: ExperimentConfig) -> Iterator[str]:
+    """That small steps are lost, as no copy of the weights in 32 bits takes them."""
+    trained = [name for name, part in config.tuning.parts.items() if part.mode == "trained"]
+    if config.trainer.precision == "bf16-true" and trained:
+        yield (
+            f"trainer.precision=bf16-true: the weights of {', '.join(trained)} are trained in 16 bits, where a step "
+            f"below 1/512 of a weight is rounded away: at optimizer.learning_rate={config.optimizer.learning_rate:g} "
+            "little may be learnt; set trainer.precision=bf16-mixed, which keeps weights in 32 bits"
         )

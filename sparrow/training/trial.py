@@ -24,7 +24,7 @@ from sparrow.training.strategies import gradients_stay_apart
 log = logging.getLogger(__name__)
 ADVICE = (
     "lower batching.micro_batch_size_samples (the losses stay the same), frames.max_frames or "
-    "batching.max_seq_len_tokens; set tuning.activation_checkpointing=true or trainer.precision=bf16-true; "
+    "batching.max_seq_len_tokens; set tuning.activation_checkpointing=true or trainer.precision=bf16-mixed; "
     "choose tuning=lora or optimizer=adafactor; or use more or larger GPUs"
 )
 

@@ -41,6 +41,15 @@ def test_pages_a_little_larger_than_the_frames_are_as_in_the_paper(settings):
     assert prepare(settings("text_to_image.page_width_px=80", "text_to_image.page_height_px=80")).notes == []
 
 
+def test_steps_that_16_bits_round_away_are_told(settings):
+    in_bf16 = "trainer.precision=bf16-true"
+    (note,) = prepare(settings(in_bf16, "tuning=freeze_vision", "optimizer.learning_rate=5e-6")).notes
+    assert note.startswith("trainer.precision=bf16-true: the weights of projector, language_model are trained in 16")
+    assert "at optimizer.learning_rate=5e-06 little may be learnt; set trainer.precision=bf16-mixed" in note
+    assert prepare(settings("trainer.precision=bf16-mixed")).notes == []
+    assert prepare(settings(in_bf16, "tuning=lora", "tuning.projector.mode=frozen")).notes == []
+
+
 @pytest.mark.parametrize(("world", "is_hinted"), [("clips", True), ("null", False)])
 def test_a_rehearsal_is_advised_only_where_a_generated_table_stands_in(settings, tmp_path, world, is_hinted):
     overrides = ("mixture=world_video", "source.world_clips.files=[gone.json]", f"source.world_clips.root={tmp_path}")
