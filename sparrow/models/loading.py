@@ -93,9 +93,7 @@ def load_backbone(
 
         options["distributed_config"] = DistributedConfig(fsdp_size=num_shards, dp_replicate_size=num_replicas)
     model = _read_model(given, dtype=dtype, attn_implementation=attn_implementation, **options)
-    if attn_implementation == "sdpa" and backbone.supports_packing:
-        use_attention_by_sample(model)
-    return backbone.with_model(model)
+    return _attending(backbone.with_model(model), attn_implementation)
 
 
 def outline(backbone: Backbone, *, dtype: torch.dtype, attn_implementation: str) -> Backbone:
@@ -104,7 +102,14 @@ def outline(backbone: Backbone, *, dtype: torch.dtype, attn_implementation: str)
         model: nn.Module = AutoModelForImageTextToText.from_config(
             backbone.config, dtype=dtype, attn_implementation=attn_implementation
         )
-    return backbone.with_model(model)
+    return _attending(backbone.with_model(model), attn_implementation)
+
+
+def _attending(backbone: Backbone, attn_implementation: str) -> Backbone:
+    """The backbone, which attends sample by sample where torch's attention would build a mask of a packed row."""
+    if attn_implementation == "sdpa" and backbone.supports_packing:
+        use_attention_by_sample(backbone.model)
+    return backbone
 
 
 def _read_model(checkpoint: Checkpoint, **options: Any) -> Any:
