@@ -26,7 +26,7 @@ from sparrow.media.folders import file_states
 from sparrow.media.frames import Clip, read_clip
 from sparrow.models.backbone import Backbone
 
-ASKING_VERSION = 2  # raised whenever the same question, video and model come to be asked otherwise
+ASKING_VERSION = 3  # raised whenever the same question, video and model come to be asked otherwise
 Scoring = Literal["generate", "letter_likelihood", "option_likelihood"]
 
 

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from sparrow.models.backbone import Backbone, Size
-from sparrow.models.frames import Frames, NativeVideo
+from sparrow.models.frames import Frames
 from sparrow.models.processors import WithoutVideo
 from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX, TinySizes, token_ids, train_tokenizer
 
@@ -99,14 +99,7 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
             inputs["pixel_values_videos"] = torch.cat([self._patches(video) for video in videos])
             grids = [[len(video), video.shape[-2] // patch, video.shape[-1] // patch] for video in videos]
             inputs["video_grid_thw"] = torch.tensor(grids, device=device)
-            inputs |= self.video_inputs(frames.videos, device)
         return inputs
-
-    def video_inputs(self, videos: Sequence[NativeVideo], device: torch.device) -> dict[str, Tensor]:
-        """Further model inputs of native videos: the time that a patch stands for."""
-        times = self.processor.image_processor.temporal_patch_size
-        seconds = [times * video.interval_s for video in videos]
-        return {"second_per_grid_ts": torch.tensor(seconds, dtype=torch.float32, device=device)}
 
     def encoded(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The model would call its encoder for images, then for videos."""
@@ -146,14 +139,20 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
     def position_ids(self, input_ids: Tensor, frames: Frames) -> Tensor:
         """int64 [4, n]: place in the sample, then time, height and width.
 
-        An image or a video is as long as its longer side; the time of a video runs on beyond that.
+        What follows an image or a video begins behind the largest of its positions, as in the family's own code and
+        vLLM. transformers 5 begins behind the longer side of a video's frames, among the positions of its times.
         """
+        return self._positions(input_ids, self._blocks(frames))
+
+    def _positions(self, input_ids: Tensor, blocks: Iterator[tuple[Tensor, Size]]) -> Tensor:
+        """As `position_ids`; takes as many of the blocks as the sample shows."""
         length = len(input_ids)
         positions = torch.arange(length).repeat(4, 1)
         shown = (input_ids == self.image_token_id) | (input_ids == self.video_token_id)
         places = shown.nonzero().squeeze(1).tolist()
         first = shift = 0
-        for times, (height, width) in self._blocks(frames):
+        while first < len(places):
+            times, (height, width) = next(blocks)
             rows, columns = height // self._step_px, width // self._step_px
             area = rows * columns
             begin, end = places[first], places[first] + len(times) * area
@@ -161,7 +160,7 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
             positions[1, begin:end] = start + times.repeat_interleave(area)
             positions[2, begin:end] = start + torch.arange(rows).repeat_interleave(columns).repeat(len(times))
             positions[3, begin:end] = start + torch.arange(columns).repeat(len(times) * rows)
-            shift += max(rows, columns) - len(times) * area
+            shift += max(rows, columns, int(times[-1]) + 1) - len(times) * area
             positions[1:, end:] = torch.arange(end, length) + shift
             first += len(times) * area
         return positions.to(input_ids.device)
@@ -172,10 +171,31 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
             if video is None:
                 yield torch.zeros(1, dtype=torch.int64), size
             else:
-                # In the model's own precision, as the positions are rounded down.
-                seconds = self.video_inputs([video], torch.device("cpu"))["second_per_grid_ts"][0]
+                # In 32 bits, as in the family's own code: the positions are rounded down.
+                seconds = torch.tensor(self.processor.image_processor.temporal_patch_size * video.interval_s)
                 interval = self.config.vision_config.tokens_per_second * seconds
                 yield (torch.arange(self._times_patches(video.num_frames)) * interval).long(), size
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        frames: Frames | None,
+        *,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        **options: Any,
+    ) -> Any:
+        """As the base class; where native videos are shown, with the positions of `position_ids`, not the model's."""
+        if position_ids is None and past_key_values is None and frames is not None and frames.videos:
+            blocks = self._blocks(frames)
+            position_ids = input_ids.new_zeros(3, *input_ids.shape)
+            for number, row in enumerate(input_ids):
+                own = slice(None) if attention_mask is None else attention_mask[number].bool()
+                position_ids[:, number, own] = self._positions(row[own], blocks)[1:]
+        return super().forward(
+            input_ids, attention_mask, frames, position_ids=position_ids, past_key_values=past_key_values, **options
+        )
 
     def position_shift(self, input_ids: Tensor, frames: Frames | None) -> Tensor | int:  # noqa: D102
         if frames is None or not len(frames):
@@ -183,8 +203,6 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
         if not frames.videos:
             core: Any = self.model.model
             return core.rope_deltas
-        # The model would go on from the largest position, which may be a late time of a video. Training goes on from
-        # the last token.
         assert len(input_ids) == 1, "rows with native videos are cached one by one"
         return int(self.position_ids(input_ids[0], frames)[-1, -1]) + 1 - input_ids.shape[1]
 

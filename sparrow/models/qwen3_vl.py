@@ -12,7 +12,7 @@ from transformers import Qwen3VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from sparrow.models.backbone import Size
-from sparrow.models.frames import Frames, NativeVideo
+from sparrow.models.frames import Frames
 from sparrow.models.processors import WithoutVideo
 from sparrow.models.qwen2_5_vl import TINY_ROPE_SECTIONS, VISION_TOKENS, Qwen2_5_VL
 from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX, TinySizes, token_ids, train_tokenizer
@@ -37,10 +37,6 @@ class Qwen3VL(Qwen2_5_VL):
         patches = [times_s[begin : begin + step] for begin in range(0, len(times_s), step)]
         tokens = size[0] * size[1] // self._step_px**2 * [self.video_token_id]
         return [(self.time_words((times[0] + times[-1]) / 2), tokens) for times in patches]
-
-    def video_inputs(self, videos: Sequence[NativeVideo], device: torch.device) -> dict[str, Tensor]:
-        """None: times are words."""
-        return {}
 
     def _features(self, output: Any, chosen: slice) -> Any:
         features = super()._features(output, chosen)

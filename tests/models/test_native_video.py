@@ -1,6 +1,7 @@
 """Videos the way a family has for them, against its own processor's words and the transformers model's own call."""
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -87,8 +88,6 @@ def reference(backbone, frames):
     )
     (text,), _ = processor.get_text_with_replacements([text], [], [words])
     ids = processor.tokenizer([text], add_special_tokens=False, return_tensors="pt")["input_ids"]
-    if backbone.family == "qwen2_5_vl":
-        inputs["second_per_grid_ts"] = torch.tensor([settings.temporal_patch_size / metadata.sampled_fps])
     if backbone.family in PATCHED:
         inputs["mm_token_type_ids"] = 2 * (ids == processor.video_token_id).int()
     return {"input_ids": ids, **inputs}
@@ -96,6 +95,34 @@ def reference(backbone, frames):
 
 def timestamps(processor):
     return lambda *args: type(processor)._calculate_timestamps(processor, *args)
+
+
+def is_timed(backbone):
+    """Whether times are in the positions."""
+    return backbone.family == "qwen2_5_vl"
+
+
+def original_positions(backbone, ids, frames):
+    """Positions [3, n] as in Qwen's own code for Qwen2.5-VL (transformers 4.49, `get_rope_index`).
+
+    transformers 5 goes on behind the longer side of a video, vLLM as the original does.
+    """
+    settings, per_second = backbone.processor.image_processor, backbone.config.vision_config.tokens_per_second
+    side = settings.patch_size * settings.merge_size
+    pieces, place, begin = [], 0, 0
+    for (height, width), video in frames.units():
+        while ids[place] not in (backbone.image_token_id, backbone.video_token_id):
+            pieces.append(torch.full((3, 1), begin))
+            place, begin = place + 1, begin + 1
+        count = 1 if video is None else -(-video.num_frames // settings.temporal_patch_size)
+        seconds = 0.0 if video is None else settings.temporal_patch_size * video.interval_s
+        for time in range(count):
+            for row in range(height // side):
+                for column in range(width // side):
+                    pieces.append(begin + torch.tensor([[int(time * seconds * per_second)], [row], [column]]))
+                    place += 1
+        begin = int(torch.cat(pieces, dim=1).max()) + 1
+    return torch.cat([*pieces, (begin + torch.arange(len(ids) - place)).expand(3, -1)], dim=1)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -106,18 +133,16 @@ def test_tokens_and_pixels_are_those_of_the_familys_processor(backbone, clip, co
     if backbone.family not in PATCHED:
         return
     ours = backbone.pixel_inputs(prepared, torch.float32) | backbone.token_inputs(ids[None])
-    assert set(ours) == set(expected) - {"input_ids"} - (
-        {"second_per_grid_ts"} if backbone.family == "qwen3_vl" else set()
-    )
+    assert set(ours) == set(expected) - {"input_ids"}, "times are in the positions, whole numbers in every precision"
     for name, value in ours.items():
-        if name != "second_per_grid_ts" or count > 1:
-            torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=0, check_dtype=False)
+        torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=0, check_dtype=False)
 
 
 def test_loss_and_gradients_are_those_of_the_transformers_model(backbone, clip):
     ids, labels, prepared = shown(backbone, clip)
     backbone.model.zero_grad()
-    expected = backbone.model(**reference(backbone, clip), labels=labels[None]).loss
+    given = {"position_ids": original_positions(backbone, ids, prepared)[:, None]} if is_timed(backbone) else {}
+    expected = backbone.model(**reference(backbone, clip), **given, labels=labels[None]).loss
     expected.backward()
     theirs = {n: p.grad.clone() for n, p in backbone.model.named_parameters() if p.grad is not None}
     backbone.model.zero_grad()
@@ -204,14 +229,20 @@ def test_packed_samples_do_not_see_each_other(backbone, samples):
     torch.testing.assert_close(packed, torch.cat(alone), atol=1e-4, rtol=0)
 
 
-def test_positions_are_those_that_the_model_derives(backbone, samples):
+@pytest.mark.parametrize("interval_s", [1 / FPS, 26.1])
+def test_positions_are_those_of_the_original(backbone, samples, interval_s):
     core = backbone.model.model
     for ids, _, frames in samples:
+        frames = replace(frames, videos=tuple(replace(video, interval_s=interval_s) for video in frames.videos))
+        if is_timed(backbone):
+            expected = original_positions(backbone, ids, frames)
+            assert torch.equal(backbone.position_ids(ids, frames)[1:], expected)
+            continue
         if not hasattr(core, "get_rope_index"):
             assert backbone.position_ids(ids, frames).tolist() == list(range(len(ids)))
             continue
         inputs = backbone.pixel_inputs(frames, torch.float32) if len(frames) else {}
-        names = ("image_grid_thw", "video_grid_thw", "second_per_grid_ts")
+        names = ("image_grid_thw", "video_grid_thw")
         grids = {name: inputs[name] for name in names if name in inputs}
         expected, _ = core.get_rope_index(ids[None], **backbone.token_inputs(ids[None]), **grids)
         assert torch.equal(backbone.position_ids(ids, frames)[1:], expected[:, 0])
