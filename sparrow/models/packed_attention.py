@@ -37,14 +37,21 @@ def _attend_by_sample(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    sample_lengths: Sequence[int] | None = None,
+    sample_lengths: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     if sample_lengths is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    samples = zip(*(states.split(list(sample_lengths), dim=2) for states in (query, key, value)), strict=True)
-    outputs = [sdpa_attention_forward(module, q, k, v, None, **options)[0] for q, k, v in samples]
-    return torch.cat(outputs, dim=1), None
+    return _attend_each(module, query, key, value, sample_lengths, options), None
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _attend_each(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, sample_lengths: Tensor, options: dict[str, Any]
+) -> Tensor:
+    """Attention of each sample; a block would be compiled anew for every number of them."""
+    samples = zip(*(states.split(sample_lengths.tolist(), dim=2) for states in (query, key, value)), strict=True)
+    return torch.cat([sdpa_attention_forward(module, q, k, v, None, **options)[0] for q, k, v in samples], dim=1)
 
 
 @contextlib.contextmanager
@@ -59,8 +66,10 @@ def attending_within(language_model: nn.Module, sample_lengths: Sequence[int], d
     config: Any = language_model.config
     told: dict[str, Any] = {}
     if config._attn_implementation == BY_SAMPLE:
-        # A mask of four dimensions is taken as it is; this one stands for the mask that is not built.
-        told = {"sample_lengths": tuple(sample_lengths), "attention_mask": torch.ones(1, 1, 1, 1, device=device)}
+        # A mask of four dimensions is taken as it is; this one stands for the mask that is not built. The lengths stay
+        # on the CPU, where they are read.
+        lengths = torch.tensor(sample_lengths)
+        told = {"sample_lengths": lengths, "attention_mask": torch.ones(1, 1, 1, 1, device=device)}
     elif "flash" in config._attn_implementation:
         bounds = torch.tensor([0, *accumulate(sample_lengths)], dtype=torch.int32, device=device)
         longest = max(sample_lengths)
