@@ -17,7 +17,7 @@ from sparrow.media.frames import read_frames
 from sparrow.media.images import naming
 from sparrow.media.sampling import FramePolicy
 
-CACHE_VERSION = 1  # raised whenever the same file and policy come to mean other frames
+CACHE_VERSION = 2  # raised whenever the same file and policy come to mean other frames
 
 
 class FrameCache:

@@ -2,7 +2,8 @@
 
 decord counts packets from the key frame before. It gives other frames than those asked for, without an error, where
 groups of pictures are open, an edit list cuts frames off, or the container has no index (avi, mpeg, transport
-streams). The packets' headers tell such files apart; times are right in all of them.
+streams). The packets' headers tell such files apart; times are right in all of them but avi, which holds only the
+order of decoding: there frames are counted as the decoder gives them.
 """
 
 from __future__ import annotations
@@ -59,26 +60,33 @@ class VideoFileReader:
                 for packet in container.demux(stream)
                 if packet.size
             ]
-            if len(packets) < max(stream.frames, 1):
+            is_avi = container.format.name == "avi"
+            decoding = _decoding_times(packets) if is_avi else None
+            num_held = decoding[-1] + 1 if decoding else len(packets)  # avi counts frames that were dropped
+            if num_held < max(stream.frames, 1):
                 raise MediaError(
                     "the video is cut short",
-                    remedy=f"it holds {len(packets)} of {stream.frames} frames: fetch it again",
+                    remedy=f"it holds {num_held} of {stream.frames} frames: fetch it again",
                 )
             self._codec: str = stream.codec_context.name
+            self._size_px = stream.codec_context.width, stream.codec_context.height
             self._has_index = container.format.name.startswith(_INDEXED_CONTAINERS)
             self._keys = [packet for packet in packets if packet.is_key]
-            self._pts = _shown(packets)
+            self._pts = None if is_avi else _shown(packets)
             self._can_be_counted = self._has_index and self._pts is not None and _in_closed_groups(packets)
-            self.clock = _clock(self._pts, packets, stream)
+            self.clock = _clock(decoding or self._pts, packets, stream)
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
-        """The frames of ascending indices: uint8 RGB [n, height, width, 3]."""
+        """The frames of ascending indices: uint8 RGB [n, height, width, 3].
+
+        Where the size changes within the video, all are scaled to the one that the file states, as decord does.
+        """
         counted = self._counted(indices) if self._can_be_counted else None
         if counted is not None:
             return counted
         with _open_stream(self._path) as (container, stream):
             if self._pts is None:
-                frames = _nth(container, stream, indices)
+                frames = self._nth(container, stream, indices)
             else:
                 frames = self._at_times(container, stream, [self._pts[i] for i in indices])
         if len(frames) < len(indices):
@@ -121,10 +129,20 @@ class VideoFileReader:
                 stream.codec_context.skip_frame = "DEFAULT" if packet.pts in remaining else "NONREF"
             for frame in packet.decode():
                 if frame.pts in remaining:
-                    found[frame.pts] = _rgb(frame)
+                    found[frame.pts] = _rgb(frame, self._size_px)
                     remaining.discard(frame.pts)
             if not remaining:
                 return
+
+    def _nth(self, container: Any, stream: Any, indices: Sequence[int]) -> list[np.ndarray]:
+        """The frames of ascending indices, by counting from the beginning."""
+        found: list[np.ndarray] = []
+        for i, frame in enumerate(container.decode(stream)):
+            if i == indices[len(found)]:
+                found.append(_rgb(frame, self._size_px))
+                if len(found) == len(indices):
+                    break
+        return found
 
 
 def _packets_from(key: Packet, container: Any, stream: Any) -> Iterator[Any]:
@@ -138,23 +156,12 @@ def _packets_from(key: Packet, container: Any, stream: Any) -> Iterator[Any]:
     return chain([first], packets)
 
 
-def _nth(container: Any, stream: Any, indices: Sequence[int]) -> list[np.ndarray]:
-    """The frames of ascending indices, by counting from the beginning."""
-    found: list[np.ndarray] = []
-    for i, frame in enumerate(container.decode(stream)):
-        if i == indices[len(found)]:
-            found.append(_rgb(frame))
-            if len(found) == len(indices):
-                break
-    return found
-
-
-def _clock(pts: list[int] | None, packets: list[Packet], stream: Any) -> Clock:
+def _clock(times: list[int] | None, packets: list[Packet], stream: Any) -> Clock:
     fps = float(stream.average_rate or stream.guessed_rate or 1)
-    if pts is None:
+    if times is None:
         return Clock(num_frames=len(packets), fps=fps, duration_s=len(packets) / fps)
     base = float(stream.time_base)
-    starts = (np.array(pts, np.int64) - pts[0]) * base
+    starts = (np.array(times, np.int64) - times[0]) * base
     return clock(starts, float(starts[-1]) + (packets[-1].duration * base or 1 / fps), fps)
 
 
@@ -170,6 +177,12 @@ def _shown(packets: list[Packet]) -> list[int] | None:
     return sorted(packet.pts for packet in packets if packet.is_shown and packet.pts >= keys[0]) or None
 
 
+def _decoding_times(packets: list[Packet]) -> list[int] | None:
+    """Decoding times of all frames, ascending: as far apart as they are shown; None where the container lacks some."""
+    times = [packet.dts for packet in packets]
+    return None if None in times else sorted(times) or None
+
+
 def _in_closed_groups(packets: list[Packet]) -> bool:
     """Whether every frame is shown, and none after a key frame in the file is shown before it."""
     key_pts = None
@@ -181,9 +194,11 @@ def _in_closed_groups(packets: list[Packet]) -> bool:
     return all(packet.is_shown for packet in packets)
 
 
-def _rgb(frame: Any) -> np.ndarray:
-    """A decoded frame, turned as its display matrix says: uint8 RGB [height, width, 3]."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90 % 4)
+def _rgb(frame: Any, size_px: tuple[int, int]) -> np.ndarray:
+    """A decoded frame at a width and height, then turned as its display matrix says: uint8 RGB [height, width, 3]."""
+    width, height = size_px
+    image = frame.to_ndarray(format="rgb24", width=width, height=height)
+    return np.rot90(image, frame.rotation // 90 % 4)
 
 
 @contextmanager

@@ -164,6 +164,7 @@ def test_sound_and_a_second_video_stream_do_no_harm(tmp_path: Path) -> None:
         ("open groups.mkv", "libx265", {"x265-params": "open-gop=1:log-level=none"}),
         ("clip.avi", "mpeg4", {}),
         ("no times.avi", "mpeg4", {"bf": "2"}),
+        ("order of decoding.avi", "libx264", {"bf": "2", "x264-params": "b-adapt=0"}),
         ("clip.asf", "wmv2", {}),
         ("clip.mpg", "mpeg2video", {"bf": "2"}),
         ("clip.ts", "libx264", {}),
@@ -184,6 +185,36 @@ def test_the_frames_asked_for_are_those_that_come(
     for count in (3, 7, 24):
         frames, _ = read_frames(path, FramePolicy(max_frames=count))
         assert [index_of(frame) for frame in frames] == [everything[i] for i in frame_indices(total, count)]
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_dropped_frames_of_an_avi_are_gaps_in_time(tmp_path: Path, codec: str) -> None:
+    """The header counts the frames that were dropped too."""
+    ticks = [*range(10), *range(20, 30)]
+    path = write_clip(tmp_path / "clip.avi", 20, ticks=ticks, codec=codec, options={"bf": "0"})
+    frames, times_s = read_frames(path, ALL)
+    assert [index_of(frame) for frame in frames] == list(range(20))
+    assert times_s == pytest.approx([tick / 24 for tick in ticks], abs=1e-3)
+
+
+def test_an_avi_that_lacks_its_end_is_an_error(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.avi", codec="mpeg4", width=256, height=128)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    with pytest.raises(MediaError, match=r"the video is cut short; it holds \d+ of 48 frames: fetch it again"):
+        probe_video(path)
+
+
+@pytest.mark.parametrize("suffix", ["ts", "h264"])
+def test_frames_of_another_size_are_scaled_to_the_size_that_was_planned(tmp_path: Path, suffix: str) -> None:
+    """Two streams one after the other, as a recorder leaves them that changed its resolution."""
+    parts = [write_clip(tmp_path / f"{width}.{suffix}", 24, width=width, height=width // 2) for width in (128, 256)]
+    path = tmp_path / f"clip.{suffix}"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    info = probe_video(path)
+    for policy in (ALL, FramePolicy(max_frames=6)):
+        frames, _ = read_frames(path, policy)
+        assert frames.shape[1:] == (info.height_px, info.width_px, 3) == (64, 128, 3)
+        assert [index_of(frame) for frame in frames] == [i % 24 for i in planned_frames(info, policy)]
 
 
 def test_frames_that_an_edit_list_cuts_off_are_not_shown(tmp_path: Path) -> None:
