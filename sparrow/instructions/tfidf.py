@@ -17,7 +17,7 @@ from sparrow.core.hashing import hash_order
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-TFIDF_VERSION = 1  # raised whenever the same texts come to have other vectors
+TFIDF_VERSION = 2  # raised whenever the same texts come to have other vectors
 NUM_FEATURES = 1 << 16
 MAX_FITTED = 20_000
 MAX_EXACT = 2_000  # up to here the exact algorithm is the faster one
@@ -29,7 +29,7 @@ def tfidf_vectors(texts: Sequence[str], dimensions: int) -> NDArray[np.float32]:
     """Unit vectors of distinct texts.
 
     The weights and directions are fitted on at most 20,000 of the texts, chosen by their hash. With no more texts than
-    dimensions the reduction loses nothing.
+    dimensions the reduction loses nothing. Computed on one thread, so that no vector depends on how many there are.
 
     Args:
         texts: [n] distinct texts.
@@ -38,6 +38,13 @@ def tfidf_vectors(texts: Sequence[str], dimensions: int) -> NDArray[np.float32]:
     Returns:
         [n, min(n, dimensions)] float32.
     """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # sums are rounded otherwise on each number of threads
+        return _vectors(texts, dimensions)
+
+
+def _vectors(texts: Sequence[str], dimensions: int) -> NDArray[np.float32]:
     from sklearn.feature_extraction.text import TfidfTransformer
 
     fitted = _features([texts[i] for i in sorted(hash_order(texts, 0)[:MAX_FITTED])])

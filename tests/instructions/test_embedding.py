@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -108,6 +109,18 @@ def test_more_texts_than_are_fitted(monkeypatch):
     part = embed(texts, Embedder(dimensions=16))
     assert part.shape == whole.shape == (120, 16)
     assert np.allclose(np.linalg.norm(part, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("most_exact", [2_000, 100], ids=["arpack", "randomized"])
+def test_vectors_of_tfidf_do_not_depend_on_the_number_of_threads(most_exact, monkeypatch):
+    """BLAS adds up in another order on each number of threads; `selection` would then choose other samples."""
+    monkeypatch.setitem(embedding.tfidf_vectors.__globals__, "MAX_EXACT", most_exact)
+    texts = instructions(300, 600)
+    vectors = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            vectors.append(embed(texts, Embedder(dimensions=64)))
+    np.testing.assert_array_equal(*vectors)
 
 
 @pytest.mark.parametrize(
