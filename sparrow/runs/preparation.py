@@ -209,14 +209,23 @@ def with_world(source: Source, world: World, data_seed: int, cache_root: str) ->
 
 
 def scaled_down(mixture: Mixture, divisor: int) -> Mixture:
-    """The mixture with every number of samples divided, rounded up."""
+    """The mixture with its total divided, rounded up, and the components' shares of it kept.
+
+    Without a total in samples, every component's number of samples is divided, rounded up.
+    """
     if divisor == 1:
         return mixture
 
     def divide(count: int | None) -> int | None:
         return None if count is None else math.ceil(count / divisor)
 
-    components = {name: replace(c, num_samples=divide(c.num_samples)) for name, c in mixture.components.items()}
+    def part(component: Component) -> Component:
+        if component.num_samples is None or mixture.num_samples is None:
+            return replace(component, num_samples=divide(component.num_samples))
+        share = component.num_samples / mixture.num_samples  # sizes rounded up one by one exceed the total
+        return replace(component, num_samples=None, fraction=share)
+
+    components = {name: part(component) for name, component in mixture.components.items()}
     totals = {name: divide(getattr(mixture, name)) for name in vars(mixture) if name.startswith("num_")}
     return Mixture(components=components, **totals)
 

@@ -1,9 +1,13 @@
 """What is told of a plan before its samples are drawn: notes on settings, and files that are missing."""
 
+import math
+
 import pytest
 
+from sparrow.core.config import Component, Mixture
 from sparrow.core.errors import DataError
-from sparrow.runs.preparation import prepare
+from sparrow.data.mixture import component_sizes
+from sparrow.runs.preparation import prepare, scaled_down
 
 PAGES = ("text_to_image.page_width_px=256", "text_to_image.page_height_px=256", "text_to_image.words_per_page=115")
 
@@ -15,6 +19,29 @@ def test_a_component_that_dividing_leaves_without_a_sample_is_named(settings, ca
     assert "sample_divisor=500 makes 1 of mixture.num_samples=24, which leaves component 'text' without a" in note
     assert "set sample_divisor=1" in note
     assert note in caplog.text
+
+
+@pytest.mark.parametrize("total", [30_000, 60_000, 100_000])
+def test_a_divided_mixture_adds_up_and_keeps_its_shares(total):
+    """The paper's: thirds of two videos, fixed numbers of two texts, and the rest of a third."""
+    parts = {"a": {"fraction": 1 / 3}, "b": {"fraction": 1 / 3}, "c": {"num_samples": 5000}, "d": {"num_samples": 5000}}
+    components = {name: Component(source=name, **part) for name, part in parts.items()}
+    components["e"] = Component(source="e", remainder=True)
+    mixture = Mixture(num_samples=total, components=components)
+    whole = component_sizes(mixture)
+    for divisor in range(1, 1001):
+        sizes = component_sizes(scaled_down(mixture, divisor))
+        assert sum(sizes.values()) == math.ceil(total / divisor)
+        for name, size in sizes.items():
+            assert size == pytest.approx(whole[name] / divisor, abs=1)
+        assert (sizes["e"] == 0) or total > 30_000
+
+
+def test_divided_sizes_without_a_total_are_rounded_up():
+    mixture = Mixture(
+        components={name: Component(source=name, num_samples=size) for name, size in {"a": 7, "b": 900}.items()}
+    )
+    assert component_sizes(scaled_down(mixture, 100)) == {"a": 1, "b": 9}
 
 
 @pytest.mark.parametrize("divisor", [1, 24])
