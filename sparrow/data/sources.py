@@ -7,7 +7,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.files import drafted, remove_drafts, write_atomically, write_json
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
 from sparrow.core.samples import Sample
-from sparrow.data import json_stream, readers
+from sparrow.data import converters, json_stream, readers
 from sparrow.data.converters import CONVERTERS, Converter, chat, conversion, record
 from sparrow.data.converters.conversion import Conversion, Rejected, SourceStats
 from sparrow.data.converters.record import Record
@@ -129,7 +129,7 @@ def load_source(
             f"source.{name}.converter: '{source.converter}' is not known; choose one of {', '.join(CONVERTERS)}"
         )
     if min_context_words is not None:
-        converter = Converter(converter.chats, min_context_words)
+        converter = replace(converter, min_context_words=min_context_words)
     inputs = _inputs(name, source, Path(cache_root))
     key = content_hash(
         {
@@ -229,7 +229,7 @@ def _remembered_hash(path: Path, cache_root: Path) -> str:
 
 def _code_hash(converter: Converter) -> str:
     """Hash of the code that turns records into rows, so that a changed converter never meets an old cache."""
-    modules = [inspect.getmodule(converter.chats), readers, json_stream, chat, conversion, record, samples]
+    modules = [inspect.getmodule(converter.read), converters, readers, json_stream, chat, conversion, record, samples]
     files = {inspect.getsourcefile(module) for module in modules if module} | {__file__}
     return combined_hash(sorted(file_hash(Path(file)) for file in files if file))
 

@@ -160,6 +160,17 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
     "question null": ("videochatgpt", {"q": None, "a": "x", "video_id": "v"}, "field 'q' is missing"),
     "question a list": ("videochatgpt", {"q": ["a"], "a": "x", "video_id": "v"}, "field 'q' is a list, expected text"),
     "question blank": ("videochatgpt", {"q": " ", "a": "x", "video_id": "v"}, "field 'q' is empty"),
+    "sound": ("llava", {"audio": "a.wav", "conversations": [ASK, TELL]}, "field 'audio' holds sound, which no model"),
+    "placeholder of sound": (
+        "llava",
+        {"conversations": [{"from": "human", "value": "<audio>What is said?"}, TELL]},
+        "a user turn holds <audio>, sound that no",
+    ),
+    "image that is not read": (
+        "alpaca",
+        {"instruction": "x", "output": "y", "image": "a.png"},
+        "field 'image' is not read by this converter",
+    ),
     "image key not named": (
         "minicpmv",
         numbered("<image_01>", image_00="a.jpg"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -15,6 +15,8 @@ from sparrow.media.folders import PICTURE_SUFFIXES
 MediaKind = Literal["image", "video"]
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"<(image|video)>")
+_SOUND = "<audio>"
+VISUAL_FIELDS = ("image", "images", "video", "videos")
 _ROLES: dict[str, Role] = {
     "system": "system",
     "human": "user",
@@ -49,6 +51,23 @@ def role_of(record: Record, name: Any) -> Role:
     if role is None:
         raise record.error(f"a turn is spoken by {name!r}", f"known speakers are {', '.join(_ROLES)}")
     return role
+
+
+def refuse_unread_media(record: Record, fields: Iterable[str]) -> None:
+    """Check that a record has no media but those of some fields: it would be learnt from without being seen.
+
+    Raises:
+        RecordError: If another field holds an image, a video or sound.
+    """
+    for name in ("audio", "audios"):
+        if record.has(name):
+            raise record.error(f"field '{name}' holds sound, which no model hears", "remove the record")
+    for name in VISUAL_FIELDS:
+        if name not in fields and record.has(name):
+            raise record.error(
+                f"field '{name}' is not read by this converter",
+                "choose the converter of this schema, or remove the field if nothing is asked about it",
+            )
 
 
 def media_path(record: Record, value: Any, name: str) -> str:
@@ -86,7 +105,8 @@ def media_list(record: Record, kind: MediaKind) -> list[Part]:
     paths = [media_path(record, item, name) for item in (value if isinstance(value, list) else [value])]
     if kind == "image":
         return [Image(path) for path in paths]
-    if any(PurePosixPath(path).suffix.lower() in PICTURE_SUFFIXES for path in paths):
+    stills = PICTURE_SUFFIXES - {".webp"} if len(paths) == 1 else PICTURE_SUFFIXES  # one webp may be an animation
+    if any(PurePosixPath(path).suffix.lower() in stills for path in paths):
         raise record.error(
             f"field '{name}' names a picture", "put the frames of a video into one folder and name the folder"
         )
@@ -118,7 +138,13 @@ class MediaQueue:
         return self.left[kind].pop(0)
 
     def split(self, text: str) -> list[Part]:
-        """Words and media of a turn in their order; line breaks beside a placeholder go with it."""
+        """Words and media of a turn in their order; line breaks beside a placeholder go with it.
+
+        Raises:
+            RecordError: If there are more placeholders than media, or one is of sound.
+        """
+        if _SOUND in text:
+            raise self.record.error(f"a user turn holds {_SOUND}, sound that no model hears", "remove the record")
         parts: list[Part] = []
         for i, piece in enumerate(_PLACEHOLDER.split(text.strip())):
             if i % 2:
@@ -173,7 +199,10 @@ def chat_of_turns(record: Record, turns: list[tuple[Role, str]], media: dict[Med
 
 
 def spoken_turns(record: Record, name: str, speaker_key: str, text_key: str) -> list[tuple[Role, str]]:
-    """The turns of a list of `{speaker_key: ..., text_key: ...}`, after a `system` field if there is one."""
+    """The turns of a list of `{speaker_key: ..., text_key: ...}`, after a `system` field if there is one.
+
+    A system turn without words is left out, as an empty field is.
+    """
     turns: list[tuple[Role, str]] = []
     if record.has("system"):
         turns.append(("system", record.text("system")))
@@ -182,5 +211,7 @@ def spoken_turns(record: Record, name: str, speaker_key: str, text_key: str) -> 
             raise record.error(
                 f"a turn of '{name}' has no text in '{text_key}'", f"write turns as {{'{speaker_key}', '{text_key}'}}"
             )
-        turns.append((role_of(record, turn.get(speaker_key)), turn[text_key]))
+        role = role_of(record, turn.get(speaker_key))
+        if role != "system" or turn[text_key].strip():
+            turns.append((role, turn[text_key]))
     return turns

@@ -49,6 +49,8 @@ def messages(record: Record) -> Iterator[Chat]:
         if not isinstance(item, Mapping):
             raise record.error(f"a message is {kind_of(item)}", "write messages as {'role', 'content'}")
         role = role_of(record, item.get("role"))
+        if role == "system" and not item.get("content"):
+            continue
         turns.append(Message(role, tuple(_joined(_parts(record, role, item.get("content"), queue)))))
     queue.finish()
     yield Chat(tuple(turns), record.own_id())

@@ -12,6 +12,7 @@ from sparrow.data.converters.chat import (
     media_list,
     media_path,
     question_answer,
+    refuse_unread_media,
     spoken_turns,
 )
 from sparrow.data.converters.record import Record, kind_of
@@ -31,6 +32,7 @@ def videochatgpt(record: Record) -> Iterator[Chat]:
     if record.has("conversations"):
         yield from llava(record)
         return
+    refuse_unread_media(record, ())
     video_id = record.text("video_id")
     path = video_id if video_id.lower().endswith(_VIDEO_SUFFIXES) else f"{video_id}.mp4"
     question = Text(record.text("q").strip())
@@ -38,7 +40,11 @@ def videochatgpt(record: Record) -> Iterator[Chat]:
 
 
 def minicpmv(record: Record) -> Iterator[Chat]:
-    """MiniCPM-V's form: `conversations` of `{role, content}`, `image` a path or `{"<image_00>": path, ...}`."""
+    """MiniCPM-V's form: `conversations` of `{role, content}`, `image` a path or `{"<image_00>": path, ...}`.
+
+    A `video`, which its publisher's data does not have, is read as LLaVA's.
+    """
+    videos = media_list(record, "video")
     turns = spoken_turns(record, "conversations", "role", "content")
     images = record.data.get("image")
     mentioned = [key for role, text in turns if role == "user" for key in _NUMBERED.findall(text)]
@@ -46,7 +52,7 @@ def minicpmv(record: Record) -> Iterator[Chat]:
         if mentioned:
             what = f"the turns mention {mentioned[0]}, 'image' is {kind_of(images)}"
             raise record.error(what, f"write 'image' as {{'{mentioned[0]}': path, ...}}, or <image> in the turns")
-        yield chat_of_turns(record, turns, {"image": media_list(record, "image")})
+        yield chat_of_turns(record, turns, {"image": media_list(record, "image"), "video": videos})
         return
     named = {key: Image(media_path(record, value, key)) for key, value in images.items() if value is not None}
     unknown = sorted(set(mentioned) - set(named))
@@ -59,4 +65,4 @@ def minicpmv(record: Record) -> Iterator[Chat]:
         unused = sorted(set(named) - set(mentioned))[0]
         raise record.error(f"no turn mentions the image {unused}", "write its key where it belongs, or remove it")
     turns = [(role, _NUMBERED.sub("<image>", text) if role == "user" else text) for role, text in turns]
-    yield chat_of_turns(record, turns, {"image": ordered})
+    yield chat_of_turns(record, turns, {"image": ordered, "video": videos})

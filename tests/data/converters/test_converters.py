@@ -231,6 +231,16 @@ def book(text: str) -> str:
              {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]}],
           "video": "a.mp4"},
          [Text("What is it"), Video("a.mp4"), Text("now?")]),
+        ("llava", llava("<video>Is it?", video="a.webp"), [Video("a.webp"), Text("Is it?")]),
+        ("minicpmv",
+         {"video": "a.mp4",
+          "conversations": [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "Yes."}]},
+         [Video("a.mp4"), Text("Is it?")]),
+        ("minicpmv",
+         {"video": "a.mp4", "image": {"<image_00>": "b.jpg"},
+          "conversations": [{"role": "user", "content": "<video>Is <image_00> in it?"},
+                            {"role": "assistant", "content": "Yes."}]},
+         [Video("a.mp4"), Text("Is "), Image("b.jpg"), Text(" in it?")]),
         ("longalpaca", {"instruction": book("Q: x\nA: y"), "output": "Ann"}, [LongText("Q: x\nA: y"), Text("Who?")]),
         ("longalpaca",
          {"instruction": "Below is a paper. Memorize the material and answer my question after the paper.\n"
@@ -254,6 +264,33 @@ def book(text: str) -> str:
 def test_forms_of_the_schemas(name: str, record: dict[str, Any], parts: list[Part]) -> None:
     (one,) = converted(name, record)
     assert list(one.messages[-2].parts) == parts
+
+
+@pytest.mark.parametrize("content", ["Is it?", [{"type": "text", "text": "Is it?"}]])
+def test_a_system_turn_without_words_is_none(content: Any) -> None:
+    turns = [
+        {"role": "system", "content": ""},
+        {"role": "user", "content": content},
+        {"role": "assistant", "content": "Yes."},
+    ]
+    assert converted("messages", {"messages": turns}) == [sample("none", [Text("Is it?")], "Yes.")]
+
+
+@pytest.mark.parametrize("name", CONVERTERS)
+@pytest.mark.parametrize("field", ["image", "images", "video", "videos", "audio", "audios"])
+def test_no_media_of_a_record_are_left_unseen(name: str, field: str) -> None:
+    """They are shown, or the record is refused: nothing is learnt about what is not shown."""
+    record = {key: value for key, value in CASES[name][0].items() if not key.startswith(("image", "video"))} | (
+        {"video_id": "v"} if name == "videochatgpt" else {}
+    )
+    path = f"shown.{'wav' if field.startswith('audio') else 'mp4' if field.startswith('video') else 'png'}"
+    record[field] = [path]
+    try:
+        (one, *_) = converted(name, record)
+    except RecordError as error:
+        assert error.remedy
+        return
+    assert path in [part.path for part in one.parts() if isinstance(part, (Image, Video))]
 
 
 def test_seed_tasks_of_alpaca_give_a_sample_an_instance() -> None:
