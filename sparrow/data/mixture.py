@@ -67,7 +67,7 @@ def draw(
         measure: Frames and tokens of some rows of a component, where the total is not in samples.
         selected: Rows of a component's source in the order of its `selection`, for those other than `hash`.
         num_held_out: Samples kept for validation, in proportion to the components; they are drawn last, so that they
-            change nothing else.
+            change nothing else, and none has the content of a drawn one.
 
     Raises:
         DataError: If a source has fewer samples than a component asks for, or a component's share does not pay for its
@@ -98,8 +98,11 @@ def draw(
         others.update(rows)
         selections.append(Selection(name, component.source, rows, dict(draw_one.left_out)))
     held_out = _in_proportion(num_held_out, [len(selection.rows) for selection in selections])
+    trained: set[int] = set()
+    if num_held_out:
+        trained.update(*(_digests(sources[each.source], each.rows) for each in selections))
     for i, size in enumerate(held_out):
-        rows = draws[selections[i].component].hold_out(size)
+        rows = draws[selections[i].component].hold_out(size, trained)
         drawn[selections[i].source].update(rows)
         selections[i] = replace(selections[i], held_out=rows)
     return selections
@@ -273,11 +276,12 @@ class _Draw:
             raise self._too_few(f"asks for {size} samples", len(distinct) * repeat)
         return [row for row in distinct for _ in range(repeat)][:size]
 
-    def hold_out(self, size: int) -> list[int]:
-        """The next rows, each once."""
-        rows = list(islice(self._eligible(), size))
+    def hold_out(self, size: int, trained: set[int]) -> list[int]:
+        """The next rows, each once, without those whose content's digest is among the trained."""
+        eligible = (row for row in self._eligible() if trained.isdisjoint(_digests(self.source, [row])))
+        rows = list(islice(eligible, size))
         if len(rows) < size:
-            asks = f"asks for {size} samples more for validation"
+            asks = f"asks for {size} samples more for validation, no copies of training samples"
             raise self._too_few(asks, len(rows), remedy="lower validation.num_samples")
         return rows
 
@@ -325,6 +329,10 @@ class _Draw:
             source=self.component.source,
             remedy=f"{remedy}, {'loosen its limits, ' if self.left_out else ''}or add data",
         )
+
+
+def _digests(source: SourceData, rows: list[int]) -> list[int]:
+    return source.digests[rows].tolist()
 
 
 def _long_texts(sample: Sample) -> list[str]:

@@ -2,6 +2,7 @@ import json
 from contextlib import closing
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -21,6 +22,12 @@ class Ids:
 
     ids: list[str]
     rejected: tuple = ()
+
+    @property
+    def digests(self):
+        """A sample whose id ends with # and a number is a copy of the one before the mark."""
+        names = [id.partition("#")[0] for id in self.ids]
+        return np.array([names.index(name) for name in names], np.uint64)
 
     def __len__(self):
         return len(self.ids)
@@ -207,6 +214,21 @@ def test_shares_in_tokens_of_one_source_lose_nothing():
     mix.num_tokens = 1000
     a, b = draw(mix, source, 0, PageCounts(TextStyle()), ten_tokens)  # exactly what is there
     assert sorted(a.rows + b.rows) == list(range(100))
+
+
+def test_no_copy_of_a_training_sample_is_held_out():
+    """Not even one that another component trains on."""
+    names = [f"{number}{copy}" for number in range(20) for copy in ("", "#2")]
+    sources = {"a": Ids(names), "b": Ids(names[:20])}
+    mix = mixture(None, a={"num_samples": 12}, b={"num_samples": 6})
+    selections = draw(mix, sources, 0, PageCounts(TextStyle()), None, num_held_out=3)
+    trained = {sources[s.source].ids[row].partition("#")[0] for s in selections for row in s.rows}
+    held_out = {sources[s.source].ids[row].partition("#")[0] for s in selections for row in s.held_out}
+    assert len(held_out) >= 2 and not held_out & trained
+    with pytest.raises(
+        DataError, match=r"asks for \d+ samples more for validation, no copies of training samples, \d+ "
+    ):
+        draw(mix, sources, 0, PageCounts(TextStyle()), None, num_held_out=40)
 
 
 @pytest.mark.parametrize("size", [256, 257, 600])
