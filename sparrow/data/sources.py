@@ -104,6 +104,7 @@ def load_source(
     *,
     cache_root: str | Path,
     on_bad_sample: str = "fail",
+    max_bad_fraction: float = 1.0,
     min_context_words: int | None = None,
 ) -> SourceData:
     """The samples of a source, from the cache where the same content was converted before.
@@ -117,11 +118,13 @@ def load_source(
         source: Its settings; `world` and `use_world` are the caller's to resolve.
         cache_root: Where converted sources are kept.
         on_bad_sample: `fail` raises the error of the first record that cannot be used, `skip` counts such records.
+        max_bad_fraction: With `skip`, the largest share of the records that may be such.
         min_context_words: Leaves out records with a shorter long text; the converter's own rule unless given.
 
     Raises:
-        ConfigError: If the converter is not known.
-        DataError: If files are missing or cannot be read, a record cannot be used, or no sample is left.
+        ConfigError: If the converter is not known, or two entries of the source's files give the same one.
+        DataError: If files are missing or cannot be read, a record cannot be used (`fail`), too many cannot (`skip`),
+            or no sample is left.
     """
     converter = CONVERTERS.get(source.converter)
     if converter is None:
@@ -156,6 +159,14 @@ def load_source(
             f"none of its {stats.num_records} records became a sample: {told}",
             source=name,
             remedy=f"check the files and that '{source.converter}' is the converter of their schema",
+        )
+    if len(stats.rejected) > max_bad_fraction * stats.num_records:
+        first_ones = ", ".join(f"{bad.where} ({bad.reason})" for bad in stats.rejected[:5])
+        raise DataError(
+            f"{len(stats.rejected)} of its {stats.num_records} records cannot be used, more than "
+            f"max_bad_fraction={max_bad_fraction}: {first_ones}",
+            source=name,
+            remedy="mend or remove them, or raise max_bad_fraction",
         )
     return SourceData(
         name=name,
@@ -200,6 +211,7 @@ def _inputs(name: str, source: Source, cache_root: Path) -> list[Input]:
             f"source.{name}.{given[0]}: none of its files is a `datasets` data set; leave it out, or name the data "
             f"set as {readers.HUB_PREFIX}NAME"
         )
+    _refuse_twice(name, source)
     inputs: list[Input] = []
     for entry in source.files:
         if entry.startswith(readers.HUB_PREFIX):
@@ -211,6 +223,20 @@ def _inputs(name: str, source: Source, cache_root: Path) -> list[Input]:
             found = _found(source, entry).items()
             inputs += [Input(label, _remembered_hash(path, cache_root), path) for label, path in found]
     return inputs
+
+
+def _refuse_twice(name: str, source: Source) -> None:
+    """Check that no two entries give the same file, whose records would be read twice."""
+    givers: dict[Path, int] = {}
+    for i, entry in enumerate(source.files):
+        found = {entry: Path(entry)} if entry.startswith(readers.HUB_PREFIX) else _found(source, entry)
+        for label, path in found.items():
+            first = givers.setdefault(path.resolve(), i)
+            if first != i:
+                raise ConfigError(
+                    f"source.{name}.files: '{label}' is given by two entries, '{source.files[first]}' and '{entry}', "
+                    "so that its records would be read twice; remove one of them, or narrow the pattern"
+                )
 
 
 def _remembered_hash(path: Path, cache_root: Path) -> str:

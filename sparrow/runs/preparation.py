@@ -169,7 +169,7 @@ def load_sources(config: ExperimentConfig, mixture: Mixture) -> dict[str, Source
     """The sources that the mixture's components name.
 
     Raises:
-        DataError: If a file is missing or a record cannot be used.
+        DataError: If a file is missing, a record cannot be used, or, with `on_bad_sample=skip`, too many cannot.
     """
     needed = {
         name: with_world(config.source[name], config.world, config.data_seed, config.paths.cache_root)
@@ -192,6 +192,7 @@ def load_sources(config: ExperimentConfig, mixture: Mixture) -> dict[str, Source
             source,
             cache_root=Path(config.paths.cache_root),
             on_bad_sample=config.on_bad_sample,
+            max_bad_fraction=config.max_bad_fraction,
             min_context_words=source.min_context_words,
         )
         for name, source in needed.items()

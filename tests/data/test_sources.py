@@ -146,6 +146,33 @@ def test_what_was_skipped_once_still_fails_where_nothing_may_be_bad(tmp_path: Pa
     assert str(from_cache.value) == str(fresh.value)
 
 
+def test_more_bad_records_than_the_limit_are_an_error_with_numbers_and_reasons(tmp_path: Path) -> None:
+    """The good ones would fill the draw, and nobody would know what is missing."""
+    write(tmp_path / "a.json", [tale(1), {"id": "x"}, tale(2), {"context": "y"}])
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(DataError) as caught:
+            load(tmp_path, "a.json", on_bad_sample="skip", max_bad_fraction=0.4)
+        message = str(caught.value)
+        assert "source 'tales': 2 of its 4 records cannot be used, more than max_bad_fraction=0.4" in message
+        assert "a.json, line 1 (record 2) (field 'context' is missing)" in message
+        assert message.endswith("mend or remove them, or raise max_bad_fraction")
+    assert len(load(tmp_path, "a.json", on_bad_sample="skip", max_bad_fraction=0.5)) == 2
+
+
+@pytest.mark.parametrize("again", ["a.json", "*.json", "./a.json", "sub/../a.json"])
+def test_a_file_that_two_entries_give_is_refused(again: str, tmp_path: Path) -> None:
+    write(tmp_path / "a.json", [tale(1)])
+    write(tmp_path / "sub/b.json", [tale(2)])
+    assert len(load(tmp_path, "*.json", "sub/*.json")) == 2
+    with pytest.raises(
+        ConfigError, match=r"source\.tales\.files: '.*a\.json' is given by two entries, 'a\.json' and '"
+    ) as caught:
+        load(tmp_path, "a.json", again)
+    assert f"and '{again}'" in str(caught.value)
+    with pytest.raises(ConfigError, match="'hf:x' is given by two entries"):
+        load(tmp_path, "a.json", "hf:x", "hf:x")
+
+
 def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:
     write(tmp_path / "a.json", [tale(1)])
     source = Source(converter="context_qa", files=["a.json", "b.json", "c/*.parquet", "hf:x"], root=str(tmp_path))
