@@ -278,7 +278,7 @@ def _all_pages(text: str, style: TextStyle, face: Typeface) -> Iterator[Page]:
     else:
         for line in text.splitlines():
             setter.paragraph(line)
-            for i, (space, word) in enumerate(_WORD.findall(line)):
+            for i, (space, word) in enumerate(_WORD.findall(line.rstrip())):
                 if i == 0 and space:
                     setter.indent(space)
                 setter.word(space, word)

@@ -75,7 +75,7 @@ def sentences(text: str) -> list[str]:
     start = 0
     for match in _SENTENCE_END.finditer(text):
         candidate = text[start : match.end("closing")]
-        last = _LAST_WORD.search(candidate)
+        last = _LAST_WORD.match(candidate.rsplit(maxsplit=1)[-1])
         is_abbreviation = last is not None and (
             last[1].lower().lstrip("\"'([") in _ABBREVIATIONS or re.fullmatch(r"[\"'(]*[A-Z]", last[1]) is not None
         )

@@ -10,7 +10,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -133,15 +132,15 @@ class Typeface:
         """How many parts of a word, from `first` on, fit together into `room` 1/64 px."""
         pen = right = 0
         last = ""
-        for count, part in enumerate(islice(parts, first, None)):
-            for char in part:
+        for at in range(first, len(parts)):
+            for char in parts[at]:
                 glyph = self._glyphs[char]
                 pen += self._kerning[last + char] if last else 0
                 right = max(right, (pen + _ROUND) // PIXEL + glyph.right)
                 pen += glyph.advance
                 last = char
             if max(pen, right * PIXEL) > room:
-                return count
+                return at - first
         return len(parts) - first
 
     def _open(self, index: int) -> ImageFont.FreeTypeFont:

@@ -52,6 +52,7 @@ TEXTS = {
     "code": CODE * 10,
     "control": "a\x00b\x07c\x1b[31m d\x7fe \x85 f\u200bg\ufeffh \ud800 i\ufffd" * 40,
 }
+LONG_BLANK, LONG_WORD = " \u3000\t" * 1_000, "天地玄黃" * 1_000
 GREEDY_WORDS = st.text(
     st.one_of(
         st.characters(codec=None, exclude_categories=()),
@@ -266,3 +267,17 @@ def test_a_character_larger_than_the_page_is_an_error() -> None:
         render_text("Ǆ", style)
     with pytest.raises(MediaError, match=r"a line is .* px high, the page has room for 100; lower font_size_px"):
         render_text("W", replace(style, page_height_px=140, layout="fit"))
+
+
+def test_blanks_at_the_end_of_a_line_leave_no_trace() -> None:
+    lines = ["a  b", "", "  c"]
+    plain, blank = ("".join(f"{line}{end}\n" for line in lines) for end in ("", LONG_BLANK))
+    assert layout_text(blank, FIT) == layout_text(plain, FIT)
+
+
+@pytest.mark.parametrize("style", [PAPER, FIT], ids=["paper", "fit"])
+def test_a_word_of_many_lines_is_cut_as_its_end_would_be_alone(style: TextStyle) -> None:
+    lines = [line.text for page in layout_text(LONG_WORD, style) for line in page.lines]
+    assert "".join(lines) == LONG_WORD
+    rest = [line.text for page in layout_text("".join(lines[-5:]), style) for line in page.lines]
+    assert rest == lines[-5:]

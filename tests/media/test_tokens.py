@@ -32,6 +32,16 @@ def test_sentences_end_at_stops_that_a_capital_follows() -> None:
     assert treebank_tokens("He left. She stayed.") == ["He", "left", ".", "She", "stayed", "."]
 
 
+def test_one_long_word_is_a_word_of_a_sentence() -> None:
+    long = "x" * 3_000 + "?y" * 100
+    assert sentences(f"He wrote {long}. Then he wrote {long}? Why?") == [
+        f"He wrote {long}.",
+        f"Then he wrote {long}?",
+        "Why?",
+    ]
+    assert sentences(f"He wrote {long} etc. Then.") == [f"He wrote {long} etc. Then."]
+
+
 def test_only_the_treebank_tokenizer_alters_a_page() -> None:
     text = 'He said "don\'t".'
     assert layout_text(text, TextStyle())[0].text == text
