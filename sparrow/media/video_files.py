@@ -2,8 +2,8 @@
 
 decord counts packets from the key frame before. It gives other frames than those asked for, without an error, where
 groups of pictures are open, an edit list cuts frames off, or the container has no index (avi, mpeg, transport
-streams). The packets' headers tell such files apart; times are right in all of them but avi, which holds only the
-order of decoding: there frames are counted as the decoder gives them.
+streams), and turns frames that are to be mirrored. Headers tell such files apart. Times are right in all of them but
+avi, which holds only the order of decoding: there frames are counted as the decoder gives them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import errno
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +73,12 @@ class VideoFileReader:
             self._has_index = container.format.name.startswith(_INDEXED_CONTAINERS)
             self._keys = [packet for packet in packets if packet.is_key]
             self._pts = None if is_avi else _shown(packets)
-            self._can_be_counted = self._has_index and self._pts is not None and _in_closed_groups(packets)
+            self._can_be_counted = (
+                self._has_index
+                and self._pts is not None
+                and _in_closed_groups(packets)
+                and not _begins_mirrored(self._keys[0], container, stream)
+            )
             self.clock = _clock(decoding or self._pts, packets, stream)
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
@@ -183,6 +188,23 @@ def _decoding_times(packets: list[Packet]) -> list[int] | None:
     return None if None in times else sorted(times) or None
 
 
+def _begins_mirrored(key: Packet, container: Any, stream: Any) -> bool:
+    """Whether the first frame is to be shown mirrored, which decord takes for turned; only a decoded frame says so."""
+    container.seek(key.pts, stream=stream)
+    return any(map(_is_mirrored, islice(container.decode(stream), 1)))
+
+
+def _is_mirrored(frame: Any) -> bool:
+    """Whether a frame's display matrix [a b u, c d v, x y w], int32, has a negative determinant."""
+    from av.sidedata.sidedata import Type
+
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return False
+    a, b, _, c, d = np.frombuffer(matrix, np.int32, 5).tolist()
+    return a * d < b * c
+
+
 def _in_closed_groups(packets: list[Packet]) -> bool:
     """Whether every frame is shown, and none after a key frame in the file is shown before it."""
     key_pts = None
@@ -195,9 +217,11 @@ def _in_closed_groups(packets: list[Packet]) -> bool:
 
 
 def _rgb(frame: Any, size_px: tuple[int, int]) -> np.ndarray:
-    """A decoded frame at a width and height, then turned as its display matrix says: uint8 RGB [height, width, 3]."""
+    """A decoded frame at a width and height, then mirrored and turned by its display matrix: uint8 RGB [h, w, 3]."""
     width, height = size_px
     image = frame.to_ndarray(format="rgb24", width=width, height=height)
+    if _is_mirrored(frame):
+        image = image[::-1]
     return np.rot90(image, frame.rotation // 90 % 4)
 
 

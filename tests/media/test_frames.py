@@ -115,11 +115,11 @@ def test_kinds_of_video(tmp_path: Path, settings: dict) -> None:
     assert frames.shape[1:] == (settings.get("height", 64), settings.get("width", 128), 3)
 
 
-def rotate(path: Path) -> Path:
-    """Write a quarter turn into the display matrix of an mp4's track header (ISO 14496-12, 8.3.2)."""
+def rotate(path: Path, a: int = 0, b: int = 1, c: int = -1, d: int = 0) -> Path:
+    """Write the display matrix of an mp4's track header (ISO 14496-12, 8.3.2), a quarter turn if not told otherwise."""
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 44
-    data[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     return path
 
@@ -130,6 +130,23 @@ def test_rotation_is_applied(tmp_path: Path) -> None:
     assert (info.width_px, info.height_px) == (64, 128)
     frames, _ = read_frames(path, ALL)
     assert [index_of(np.rot90(frame)) for frame in frames] == list(range(6))
+
+
+@pytest.mark.parametrize("gop", [12, 300])
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [((-1, 0, 0, 1), np.fliplr), ((1, 0, 0, -1), np.flipud), ((0, 1, 1, 0), lambda frame: frame.transpose(1, 0, 2))],
+    ids=["left to right", "upside down", "transposed"],
+)
+def test_a_mirrored_video_is_shown_mirrored(tmp_path: Path, matrix: tuple[int, ...], shown, gop: int) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 24, gop=gop)
+    plain, _ = read_frames(path, FramePolicy(max_frames=6))
+    frames, _ = read_frames(rotate(path, *matrix), FramePolicy(max_frames=6))
+    expected = np.stack([shown(frame) for frame in plain])
+    assert frames.shape == expected.shape
+    assert np.abs(frames.astype(int) - expected).max() <= 3  # one by decord, one by PyAV
+    info = probe_video(path)
+    assert (info.height_px, info.width_px) == frames.shape[1:3]
 
 
 def test_times_count_from_the_first_frame(tmp_path: Path) -> None:
