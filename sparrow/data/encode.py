@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -71,6 +71,14 @@ class Shown:
     times_s: tuple[float, ...] | None = None
 
 
+class Measured(NamedTuple):
+    """What a sample costs: its tokens, its frames, and how many of the frames are pages."""
+
+    chat: TokenizedChat
+    num_frames: int
+    num_pages: int
+
+
 def load_frames(sample: Sample, media_root: Path, how: Presentation) -> list[np.ndarray]:
     """The frames that the sample shows, in order: uint8 [h, w, 3], pages uint8 [h, w].
 
@@ -127,17 +135,20 @@ def missing_in_pages(sample: Sample, how: Presentation) -> int:
     return sum(sum(missing_characters(text, how.style).values()) for text in texts)
 
 
-def measure(sample: Sample, media_root: Path, backbone: Backbone, how: Presentation) -> tuple[TokenizedChat, int]:
-    """Tokens and number of frames of a sample without decoding anything.
+def measure(sample: Sample, media_root: Path, backbone: Backbone, how: Presentation) -> Measured:
+    """Tokens and numbers of frames and pages of a sample without decoding anything.
 
     Raises:
         DataError: If nothing would be learnt from the sample, or its media cannot be opened.
     """
-    shown = [_planned(part, media_root, how) for part in _media_parts(sample, how)]
+    parts = _media_parts(sample, how)
+    shown = [_planned(part, media_root, how) for part in parts]
     chat = tokenize(sample, backbone, shown, how)
     if not chat.supervised.any():
         raise DataError("no token is supervised", remedy="a training sample needs an assistant turn")
-    return chat, sum(len(part.sizes) for part in shown)
+    num_frames = [len(part.sizes) for part in shown]
+    of_texts = [count for part, count in zip(parts, num_frames, strict=True) if isinstance(part, LongText)]
+    return Measured(chat, sum(num_frames), sum(of_texts))
 
 
 def encode(

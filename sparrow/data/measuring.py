@@ -20,9 +20,9 @@ from sparrow.data.watching import AtWork, watched, with_progress
 from sparrow.media.folders import file_states
 from sparrow.models.backbone import Backbone
 
-MEASURING_VERSION = 4
+MEASURING_VERSION = 5
 COUNTS = dict.fromkeys(
-    ("num_frames", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters"), "int64"
+    ("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters"), "int64"
 )
 COLUMNS = {"row": "int64", "sample_id": "str", "status": "str", "reason": "str", "detail": "str", **COUNTS}
 PARALLEL_FROM = 500
@@ -148,12 +148,13 @@ class _Measurements(Dataset):
         }
         try:
             sample = self.source[row]
-            chat, num_frames = measure(sample, self.source.media_root, self.backbone, self.how)
+            chat, num_frames, num_pages = measure(sample, self.source.media_root, self.backbone, self.how)
             num_missing = missing_in_pages(sample, self.how)
         except DataError as error:
             return line | {"status": "rejected", "reason": error.what, "detail": str(error)}
         return line | {
             "num_frames": num_frames,
+            "num_pages": num_pages,
             "visual_tokens": chat.num_visual_tokens,
             "text_tokens": len(chat.input_ids) - chat.num_visual_tokens,
             "supervised_tokens": int(chat.supervised.sum()),

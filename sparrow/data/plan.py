@@ -43,8 +43,8 @@ class Plan:
 
     Args:
         ledger: A row a requested sample: `component, source, row, sample_id, status` (used | rejected | failed),
-            `reason, num_frames, visual_tokens, text_tokens, supervised_tokens, showing` (number of the repetition),
-            `flops` (of training on it once).
+            `reason, num_frames, num_pages` (those of the frames that are pages), `visual_tokens, text_tokens,
+            supervised_tokens, showing` (number of the repetition), `flops` (of training on it once).
         steps: For every optimizer step the positions in `ledger` of its samples, all ranks together.
         content_hash: Hash of what the model will see, in order, fonts and tokenizer included; a video counts by its
             record, number of frames and tokens, not by its pixels.
@@ -125,7 +125,7 @@ class Plan:
                 **{key: value for key, value in asdict(origin).items() if value is not None},
                 **_outcome(rows),
                 "frames": int(used["num_frames"].sum()),
-                "pages": int(used["num_frames"].sum()) if origin.present_as == "pages" else 0,
+                "pages": int(used["num_pages"].sum()),
                 "visual_tokens": int(used["visual_tokens"].sum()),
                 "text_tokens": int(used["text_tokens"].sum()),
                 "supervised_tokens": int(used["supervised_tokens"].sum()),

@@ -240,6 +240,22 @@ def test_characters_that_no_font_has_are_counted_by_component(settings, tmp_path
     assert counts["missing_characters"] == 3
 
 
+def test_pages_are_counted_without_the_pictures_beside_them(settings, tmp_path):
+    overrides = text_source(tmp_path, ["a red circle"])
+    PIL.Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    asked = [
+        {"type": "image", "image": "a.png"},
+        {"type": "long_text", "text": "red"},
+        {"type": "text", "text": "What?"},
+    ]
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": "a circle"}]
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"id": "both", "messages": turns}))
+    plan = prepare(settings(*overrides, "source.fairytale.converter=messages")).plan
+    (counts,) = plan.manifest()["components"].values()
+    assert (counts["frames"], counts["pages"]) == (2, 1)
+    assert plan.ledger["num_pages"].tolist() == [1]
+
+
 def test_all_missing_files_of_all_sources_are_listed_together(settings, tmp_path):
     with pytest.raises(DataError, match="2 files are missing") as caught:
         prepare(
