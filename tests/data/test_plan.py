@@ -472,6 +472,7 @@ def test_the_manifest_accounts_for_records_samples_and_what_is_held_out(settings
             "validation.num_samples=2",
             "text_to_image.tokenizer=treebank",
             "on_bad_sample=skip",
+            "max_bad_fraction=0.4",
         )
     ).plan
     manifest = plan.manifest()
