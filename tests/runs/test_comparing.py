@@ -34,6 +34,7 @@ def ledger_of(ids, component="video", tokens=10):
             "status": "used",
             "reason": "",
             "num_frames": 1,
+            "num_pages": 0,
             "visual_tokens": tokens,
             "text_tokens": 5,
             "supervised_tokens": 2,
