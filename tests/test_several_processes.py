@@ -149,13 +149,15 @@ def test_all_ranks_answer_before_and_after_training_and_a_failed_one_fails_the_r
 @pytest.mark.slow
 def test_ranks_that_planned_different_data_end_before_the_first_step(command, tmp_path):
     ranks = (*BASE, "strategy=ddp", "trainer.devices=2", "on_bad_sample=skip", "max_bad_fraction=0.5")
-    done = command(*ranks, f"hydra.run.dir={tmp_path}", module="tests.train_apart")
+    ranks = (*ranks, f"hydra.run.dir={tmp_path / 'run'}")
+    unmeasured = {"SPARROW_CACHE_ROOT": str(tmp_path / "cache")}
+    done = command(*ranks, module="tests.train_apart", **unmeasured)
     assert done.returncode != 0
-    record = RunRecord.load(tmp_path)
+    record = RunRecord.load(tmp_path / "run")
     assert (record.status, record.num_steps_done) == ("failed", 0)
     assert "ranks planned different data (rank 0: 23 samples, hash " in record.error.message
     assert "; rank 1: 24 samples, hash " in record.error.message
-    done = command(*ranks, f"hydra.run.dir={tmp_path}")
+    done = command(*ranks, **unmeasured)
     assert done.returncode == 0, done.errors
 
 

@@ -64,8 +64,8 @@ def load_backbone(
         native_video: Whether the frames of a video go in the way the family has for videos, not as images.
 
     Raises:
-        BackboneError: If the checkpoint is missing, of another family, or has code of its own; or if native video is
-            asked or flash attention is asked of a family that it is not offered for.
+        BackboneError: If the checkpoint is missing, of another family, or has code of its own; or if native video or
+            flash attention is asked of a family that it is not offered for.
     """
     given = Checkpoint(user_path(checkpoint), revision)
     if family is not None:
