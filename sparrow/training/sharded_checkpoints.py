@@ -75,7 +75,10 @@ def write(checkpoint: dict[str, Any], path: Path) -> None:
             replaced = path.with_name(f".{path.name}.replaced{TEMPORARY}")
             path.rename(replaced)
             temporary.rename(path)
-            shutil.rmtree(replaced)
+            if replaced.is_dir():
+                shutil.rmtree(replaced)
+            else:  # the checkpoint of an unsharded part of the run
+                replaced.unlink()
         else:
             temporary.rename(path)
         sync(path.parent)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
@@ -63,14 +62,6 @@ def test_every_family_is_read_by_shards_and_put_together_to_the_same_files(tiny_
             assert {path.name for path in whole.iterdir()} == {path.name for path in other.iterdir()}
             for path in whole.iterdir():
                 assert path.read_bytes() == (other / path.name).read_bytes(), path
-
-
-@pytest.fixture
-def one_rank():
-    """A group of this process alone."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 def test_gradients_of_shards_are_shards_after_every_micro_batch(one_rank):
