@@ -13,6 +13,10 @@ from sparrow.models.quantization import require_bitsandbytes
 Found = tuple[str, str]
 OPTIMIZERS = ("adamw", "adamw_8bit", "adafactor")
 ON_NAN_LOSS = ("stop", "skip")
+WITHOUT_SHARDS = {
+    "adafactor": "torch's Adafactor cannot step shards of matrices",
+    "adamw_8bit": "the AdamW of bitsandbytes has not been tried on shards",
+}
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
 DECAY_FORMS = ("linear", "cosine", "1-sqrt")
 PROFILERS = ("torch",)
@@ -52,6 +56,8 @@ def check_training(config: ExperimentConfig) -> Iterator[Found]:
             require_bitsandbytes("adamw_8bit", "optimizer=adamw")
         except BackboneError as error:
             yield "optimizer.name", str(error)
+    if config.strategy.name == "fsdp" and config.optimizer.name in WITHOUT_SHARDS:
+        yield "optimizer.name", f"{WITHOUT_SHARDS[config.optimizer.name]}; use optimizer=adamw, or strategy=ddp"
     yield from _check_numbers(config)
     yield from _check_validation(config)
     yield from _check_loggers(config)

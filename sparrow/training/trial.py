@@ -19,14 +19,9 @@ from sparrow.data.micro_batches import MicroBatch
 from sparrow.training.losses import segment_losses
 from sparrow.training.memory import MemoryEstimate, estimate_memory, longest_planned
 from sparrow.training.module import FineTuning
-from sparrow.training.strategies import gradients_stay_apart
+from sparrow.training.strategies import Sharding, gradients_stay_apart
 
 log = logging.getLogger(__name__)
-ADVICE = (
-    "lower batching.micro_batch_size_samples (the losses stay the same), frames.max_frames or "
-    "batching.max_seq_len_tokens; set tuning.activation_checkpointing=true or trainer.precision=bf16-mixed; "
-    "choose tuning=lora or optimizer=adafactor; or use more or larger GPUs"
-)
 
 
 class TryLongest(Callback):
@@ -76,10 +71,11 @@ class TryLongest(Callback):
             where = "on this rank" if problem else "on another rank"
             raise RunError(
                 f"out of memory {where}: {size}; estimated memory {estimate}; "
-                f"{ADVICE}{f' ({problem})' if problem else ''}"
+                f"{_advice(sharding)}{f' ({problem})' if problem else ''}"
             )
         if trainer.is_global_zero:
-            log.info("%s", _outcome(trainer.strategy.root_device, estimate, time.perf_counter() - started))
+            seconds = time.perf_counter() - started
+            log.info("%s", _outcome(trainer.strategy.root_device, estimate, seconds, _advice(sharding)))
 
 
 def _try(trainer: pl.Trainer, module: FineTuning, micro_batch: MicroBatch) -> str | None:
@@ -98,7 +94,16 @@ def _try(trainer: pl.Trainer, module: FineTuning, micro_batch: MicroBatch) -> st
     return problem
 
 
-def _outcome(device: torch.device, estimate: MemoryEstimate, seconds: float) -> str:
+def _advice(sharding: Sharding | None) -> str:
+    smaller = "tuning=lora or optimizer=adafactor" if sharding is None else "tuning=lora"
+    return (
+        "lower batching.micro_batch_size_samples (the losses stay the same), frames.max_frames or "
+        "batching.max_seq_len_tokens; set tuning.activation_checkpointing=true or trainer.precision=bf16-mixed; "
+        f"choose {smaller}; or use more or larger GPUs"
+    )
+
+
+def _outcome(device: torch.device, estimate: MemoryEstimate, seconds: float, advice: str) -> str:
     if device.type != "cuda":
         return f"it fits ({seconds:.1f} s)"
     peak, available = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
@@ -107,4 +112,4 @@ def _outcome(device: torch.device, estimate: MemoryEstimate, seconds: float) -> 
         f"it fits ({seconds:.1f} s): {peak / GIBIBYTE:.2f} GiB, with optimizer states about "
         f"{expected / GIBIBYTE:.2f} of {available / GIBIBYTE:.2f} GiB"
     )
-    return told if expected < available else f"{told}, which is too much: {ADVICE}"
+    return told if expected < available else f"{told}, which is too much: {advice}"

@@ -100,6 +100,10 @@ def test_settings_that_do_not_go_together_are_refused(settings):
         settings("checkpointing.every_n_minutes=0")
     with pytest.raises(ConfigError, match="weights in four bits cannot be sharded"):
         settings("strategy=fsdp", "tuning=qlora")
+    with pytest.raises(ConfigError, match=r"optimizer.name: .* cannot step shards .*; use optimizer=adamw, or .*=ddp"):
+        settings("strategy=fsdp", "optimizer=adafactor")
+    with pytest.raises(ConfigError, match=r"optimizer.name: .* not been tried on shards; use optimizer=adamw"):
+        settings("strategy=fsdp", "optimizer=adamw_8bit")
 
 
 def test_how_a_run_is_sharded_leaves_its_identity_alone(settings):

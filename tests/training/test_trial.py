@@ -1,11 +1,15 @@
 """The trial of the longest micro-batch, and the estimate of a step's memory, part by part."""
 
+import re
+
 import pytest
 
-from sparrow.core.config import Lora, Optimizer, PartTuning, Tuning
+from sparrow.core.config import Lora, Optimizer, PartTuning, Strategy, Tuning
 from sparrow.models.loading import load_backbone
 from sparrow.models.tuning import apply_tuning
 from sparrow.training.memory import estimate_memory
+from sparrow.training.strategies import Sharding
+from sparrow.training.trial import _advice
 
 
 @pytest.fixture
@@ -41,6 +45,16 @@ def test_what_lowers_memory_lowers_the_estimate(estimated):
     assert estimated(precision="bf16-mixed")[1].activations == full.activations / 2
     assert estimated(checkpointing=True)[1].activations < full.activations
     assert estimated(tokens=500)[1].activations == full.activations / 2
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_advice_can_be_taken(settings, strategy):
+    sharding = Sharding(Strategy("fsdp"), 1, "bf16-mixed", lambda *_: None) if strategy == "fsdp" else None
+    advised = re.findall(r"(?:tuning|optimizer|trainer)[.\w]*=[\w-]+", _advice(sharding))
+    assert "tuning=lora" in advised
+    for override in advised:
+        config = settings(override, f"strategy={strategy}", "trainer.devices=2")
+        assert config.trainer.precision != "bf16-true", "of steps as small as usual, little is left in 16 bits"
 
 
 def test_shards_divide_everything_but_the_activations(estimated):
