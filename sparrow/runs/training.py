@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Mapping
@@ -173,6 +174,9 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
     with record.timed("train"):
         trained = _fit(config, prepared, backbone, record, folder, sharding, main=main)
     del whole, backbone
+    # The trainer refers to itself: shards and optimizer states would lie beside the model that is asked.
+    gc.collect()
+    torch.cuda.empty_cache()
     _evaluate_after(config, evaluator, trained, record, folder)
 
 

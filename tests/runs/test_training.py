@@ -1,5 +1,6 @@
 """Runs as a user meets them: losses, checkpoints, resuming, the record and the model folder."""
 
+import gc
 import json
 import signal
 from dataclasses import replace
@@ -13,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from sparrow.core.errors import BackboneError, ConfigError, MediaError, RunError
 from sparrow.data import batching
 from sparrow.evaluation.predictions import Prediction, PredictionWriter, read_predictions
-from sparrow.runs import preparation
+from sparrow.runs import preparation, training
 from sparrow.runs.outcome import Interrupted
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import latest_checkpoint, train
@@ -51,6 +52,22 @@ def test_record_reconciles_and_tells_what_the_run_was(undisturbed):
     assert record.throughput["samples_per_s"] > 0
     assert set(record.diversity.components) == {"video", "text"}
     assert set(record.time_s) >= {"prepare", "train", "evaluate"}
+
+
+def test_nothing_of_the_optimizer_is_left_while_benchmarks_are_asked(settings, tmp_path, monkeypatch):
+    def optimizers():
+        return {id(found) for found in gc.get_objects() if issubclass(type(found), torch.optim.Optimizer)}
+
+    left = []
+    monkeypatch.setattr(training, "_evaluate_after", lambda *_: left.extend(optimizers() - before))
+    gc.collect()
+    before = optimizers()
+    gc.disable()  # when it would run by itself depends on all else
+    try:
+        train(settings("mixture.num_samples=8"), tmp_path, name="freed")
+    finally:
+        gc.enable()
+    assert not left
 
 
 def test_scores_come_from_predictions_on_disk(undisturbed):
