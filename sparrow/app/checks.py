@@ -17,7 +17,8 @@ from sparrow.evaluation.formats import FORMATS, PROTOCOLS
 from sparrow.instructions.selection import SELECTIONS
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
-from sparrow.models.attention import ATTENTIONS, FLASH, computes_in_16_bits
+from sparrow.models.attention import ATTENTIONS, FLASH
+from sparrow.models.precision import computes_in_16_bits
 from sparrow.models.quantization import QUANTIZATIONS, require_bitsandbytes
 from sparrow.models.registry import (
     WITHOUT_PACKING,

@@ -7,6 +7,7 @@ import importlib.util
 import torch
 
 from sparrow.core.errors import BackboneError
+from sparrow.models.precision import computes_in_16_bits
 from sparrow.models.registry import WITHOUT_FLASH, check_flash_attention
 
 FLASH = "flash_attention_2"
@@ -38,8 +39,3 @@ def choose_attention(asked: str, precision: str, accelerator: str, family: str) 
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
     can_run = on_gpu and installed and computes_in_16_bits(precision) and family not in WITHOUT_FLASH
     return FLASH if can_run else "sdpa"
-
-
-def computes_in_16_bits(precision: str) -> bool:
-    """Whether Lightning's name of a precision is one that flash attention computes in."""
-    return "16" in precision

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore, Store
 
 from sparrow.core.errors import RunError
 from sparrow.runs.outcome import POLL_S, Interrupted
@@ -16,7 +17,8 @@ FAILED = "failed"
 
 
 class ConnectedRanks:
-    """The connected ranks of a run: they take from one list, and wait for each other however long it takes.
+    """The connected ranks of a run, or its only one: they take from one list, and wait for each other however long it
+    takes.
 
     Collectives give up after minutes; the store by which the ranks were connected has no such limit.
 
@@ -25,8 +27,11 @@ class ConnectedRanks:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.rank, self.num_ranks = folder, dist.get_rank(), dist.get_world_size()
-        self._store = dist.distributed_c10d._get_default_store()
+        self.folder, self.rank, self.num_ranks = folder, 0, 1
+        self._store: Store = HashStore()
+        if dist.is_initialized():
+            self.rank, self.num_ranks = dist.get_rank(), dist.get_world_size()
+            self._store = dist.distributed_c10d._get_default_store()
 
     def draw(self, what: str, most: int) -> Iterator[int]:
         """Numbers below `most` that no other rank has drawn."""

@@ -15,9 +15,10 @@ from sparrow.core.files import drafted, write_atomically
 from sparrow.models.adapters import merge_adapters
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import load_backbone
+from sparrow.models.precision import weights_dtype
 from sparrow.models.tuning import apply_tuning
 from sparrow.runs.decoding import decode
-from sparrow.runs.model import load_model, weights_dtype
+from sparrow.runs.model import load_model
 from sparrow.runs.model_card import model_card
 from sparrow.runs.outcome import CHECKPOINT_FOLDER, MODEL_FOLDER
 from sparrow.runs.preparation import resolve_checkpoint

@@ -14,6 +14,7 @@ from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.checkpoints import base_of_adapters
 from sparrow.models.loading import load_backbone, outline
+from sparrow.models.precision import weights_dtype
 from sparrow.models.tuning import apply_tuning
 from sparrow.runs.preparation import Prepared
 from sparrow.training.strategies import Sharding, gather_into
@@ -71,11 +72,6 @@ def sharding_of(config: ExperimentConfig, prepared: Prepared) -> Sharding | None
 def put_together(config: ExperimentConfig, prepared: Prepared, backbone: Backbone) -> Backbone | None:
     """A sharded model whole on the CPU of rank 0, None on other ranks; to be called on all."""
     return gather_into(backbone, tuned_outline(config, prepared.backbone))
-
-
-def weights_dtype(precision: str) -> torch.dtype:
-    """The type that a run's weights have."""
-    return torch.bfloat16 if precision == "bf16-true" else torch.float32
 
 
 def _accelerator() -> str:

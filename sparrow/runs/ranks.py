@@ -26,8 +26,8 @@ from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.checkpoints import Checkpoint, family_of
 from sparrow.models.loading import load_backbone
+from sparrow.models.precision import weights_dtype
 from sparrow.runs.evaluating import Evaluator, make_evaluator
-from sparrow.runs.model import weights_dtype
 
 Counters = Mapping[tuple[str, str], "Synchronized[int]"]
 

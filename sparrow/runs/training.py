@@ -13,7 +13,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 
 from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import RunError
@@ -215,19 +214,16 @@ def _evaluate_after(
     config: ExperimentConfig, evaluator: Evaluator, trained: Backbone | None, record: RunRecord, folder: Path
 ) -> None:
     """Save the trained model and ask it, on all ranks; those that do not have it whole read it as it is saved."""
-    ranks = ConnectedRanks(folder) if dist.is_initialized() and dist.get_world_size() > 1 else None
-    rank = ranks.rank if ranks is not None else 0
+    ranks = ConnectedRanks(folder)
     device = device_of(config.trainer.accelerator, int(os.environ.get("LOCAL_RANK", "0")))
-    with record.timed("evaluate"), ranks.failing_together() if ranks is not None else nullcontext():
+    with record.timed("evaluate"), ranks.failing_together():
         if trained is not None:
             trained.model.to(device)
-        if rank == 0:
+        if ranks.rank == 0:
             assert trained is not None, "rank 0 has the whole model"
             trained.save(folder / MODEL_FOLDER)
-            if ranks is not None:
-                ranks.tell("saved")
-        if ranks is not None:
-            ranks.wait_for("saved", 1)
+            ranks.tell("saved")
+        ranks.wait_for("saved", 1)
         if trained is None:
             trained = load_model(config, str(folder / MODEL_FOLDER))
             trained.model.to(device)
@@ -236,15 +232,12 @@ def _evaluate_after(
         model_id = content_hash([record.run_id, fingerprint(str(folder / MODEL_FOLDER), None)]) if phases else ""
         for phase in phases:
             for name in evaluator.benchmarks:
-                most = len(evaluator.questions(name)[0])
-                take = ranks.draw(f"{phase}: {name}", most) if ranks is not None else None
-                evaluator.answer(name, trained, model_id, folder, phase, rank=rank, take=take)
-        if ranks is not None:
-            ranks.tell("answered")
-        if rank > 0:
+                take = ranks.draw(f"{phase}: {name}", most=len(evaluator.questions(name)[0]))
+                evaluator.answer(name, trained, model_id, folder, phase, rank=ranks.rank, take=take)
+        ranks.tell("answered")
+        if ranks.rank > 0:
             return
-        if ranks is not None:
-            ranks.wait_for("answered", ranks.num_ranks)
+        ranks.wait_for("answered", ranks.num_ranks)
         for phase in phases:
             _add_scores(record, phase, evaluator.collect(model_id, folder, phase))
     record.peak_memory_bytes = peak_memory_bytes()

@@ -11,6 +11,7 @@ from sparrow.core.config import Optimizer
 from sparrow.core.memory import GIBIBYTE
 from sparrow.data.plan import Plan
 from sparrow.models.backbone import Backbone
+from sparrow.models.precision import computes_in_16_bits
 
 STATES_PER_PARAMETER = {"adamw": 2, "adamw_8bit": 2, "adafactor": 0}
 
@@ -65,7 +66,7 @@ def estimate_memory(
     gradients = sum(p.numel() * p.element_size() for p in trainable)
     state_bytes = sum(p.numel() for p in trainable) if optimizer.name == "adamw_8bit" else gradients
     text = backbone.config.get_text_config()
-    width = 1 if "16" in precision else 2
+    width = 1 if computes_in_16_bits(precision) else 2
     whole_layer = 34 * width * longest_tokens * text.hidden_size
     layers = text.num_hidden_layers
     kept = (

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -41,3 +43,8 @@ def test_a_signal_ends_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         process.kill()
         process.join()
     assert not left
+
+
+def test_the_process_that_answers_does_not_load_what_trains() -> None:
+    loaded = "import sys, sparrow.runs.ranks; print('pytorch_lightning' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", loaded], text=True) == "False\n"
