@@ -1,0 +1,36 @@
+"""The guide for notebooks: what it shows runs, what it names is there."""
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from tests.media.video_clips import write_clip
+from tests.runs.report.run_folders import add_exact_run
+
+GUIDE = (Path(__file__).parents[1] / "docs" / "library.md").read_text()
+
+
+def test_what_the_guide_shows_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4")
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"instruction": "Sum up.", "input": "Words.", "output": "Few."}))
+    add_exact_run(tmp_path / "outputs" / "study" / "a", {"mixture": "a"}, {"clips": {"after": 30}})
+    names: dict = {}
+    exec(re.search(r"```python\n(.*?)```", GUIDE, re.DOTALL)[1], names)
+    assert names["frames"].shape[0] == len(names["times_s"]) == 8
+    assert names["frames"].dtype == names["pages"][0].dtype == np.uint8
+    assert names["pages"][0].shape == (448, 448)
+    assert len(names["texts"]) == 1
+    assert names["after"]["score"].tolist() == [0.75]
+
+
+def test_every_name_of_the_guide_is_there():
+    rows = re.findall(r"^\| (`.*?) \|", GUIDE, re.MULTILINE)
+    assert len(rows) == 8
+    for row in rows:
+        first, *others = re.findall(r"`([\w.]+)`", row)
+        module, _, name = first.rpartition(".")
+        assert all(hasattr(importlib.import_module(module), name) for name in (name, *others)), row
