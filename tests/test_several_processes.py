@@ -277,3 +277,30 @@ def test_two_nodes_started_by_torchrun(command, settings, tmp_path):
     errors = [node.communicate(timeout=280)[1] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], errors
     same_run(tmp_path / "one", tmp_path / "nodes")
+
+
+IN_A_SLURM_JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "mine", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+IN_A_SLURM_JOB |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NNODES": "1"}
+
+
+def test_ranks_that_nothing_starts_within_a_slurm_job_are_refused(command, tmp_path):
+    done = command("strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'run'}", **IN_A_SLURM_JOB)
+    assert done.returncode == 1
+    assert "ConfigError: trainer.devices=2 on trainer.num_nodes=1 needs 2 processes" in done.errors
+    assert "srun --nodes=1 --ntasks-per-node=2" in done.errors
+    assert not (tmp_path / "run/run.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("starter", ["torchrun", "parallel"])
+def test_two_ranks_within_a_slurm_job_give_what_one_process_gives(command, settings, tmp_path, starter):
+    train(settings(*BASE, "trainer.num_threads=1"), tmp_path / "one", name="one")
+    ranks = (*BASE, "strategy=ddp", "trainer.devices=2", "trainer.num_threads=1")
+    if starter == "torchrun":
+        module = "torch.distributed.run --standalone --nproc-per-node 2 -m sparrow.train"
+        done = command(*ranks, f"hydra.run.dir={tmp_path / 'two'}", module=module, **IN_A_SLURM_JOB)
+    else:
+        sweep = ("seed=0", "hydra/launcher=parallel", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=two")
+        done = command(*ranks, *sweep, module="sparrow.train -m", **IN_A_SLURM_JOB)
+    assert done.returncode == 0, done.errors
+    same_run(tmp_path / "one", tmp_path / "two")

@@ -32,6 +32,7 @@ from sparrow.runs.preview import write_preview
 from sparrow.runs.record import FILE_NAME, RunRecord
 from sparrow.runs.report import print_table, read_studies
 from sparrow.runs.training import new_record, train
+from sparrow.training.strategies import cluster_environment
 
 log = logging.getLogger(__name__)
 PARENT_INTERVAL_S = 2.0
@@ -58,6 +59,7 @@ def train_job(config: DictConfig) -> float | None:
     def work() -> RunRecord:
         settings = checked(config, ExperimentConfig)
         _refuse_nested_launch(settings)
+        cluster_environment(settings.trainer)  # refuses, before anything is done, ranks that nothing would start
         _refuse_unused_checkpoint(settings)
         parent = ensure_parent(settings)
         name = run_folder().name if is_sweep() else settings.study.name

@@ -40,7 +40,9 @@ class Interrupted(SparrowError):
 
 def is_main_process() -> bool:
     """Whether this is the process of rank 0, before and after the ranks are connected."""
-    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+    # A rank that is given counts alone: torchrun need not number the nodes as SLURM does.
+    names = ("RANK",) if "RANK" in os.environ else ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    return all(int(os.environ.get(name, "0")) == 0 for name in names)
 
 
 def wait_for_scores(folder: Path, benchmarks: Sequence[str], phase: Phase) -> None:

@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import Callback
 
 from sparrow.core.config import ExperimentConfig
 from sparrow.data.datamodule import PlannedData
-from sparrow.training.callbacks import LogFrames, Progress, RecordTrouble, SamePlan
+from sparrow.training.callbacks import AllRanks, LogFrames, Progress, RecordTrouble, SamePlan
 from sparrow.training.profiling import Profile
 from sparrow.training.trial import TryLongest
 from sparrow.training.validation import Validation
@@ -24,7 +24,8 @@ def watching(config: ExperimentConfig, data: PlannedData, folder: Path, checkpoi
         checkpoints: Folder of its checkpoints.
     """
     plan = data.plan
-    callbacks: list[Callback] = [SamePlan(plan), LogFrames(), RecordTrouble(folder)]
+    num_ranks = config.trainer.devices * config.trainer.num_nodes
+    callbacks: list[Callback] = [AllRanks(num_ranks), SamePlan(plan), LogFrames(), RecordTrouble(folder)]
     if config.trainer.try_longest_micro_batch:
         callbacks.append(TryLongest(lambda: data.dataset(plan), config.trainer.precision))
     held_out = plan.held_out

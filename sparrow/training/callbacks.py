@@ -81,6 +81,30 @@ class StopOnSignal(Callback):
         self._previous = {}
 
 
+class AllRanks(Callback):
+    """Ends a run before its first step where other processes are connected than were asked for.
+
+    Args:
+        num_ranks: Devices of all nodes.
+    """
+
+    def __init__(self, num_ranks: int) -> None:
+        self.num_ranks = num_ranks
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count them.
+
+        Raises:
+            RunError: If there are more or fewer.
+        """
+        if trainer.world_size != self.num_ranks:
+            raise RunError(
+                f"{trainer.world_size} processes train, but trainer.devices on trainer.num_nodes ask for "
+                f"{self.num_ranks}; let hydra/launcher=parallel, hydra/launcher=slurm or torchrun start them "
+                "(docs/sweeps.md)"
+            )
+
+
 class SamePlan(Callback):
     """Ends a run before its first step where its ranks, each of which plans by itself, planned different data.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +12,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
@@ -22,6 +26,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from sparrow.core.config import Strategy, Trainer
+from sparrow.core.errors import ConfigError
 from sparrow.models.adapters import reset_adapters
 from sparrow.models.backbone import Backbone
 from sparrow.training import sharded_checkpoints
@@ -103,18 +108,40 @@ class ShardedStrategy(ModelParallelStrategy):
 
 def trainer_options(settings: Strategy, trainer: Trainer, chooser: Chooser) -> dict[str, Any]:
     """Arguments of Lightning's Trainer: its strategy, precision, and plugins for checkpoints and signals."""
-    plugins: list[Any] = []
+    plugins: list[Any] = cluster_environment(trainer)
     # A model in bf16 needs no help; Lightning would try to convert the batches, which hold integers.
     precision = "32-true" if trainer.precision == "bf16-true" else trainer.precision
-    if SLURMEnvironment.detect():
-        # Sparrow saves and ends by itself; whether the job is queued again is for its launcher to decide.
-        plugins.append(SLURMEnvironment(auto_requeue=False))
     if settings.name == "fsdp":
         strategy: Any = ShardedStrategy(chooser, trainer.devices * trainer.num_nodes)
     else:
         strategy = "auto" if settings.name == "single" else settings.name
         plugins.append(CheckpointFiles(chooser))
     return {"strategy": strategy, "precision": precision, "plugins": plugins}
+
+
+def cluster_environment(trainer: Trainer) -> list[ClusterEnvironment]:
+    """Who gave the processes their places, as Lightning's plugin; empty where Lightning sees it by itself.
+
+    Within a SLURM job Lightning takes every process for one of SLURM's tasks, also where something else started it.
+
+    Raises:
+        ConfigError: If SLURM started another number of processes than the run has, and nothing else gave them places.
+    """
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    # SLURM_NTASKS alone may be what the job could start: only srun starts tasks, and the script itself is one process.
+    num_tasks, num_ranks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")), trainer.devices * trainer.num_nodes
+    if num_tasks == num_ranks:
+        # Sparrow saves and ends by itself; whether the job is queued again is for its launcher to decide.
+        return [SLURMEnvironment(auto_requeue=False)]
+    if "LOCAL_RANK" in os.environ:
+        return [LightningEnvironment()]
+    raise ConfigError(
+        f"trainer.devices={trainer.devices} on trainer.num_nodes={trainer.num_nodes} needs {num_ranks} processes, but "
+        f"SLURM started {num_tasks} (job {os.environ.get('SLURM_JOB_ID', '?')}); use hydra/launcher=slurm from the "
+        "login node, hydra/launcher=parallel within the job, both with -m, or start as many tasks: "
+        f"srun --nodes={trainer.num_nodes} --ntasks-per-node={trainer.devices} sparrow train ..."
+    )
 
 
 def gradients_stay_apart(model: nn.Module) -> AbstractContextManager[Any]:

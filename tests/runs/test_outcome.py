@@ -29,3 +29,15 @@ def test_other_ranks_do_not_wait_for_a_run_that_failed(tmp_path, monkeypatch):
     monkeypatch.setattr(outcome.time, "sleep", lambda _: record.end(tmp_path, "failed", ValueError("no")))
     with pytest.raises(RunError, match=r"rank 0 of .* is failed"):
         outcome.wait_for_scores(tmp_path, ["short"], "before")
+
+
+def test_the_main_process_is_that_of_rank_0_wherever_slurm_started_it(monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    assert outcome.is_main_process()
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert not outcome.is_main_process()
+    monkeypatch.setenv("RANK", "0")
+    assert outcome.is_main_process(), "torchrun numbers nodes by itself"
+    monkeypatch.setenv("RANK", "1")
+    assert not outcome.is_main_process()

@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from sparrow.core.errors import RunError
 from sparrow.data.plan import Plan
-from sparrow.training.callbacks import RecordTrouble, SamePlan, read_failed, read_skipped_steps
+from sparrow.training.callbacks import AllRanks, RecordTrouble, SamePlan, read_failed, read_skipped_steps
 
 
 def test_trouble_of_steps_before_the_resumed_one_is_kept(tmp_path):
@@ -23,6 +23,12 @@ def test_trouble_of_steps_before_the_resumed_one_is_kept(tmp_path):
         RecordTrouble(tmp_path).on_train_start(trainer, SimpleNamespace())
     assert [line["sample_id"] for line in read_failed(tmp_path)] == ["0/0", "0/1", "1/1"]
     assert read_skipped_steps(tmp_path) == [1]
+
+
+def test_all_ranks_must_be_there():
+    AllRanks(2).on_train_start(SimpleNamespace(world_size=2), SimpleNamespace())
+    with pytest.raises(RunError, match=r"1 processes train, but .* ask for 2; let hydra/launcher=parallel"):
+        AllRanks(2).on_train_start(SimpleNamespace(world_size=1), SimpleNamespace())
 
 
 def test_ranks_must_have_planned_the_same(monkeypatch):

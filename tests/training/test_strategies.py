@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning_fabric.plugins.environments import SLURMEnvironment
+from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.distributed.device_mesh import init_device_mesh
@@ -20,7 +20,7 @@ from sparrow.core.config import Strategy, Trainer, run_id
 from sparrow.core.errors import ConfigError
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from sparrow.training.checkpoints import Chooser
-from sparrow.training.strategies import gradients_stay_apart, trainer_options
+from sparrow.training.strategies import cluster_environment, gradients_stay_apart, trainer_options
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,6 +91,41 @@ def test_lightning_does_not_queue_a_slurm_job_again(monkeypatch, name):
     plugins = trainer_options(Strategy(name=name), Trainer(), Chooser(print))["plugins"]
     (environment,) = [plugin for plugin in plugins if isinstance(plugin, SLURMEnvironment)]
     assert not environment.auto_requeue
+
+
+@pytest.fixture
+def within_slurm(monkeypatch):
+    """Stand in a job of SLURM, with further variables."""
+
+    def stand(**variables):
+        for name in ("LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"):
+            monkeypatch.delenv(name, raising=False)
+        job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "mine", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+        for name, value in (job | variables).items():
+            monkeypatch.setenv(name, value)
+
+    return stand
+
+
+def test_ranks_that_slurm_does_not_start_are_refused(within_slurm):
+    within_slurm()
+    assert cluster_environment(Trainer())
+    for job in ({}, {"SLURM_NTASKS": "2"}, {"SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS": "4"}):
+        within_slurm(**job)
+        with pytest.raises(ConfigError, match=r"needs 2 processes, but SLURM started [14] \(job 7\); .*/launcher=par"):
+            cluster_environment(Trainer(devices=2))
+
+
+def test_who_started_the_processes_within_a_slurm_job_gives_them_their_places(within_slurm):
+    within_slurm(SLURM_STEP_NUM_TASKS="2", SLURM_NTASKS="2", SLURM_NTASKS_PER_NODE="2")
+    assert [type(found) for found in cluster_environment(Trainer(devices=2))] == [SLURMEnvironment]
+    within_slurm(LOCAL_RANK="1")
+    assert [type(found) for found in cluster_environment(Trainer(devices=2))] == [LightningEnvironment]
+    within_slurm(LOCAL_RANK="1", TORCHELASTIC_RUN_ID="a")
+    assert cluster_environment(Trainer(devices=2)) == [], "Lightning sees torchrun first"
+    for name in ("bash", "interactive"):
+        within_slurm(SLURM_JOB_NAME=name)
+        assert cluster_environment(Trainer(devices=2)) == [], "Lightning starts the processes"
 
 
 def test_settings_that_do_not_go_together_are_refused(settings):

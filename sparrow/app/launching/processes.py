@@ -96,6 +96,7 @@ class RankProcesses:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
         }
+        environment.pop("SLURM_NTASKS", None)  # by which Lightning would take each rank for a task of SLURM
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
         command = [sys.executable, "-m", "sparrow.app.launching.rank", *self.job.command(*overrides, rank=rank)]
