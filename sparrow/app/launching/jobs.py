@@ -36,7 +36,7 @@ class Job:
         folder: Its folder.
         overrides: What was given for it, as on the command line.
         config: Its settings, with Hydra's own.
-        flags: Options of the command, such as `--config-dir`; they stand before all overrides.
+        flags: Options of the command, such as `--config-dir` and `--config-name`; they stand before all overrides.
         hydra_overrides: What was given to Hydra itself and is not about the sweep.
     """
 
@@ -111,7 +111,7 @@ def plan_jobs(
         CompactHydraException: If two jobs would share a folder, a swept experiment is itself a sweep, or the settings
             of any job are wrong.
     """
-    flags = _config_folders(config)
+    flags = _config_flags(config)
     given = [line for line in config.hydra.overrides.hydra if not line.lstrip("+~").startswith(OF_THE_SWEEP)]
     jobs: list[Job] = []
     for number, overrides in enumerate(job_overrides, first_number):
@@ -256,14 +256,17 @@ def _last_line(log: Path) -> str:
     return lines[-1] if lines else "nothing was printed"
 
 
-def _config_folders(config: DictConfig) -> list[str]:
-    """`--config-dir` as it was given."""
-    return [
-        part
-        for source in config.hydra.runtime.config_sources
-        if source.provider == "command-line"
-        for part in ("--config-dir", source.path.removeprefix("file://"))
-    ]
+def _config_flags(config: DictConfig) -> list[str]:
+    """`--config-dir`, `--config-path` and `--config-name` as they were given."""
+    flags = []
+    for source in config.hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            flags += ["--config-dir", source.path.removeprefix("file://")]
+        elif source.provider == "main" and source.schema == "file":
+            flags += ["--config-path", source.path.removeprefix("file://")]
+    if config.hydra.job.config_name != command_name():
+        flags += ["--config-name", config.hydra.job.config_name]
+    return flags
 
 
 def quoted(path: Path) -> str:
