@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -175,9 +176,10 @@ class SlurmLauncher(Launcher):
             executor.update_parameters(
                 **{key if key in COMMON else f"slurm_{key}": value for key, value in settings.items()}
             )
-            submitted = executor.map_array(
-                run_slurm_task, [job.command(*own) for job in jobs], [values.max_requeues] * len(jobs)
-            )
+            with _outside_allocation():
+                submitted = executor.map_array(
+                    run_slurm_task, [job.command(*own) for job in jobs], [values.max_requeues] * len(jobs)
+                )
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             told = " ".join(line for line in str(error).splitlines() if "error" in line) or str(error)
             remedy = _known_partitions(str(error)) or _largest_array(str(error), len(jobs))
@@ -244,6 +246,23 @@ def _run_id(job: Job) -> str:
 def _note(job: Job) -> dict[str, Any] | None:
     file = job.folder / NOTE
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+@contextmanager
+def _outside_allocation() -> Iterator[None]:
+    """Hide the allocation that this process is in, whose size sbatch and srun would take for that of the jobs.
+
+    Where the cluster is (`SLURM_CONF`), and the user's own defaults for sbatch, stay.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        yield
+        return
+    from submitit.helpers import clean_env
+
+    kept = {key: value for key, value in os.environ.items() if key == "SLURM_CONF" or key.startswith("SBATCH_")}
+    with clean_env():
+        os.environ.update(kept)
+        yield
 
 
 def _ask(*command: str) -> str:

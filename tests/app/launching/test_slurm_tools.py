@@ -48,6 +48,18 @@ def test_arguments_of_srun_stand_beside_its_own(sweep, tmp_path):
     assert "--signal=USR1@120" in script
 
 
+def test_jobs_submitted_from_within_a_job_do_not_get_its_size(sweep, tmp_path, monkeypatch):
+    for name, value in {"JOB_ID": "7", "MEM_PER_NODE": "512", "NTASKS": "1", "CONF": "/etc/slurm.conf"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
+    sbatch = f"env > environment; {TOOLS['sbatch']}"
+    done = sweep("train", *SMALL_RUN, "hydra.launcher.detach=true", "seed=0,1", sbatch=sbatch)
+    assert done.returncode == 0, done.stderr
+    given = dict(line.split("=", 1) for line in (tmp_path / "environment").read_text().splitlines() if "=" in line)
+    of_slurm = {name: value for name, value in given.items() if name.startswith(("SLURM_", "SBATCH_"))}
+    assert of_slurm == {"SLURM_CONF": "/etc/slurm.conf", "SBATCH_ACCOUNT": "mine"}
+
+
 @pytest.mark.slow
 def test_a_queued_sweep_is_known_in_any_order_and_refused_with_other_settings(sweep):
     common = [*SMALL_RUN, "hydra.launcher.detach=true"]
