@@ -41,8 +41,14 @@ from sparrow.core.files import write_json
 log = logging.getLogger(__name__)
 NOTE = "slurm.json"
 # Names that submitit has for all its executors; the others are given to it with the prefix `slurm_`.
-COMMON = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
+COMMON = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "tasks_per_node")
 TIMEOUT_S = 60
+# Options of sbatch that are not the user's to give, with the settings that stand for them.
+OWN_OPTIONS = {
+    "signal": "hydra.launcher.signal_delay_s",
+    "requeue": "hydra.launcher.max_requeues",
+    "no-requeue": "hydra.launcher.max_requeues=0",
+}
 # What is not for submitit.
 OWN = ("submitit_folder", "detach", "max_requeues", "poll_interval_s", "python", "signal_delay_s")
 
@@ -58,6 +64,8 @@ class SlurmValues:
         poll_interval_s: Between two looks at the queue.
         python: How Python is started in the job.
         signal_delay_s: How long before the time limit a run is told to save.
+        gres: Generic resources; where GPUs are among them, `gpus_per_node` is left out, since sbatch takes one of both.
+        gpus_per_node: A number, or a type and a number such as `a100:1`.
         setup: Lines of shell before srun.
         srun_args: Further arguments of srun.
         additional_parameters: Further options of sbatch.
@@ -80,7 +88,7 @@ class SlurmValues:
     timeout_min: int
     nodes: int
     tasks_per_node: int
-    gpus_per_node: int | None
+    gpus_per_node: int | str | None
     cpus_per_task: int | None
     mem_gb: float | None
     array_parallelism: int
@@ -152,6 +160,12 @@ class SlurmLauncher(Launcher):
                     "the jobs of an array are all of one size, which is settled when it is submitted; give "
                     f"trainer.{what} once for the whole sweep, or submit one sweep for each value"
                 )
+        for option, remedy in OWN_OPTIONS.items():
+            if option in {key.replace("_", "-") for key in self.values.additional_parameters}:
+                raise refusal(
+                    f"hydra.launcher.additional_parameters.{option}: Sparrow gives sbatch its own, by which runs save "
+                    f"and go back into the queue; leave it out, and set {remedy}"
+                )
         if self.values.signal_delay_s >= 60 * self.values.timeout_min:
             raise refusal("hydra.launcher.signal_delay_s must be below timeout_min; the run could not begin before it")
 
@@ -163,6 +177,8 @@ class SlurmLauncher(Launcher):
 
         values = self.values
         settings = {key: value for key, value in asdict(values).items() if key not in OWN and value is not None}
+        if _names_gpus(values.gres):
+            settings.pop("gpus_per_node", None)
         settings["tasks_per_node"] = jobs[0].ranks_per_node
         settings["srun_args"] = ["--kill-on-bad-exit=1", *values.srun_args]
         # submitit would send, and handle, another signal; this one is left to the run itself.
@@ -241,6 +257,10 @@ class SlurmLauncher(Launcher):
 
 def _run_id(job: Job) -> str:
     return run_id(checked(job.settings, SCHEMAS[command_name()]))
+
+
+def _names_gpus(gres: str | None) -> bool:
+    return any(resource.split(":")[0] == "gpu" for resource in (gres or "").split(","))
 
 
 def _note(job: Job) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ def launcher_values(given: Mapping[str, Any], schema: type[T]) -> T:
         CompactHydraException: With every key that is unknown or missing, and every value of a wrong type or too low.
     """
     holder = OmegaConf.structured(schema)
-    kinds = {f.name: str(f.type).replace("| None", "or null") for f in fields(cast(Any, schema))}
+    kinds = {f.name: str(f.type).replace("|", "or").replace("None", "null") for f in fields(cast(Any, schema))}
     wrong = []
     for key in [*kinds, *(key for key in given if key not in kinds)]:
         if key not in kinds:

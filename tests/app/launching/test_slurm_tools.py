@@ -1,6 +1,7 @@
 """The SLURM launcher against stand-ins of SLURM's tools: what is submitted, what is refused, how an end is read."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -46,6 +47,37 @@ def test_arguments_of_srun_stand_beside_its_own(sweep, tmp_path):
     assert "--kill-on-bad-exit=1 --container-image=a:b" in script
     assert "--reservation=mine" in script
     assert "--signal=USR1@120" in script
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "unasked"),
+    [
+        ("gres=gpu:a100:1", "--gres=gpu:a100:1", "--gpus-per-node"),
+        ("gpus_per_node=a100:1", "--gpus-per-node=a100:1", "--gres"),
+        ("gres=nvme:1", "--gpus-per-node=1", "--gres=gpu"),
+    ],
+)
+def test_gpus_of_a_type_are_asked_for_in_one_way(sweep, tmp_path, given, asked, unasked):
+    gpus = ["trainer.accelerator=gpu", f"hydra.launcher.{given}"]
+    done = sweep("train", *SMALL_RUN, *gpus, "hydra.launcher.detach=true", "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    script = (tmp_path / "submitted.sh").read_text()
+    assert asked in script
+    assert unasked not in script
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ('signal: "B:USR2@60"', "additional_parameters.signal: .* set hydra.launcher.signal_delay_s"),
+        ("no_requeue: true", "additional_parameters.no-requeue: .* set hydra.launcher.max_requeues=0"),
+    ],
+)
+def test_options_by_which_runs_save_and_return_are_not_replaced(sweep, tmp_path, given, remedy):
+    done = sweep("train", *SMALL_RUN, f"+hydra.launcher.additional_parameters={{{given}}}", "seed=0,1")
+    assert done.returncode == 1
+    assert re.search(remedy, done.stderr)
+    assert not (tmp_path / "submitted.sh").exists()
 
 
 def test_jobs_submitted_from_within_a_job_do_not_get_its_size(sweep, tmp_path, monkeypatch):
