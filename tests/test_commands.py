@@ -7,10 +7,16 @@ import shlex
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
+import hydra
+import hydra.core.utils
 import pytest
+from omegaconf import OmegaConf
 
+from sparrow.app.entry import set_up
 from sparrow.app.help import help_text
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from sparrow.runs.record import RunRecord
@@ -373,3 +379,19 @@ def test_an_installed_wheel_runs_from_another_folder(tmp_path, cache_root):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((elsewhere / "run/run.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "prepare", "preview", "diversity"])
+def test_two_commands_of_the_same_second_have_folders_of_their_own(monkeypatch, name):
+    set_up()
+
+    def folder_at(microsecond):
+        clock = SimpleNamespace(now=lambda: datetime(2026, 1, 2, 3, 4, 5, microsecond))
+        monkeypatch.setattr(hydra.core.utils, "datetime", clock)
+        with hydra.initialize_config_module("sparrow.conf", version_base="1.3"):
+            config = hydra.compose(name, return_hydra_config=True)
+        return Path(OmegaConf.select(config, "hydra.run.dir"))
+
+    one, other = folder_at(6), folder_at(7)
+    assert one.parent == other.parent
+    assert (one.name, other.name) == ("2026-01-02_03-04-05-000006", "2026-01-02_03-04-05-000007")

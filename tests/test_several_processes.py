@@ -291,6 +291,13 @@ def test_ranks_that_nothing_starts_within_a_slurm_job_are_refused(command, tmp_p
     assert not (tmp_path / "run/run.json").exists()
 
 
+def test_ranks_that_would_each_name_a_folder_by_the_time_are_refused(command):
+    done = command("strategy=ddp", "trainer.devices=2", RANK="0", LOCAL_RANK="0", WORLD_SIZE="2")
+    assert done.returncode == 1
+    assert "is named after the time, which each rank would read by itself" in done.errors
+    assert "as in hydra.run.dir=outputs/my_run" in done.errors
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("starter", ["torchrun", "parallel"])
 def test_two_ranks_within_a_slurm_job_give_what_one_process_gives(command, settings, tmp_path, starter):

@@ -9,7 +9,8 @@ import warnings
 from pathlib import Path
 
 from filelock import FileLock
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 from transformers.utils import logging as transformers_logging
 
 from sparrow.app.current_job import factors_of, is_sweep, one_message, run_folder
@@ -60,6 +61,7 @@ def train_job(config: DictConfig) -> float | None:
         settings = checked(config, ExperimentConfig)
         _refuse_nested_launch(settings)
         cluster_environment(settings.trainer)  # refuses, before anything is done, ranks that nothing would start
+        _refuse_folders_apart(settings)
         _refuse_unused_checkpoint(settings)
         parent = ensure_parent(settings)
         name = run_folder().name if is_sweep() else settings.study.name
@@ -240,6 +242,19 @@ def _refuse_nested_launch(config: ExperimentConfig) -> None:
         raise ConfigError(
             f"trainer.devices={config.trainer.devices} in a multirun: every child process would start the whole sweep "
             "again; use hydra/launcher=parallel, which starts all ranks of a job itself"
+        )
+
+
+def _refuse_folders_apart(config: ExperimentConfig) -> None:
+    """Refuse a folder named after the time where each rank reads the clock by itself."""
+    if is_sweep() or config.trainer.devices * config.trainer.num_nodes == 1:
+        return
+    one_node = config.trainer.num_nodes == 1
+    together = one_node and "LOCAL_RANK" not in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS", "1") == "1"
+    if not together and "${now:" in OmegaConf.to_yaml(HydraConfig.get().run):
+        raise ConfigError(
+            f"hydra.run.dir={run_folder()} is named after the time, which each rank would read by itself; give all "
+            "ranks the same folder, as in hydra.run.dir=outputs/my_run"
         )
 
 

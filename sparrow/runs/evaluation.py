@@ -19,7 +19,7 @@ from sparrow.core.hashing import content_hash, file_hash
 from sparrow.core.memory import peak_memory_bytes, reset_peak_memory
 from sparrow.models.checkpoints import Checkpoint, base_of_adapters, explained
 from sparrow.runs.evaluating import Evaluator, make_evaluator
-from sparrow.runs.folder import held, open_run
+from sparrow.runs.folder import earlier_run, held, open_run
 from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome, signals_interrupt
 from sparrow.runs.ranks import Answering, answer_all, device_of, load_checkpoint
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions
@@ -80,6 +80,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     evaluator = make_evaluator(config)
     if not folder.exists():  # so that nothing is written where there is nothing to ask
         _require_answerable(evaluator, config, checkpoint)
+    earlier_run(folder, record, config)  # refused before it is waited for
     with held(folder):
         earlier = open_run(folder, record, config)
         if earlier is not None:

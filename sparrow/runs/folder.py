@@ -36,6 +36,28 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def earlier_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
+    """The record that a run's folder holds, if any; nothing is changed. Arguments as of `open_run`.
+
+    Raises:
+        RunError: If it is of a run of other settings, with the differences.
+    """
+    if not (folder / FILE_NAME).is_file():
+        return None
+    earlier = RunRecord.load(folder)
+    if earlier.run_id != record.run_id:
+        changed = difference(_like(identity(config), earlier.config), identity(config))
+        if earlier.parent != record.parent:
+            changed.append(f"parent: {earlier.parent} -> {record.parent}")
+        if not changed:  # of an evaluation the id holds the model's files too
+            changed.append("the files of the checkpoint are other ones")
+        raise RunError(
+            f"{folder} holds a run with other settings: {'; '.join(changed[:MAX_SHOWN])}; "
+            "restore them, or name another folder (hydra.run.dir, study.name)"
+        )
+    return earlier
+
+
 def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
     """Look at a run's folder before the run.
 
@@ -51,19 +73,9 @@ def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
     Raises:
         RunError: If the folder holds a run of other settings, with the differences.
     """
-    if not (folder / FILE_NAME).is_file():
+    earlier = earlier_run(folder, record, config)
+    if earlier is None:
         return None
-    earlier = RunRecord.load(folder)
-    if earlier.run_id != record.run_id:
-        changed = difference(_like(identity(config), earlier.config), identity(config))
-        if earlier.parent != record.parent:
-            changed.append(f"parent: {earlier.parent} -> {record.parent}")
-        if not changed:  # of an evaluation the id holds the model's files too
-            changed.append("the files of the checkpoint are other ones")
-        raise RunError(
-            f"{folder} holds a run with other settings: {'; '.join(changed[:MAX_SHOWN])}; "
-            "restore them, or name another folder (hydra.run.dir, study.name)"
-        )
     if earlier.status == "finished":
         return earlier
     record.started_at = earlier.started_at

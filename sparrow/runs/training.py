@@ -27,7 +27,7 @@ from sparrow.runs.diversity.record import diversity_of
 from sparrow.runs.evaluating import Evaluator, make_evaluator
 from sparrow.runs.evaluation import fingerprint
 from sparrow.runs.faults import losses_explained
-from sparrow.runs.folder import held, open_run, settings_difference
+from sparrow.runs.folder import earlier_run, held, open_run, settings_difference
 from sparrow.runs.model import attention_of, load_model, put_together, sharding_of, tuned_outline
 from sparrow.runs.outcome import (
     CHECKPOINT_FOLDER,
@@ -84,6 +84,7 @@ def train(
     """
     record = new_record(config, parent, name=name, factors=factors)
     main = is_main_process()
+    earlier_run(folder, record, config)  # refused before it is waited for
     with held(folder) if main else nullcontext():
         earlier = open_run(folder, record, config)
         if earlier is not None:

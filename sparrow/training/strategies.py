@@ -140,7 +140,8 @@ def cluster_environment(trainer: Trainer) -> list[ClusterEnvironment]:
         f"trainer.devices={trainer.devices} on trainer.num_nodes={trainer.num_nodes} needs {num_ranks} processes, but "
         f"SLURM started {num_tasks} (job {os.environ.get('SLURM_JOB_ID', '?')}); use hydra/launcher=slurm from the "
         "login node, hydra/launcher=parallel within the job, both with -m, or start as many tasks: "
-        f"srun --nodes={trainer.num_nodes} --ntasks-per-node={trainer.devices} sparrow train ..."
+        f"srun --nodes={trainer.num_nodes} --ntasks-per-node={trainer.devices} sparrow train ... "
+        "hydra.run.dir=FOLDER"
     )
 
 

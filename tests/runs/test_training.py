@@ -15,9 +15,10 @@ from sparrow.core.errors import BackboneError, ConfigError, MediaError, RunError
 from sparrow.data import batching
 from sparrow.evaluation.predictions import Prediction, PredictionWriter, read_predictions
 from sparrow.runs import preparation, training
+from sparrow.runs.folder import held
 from sparrow.runs.outcome import Interrupted
 from sparrow.runs.record import RunRecord
-from sparrow.runs.training import latest_checkpoint, train
+from sparrow.runs.training import latest_checkpoint, new_record, train
 from sparrow.training import module as training_module
 from sparrow.training.checkpoints import checkpoints_in
 from sparrow.training.module import FineTuning
@@ -398,3 +399,10 @@ def test_what_went_wrong_in_steps_that_are_done_again_is_forgotten(settings, tmp
     assert (record.status, record.skipped_steps) == ("finished", [])
     assert not any(counts.rejected for counts in record.data.values())
     assert not noted.read_text()
+
+
+@pytest.mark.timeout(60)
+def test_a_folder_of_other_settings_is_refused_also_while_its_run_goes_on(settings, tmp_path):
+    new_record(settings(), None).save(tmp_path)
+    with held(tmp_path), pytest.raises(RunError, match="holds a run with other settings: seed: 0 -> 1; restore them"):
+        train(settings("seed=1"), tmp_path, name="other")
