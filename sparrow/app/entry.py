@@ -65,7 +65,7 @@ def run_app(main: Callable[[], Any]) -> None:
         sys.exit(ENDED_BY_SIGNAL + (error.args[0] if error.args else signal.SIGINT))
     finally:
         for folder in RememberSweep.folders:
-            if any(folder.glob("*/run.json")):
+            if any(folder.rglob("run.json")):
                 from sparrow.runs.report import end_of_sweep
 
                 end_of_sweep(folder)
