@@ -13,9 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from sparrow.app.callbacks import RememberSweep
 from sparrow.core.errors import SparrowError
+from sparrow.core.hashing import content_hash
 
 T = TypeVar("T")
 MAX_NAME_CHARACTERS = 120
+HASH_CHARACTERS = 8
 
 
 def factors_of(config: DictConfig) -> dict[str, Any]:
@@ -24,11 +26,17 @@ def factors_of(config: DictConfig) -> dict[str, Any]:
 
 
 def run_name(*, _root_: DictConfig) -> str:
-    """A run's folder inside its sweep: the values of its factors, as `mixture=sparrow,seed=0`."""
+    """A run's folder inside its sweep: the values of its factors, as `mixture=sparrow,seed=0`.
+
+    What is too long for a folder's name ends in a hash of all of it, so that runs keep folders of their own.
+    """
     values = _factor_values(_root_, _root_.hydra.runtime.choices)
     name = ",".join(f"{key.split('.')[-1]}={value}" for key, value in values.items())
     name = "".join(c if c.isalnum() or c in "=,._-+[]" else "_" for c in name)
-    return name[:MAX_NAME_CHARACTERS] or str(_root_.hydra.job.num)
+    if len(name) > MAX_NAME_CHARACTERS:
+        ending = f"-{content_hash(name, length=HASH_CHARACTERS)}"
+        name = name[: MAX_NAME_CHARACTERS - len(ending)] + ending
+    return name or str(_root_.hydra.job.num)
 
 
 def gpus_per_node(*, _root_: DictConfig) -> int | None:

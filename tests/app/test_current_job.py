@@ -1,0 +1,34 @@
+"""What Hydra knows of a job, and what a user sees of it."""
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from sparrow.app.entry import set_up
+
+CHECKPOINT = "/scratch/project_465000123/users/jane.doe/video_llm/sparrow/outputs/paper/data_scaling/mixture=sparrow,num_samples={}"
+
+
+@pytest.fixture
+def folder_name():
+    """The name of a job's folder in its sweep."""
+    set_up()
+
+    def name(*overrides):
+        with initialize_config_module("sparrow.conf", version_base="1.3"):
+            return compose("evaluate", overrides=list(overrides), return_hydra_config=True).hydra.sweep.subdir
+
+    return name
+
+
+def test_jobs_that_differ_have_folders_of_their_own_however_long_the_paths_in_their_names(folder_name):
+    jobs = [
+        [f"checkpoint='{CHECKPOINT.format(size)}'", f"frames.max_frames={frames}"]
+        for size in (30000, 60000)
+        for frames in (4, 8)
+    ]
+    given = ["experiment=paper/eval_frames", "study.factors=[checkpoint,frames.max_frames]"]
+    names = [folder_name(*given, *job) for job in jobs]
+    assert len(set(names)) == len(jobs)
+    assert all(len(name) <= 120 for name in names)
+    assert names == [folder_name(*given, *job) for job in jobs], "the same job finds its folder again"
+    assert folder_name(*given, "checkpoint=m", "frames.max_frames=4") == "checkpoint=m,max_frames=4"
