@@ -10,6 +10,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from sparrow.app.provenance import as_typed
+
 
 class RememberSweep(Callback):
     """Remembers the folders and the swept keys of the multirun that this process launches, or is one job of.
@@ -38,7 +40,7 @@ class RememberSweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the keys."""
         given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-        overrides = OverridesParser.create().parse_overrides([*given, *config.hydra.overrides.task])
+        overrides = OverridesParser.create().parse_overrides([*given, *as_typed(config.hydra.overrides.task)])
         RememberSweep.swept_keys = tuple(
             dict.fromkeys(
                 override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override()

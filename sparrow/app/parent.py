@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from sparrow.app.arguments import unknown_names
 from sparrow.app.launching.jobs import quoted
-from sparrow.app.provenance import config_folders
+from sparrow.app.provenance import as_typed, config_folders
 from sparrow.app.settings import checked
 from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import ConfigError
@@ -83,7 +83,8 @@ def _searched() -> list[str]:
     """The folders that this run was told to look for settings in, as it was told."""
     if not HydraConfig.initialized():
         return []
-    return [text for text in HydraConfig.get().overrides.hydra if text.lstrip("+").startswith("hydra.searchpath=")]
+    typed = as_typed(HydraConfig.get().overrides.hydra)
+    return [text for text in typed if text.lstrip("+").startswith("hydra.searchpath=")]
 
 
 def _compose(overrides: list[str]) -> DictConfig:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from sparrow.app.help import CONF_FOLDER
 
@@ -45,9 +47,14 @@ def is_typed(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in _typed())
 
 
+def as_typed(overrides: Sequence[str]) -> list[str]:
+    """Overrides as they were typed: iterating would resolve their `${...}`, which are not of Hydra's own settings."""
+    return cast(list[str], OmegaConf.to_container(overrides, resolve=False))
+
+
 def _typed() -> set[str]:
     hydra = HydraConfig.get()
-    names = {override.lstrip("+~").split("=")[0].split("@")[0] for override in hydra.overrides.task}
+    names = {override.lstrip("+~").split("=")[0].split("@")[0] for override in as_typed(hydra.overrides.task)}
     return names - set(hydra.runtime.choices)
 
 
