@@ -88,8 +88,12 @@ def _problems(override: Override, options: Mapping[str, list[str]], schema: Any)
         return
     if key in options and not override.is_delete():
         for choice in _choices(override):
-            if choice not in options[key]:
-                yield f"{key}={choice}: {_no_choice(key, choice, options[key])}"
+            if choice is None:
+                several = is_dataclass(schema) and get_origin(get_type_hints(schema).get(key)) is dict
+                remedy = f"use {key}=[]" if several else f"leave it out, or choose one of {_listed(options[key])}"
+                yield f"{key}=null: a group cannot be null; {remedy}"
+            elif choice not in options[key]:
+                yield f"{key}={choice}: {_no_choice(key, str(choice), options[key])}"
     elif key not in options and (unknown := _unknown(key, schema, [*options])) is not None:
         yield unknown
 
@@ -103,11 +107,11 @@ def _no_choice(group: str, choice: str, known: list[str]) -> str:
     return f"there is no such choice{_near(choice, known)}"
 
 
-def _choices(override: Override) -> Iterator[str]:
-    """Names that are chosen of a group, of all jobs of a sweep."""
+def _choices(override: Override) -> Iterator[Any]:
+    """What is chosen of a group, of all jobs of a sweep; settings that are given to a whole group choose nothing."""
     for value in values_of(override) if override.is_sweep_override() else [override.value()]:
         for choice in value if isinstance(value, list) else [value]:
-            if isinstance(choice, str):
+            if not isinstance(choice, dict):
                 yield choice
 
 
@@ -132,4 +136,8 @@ def _near(name: str, known: list[str]) -> str:
     """A hint at the name that was meant: the nearest one, also by its last part, or what there is."""
     by_name = {short: full for full in known for short in (full.rpartition("/")[2], full)}
     near = get_close_matches(name, by_name, n=1)
-    return f"; did you mean '{by_name[near[0]]}'?" if near else f"; there are {', '.join(known[:MAX_NAMED_OPTIONS])}"
+    return f"; did you mean '{by_name[near[0]]}'?" if near else f"; there are {_listed(known)}"
+
+
+def _listed(known: Sequence[str]) -> str:
+    return ", ".join(known[:MAX_NAMED_OPTIONS])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -41,8 +41,8 @@ def expected_jobs(folder: Path) -> list[ExpectedJob]:
 
 
 def values_of(override: Override) -> list[Any]:
-    """The values of a sweep; none where it has no list of them."""
-    if not override.is_discrete_sweep():
+    """The values of a sweep; none where it has no list of them, as a pattern of names that Hydra alone looks up."""
+    if not override.is_discrete_sweep() or override.value_type == ValueType.GLOB_CHOICE_SWEEP:
         return []
     parser, key = OverridesParser.create(), "value"
     return [parser.parse_override(f"{key}={text}").value() for text in override.sweep_string_iterator()]

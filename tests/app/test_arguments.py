@@ -13,6 +13,7 @@ KNOWN = [
     ["optimizer.learning_rate=interval(0,1)", "hydra.sweeper.n_trials=3", "start_from.overrides=['seed=1']"],
     ["experiment=mine", "hydra.searchpath=[file:///home/me/conf]"],
     ["mixture=choice("],
+    ["mixture=glob(world_*)", "optimizer={learning_rate: 1.0e-4}"],
 ]
 
 
@@ -37,6 +38,21 @@ def test_everything_unknown_is_told_at_once_with_what_is_near():
         "tuning.lora.rnk: unknown key; did you mean 'rank'?",
     ):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "remedy"),
+    [
+        ("logger=null", "use logger=[]"),
+        ("benchmark=[world_short],null", "use benchmark=[]"),
+        ("paths=null", "leave it out, or choose one of default"),
+    ],
+)
+def test_a_group_that_is_null_is_refused_with_what_to_write(typed, remedy):
+    with pytest.raises(ConfigError) as caught:
+        check_arguments([typed], ExperimentConfig)
+    group = typed.partition("=")[0]
+    assert str(caught.value).splitlines()[1:] == [f"  {group}=null: a group cannot be null; {remedy}"]
 
 
 @pytest.mark.parametrize(

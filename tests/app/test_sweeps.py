@@ -24,7 +24,7 @@ def test_jobs_are_the_product_of_the_swept_values(tmp_path):
     assert jobs[-1] == {"mixture": "d", "mixture.num_samples": 60, "seed": 1}
 
 
-@pytest.mark.parametrize("task", [["seed=1"], ["lr=interval(0,1)"], ["lr=choice("], []])
+@pytest.mark.parametrize("task", [["seed=1"], ["lr=interval(0,1)"], ["lr=choice("], ["mixture=glob(*)"], []])
 def test_what_has_no_list_of_jobs_gives_none(tmp_path, task):
     assert stored(tmp_path, {"seed": "1"}, task) == []
 
