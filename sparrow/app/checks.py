@@ -46,6 +46,7 @@ BENCHMARK_CHOICES = {
 MIXTURE_TOTALS = ("num_samples", "num_tokens", "num_frames", "num_supervised_tokens")
 PART_MODES = ("frozen", "adapted", "trained")
 LOSS_NORMALIZATIONS = ("token", "sample", "micro_batch")
+MAX_SEED = 2**32 - 1  # NumPy's
 POSITIVE = (
     "backbone.tiny_width",
     "batching.global_batch_size_samples",
@@ -75,6 +76,9 @@ def check(config: Any) -> list[Found]:
 
 
 def _check_common(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
+    for key in ("seed", "data_seed"):
+        if not 0 <= _get(config, key) <= MAX_SEED:
+            yield key, f"must lie between 0 and {MAX_SEED}, is {_get(config, key)}"
     yield from _one_of(config, "trainer.accelerator", ACCELERATORS)
     yield from _one_of(config, "trainer.precision", PRECISIONS)
     yield from _one_of(config, "study.fit", FORMS)

@@ -160,6 +160,15 @@ def test_seed_zero_is_a_seed(settings):
     assert settings("seed=0", "data_seed=0").seed == 0
 
 
+@pytest.mark.parametrize(("command", "schema"), [("train", ExperimentConfig), ("evaluate", EvaluateConfig)])
+def test_a_seed_that_no_generator_takes_is_refused(settings, command, schema):
+    base = ["checkpoint=x"] if command == "evaluate" else ["mixture=world_video"]
+    with pytest.raises(ConfigError) as caught:
+        settings(*base, "seed=-1", "data_seed=5000000000", config_name=command, schema=schema, small=False)
+    for line in ("seed: must lie between 0 and 4294967295, is -1", "data_seed: must lie between 0 and 4294967295"):
+        assert line in str(caught.value)
+
+
 def test_every_target_can_be_followed(settings):
     for path in CONF.rglob("*.yaml"):
         for _, target in _targets(OmegaConf.load(path)):
