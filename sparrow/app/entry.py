@@ -6,15 +6,17 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra._internal import utils as hydra_utils
 from omegaconf import OmegaConf
 
 from sparrow.app.arguments import check_arguments
 from sparrow.app.as_trained import as_trained
 from sparrow.app.callbacks import RememberSweep
-from sparrow.app.current_job import gpus_per_node, run_name
+from sparrow.app.current_job import gpus_per_node, one_message, run_name
 from sparrow.app.help import help_text
 from sparrow.app.launching import register_launchers
 from sparrow.app.launching.jobs import command_name
@@ -47,6 +49,11 @@ def _quoted(argument: str) -> str:
     return argument
 
 
+def _reported(report: Callable[[Callable[[], Any]], Any], work: Callable[[], Any]) -> Any:
+    """What Hydra does and reports, with its own folders' errors as one message: it makes them outside of the job."""
+    return report(partial(one_message, work))
+
+
 def run_app(main: Callable[[], Any]) -> None:
     """Run a Hydra app; a multirun ends with its report, also when a job failed or the user stopped it."""
     if {"-h", "--help"} & set(sys.argv[1:]):
@@ -58,6 +65,7 @@ def run_app(main: Callable[[], Any]) -> None:
         check_arguments(sys.argv[1:], SCHEMAS[command_name()])
     except SparrowError as error:
         sys.exit(f"{type(error).__name__}: {error}")
+    hydra_utils.run_and_report = partial(_reported, hydra_utils.run_and_report)
     try:
         main()
     except KeyboardInterrupt as error:

@@ -1,10 +1,55 @@
-"""What an entry point does when its work is over."""
+"""What stands around the work of a command, as a user types it: what the machine or Hydra refuses is one message."""
 
+import os
+import subprocess
 import sys
+
+import pytest
 
 from sparrow.app.callbacks import RememberSweep
 from sparrow.app.entry import run_app
+from tests.conftest import SMALL_RUN
 from tests.runs.report.run_folders import add_exact_run
+
+
+@pytest.fixture
+def prepare(tmp_path, cache_root):
+    """Run `sparrow prepare ...` in a folder that holds but a file `taken`."""
+    (tmp_path / "taken").touch()
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "sparrow", "prepare", *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["hydra.run.dir=taken/x"], ["-m", "hydra.sweep.dir=taken/x", "seed=0,1"], ["paths.cache_root=taken/x"]],
+    ids=["run", "sweep", "cache"],
+)
+def test_a_folder_that_cannot_be_made_is_one_message_with_its_path_and_a_remedy(prepare, given):
+    done = prepare(*given, *SMALL_RUN)
+    assert done.returncode == 1
+    assert "taken/x" in done.stderr
+    assert "a file stands where a folder is needed: choose another folder (paths.output_root" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_variable_that_is_not_set_is_one_message(prepare):
+    done = prepare(*SMALL_RUN, "seed=${oc.env:NOT_SET}")
+    assert done.returncode == 1
+    assert "seed: KeyError" in done.stderr
+    assert "'NOT_SET' not found\" (on the command line)" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_sweep_whose_runs_lie_in_folders_of_folders_ends_with_its_report(tmp_path, monkeypatch):
