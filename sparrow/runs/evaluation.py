@@ -10,8 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-
 from sparrow.core.config import EvaluateConfig, run_id
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
@@ -21,7 +19,7 @@ from sparrow.models.checkpoints import Checkpoint, base_of_adapters, explained
 from sparrow.runs.evaluating import Evaluator, make_evaluator
 from sparrow.runs.folder import earlier_run, held, open_run
 from sparrow.runs.outcome import MODEL_FOLDER, recorded_outcome, signals_interrupt
-from sparrow.runs.ranks import Answering, answer_all, device_of, load_checkpoint
+from sparrow.runs.ranks import Answering, answer_all, load_checkpoint, require_devices
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions
 from sparrow.runs.report import print_table, read_studies
 from sparrow.runs.trained import as_trained, unlike_training
@@ -165,6 +163,4 @@ def _check_processes(config: EvaluateConfig) -> None:
         raise ConfigError(
             "sparrow evaluate starts its processes itself: run it once, with trainer.devices, not under a launcher"
         )
-    on_gpu = device_of(config.trainer.accelerator).type == "cuda"
-    if on_gpu and config.trainer.devices > torch.cuda.device_count():
-        raise ConfigError(f"trainer.devices={config.trainer.devices}, but {torch.cuda.device_count()} GPUs are there")
+    require_devices(config.trainer)

@@ -19,8 +19,8 @@ from torch.multiprocessing import get_context, set_start_method
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 from transformers.utils import logging as transformers_logging
 
-from sparrow.core.config import CheckpointOptions, EvaluateConfig, ExperimentConfig
-from sparrow.core.errors import RunError
+from sparrow.core.config import CheckpointOptions, EvaluateConfig, ExperimentConfig, Trainer
+from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import user_path
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
@@ -151,6 +151,21 @@ def open_checkpoint(checkpoint: str, options: CheckpointOptions, device: torch.d
 def device_of(accelerator: str, rank: int = 0) -> torch.device:
     """The GPU of a rank, or the CPU where there is none or it is asked for."""
     return torch.device("cuda", rank) if torch.cuda.is_available() and accelerator != "cpu" else torch.device("cpu")
+
+
+def require_devices(trainer: Trainer) -> None:
+    """Refuse GPUs that this machine does not have; to be called where the work is done, not where it is submitted.
+
+    Raises:
+        ConfigError: If a GPU is asked for where none is visible, or more than there are.
+    """
+    cuda, mps = torch.cuda.device_count(), int(torch.backends.mps.is_available())
+    asked, there = trainer.accelerator, {"gpu": cuda or mps, "cuda": cuda, "mps": mps, "auto": cuda, "cpu": 0}
+    if there[asked] == 0 and asked in ("gpu", "cuda", "mps"):
+        raise ConfigError(f"trainer.accelerator={asked}: no such GPU is visible here; use auto or cpu")
+    if 0 < there[asked] < trainer.devices:
+        count = "1 GPU is" if there[asked] == 1 else f"{there[asked]} GPUs are"
+        raise ConfigError(f"trainer.devices={trainer.devices}: {count} visible here; ask for no more, or use cpu")
 
 
 def _rank_main(rank: int, work: Answering, counters: Counters) -> None:

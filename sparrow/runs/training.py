@@ -39,7 +39,7 @@ from sparrow.runs.outcome import (
     wait_for_scores,
 )
 from sparrow.runs.preparation import Prepared, prepare
-from sparrow.runs.ranks import Answering, answer_all, as_evaluation, device_of
+from sparrow.runs.ranks import Answering, answer_all, as_evaluation, device_of, require_devices
 from sparrow.runs.record import (
     DataCounts,
     Phase,
@@ -79,6 +79,7 @@ def train(
         parent: Folder of the finished run whose model this one starts from.
 
     Raises:
+        ConfigError: If a GPU is asked for that is not there.
         RunError: If the folder holds a run with other settings, or the parent misses a gate of `start_from`.
         Interrupted: If a signal asked the run to stop; the folder holds a checkpoint.
     """
@@ -90,6 +91,7 @@ def train(
         if earlier is not None:
             log.info("%s is finished already; its stored result is kept", folder)
             return earlier
+        require_devices(config.trainer)
         set_threads(config)
         reset_peak_memory()
         with recorded_outcome(record, folder, enabled=main), signals_interrupt(), losses_explained(folder):

@@ -11,10 +11,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from sparrow.core.config import EvaluateConfig
+from sparrow.core.errors import ConfigError
 from sparrow.runs import ranks
+from sparrow.runs.evaluation import evaluate
 from sparrow.runs.outcome import Interrupted, signals_interrupt
 from sparrow.runs.ranks import Answering, answer_all
+from sparrow.runs.training import train
 from tests.conftest import wait_until
 
 
@@ -48,3 +53,25 @@ def test_a_signal_ends_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_process_that_answers_does_not_load_what_trains() -> None:
     loaded = "import sys, sparrow.runs.ranks; print('pytorch_lightning' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", loaded], text=True) == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "asked", "said"),
+    [
+        (0, ["trainer.accelerator=gpu"], r"trainer\.accelerator=gpu: no such GPU is visible here; use auto or cpu"),
+        (0, ["trainer.accelerator=mps"], r"trainer\.accelerator=mps: no such GPU is visible here; use auto or cpu"),
+        (1, ["trainer.accelerator=auto", "trainer.devices=2"], r"trainer\.devices=2: 1 GPU is visible here"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused_before_anything_is_planned(
+    settings, tiny_checkpoint, tmp_path, monkeypatch, num_gpus, asked, said
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=said):
+        train(settings(*asked, "strategy=ddp"), tmp_path / "run", name="r")
+    checkpoint = [f"checkpoint={tiny_checkpoint('idefics3')}", "benchmark=[world_short]"]
+    asking = settings(*checkpoint, *asked, config_name="evaluate", schema=EvaluateConfig, small=False)
+    with pytest.raises(ConfigError, match=said):
+        evaluate(asking, tmp_path / "run")
+    assert not list(tmp_path.rglob("*.json"))
