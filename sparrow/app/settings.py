@@ -26,6 +26,8 @@ from sparrow.core.files import user_path
 
 T = TypeVar("T")
 MISSING = "a value is missing; set it"
+OF_ALL_GROUPS = ("experiment", "scale")  # groups whose files set what other groups hold
+FOR_ALL = "the line '# @package _global_'"
 SCHEMAS = {
     "train": ExperimentConfig,
     "prepare": PrepareConfig,
@@ -144,6 +146,8 @@ def _fields_problems(value: Any, kind: Any, key: str) -> list[_Problem]:
         path = f"{key}.{name}" if key else str(name)
         if name in names:
             problems += _schema_problems(item, types[name], path)
+        elif path in OF_ALL_GROUPS:
+            problems.append(_Problem(path, f"its settings belong to other groups: begin its file with {FOR_ALL}"))
         else:
             near = get_close_matches(str(name), names, n=1)
             problems.append(_Problem(path, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")))

@@ -156,6 +156,15 @@ def test_an_experiment_file_with_a_typo_is_refused_by_name(settings, tmp_path, m
         settings("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
 
 
+def test_an_experiment_file_that_does_not_say_where_it_belongs_is_told_the_line(settings, tmp_path):
+    (tmp_path / "experiment/own").mkdir(parents=True)
+    (tmp_path / "experiment/own/mine.yaml").write_text("optimizer:\n  learning_rate: 1.0e-3\n")
+    for command, schema in (("train", ExperimentConfig), ("prepare", PrepareConfig)):
+        given = ["experiment=own/mine", f"hydra.searchpath=[file://{tmp_path}]"]
+        with pytest.raises(ConfigError, match=r"experiment: .*begin its file with the line '# @package _global_'"):
+            settings(*given, config_name=command, schema=schema)
+
+
 def test_seed_zero_is_a_seed(settings):
     assert settings("seed=0", "data_seed=0").seed == 0
 
