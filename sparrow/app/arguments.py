@@ -5,7 +5,7 @@ Hydra stops at the first name that it does not know and offers none that is near
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,8 +16,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from sparrow.app.help import CONF_FOLDER, options_by_group
+from sparrow.app.help import CONF_FOLDER, EVALUATE_GROUPS, options_by_group
 from sparrow.app.sweeps import values_of
+from sparrow.core.config import EvaluateConfig
 from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.models.registry import refuse_without_port
 
@@ -41,13 +42,22 @@ def check_arguments(arguments: Sequence[str], schema: Any) -> None:
     if flags & set(MULTIRUN) and (showing := flags & set(SHOWING)):
         raise ConfigError(f"{min(showing)} shows the settings of one job: leave out {min(flags & set(MULTIRUN))}")
     parser = get_args_parser()
-    known, rest = parser.parse_known_args(arguments)
+    known, rest = parser.parse_known_intermixed_args(arguments)
     folders = [Path(known.config_dir)] if known.config_dir is not None else []
     problems = [_no_flag(flag, [*parser._option_string_actions]) for flag in rest if flag.startswith("-")]
     problems += [f"--config-dir={folder}: there is no such folder" for folder in folders if not folder.is_dir()]
     _refuse(problems)
-    overrides = [argument for argument in arguments if "=" in argument and argument[0] != "-"]
+    overrides = [override for override in known.overrides if "=" in override]
     _refuse(unknown_names(overrides, [CONF_FOLDER, *folders], schema))
+
+
+def flags_apart(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the flags and their values behind all overrides, which Hydra takes in one piece alone."""
+    known, _ = get_args_parser().parse_known_intermixed_args(arguments)
+    flags = [*arguments]
+    for override in known.overrides:
+        flags.remove(override)
+    return [*known.overrides, *flags]
 
 
 def _refuse(problems: Sequence[str]) -> None:
@@ -94,7 +104,7 @@ def _problems(override: Override, options: Mapping[str, list[str]], schema: Any)
                 yield f"{key}=null: a group cannot be null; {remedy}"
             elif choice not in options[key]:
                 yield f"{key}={choice}: {_no_choice(key, str(choice), options[key])}"
-    elif key not in options and (unknown := _unknown(key, schema, [*options])) is not None:
+    elif key not in options and (unknown := _unknown(key, schema, _offered(options, schema))) is not None:
         yield unknown
 
 
@@ -115,6 +125,11 @@ def _choices(override: Override) -> Iterator[Any]:
                 yield choice
 
 
+def _offered(groups: Iterable[str], schema: Any) -> list[str]:
+    """Groups that the command with this schema has."""
+    return [group for group in groups if schema is not EvaluateConfig or group in EVALUATE_GROUPS]
+
+
 def _unknown(key: str, kind: Any, groups: list[str]) -> str | None:
     """What is wrong with the name of a setting, if anything is."""
     names = key.split(".")
@@ -124,7 +139,9 @@ def _unknown(key: str, kind: Any, groups: list[str]) -> str | None:
         elif is_dataclass(kind):
             fields = get_type_hints(kind)
             if name not in fields:
-                near = _near(name, [*fields, *(groups if place == 0 else [])])
+                # A setting may stand elsewhere in this command, as evaluation.blind is blind where all is evaluation.
+                meant = names[-1] if place == 0 and names[-1] in fields else name
+                near = _near(meant, [*fields, *(groups if place == 0 else [])])
                 return f"{'.'.join(names[: place + 1])}: unknown key{near}"
             kind = fields[name]
         else:

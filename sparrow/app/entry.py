@@ -13,7 +13,7 @@ from typing import Any
 from hydra._internal import utils as hydra_utils
 from omegaconf import OmegaConf
 
-from sparrow.app.arguments import check_arguments
+from sparrow.app.arguments import check_arguments, flags_apart
 from sparrow.app.as_trained import as_trained
 from sparrow.app.callbacks import RememberSweep
 from sparrow.app.current_job import gpus_per_node, one_message, run_name
@@ -59,7 +59,7 @@ def run_app(main: Callable[[], Any]) -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(command_name(), str(sys.modules["__main__"].__doc__)))
         return
-    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = flags_apart([_quoted(argument) for argument in sys.argv[1:]])
     set_up()
     try:
         check_arguments(sys.argv[1:], SCHEMAS[command_name()])

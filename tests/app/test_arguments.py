@@ -2,7 +2,7 @@
 
 import pytest
 
-from sparrow.app.arguments import check_arguments
+from sparrow.app.arguments import check_arguments, flags_apart
 from sparrow.core.config import EvaluateConfig, ExperimentConfig
 from sparrow.core.errors import ConfigError
 
@@ -101,6 +101,21 @@ def test_commands_have_keys_of_their_own():
     check_arguments(["checkpoint=x", "blind=true"], EvaluateConfig)
     with pytest.raises(ConfigError, match="checkpoint: unknown key; did you mean 'checkpointing'"):
         check_arguments(["checkpoint=x"], ExperimentConfig)
+    with pytest.raises(ConfigError, match="evaluation: unknown key; did you mean 'blind'"):
+        check_arguments(["evaluation.blind=true"], EvaluateConfig)
+    with pytest.raises(ConfigError, match="tuning: unknown key; there are checkpoint") as caught:
+        check_arguments(["tuning.lora.rank=4"], EvaluateConfig)
+    assert "mixture" not in str(caught.value), "a group that evaluate lacks"
+
+
+def test_flags_may_stand_between_overrides_and_hydra_is_given_them_in_one_piece():
+    assert flags_apart(["--config-dir", "a=b", "x=0", "-m", "y=1"]) == ["x=0", "y=1", "--config-dir", "a=b", "-m"]
+    assert flags_apart(["~validation", "-c", "job", "seed=0"]) == ["~validation", "seed=0", "-c", "job"]
+
+
+def test_the_folder_of_a_flag_is_no_override(tmp_path):
+    (tmp_path / "a=b").mkdir()
+    check_arguments(["--config-dir", f"{tmp_path}/a=b", "seed=0"], ExperimentConfig)
 
 
 @pytest.mark.parametrize("flag", [["--config-dir", "{}"], ["--config-dir={}"], ["-cd", "{}"]])
@@ -109,5 +124,6 @@ def test_choices_of_a_folder_of_ones_own_are_known(tmp_path, flag):
     (tmp_path / "mixture/mine.yaml").write_text("num_samples: 3\n")
     given = [part.format(tmp_path) for part in flag]
     check_arguments([*given, "mixture=mine"], ExperimentConfig)
+    check_arguments(["mixture=mine", *given, "seed=0"], ExperimentConfig)
     with pytest.raises(ConfigError, match="mixture=mein"):
         check_arguments([*given, "mixture=mein"], ExperimentConfig)
