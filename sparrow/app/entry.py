@@ -22,6 +22,7 @@ from sparrow.app.launching import register_launchers
 from sparrow.app.launching.jobs import command_name
 from sparrow.app.settings import SCHEMAS, register_schemas
 from sparrow.core.errors import SparrowError
+from sparrow.core.files import user_path
 
 CONFIG_PATH = "pkg://sparrow.conf"
 ENDED_BY_SIGNAL = 128  # a shell's exit code for a process that a signal ended, less the signal's number
@@ -33,6 +34,7 @@ def set_up() -> None:
     register_schemas()
     register_launchers()
     OmegaConf.register_new_resolver("as_trained", as_trained, replace=True)
+    OmegaConf.register_new_resolver("user_path", user_path, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
     OmegaConf.register_new_resolver("gpus_per_node", gpus_per_node, replace=True)
 
@@ -42,7 +44,7 @@ def _quoted(argument: str) -> str:
 
     Hydra's grammar has no `~` in a value, and the names of runs hold `=` and `,`.
     """
-    argument = re.sub(r"(?<=[=,\[])~(?=/)", str(Path.home()), argument)
+    argument = re.sub(r"(?<=[=,\['\"])~(?=/)", str(Path.home()), argument)
     key, _, value = argument.partition("=")
     if key in PATH_KEYS and not value.startswith(("'", '"')) and set("=,") & set(value) and Path(value).exists():
         return f"{key}='{value}'"

@@ -25,6 +25,7 @@ from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
 
 T = TypeVar("T")
+MADE_BY_HYDRA = "paths.output_root"  # its folders, before a setting is looked at
 MISSING = "a value is missing; set it"
 OF_ALL_GROUPS = ("experiment", "scale")  # groups whose files set what other groups hold
 FOR_ALL = "the line '# @package _global_'"
@@ -101,6 +102,8 @@ def _resolved(config: DictConfig, problems: list[_Problem]) -> dict[str, Any]:
                 problems.append(_Problem(key, str(error).splitlines()[0]))
                 return value
             value = OmegaConf.to_container(resolved, resolve=True) if OmegaConf.is_config(resolved) else resolved
+        if key == MADE_BY_HYDRA and isinstance(value, str) and value.startswith("~/"):
+            problems.append(_Problem(key, f"Hydra takes ~ for a name here; write ${{oc.env:HOME}}{value[1:]}"))
         return user_path(value) if isinstance(value, str) else value
 
     return cast(dict[str, Any], walk(config, plain, ""))

@@ -214,9 +214,28 @@ def test_the_home_folder_may_be_written_short_wherever_a_path_is_given(monkeypat
     monkeypatch.setenv("HOME", str(tmp_path))
     assert _quoted("checkpoint=~/a,~/b") == f"checkpoint={tmp_path}/a,{tmp_path}/b"
     assert _quoted("paths.output_root=~/out") == f"paths.output_root={tmp_path}/out"
+    assert _quoted("paths.output_root='~/out'") == f"paths.output_root='{tmp_path}/out'"
     assert _quoted("~validation") == "~validation", "which takes a group away"
     (tmp_path / "run=1").mkdir()
     assert _quoted("checkpoint=~/run=1") == f"checkpoint='{tmp_path}/run=1'"
     config = settings("paths.data_root='~/data'", "backbone.checkpoint='~/model'", "+source=[real_clips]")
     assert config.backbone.checkpoint == f"{tmp_path}/model"
     assert config.source["real_clips"].root == f"{tmp_path}/data"
+    monkeypatch.setenv("SPARROW_OUTPUT_ROOT", "~/out")
+    assert settings().paths.output_root == f"{tmp_path}/out"
+    with initialize_config_module("sparrow.conf", version_base="1.3"):
+        folders = compose("train", return_hydra_config=True).hydra
+    assert folders.run.dir.startswith(f"{tmp_path}/out/")
+    assert folders.sweep.dir.startswith(f"{tmp_path}/out/")
+
+
+def test_a_file_that_writes_the_home_folder_short_where_hydra_makes_folders_is_refused(settings, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\npaths:\n  output_root: ~/out\n")
+    with pytest.raises(
+        ConfigError, match=r"paths\.output_root: Hydra takes ~ for a name here; write \$\{oc\.env:HOME\}/out"
+    ):
+        settings("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
+    path = tmp_path / "experiment/mine.yaml"
+    path.write_text(path.read_text().replace("~", "${oc.env:HOME}"))
+    assert settings("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]").paths.output_root.endswith("/out")
