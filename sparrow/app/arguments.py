@@ -104,7 +104,7 @@ def _problems(override: Override, options: Mapping[str, list[str]], schema: Any)
                 yield f"{key}=null: a group cannot be null; {remedy}"
             elif choice not in options[key]:
                 yield f"{key}={choice}: {_no_choice(key, str(choice), options[key])}"
-    elif key not in options and (unknown := _unknown(key, schema, _offered(options, schema))) is not None:
+    elif key not in options and (unknown := unknown_key(key, schema, offered(options, schema))) is not None:
         yield unknown
 
 
@@ -125,13 +125,13 @@ def _choices(override: Override) -> Iterator[Any]:
                 yield choice
 
 
-def _offered(groups: Iterable[str], schema: Any) -> list[str]:
+def offered(groups: Iterable[str], schema: Any) -> list[str]:
     """Groups that the command with this schema has."""
     return [group for group in groups if schema is not EvaluateConfig or group in EVALUATE_GROUPS]
 
 
-def _unknown(key: str, kind: Any, groups: list[str]) -> str | None:
-    """What is wrong with the name of a setting, if anything is."""
+def unknown_key(key: str, kind: Any, groups: Sequence[str]) -> str | None:
+    """What is wrong with the name of a setting, if anything is; `groups` may have been meant."""
     names = key.split(".")
     for place, name in enumerate(names):
         if get_origin(kind) is dict:

@@ -7,8 +7,11 @@ from typing import Any
 
 from sparrow.analysis.scaling import FORMS
 from sparrow.analysis.scores import METRICS, is_metric
+from sparrow.app.arguments import offered, unknown_key
 from sparrow.app.diversity_checks import check_diversity, check_embedder
+from sparrow.app.help import options_by_group
 from sparrow.app.parent import check_parent
+from sparrow.app.provenance import config_folders
 from sparrow.app.training_checks import check_training
 from sparrow.core.config import Benchmark, DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig
 from sparrow.core.errors import BackboneError, ConfigError
@@ -94,9 +97,18 @@ def _check_common(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
     for name, benchmark in config.benchmark.items():
         yield from _check_benchmark(f"benchmark.{name}", benchmark)
     yield from _check_metric(config)
+    yield from _check_factors(config)
     for name in config.study.primary:
         if name not in config.benchmark:
             yield "study.primary", f"{_no_benchmark(name, config)}; ask it too, or name what the study is judged by"
+
+
+def _check_factors(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:
+    """That each of `study.factors` is a setting or a group; otherwise all runs would have the value null in it."""
+    groups = offered(options_by_group(config_folders()), type(config))
+    for factor in config.study.factors:
+        if factor not in groups and (unknown := unknown_key(factor, type(config), groups)) is not None:
+            yield "study.factors", unknown
 
 
 def _check_metric(config: ExperimentConfig | EvaluateConfig) -> Iterator[Found]:

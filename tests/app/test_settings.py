@@ -133,6 +133,23 @@ def test_a_metric_that_would_not_be_measured_is_refused_before_the_run(settings,
     settings(*blind, config_name="evaluate", schema=EvaluateConfig, small=False)
 
 
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (
+            "optimizer.learning_rat",
+            r"study\.factors: optimizer\.learning_rat: unknown key; did you mean 'learning_rate'",
+        ),
+        ("mixtur", r"study\.factors: mixtur: unknown key; did you mean 'mixture'"),
+    ],
+)
+def test_a_factor_that_no_run_would_have_a_value_of_is_refused(settings, factor, message):
+    with pytest.raises(ConfigError, match=message):
+        settings(f"study.factors=[mixture,{factor}]")
+    known = ["experiment", "scale", "seed", "optimizer.learning_rate", "mixture.components.text.fraction"]
+    assert settings(f"study.factors=[{','.join(known)}]").study.factors == known
+
+
 def test_a_primary_benchmark_that_is_not_asked_is_refused(settings):
     with pytest.raises(ConfigError, match=r"study\.primary: 'world_long' is not among the benchmarks \(world_short\)"):
         settings("benchmark=[world_short]", "study.primary=[world_short,world_long]")
