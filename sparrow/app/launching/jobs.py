@@ -16,6 +16,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sparrow.app.callbacks import RememberSweep
+from sparrow.app.provenance import as_typed
 from sparrow.app.settings import SCHEMAS, checked
 from sparrow.core.errors import SparrowError
 
@@ -112,7 +113,7 @@ def plan_jobs(
             of any job are wrong.
     """
     flags = _config_flags(config)
-    given = [line for line in config.hydra.overrides.hydra if not line.lstrip("+~").startswith(OF_THE_SWEEP)]
+    given = [line for line in as_typed(config.hydra.overrides.hydra) if not line.lstrip("+~").startswith(OF_THE_SWEEP)]
     jobs: list[Job] = []
     for number, overrides in enumerate(job_overrides, first_number):
         composed = context.config_loader.load_sweep_config(config, list(overrides))
