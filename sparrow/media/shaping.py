@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ImageFont
 
-from sparrow.media.fonts import character_map
+from sparrow.media.fonts import font_characters
 from sparrow.media.typeface import PIXEL, Bitmap, Extent, Memo, Typeface, blend, draw_run, is_ignorable
 
 MAX_LINES = 500  # kept bitmaps; lines seldom come again
@@ -46,7 +46,7 @@ class ShapedTypeface(Typeface):
             is_letter = unicodedata.bidirectional(char) in ("L", "R", "AL") and unicodedata.category(char)[0] != "M"
             last = runs[-1][0] if runs else None
             if last is not None and (
-                is_ignorable(char) or (not is_letter and char in character_map(self._paths[last]))
+                is_ignorable(char) or (not is_letter and char in font_characters(self._paths[last]))
             ):
                 font = last
             else:

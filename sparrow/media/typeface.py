@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sparrow.media.fonts import VARIABLE, character_map
+from sparrow.media.fonts import VARIABLE, font_characters
 
 PIXEL = 64  # FreeType's unit of advance widths is 1/64 px
 MAX_WORDS = 20_000  # kept bitmaps; about 20 MB
@@ -118,7 +118,7 @@ class Typeface:
 
     def font_of(self, char: str) -> int | None:
         """Position in the chain of the first font that has a character, or None."""
-        return next((i for i, path in enumerate(self._paths) if char in character_map(path)), None)
+        return next((i for i, path in enumerate(self._paths) if char in font_characters(path)), None)
 
     def missing(self, text: str) -> dict[str, int]:
         """The characters of a text that no font has, each with how often it occurs."""
@@ -163,7 +163,7 @@ class Typeface:
 
     def _kern(self, pair: str) -> int:
         first, second = (self._glyphs[char] for char in pair)
-        characters = character_map(self._paths[first.font])
+        characters = font_characters(self._paths[first.font])
         if first.font != second.font or any(is_ignorable(char) or char not in characters for char in pair):
             return 0
         return round(self._fonts[first.font].getlength(pair) * PIXEL) - first.advance - second.advance
