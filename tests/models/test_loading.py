@@ -239,7 +239,7 @@ def test_every_backbone_of_conf_is_a_checkpoint_of_its_family(path, settings):
     config = settings(f"backbone={path.stem}", "batching=padded").backbone
     assert config.checkpoint in find_family(config.family).native_checkpoints
     assert not config.trust_remote_code
-    assert yaml.safe_load(path.read_text())["revision"] is None
+    assert config.revision is None
 
 
 def test_every_family_has_a_config():
