@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sparrow.core.errors import DataError
+from sparrow.data.json_stream import JsonStream
 
 _SHOWN_PROBLEMS = 50
 _SHOWN_NAMES = 10
-_BETWEEN = re.compile(r"[ \t\r\n]*[\[,]?[ \t\r\n]*")
 
 
 def numbered_lines(path: Path, *, benchmark: str) -> list[tuple[int, str]]:
@@ -57,24 +56,16 @@ def json_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, Any]]:
     Raises:
         DataError: If the file is not a list of JSON values.
     """
+    where = f"benchmark '{benchmark}', {path}"
     text = read_text(path, benchmark=benchmark)
-    if not isinstance(read_json(path, benchmark=benchmark), list):
-        raise DataError("expected a list", where=f"benchmark '{benchmark}', {path}", remedy="check the file")
-    decoder = json.JSONDecoder()
-    position, line, counted = _next_value(text, 0), 1, 0
-    while text[position] != "]":
-        line += text.count("\n", counted, position)
-        counted = position
-        record, end = decoder.raw_decode(text, position)
-        yield f"line {line}", record
-        position = _next_value(text, end)
+    if not text.lstrip().startswith("["):
+        raise DataError("expected a list", where=where, remedy="check the file")
 
+    def error(what: str, line: int) -> DataError:
+        return DataError(what, where=f"{where}, line {line}", remedy="mend the file")
 
-def _next_value(text: str, position: int) -> int:
-    """Where the next item of a valid JSON list, or the list's end, is found."""
-    match = _BETWEEN.match(text, position)
-    assert match is not None
-    return match.end()
+    for value, line, _ in JsonStream(iter([text]), error):
+        yield f"line {line}", value
 
 
 def parquet_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, dict[str, Any]]]:

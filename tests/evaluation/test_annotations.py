@@ -31,9 +31,11 @@ def test_records_have_the_line_they_begin_on(tmp_path: Path, text: str, expected
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1,\n2", r"records\.json, line 2: unreadable JSON: Expecting ',' delimiter \(column 2\)"),
-        ("[1 2]", r"line 1: unreadable JSON"),
-        ("", r"line 1: unreadable JSON"),
+        ("[1,\n2", r"records\.json, line 2: the array is not closed"),
+        ("[1 2]", r"line 1: '2' stands after a record, expected ',' or '\]'"),
+        ("[1,\n]", r"line 2: it is not JSON: Expecting value"),
+        ("[1]\n2", r"line 2: text stands after the end of the array"),
+        ("", r"records\.json: expected a list"),
         ('{"a": 1}', r"records\.json: expected a list"),
     ],
 )
