@@ -15,13 +15,12 @@ MIN_SEEDS = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number over the runs of an arm: mean, sample standard deviation (None for one run), 95 % interval, runs."""
+    """A number over the runs of an arm: mean, sample standard deviation (None for one run), 95 % interval."""
 
     mean: float
     sd: float | None
     low: float | None
     high: float | None
-    num_runs: int
 
 
 def estimate(values: Sequence[float], intervals: Sequence[Interval | None]) -> Estimate:
@@ -38,12 +37,12 @@ def estimate(values: Sequence[float], intervals: Sequence[Interval | None]) -> E
     sd = stdev(values) if len(values) > 1 else None
     if len(values) >= MIN_SEEDS and sd:
         low, high = student_interval(values)
-        return Estimate(fmean(values), sd, max(0.0, low), min(1.0, high), len(values))
+        return Estimate(fmean(values), sd, max(0.0, low), min(1.0, high))
     known = [interval for interval in intervals if interval is not None]
     if len(known) < len(values):
-        return Estimate(fmean(values), sd, None, None, len(values))
+        return Estimate(fmean(values), sd, None, None)
     lows, highs = zip(*known, strict=True)
-    return Estimate(fmean(values), sd, fmean(lows), fmean(highs), len(values))
+    return Estimate(fmean(values), sd, fmean(lows), fmean(highs))
 
 
 def student_interval(values: Sequence[float]) -> Interval:

@@ -10,7 +10,6 @@ from sparrow.core.errors import DataError
 
 UNREADABLE = re.compile("[\x00\ud800-\udfff]")  # NULs and halves of surrogate pairs, which tokenizers refuse
 Role = Literal["system", "user", "assistant"]
-ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True, slots=True)

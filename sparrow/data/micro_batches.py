@@ -72,7 +72,7 @@ def pad(samples: Sequence[tuple[EncodedSample, int]], backbone: Backbone) -> Mic
     mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
     return MicroBatch(
         input_ids=pad_sequence(rows, batch_first=True, padding_value=backbone.tokenizer.pad_token_id),
-        labels=pad_sequence([_labels(sample) for sample, _ in filled], batch_first=True, padding_value=IGNORED),
+        labels=pad_sequence([sample.labels for sample, _ in filled], batch_first=True, padding_value=IGNORED),
         segments=torch.arange(len(rows)).unsqueeze(1).where(mask.bool(), NOTHING),
         components=torch.tensor([component for _, component in filled]),
         frames=Frames.joined([sample.frames for sample, _ in filled]),
@@ -90,18 +90,13 @@ def pack(samples: Sequence[tuple[EncodedSample, int]], backbone: Backbone) -> Mi
     lengths = [len(sample.input_ids) for sample, _ in filled]
     return MicroBatch(
         input_ids=torch.cat([sample.input_ids for sample, _ in filled]).unsqueeze(0),
-        labels=torch.cat([_labels(sample) for sample, _ in filled]).unsqueeze(0),
+        labels=torch.cat([sample.labels for sample, _ in filled]).unsqueeze(0),
         segments=torch.arange(len(filled)).repeat_interleave(torch.tensor(lengths)).unsqueeze(0),
         components=torch.tensor([component for _, component in filled]),
         frames=Frames.joined([sample.frames for sample, _ in filled]),
         position_ids=backbone.packed_position_ids([(sample.input_ids, sample.frames) for sample, _ in filled]),
         lengths=tuple(lengths),
     )
-
-
-def _labels(sample: EncodedSample) -> Tensor:
-    """The sample's labels; nothing precedes its first token, from which it could be predicted."""
-    return torch.cat([torch.tensor([IGNORED]), sample.labels[1:]])
 
 
 def _with_frames(samples: Sequence[tuple[EncodedSample, int]], backbone: Backbone) -> list[tuple[EncodedSample, int]]:

@@ -101,18 +101,6 @@ def missing_videos(questions: Iterable[Question], media_root: Path) -> list[str]
     return sorted(video for video in videos if not inside_root(media_root, video).exists())
 
 
-def chance(questions: Iterable[Question]) -> float:
-    """Expected accuracy of guessing: the mean of one over the number of options.
-
-    Raises:
-        DataError: If no question has options.
-    """
-    shares = [1 / len(question.options) for question in questions if question.options]
-    if not shares:
-        raise DataError("there is no question with options", remedy="check the benchmark's file")
-    return sum(shares) / len(shares)
-
-
 @dataclass(frozen=True, slots=True)
 class SplitPrompt:
     """A multiple-choice prompt taken apart; `labels` are as printed, so that joining gives the prompt back."""

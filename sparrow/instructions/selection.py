@@ -141,7 +141,7 @@ def select(
     second of each follow in the same order, and so on. So repeated instructions cost no time and come last.
 
     Args:
-        method: A name in `SELECTIONS`, or `hash`.
+        method: A name in `SELECTIONS`.
         ids: [n] sample ids; their hash order breaks ties.
         vectors: [n, d] unit vectors.
         seed: Decides the hash order.
@@ -150,9 +150,6 @@ def select(
     """
     order = np.array(hash_order(ids, seed), dtype=np.int64)
     done = list(first)
-    if method == "hash":
-        yield from order[len(done) :].tolist()
-        return
     whole = np.rint(vectors[order] * GRID).astype(np.float32)
     _, leaders, group = np.unique(whole, axis=0, return_index=True, return_inverse=True)
     leaders_in_order = np.sort(leaders)

@@ -91,8 +91,7 @@ class Evaluator:
             backbone: With its model.
             model_id: Identifies the weights.
             folder: The run's folder; predictions go to `predictions/<phase>/<benchmark>.jsonl`.
-            phase: `before`, `after`, or either with the prefix `blind_` / as `blind`: then without frames;
-                `one_frame`: with the frame in the middle alone.
+            phase: `before`, `after`; `blind`: then without frames; `one_frame`: with the frame in the middle alone.
         """
         for name in self.benchmarks:
             self.answer(name, backbone, model_id, folder, phase)
@@ -227,7 +226,7 @@ class Evaluator:
         return {
             "format": settings.format,
             "protocol": self._read(name).protocol,
-            "frames": "none" if phase.startswith("blind") else frames,
+            "frames": "none" if phase == "blind" else frames,
             "subtitles": settings.subtitles,
             "tasks": settings.tasks,
             "options": "shown" if settings.show_options else "not shown",
@@ -266,7 +265,7 @@ class Evaluator:
             max_new_tokens_open_ended=settings.max_new_tokens_open_ended,
             subtitles=cast(Subtitles, settings.subtitles),
             presentation=Presentation(frames=policy),
-            blind=phase.startswith("blind"),
+            blind=phase == "blind",
         )
 
     def _numerics(self, backbone: Backbone) -> contextlib.AbstractContextManager:

@@ -20,7 +20,6 @@ from sparrow.analysis.scores import Accuracy, Score
 from sparrow.core.config import Study
 from sparrow.core.errors import RunError
 from sparrow.core.files import write_json
-from sparrow.core.memory import peak_memory_bytes
 from sparrow.runs.decoding import DecodingError, decode
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "Tokens",
     "git_revision",
     "package_versions",
-    "peak_memory_bytes",
     "utc_now",
 ]
 
@@ -45,7 +43,7 @@ FILE_NAME = "run.json"
 SCHEMA_VERSION = 1
 
 Status = Literal["running", "finished", "failed", "interrupted"]
-Phase = Literal["before", "after", "blind_before", "blind", "one_frame"]
+Phase = Literal["before", "after", "blind", "one_frame"]
 
 
 @dataclass

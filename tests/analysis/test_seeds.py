@@ -6,8 +6,8 @@ from sparrow.analysis.seeds import Estimate, estimate, holm, student_interval, s
 
 
 def test_one_run_keeps_its_own_interval_and_has_no_deviation():
-    assert estimate([0.5], [(0.4, 0.6)]) == Estimate(0.5, None, 0.4, 0.6, 1)
-    assert estimate([0.5], [None]) == Estimate(0.5, None, None, None, 1)
+    assert estimate([0.5], [(0.4, 0.6)]) == Estimate(0.5, None, 0.4, 0.6)
+    assert estimate([0.5], [None]) == Estimate(0.5, None, None, None)
 
 
 def test_two_runs_have_the_mean_of_their_bounds():
@@ -25,7 +25,7 @@ def test_three_runs_have_the_interval_of_student():
 
 
 def test_runs_that_are_all_equal_are_not_certain():
-    assert estimate([0.5] * 3, [(0.4, 0.6)] * 3) == Estimate(0.5, 0.0, pytest.approx(0.4), pytest.approx(0.6), 3)
+    assert estimate([0.5] * 3, [(0.4, 0.6)] * 3) == Estimate(0.5, 0.0, pytest.approx(0.4), pytest.approx(0.6))
 
 
 def test_p_values():

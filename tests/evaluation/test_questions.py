@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparrow.core.errors import DataError
-from sparrow.evaluation.questions import Question, chance, prompt_text, read_questions, split_prompt
+from sparrow.evaluation.questions import Question, prompt_text, read_questions, split_prompt
 
 INSTRUCTION = "Answer with the option's letter from the given choices directly."
 RECORD = {
@@ -156,12 +156,6 @@ def test_bounds_groups_and_null_video_are_kept(tmp_path: Path) -> None:
     record = RECORD | {"video": None, "start": 2, "end": 7.5, "groups": {"duration": "short"}}
     (read,) = read_questions(write(tmp_path / "q.jsonl", record), benchmark="mine")
     assert (read.video, read.start_s, read.end_s, read.groups) == (None, 2.0, 7.5, {"duration": "short"})
-
-
-def test_chance_is_the_mean_over_questions_with_options() -> None:
-    assert chance([question(2), question(4), question(0, gold=None)]) == pytest.approx(0.375)
-    with pytest.raises(DataError, match="no question with options"):
-        chance([question(0, gold=None)])
 
 
 def test_real_clips_are_read() -> None:

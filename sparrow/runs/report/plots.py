@@ -23,10 +23,10 @@ BAR_HEIGHT = 0.38
 LABEL_LINE_HEIGHT_INCHES = 0.17
 PNG_DPI = 150
 LEGEND = ("before training", "after training", "95 % interval", "chance", "without frames")
-# Phase, place within the arm, bar style, and the phase without frames that is marked on the same bar.
-BARS: tuple[tuple[Phase, float, dict[str, Any], Phase], ...] = (
-    ("before", -BAR_HEIGHT / 2, {"facecolor": "white", "hatch": "////", "label": LEGEND[0]}, "blind_before"),
-    ("after", BAR_HEIGHT / 2, {"facecolor": "0.65", "label": LEGEND[1]}, "blind"),
+# Phase, place within the arm, bar style.
+BARS: tuple[tuple[Phase, float, dict[str, Any]], ...] = (
+    ("before", -BAR_HEIGHT / 2, {"facecolor": "white", "hatch": "////", "label": LEGEND[0]}),
+    ("after", BAR_HEIGHT / 2, {"facecolor": "0.65", "label": LEGEND[1]}),
 )
 STYLE = {"font.size": 9, "hatch.linewidth": 0.6, "text.parse_math": False}
 
@@ -133,12 +133,12 @@ def _bar_panel(study: StudyResults, benchmark: str) -> Callable[[Axes], None]:
     has_two_bars = _was_asked_before(study)
 
     def draw(axes: Axes) -> None:
-        for phase, beside, style, blind_phase in BARS:
+        for phase, beside, style in BARS:
             offset = beside if has_two_bars else 0.0
             for place, arm in enumerate(study.arms):
                 if found := arm.estimate(benchmark, phase):
                     _bar(axes, place + offset, found, style)
-                if blind := arm.estimate(benchmark, blind_phase):
+                if phase == "after" and (blind := arm.estimate(benchmark, "blind")):
                     mark = axes.scatter(100 * blind.mean, place + offset, s=26, marker="D", zorder=5, label=LEGEND[4])
                     mark.set(facecolor="white", edgecolor="black")
         scores = [score for arm in study.arms for r in arm.records for score in r.scores.get(benchmark, {}).values()]
