@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Gemma3Config, Gemma3Processor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+from typing_extensions import override
 
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
@@ -30,14 +31,16 @@ class Gemma3(Backbone):
     end_of_turn = "<end_of_turn>"
     native_checkpoints = ("google/gemma-3-4b-it", "google/gemma-3-12b-it")
 
-    def configure_processor(self) -> None:  # noqa: D102
+    @override
+    def configure_processor(self) -> None:
         self._require_size(self.config.vision_config.image_size)
         image_processor = self.processor.image_processor
         image_processor.size = {"height": self.frame_size_px, "width": self.frame_size_px}
         image_processor.do_pan_and_scan = False
 
     @property
-    def image_token_id(self) -> int:  # noqa: D102
+    @override
+    def image_token_id(self) -> int:
         return int(self.tokenizer.boi_token_id)
 
     def template_for_tokens(self) -> str:
@@ -50,32 +53,40 @@ class Gemma3(Backbone):
         soft = [tokenizer.image_token_id] * self.processor.image_seq_length
         return [tokenizer.boi_token_id, *soft, tokenizer.eoi_token_id]
 
-    def frame_token_ids(self, size: Size) -> list[int]:  # noqa: D102
+    @override
+    def frame_token_ids(self, size: Size) -> list[int]:
         return self._frame_token_ids
 
-    def prepared_size(self, size: Size) -> Size:  # noqa: D102
+    @override
+    def prepared_size(self, size: Size) -> Size:
         return self.frame_size_px, self.frame_size_px
 
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
+    @override
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
         return {"pixel_values": self.normalized_stack(frames, dtype)}
 
-    def token_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:  # noqa: D102
+    @override
+    def token_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
         return {"token_type_ids": (input_ids == self.tokenizer.image_token_id).long()}
 
-    def parts(self) -> dict[str, nn.Module]:  # noqa: D102
+    @override
+    def parts(self) -> dict[str, nn.Module]:
         core: Any = self.model.model
         return self._three_parts(core.vision_tower, core.multi_modal_projector, core.language_model)
 
-    def blocks(self) -> list[nn.Module]:  # noqa: D102
+    @override
+    def blocks(self) -> list[nn.Module]:
         core: Any = self.model.model
         return [*core.vision_tower.encoder.layers, *core.language_model.layers]
 
     @staticmethod
-    def frame_size_of(processor: Any) -> int:  # noqa: D102
+    @override
+    def frame_size_of(processor: Any) -> int:
         return int(processor.image_processor.size["height"])
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
+    @override
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
         tokenizer = train_tokenizer(
             texts,
             bos_token="<bos>",

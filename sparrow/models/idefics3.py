@@ -15,6 +15,7 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import (
     Idefics3ImageProcessorPil,
     get_resize_output_image_size,
 )
+from typing_extensions import override
 
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
@@ -28,7 +29,8 @@ class Idefics3(Backbone):
     end_of_turn = "<end_of_utterance>"
     native_checkpoints: ClassVar[tuple[str, ...]] = ("HuggingFaceM4/Idefics3-8B-Llama3",)
 
-    def configure_processor(self) -> None:  # noqa: D102
+    @override
+    def configure_processor(self) -> None:
         patch, scale = self.config.vision_config.patch_size, self.config.scale_factor
         side = self.frame_size_px // patch
         if side == 0 or side % scale:
@@ -40,7 +42,8 @@ class Idefics3(Backbone):
         image_processor.max_image_size = {"longest_edge": self.frame_size_px}
 
     @property
-    def image_token_id(self) -> int:  # noqa: D102
+    @override
+    def image_token_id(self) -> int:
         return int(self.tokenizer.convert_tokens_to_ids("<image>"))
 
     @cached_property
@@ -48,10 +51,12 @@ class Idefics3(Backbone):
         fake, view = self.tokenizer.convert_tokens_to_ids(["<fake_token_around_image>", "<global-img>"])
         return [fake, view, *[self.image_token_id] * self.processor.image_seq_len, fake]
 
-    def frame_token_ids(self, size: Size) -> list[int]:  # noqa: D102
+    @override
+    def frame_token_ids(self, size: Size) -> list[int]:
         return self._frame_token_ids
 
-    def prepared_size(self, size: Size) -> Size:  # noqa: D102
+    @override
+    def prepared_size(self, size: Size) -> Size:
         return self.frame_size_px, self.frame_size_px
 
     def prepare_frame(self, frame: np.ndarray) -> np.ndarray:
@@ -61,7 +66,8 @@ class Idefics3(Backbone):
             frame = self.resized(frame, longest)
         return super().prepare_frame(frame)
 
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
+    @override
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
         return {"pixel_values": self.normalized_stack(frames, dtype).unsqueeze(0)}
 
     def encoded(self, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -74,20 +80,24 @@ class Idefics3(Backbone):
         features = core.connector(core.vision_model(pixel_values=pixels[0]).last_hidden_state).flatten(0, 1)
         return given | {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}
 
-    def parts(self) -> dict[str, nn.Module]:  # noqa: D102
+    @override
+    def parts(self) -> dict[str, nn.Module]:
         core: Any = self.model.model
         return self._three_parts(core.vision_model, core.connector, core.text_model)
 
-    def blocks(self) -> list[nn.Module]:  # noqa: D102
+    @override
+    def blocks(self) -> list[nn.Module]:
         core: Any = self.model.model
         return [*core.vision_model.encoder.layers, *core.text_model.layers]
 
     @staticmethod
-    def frame_size_of(processor: Any) -> int:  # noqa: D102
+    @override
+    def frame_size_of(processor: Any) -> int:
         return int(processor.image_processor.max_image_size["longest_edge"])
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
+    @override
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
         tokenizer = train_tokenizer(
             texts,
             bos_token="<|begin_of_text|>",

@@ -11,6 +11,7 @@ import transformers
 from torch import nn
 from transformers import InternVLConfig
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from typing_extensions import override
 
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
@@ -48,7 +49,8 @@ class InternVL(Backbone):
         "OpenGVLab/InternVL3_5-8B-HF",
     )
 
-    def configure_processor(self) -> None:  # noqa: D102
+    @override
+    def configure_processor(self) -> None:
         step = int(self.config.vision_config.patch_size[0] / self.config.downsample_ratio)
         self._require_multiple(step)
         self.processor.image_seq_length = (self.frame_size_px // step) ** 2
@@ -58,7 +60,8 @@ class InternVL(Backbone):
         self.processor.image_processor.min_patches = self.processor.image_processor.max_patches = 1
 
     @property
-    def image_token_id(self) -> int:  # noqa: D102
+    @override
+    def image_token_id(self) -> int:
         return int(self.processor.image_token_id)
 
     @cached_property
@@ -67,29 +70,36 @@ class InternVL(Backbone):
         context = [processor.image_token_id] * processor.image_seq_length
         return [processor.start_image_token_id, *context, processor.end_image_token_id]
 
-    def frame_token_ids(self, size: Size) -> list[int]:  # noqa: D102
+    @override
+    def frame_token_ids(self, size: Size) -> list[int]:
         return self._frame_token_ids
 
-    def prepared_size(self, size: Size) -> Size:  # noqa: D102
+    @override
+    def prepared_size(self, size: Size) -> Size:
         return self.frame_size_px, self.frame_size_px
 
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
+    @override
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
         return {"pixel_values": self.normalized_stack(frames, dtype)}
 
-    def parts(self) -> dict[str, nn.Module]:  # noqa: D102
+    @override
+    def parts(self) -> dict[str, nn.Module]:
         core: Any = self.model.model
         return self._three_parts(core.vision_tower, core.multi_modal_projector, core.language_model)
 
-    def blocks(self) -> list[nn.Module]:  # noqa: D102
+    @override
+    def blocks(self) -> list[nn.Module]:
         core: Any = self.model.model
         return [*core.vision_tower.encoder.layer, *core.language_model.layers]
 
     @staticmethod
-    def frame_size_of(processor: Any) -> int:  # noqa: D102
+    @override
+    def frame_size_of(processor: Any) -> int:
         return int(processor.image_processor.size["height"])
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
+    @override
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>"], named_tokens=NAMED_TOKENS
         )

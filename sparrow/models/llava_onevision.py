@@ -13,6 +13,7 @@ from torch import nn
 from transformers import LlavaOnevisionConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
+from typing_extensions import override
 
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
@@ -39,12 +40,14 @@ class LlavaOnevision(Backbone):
 
     video_needs_times = False
 
-    def configure_processor(self) -> None:  # noqa: D102
+    @override
+    def configure_processor(self) -> None:
         self._require_size(self.config.vision_config.image_size)
         self.processor.image_processor.size = {"height": self.frame_size_px, "width": self.frame_size_px}
 
     @property
-    def image_token_id(self) -> int:  # noqa: D102
+    @override
+    def image_token_id(self) -> int:
         return int(self.processor.image_token_id)
 
     def frame_token_ids(self, size: Size) -> list[int]:
@@ -52,7 +55,8 @@ class LlavaOnevision(Backbone):
         return [self.image_token_id] * (self.processor.num_image_tokens + 1)
 
     @property
-    def video_token_id(self) -> int:  # noqa: D102
+    @override
+    def video_token_id(self) -> int:
         return int(self.processor.video_token_id)
 
     def video_placeholders(self, size: Size, times_s: Sequence[float]) -> list[tuple[str, list[int]]]:
@@ -60,7 +64,8 @@ class LlavaOnevision(Backbone):
         pooled = -(-isqrt(self.processor.num_image_tokens) // 2)
         return [("", [self.video_token_id] * (len(times_s) * pooled**2 + 1))]
 
-    def prepared_size(self, size: Size) -> Size:  # noqa: D102
+    @override
+    def prepared_size(self, size: Size) -> Size:
         return self.frame_size_px, self.frame_size_px
 
     def prepare_frame(self, frame: np.ndarray) -> np.ndarray:
@@ -123,7 +128,8 @@ class LlavaOnevision(Backbone):
             outputs["video"] = BaseModelOutputWithPooling(pooler_output=torch.cat(rows).unsqueeze(0))
         return given | {"mm_encoder_outputs": outputs}
 
-    def parts(self) -> dict[str, nn.Module]:  # noqa: D102
+    @override
+    def parts(self) -> dict[str, nn.Module]:
         core: Any = self.model.model
         projector = nn.ModuleList([core.multi_modal_projector, nn.ParameterList([core.image_newline])])
         return self._three_parts(core.vision_tower, projector, core.language_model)
@@ -133,16 +139,19 @@ class LlavaOnevision(Backbone):
         core: Any = self.model.model
         return [core.vision_tower.post_layernorm]
 
-    def blocks(self) -> list[nn.Module]:  # noqa: D102
+    @override
+    def blocks(self) -> list[nn.Module]:
         core: Any = self.model.model
         return [*core.vision_tower.encoder.layers, *core.language_model.layers]
 
     @staticmethod
-    def frame_size_of(processor: Any) -> int:  # noqa: D102
+    @override
+    def frame_size_of(processor: Any) -> int:
         return int(processor.image_processor.size["height"])
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
+    @override
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>", "<image>", "<video>"]
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import MiniCPMV4_6Config, ProcessorMixin
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import MiniCPMV4_6ImageProcessorPil
+from typing_extensions import override
 
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
@@ -64,7 +65,8 @@ class MiniCPMV(Backbone):
     # The state of linear attention runs on over cached padding.
     skips_cached_padding = False
 
-    def configure_processor(self) -> None:  # noqa: D102
+    @override
+    def configure_processor(self) -> None:
         image_processor = self.processor.image_processor
         self._require_multiple(image_processor.patch_size * SIDE_PATCHES_A_TOKEN)
         image_processor.slice_mode = False
@@ -73,22 +75,26 @@ class MiniCPMV(Backbone):
         image_processor.scale_resolution = self.frame_size_px
 
     @property
-    def image_token_id(self) -> int:  # noqa: D102
+    @override
+    def image_token_id(self) -> int:
         return int(self.tokenizer.image_token_id)
 
-    def frame_token_ids(self, size: Size) -> list[int]:  # noqa: D102
+    @override
+    def frame_token_ids(self, size: Size) -> list[int]:
         side = self.processor.image_processor.patch_size * SIDE_PATCHES_A_TOKEN
         tokens = [self.image_token_id] * (size[0] * size[1] // side**2)
         return [self.tokenizer.image_start_token_id, *tokens, self.tokenizer.image_end_token_id]
 
-    def prepared_size(self, size: Size) -> Size:  # noqa: D102
+    @override
+    def prepared_size(self, size: Size) -> Size:
         image_processor = self.processor.image_processor
         height, width = image_processor.find_best_resize(
             size, self.frame_size_px, image_processor.patch_size, "16x", allow_upscale=True
         )
         return int(height), int(width)
 
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
+    @override
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
         patch = self.processor.image_processor.patch_size
         strips = [self._strip(self.normalized(stack, dtype)) for stack in frames.stacks()]
         sizes = [[height // patch, width // patch] for height, width in frames.sizes]
@@ -130,20 +136,24 @@ class MiniCPMV(Backbone):
         finally:
             hook.remove()
 
-    def parts(self) -> dict[str, nn.Module]:  # noqa: D102
+    @override
+    def parts(self) -> dict[str, nn.Module]:
         core: Any = self.model.model
         return self._three_parts(core.vision_tower, core.merger, core.language_model)
 
-    def blocks(self) -> list[nn.Module]:  # noqa: D102
+    @override
+    def blocks(self) -> list[nn.Module]:
         core: Any = self.model.model
         return [*core.vision_tower.encoder.layers, *core.language_model.layers]
 
     @staticmethod
-    def frame_size_of(processor: Any) -> int:  # noqa: D102
+    @override
+    def frame_size_of(processor: Any) -> int:
         return int(processor.image_processor.scale_resolution)
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
+    @override
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>"], named_tokens=NAMED_TOKENS
         )

@@ -7,6 +7,7 @@ from typing import Any
 import transformers
 from torch import Tensor
 from transformers import MiniCPMV4_7Config
+from typing_extensions import override
 
 from sparrow.models.backbone import Backbone
 from sparrow.models.frames import Frames
@@ -29,15 +30,18 @@ class MiniCPMV4_7(MiniCPMV):  # noqa: N801
     # The model computes chosen logits only, other than 4.6.
     forward = Backbone.forward
 
-    def token_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:  # noqa: D102
+    @override
+    def token_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
         return {"mm_token_type_ids": (input_ids == self.image_token_id).int()}
 
-    def position_shift(self, input_ids: Tensor, frames: Frames | None) -> Tensor | int:  # noqa: D102
+    @override
+    def position_shift(self, input_ids: Tensor, frames: Frames | None) -> Tensor | int:
         core: Any = self.model.model
         return core.rope_deltas if frames is not None and len(frames) else 0
 
     @staticmethod
-    def control_token_ids(tokenizer: Any) -> dict[str, int]:  # noqa: D102
+    @override
+    def control_token_ids(tokenizer: Any) -> dict[str, int]:
         markers = ("image_start", "image_end", "slice_start", "slice_end")
         return MiniCPMV.control_token_ids(tokenizer) | {
             "newline_id": tokenizer.encode("\n", add_special_tokens=False)[0],

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import Qwen2_5_VLConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
+from typing_extensions import override
 
 from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frames import Frames
@@ -50,7 +51,8 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
         image_processor = self.processor.image_processor
         return int(image_processor.patch_size * image_processor.merge_size)
 
-    def configure_processor(self) -> None:  # noqa: D102
+    @override
+    def configure_processor(self) -> None:
         self._require_multiple(self._step_px)
         most = self.frame_size_px**2
         self.processor.image_processor.size = {
@@ -59,14 +61,17 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
         }
 
     @property
-    def image_token_id(self) -> int:  # noqa: D102
+    @override
+    def image_token_id(self) -> int:
         return int(self.processor.image_token_id)
 
-    def frame_token_ids(self, size: Size) -> list[int]:  # noqa: D102
+    @override
+    def frame_token_ids(self, size: Size) -> list[int]:
         return [self.image_token_id] * (size[0] * size[1] // self._step_px**2)
 
     @property
-    def video_token_id(self) -> int:  # noqa: D102
+    @override
+    def video_token_id(self) -> int:
         return int(self.processor.video_token_id)
 
     def video_placeholders(self, size: Size, times_s: Sequence[float]) -> list[tuple[str, list[int]]]:
@@ -77,11 +82,13 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
         """Patches in time of a video; the last frame is repeated where one is not full."""
         return -(-num_frames // int(self.processor.image_processor.temporal_patch_size))
 
-    def prepared_size(self, size: Size) -> Size:  # noqa: D102
+    @override
+    def prepared_size(self, size: Size) -> Size:
         limits = self.processor.image_processor.size
         return smart_resize(*size, self._step_px, limits["shortest_edge"], limits["longest_edge"])
 
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:  # noqa: D102
+    @override
+    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
         settings, device = self.processor.image_processor, frames.pixels.device
         patch, times = settings.patch_size, settings.temporal_patch_size
         inputs: dict[str, Any] = {}
@@ -132,7 +139,8 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
         patches = stack.reshape(count, times, channels, rows, merge, patch, columns, merge, patch)
         return patches.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(-1, channels * times * patch * patch)
 
-    def token_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:  # noqa: D102
+    @override
+    def token_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
         of_images, of_videos = input_ids == self.image_token_id, input_ids == self.video_token_id
         return {"mm_token_type_ids": of_images.int() + 2 * of_videos.int()}
 
@@ -197,7 +205,8 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
             input_ids, attention_mask, frames, position_ids=position_ids, past_key_values=past_key_values, **options
         )
 
-    def position_shift(self, input_ids: Tensor, frames: Frames | None) -> Tensor | int:  # noqa: D102
+    @override
+    def position_shift(self, input_ids: Tensor, frames: Frames | None) -> Tensor | int:
         if frames is None or not len(frames):
             return 0
         if not frames.videos:
@@ -206,22 +215,26 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
         assert len(input_ids) == 1, "rows with native videos are cached one by one"
         return int(self.position_ids(input_ids[0], frames)[-1, -1]) + 1 - input_ids.shape[1]
 
-    def parts(self) -> dict[str, nn.Module]:  # noqa: D102
+    @override
+    def parts(self) -> dict[str, nn.Module]:
         core: Any = self.model.model
         of_vision = dict(core.visual.named_children())
         projector = nn.ModuleDict({name: of_vision.pop(name) for name in self.vision_merging_parts})
         return self._three_parts(nn.ModuleDict(of_vision), projector, core.language_model)
 
-    def blocks(self) -> list[nn.Module]:  # noqa: D102
+    @override
+    def blocks(self) -> list[nn.Module]:
         core: Any = self.model.model
         return [*core.visual.blocks, *core.language_model.layers]
 
     @staticmethod
-    def frame_size_of(processor: Any) -> int:  # noqa: D102
+    @override
+    def frame_size_of(processor: Any) -> int:
         return isqrt(processor.image_processor.size["longest_edge"])
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
+    @override
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>", *VISION_TOKENS.values()]
         )

@@ -10,6 +10,7 @@ import transformers
 from torch import Tensor
 from transformers import Qwen3VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from typing_extensions import override
 
 from sparrow.models.backbone import Size
 from sparrow.models.frames import Frames
@@ -50,7 +51,8 @@ class Qwen3VL(Qwen2_5_VL):
                 yield torch.zeros(1, dtype=torch.int64), size
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
+    @override
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>", *VISION_TOKENS.values()]
         )

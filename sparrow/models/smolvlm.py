@@ -8,6 +8,7 @@ from typing import Any
 import transformers
 from transformers import SmolVLMConfig
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+from typing_extensions import override
 
 from sparrow.models.idefics3 import Idefics3
 from sparrow.models.processors import WithoutVideo
@@ -42,7 +43,8 @@ class SmolVLM(Idefics3):
         return f"\nFrame from {int(time_s // 60):02d}:{int(time_s % 60):02d}:"
 
     @classmethod
-    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:  # noqa: D102
+    @override
+    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
         tokenizer = train_tokenizer(
             texts,
             bos_token="<|im_start|>",
