@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
 
 from sparrow.models.backbone import Backbone
 from sparrow.models.checkpoints import is_hub_id
 from sparrow.runs.record import RunRecord
+from sparrow.runs.templating import render
 
 SECTIONS = (
     *("seed", "data_seed", "backbone", "tuning", "optimizer", "schedule", "batching"),
@@ -29,7 +28,6 @@ def model_card(record: RunRecord, backbone: Backbone, name: str) -> str:
         backbone: The model, as it is exported.
         name: Of the model.
     """
-    template = files("sparrow.runs").joinpath("templates/model_card.md.jinja").read_text(encoding="utf-8")
     made_from = record.config["backbone"]
     tiny, checkpoint = made_from["tiny"], made_from["checkpoint"]
     side = backbone.frame_size_px
@@ -37,8 +35,8 @@ def model_card(record: RunRecord, backbone: Backbone, name: str) -> str:
     components = record.config["mixture"]["components"]
     names = sorted({components[name]["source"] for name in record.data if name in components})
     sources = {name: record.config["source"][name] for name in names}
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    return environment.from_string(template).render(
+    return render(
+        "model_card.md.jinja",
         name=name,
         record=record,
         tiny=tiny,

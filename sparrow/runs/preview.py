@@ -7,12 +7,10 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import Environment, StrictUndefined
 from PIL import Image
 from torch import Tensor
 
@@ -25,6 +23,7 @@ from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone
 from sparrow.runs.manifest import num_left_out, reasons
 from sparrow.runs.preparation import Prepared
+from sparrow.runs.templating import render
 
 MAX_FRAMES = 24
 MAX_REJECTED = 500
@@ -109,10 +108,8 @@ def write_preview(prepared: Prepared, path: Path, num_samples: int, config: Expe
     limit = backbone.context_length_tokens
     if config is not None:
         limit = min(limit, config.batching.max_seq_len_tokens)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["count"] = "{:,}".format
-    template = files("sparrow.runs").joinpath("templates/preview.html.jinja").read_text(encoding="utf-8")
-    page = environment.from_string(template).render(
+    page = render(
+        "preview.html.jinja",
         config=config,
         backbone=backbone,
         manifest=manifest,

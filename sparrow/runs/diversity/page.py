@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
 from sparrow.core.config import DiversityConfig
 from sparrow.core.files import write_atomically
@@ -16,6 +14,7 @@ from sparrow.instructions.metrics import METRICS
 from sparrow.runs.diversity.measuring import Sampled
 from sparrow.runs.diversity.pictures import looks
 from sparrow.runs.diversity.projecting import Projection
+from sparrow.runs.templating import render
 
 GRID = 4_000
 SHAPES = {
@@ -40,8 +39,6 @@ def write_page(sampled: Sampled, projections: Sequence[Projection], path: Path, 
         path: The HTML file.
         config: The settings, for the header.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = files("sparrow.runs").joinpath("templates/diversity.html.jinja").read_text(encoding="utf-8")
     names = list(projections[0].points) if projections else []
     data = {
         "sources": [
@@ -52,8 +49,14 @@ def write_page(sampled: Sampled, projections: Sequence[Projection], path: Path, 
     }
     # Inside a script element only `<` could end it; escaped, the data stays JSON.
     script = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
-    page = environment.from_string(template).render(
-        config=config, comparison=sampled.comparison, metrics=METRICS, notes=sampled.notes, data=script, grid=GRID
+    page = render(
+        "diversity.html.jinja",
+        config=config,
+        comparison=sampled.comparison,
+        metrics=METRICS,
+        notes=sampled.notes,
+        data=script,
+        grid=GRID,
     )
     write_atomically(path, page.encode("utf-8", "backslashreplace"))
     return path

@@ -5,17 +5,15 @@ from __future__ import annotations
 import base64
 import os
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
-
-from jinja2 import Environment, StrictUndefined
 
 from sparrow.runs.report.arms import Arm
 from sparrow.runs.report.plots import Picture
 from sparrow.runs.report.results import StudyResults
 from sparrow.runs.report.samples import TENSORBOARD_FOLDER, first_frames
 from sparrow.runs.report.sections import full_tables
+from sparrow.runs.templating import render
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,8 @@ def page(studies: list[StudyResults], pictures: list[Picture], out: Path) -> byt
         pictures: Their pictures, put in as PNG.
         out: The folder that the page goes to, from which the links lead.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = files("sparrow.runs").joinpath("templates/report.html.jinja").read_text(encoding="utf-8")
-    text = environment.from_string(template).render(
+    text = render(
+        "report.html.jinja",
         pictures=[(p, f"data:image/png;base64,{base64.b64encode(p.png).decode()}") for p in pictures],
         studies=[(study, full_tables(study), _previews(study), _links(study, out)) for study in studies],
     )
