@@ -1,0 +1,134 @@
+"""Contradictions between settings that compose: each is told with its key and what is wrong."""
+
+from copy import deepcopy
+
+import pytest
+
+from sparrow.app.checks import check
+from sparrow.core.config import Source
+
+VIDEO, TEXT = "mixture.components.video", "mixture.components.text"
+ASKED = "benchmark.world_short"
+
+
+@pytest.fixture(scope="module")
+def composed(settings):
+    """Settings without a fault: 24 samples, two thirds of them video and one third text, and one benchmark."""
+    return settings("benchmark=[world_short]")
+
+
+def changed(config, changes):
+    """A copy of settings in which keys have other values."""
+    config = deepcopy(config)
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        node = config
+        for name in path:
+            node = node[name] if isinstance(node, dict) else getattr(node, name)
+        if isinstance(node, dict):
+            node[last] = value
+        else:
+            setattr(node, last, value)
+    return config
+
+
+FAULTS = [
+    ({"mixture.num_frames": 9}, "mixture", "has several totals: num_samples, num_frames; keep one"),
+    ({"mixture.num_samples": 0}, "mixture.num_samples", "must be at least 1, is 0"),
+    (
+        {
+            f"{part}.{name}": value
+            for part in (VIDEO, TEXT)
+            for name, value in (("fraction", None), ("remainder", True))
+        },
+        "mixture.components",
+        "only one component can take the remainder",
+    ),
+    ({f"{TEXT}.num_samples": 8}, TEXT, "needs exactly one of num_samples, fraction and remainder"),
+    ({f"{TEXT}.remainder": True}, TEXT, "needs exactly one of num_samples, fraction and remainder"),
+    ({f"{TEXT}.fraction": None}, TEXT, "needs exactly one of num_samples, fraction and remainder"),
+    (
+        {f"{TEXT}.fraction": None, f"{TEXT}.num_samples": 0},
+        f"{TEXT}.num_samples",
+        "must be at least 1, is 0; drop the component instead",
+    ),
+    ({f"{TEXT}.fraction": 1.5}, f"{TEXT}.fraction", "must lie between 0 and 1, is 1.5"),
+    ({f"{TEXT}.fraction": -0.5}, f"{TEXT}.fraction", "must lie between 0 and 1, is -0.5"),
+    (
+        {"mixture.num_samples": None, f"{VIDEO}.fraction": None, f"{VIDEO}.num_samples": 16},
+        "mixture.num_samples",
+        "a total is needed for component 'text'",
+    ),
+    (
+        {
+            "mixture.num_samples": None,
+            "mixture.num_tokens": 1000,
+            f"{TEXT}.fraction": None,
+            f"{TEXT}.num_samples": 8,
+        },
+        TEXT,
+        "needs a fraction where the mixture's total is num_tokens",
+    ),
+    ({f"{TEXT}.repeat": 0}, f"{TEXT}.repeat", "must be at least 1, is 0"),
+    ({f"{TEXT}.max_pages": 0}, f"{TEXT}.max_pages", "must be at least 1, is 0"),
+    ({f"{TEXT}.source": "nowhere"}, f"{TEXT}.source", "'nowhere' is not among the chosen sources (world_clips, "),
+    (
+        {"source.own": Source(converter="llava", root="", use_world=True), f"{TEXT}.source": "own"},
+        "source.own.world",
+        "no generated table of this source; set use_world=false",
+    ),
+    ({"mixture.components": {}}, "mixture.components", "is empty; choose a mixture"),
+    (
+        {"tuning.vision.learning_rate_multiplier": 0.0},
+        "tuning.vision.learning_rate_multiplier",
+        "must be above 0; use tuning.vision.mode=frozen",
+    ),
+    ({"tuning.projector.weight_decay": -0.1}, "tuning.projector.weight_decay", "must not be negative, is -0.1"),
+    (
+        {f"tuning.{part}.mode": "frozen" for part in ("vision", "projector", "language_model")},
+        "tuning",
+        "every part is frozen",
+    ),
+    ({"tuning.lora.rank": 0}, "tuning.lora.rank", "must be at least 1, is 0"),
+    (
+        {f"{ASKED}.scoring": "letter_likelihood", f"{ASKED}.show_options": False},
+        f"{ASKED}.show_options",
+        "letters can only be scored where the options are shown",
+    ),
+    ({f"{ASKED}.world": None}, f"{ASKED}.world", "no generated table stands in for it; set use_world=false"),
+    ({f"{ASKED}.subtitles": "on"}, f"{ASKED}.subtitles", "multiple_choice has no subtitles; set it to off"),
+    ({f"{ASKED}.num_questions": 0}, f"{ASKED}.num_questions", "must be at least 1, is 0"),
+    ({"max_bad_fraction": 1.01}, "max_bad_fraction", "must lie between 0 and 1, is 1.01"),
+    ({"max_bad_fraction": -0.01}, "max_bad_fraction", "must lie between 0 and 1, is -0.01"),
+    ({"checkpointing.every_n_minutes": 0}, "checkpointing.every_n_minutes", "must be above 0, or null, is 0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "key", "message"), FAULTS)
+def test_a_contradiction_is_the_only_one_that_is_told(composed, changes, key, message):
+    found = check(changed(composed, changes))
+    assert {where for where, _ in found} == {key}
+    assert all(message in what for _, what in found), found
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"mixture.num_samples": 1},
+        {f"{TEXT}.fraction": None, f"{TEXT}.remainder": True},
+        {f"{TEXT}.fraction": 0.0, f"{VIDEO}.fraction": 1.0},
+        {
+            "mixture.num_samples": None,
+            **{f"{part}.{name}": n for part in (VIDEO, TEXT) for name, n in (("fraction", None), ("num_samples", 1))},
+        },
+        {"mixture.num_samples": None, "mixture.num_tokens": 1000},
+        {"source.world_clips.world": None, "source.world_clips.use_world": False},
+        {f"{ASKED}.world": None, f"{ASKED}.use_world": False},
+        {f"{ASKED}.scoring": "letter_likelihood", f"{ASKED}.show_options": True},
+        {"max_bad_fraction": 0.0},
+        {"max_bad_fraction": 1.0},
+    ],
+)
+def test_what_does_not_contradict_itself_passes(composed, changes):
+    assert check(changed(composed, changes)) == []
