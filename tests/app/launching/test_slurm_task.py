@@ -58,3 +58,43 @@ def test_a_requeued_job_leaves_no_exit_code_and_one_that_ends_does(task, tmp_pat
     assert (tmp_path / "asked").read_text() == "requeue 12_0\n"
     assert not left.exists(), "what an earlier start left says nothing of this one"
     assert not caplog.records
+
+
+RUNNING = "JobId=13 JobState=RUNNING Partition=low PreemptTime=2024-05-01T10:00:00"
+KEPT, REQUEUES = "PartitionName=low PreemptMode=CANCEL", "PartitionName=low PreemptMode=GANG,REQUEUE"
+NOT_PREEMPTED = RUNNING.replace("2024-05-01T10:00:00", "None")
+CANCELLED = RUNNING.replace("RUNNING", "CANCELLED")
+
+
+@pytest.mark.parametrize(
+    ("code", "restarts", "job", "partition", "requeued"),
+    [
+        (0, "0", RUNNING, REQUEUES, False),
+        (1, "0", RUNNING, REQUEUES, False),
+        (AT_LIMIT, "0", NOT_PREEMPTED, KEPT, True),
+        (AT_LIMIT, "1", NOT_PREEMPTED, KEPT, False),
+        (AT_LIMIT, "2", RUNNING, REQUEUES, False),
+        (TERMINATED, "0", RUNNING, REQUEUES, True),
+        (TERMINATED, "5", RUNNING, REQUEUES, True),  # who is preempted is not to blame for it
+        (TERMINATED, "0", RUNNING, KEPT, False),
+        (TERMINATED, "0", NOT_PREEMPTED, REQUEUES, False),
+        (TERMINATED, "0", "JobId=13 JobState=RUNNING Partition=low", REQUEUES, False),
+        (TERMINATED, "0", CANCELLED, REQUEUES, False),
+    ],
+)
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_job_is_requeued_at_its_time_limit_and_when_it_is_preempted_by_rank_0_alone(
+    task, tmp_path, monkeypatch, number, code, restarts, job, partition, requeued
+):
+    monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+    monkeypatch.setattr(Place, "global_rank", number)
+    scontrol = f"""case "$*" in
+        requeue*) echo "$@" >> {tmp_path}/asked ;;
+        "--oneliner show job 12_0") echo "{job}" ;;
+        "--oneliner show partition low") echo "{partition}" ;;
+        *) exit 1 ;;
+    esac"""
+    assert task(code, scontrol) == (0 if requeued else code)
+    assert (tmp_path / f"12_0_{number}_exit_code").exists() is not requeued
+    asked = tmp_path / "asked"
+    assert (asked.read_text() if asked.exists() else "") == ("requeue 12_0\n" if requeued and number == 0 else "")
