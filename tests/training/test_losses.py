@@ -1,14 +1,18 @@
 """The loss of a step is the same however its samples are put together, for every family."""
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
-from sparrow.core.config import Lora, PartTuning, Tuning
-from sparrow.data.encode import EncodedSample
+from sparrow.core.config import Lora, Optimizer, PartTuning, Schedule, Tuning
+from sparrow.data.batching import StepBatch
+from sparrow.data.encode import IGNORED, EncodedSample
 from sparrow.data.micro_batches import pack, pad
 from sparrow.models.tuning import apply_tuning
 from sparrow.training.losses import chunked_cross_entropy, segment_losses, segment_weights
+from sparrow.training.module import FineTuning
 from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded
 
 NORMALIZATIONS = ("token", "sample", "micro_batch")
@@ -49,23 +53,68 @@ def samples_of(backbone, frames):
     return [(EncodedSample(*tensors, 0), component) for tensors, component in samples]
 
 
+class OneStep(pl.LightningDataModule):
+    """A step of some micro-batches, which the training step takes to the device by itself."""
+
+    def __init__(self, micro_batches):
+        super().__init__()
+        self.batch = StepBatch(0, micro_batches, ["sample"], 0, 0, 0, 0.0)
+
+    def train_dataloader(self):
+        return DataLoader([self.batch], batch_size=None)
+
+    def transfer_batch_to_device(self, batch, *_):
+        return batch
+
+
 def step(backbone, micro_batches, normalization):
-    """Loss of a step, its loss sums by component and the gradients, computed as the training step does."""
+    """Loss of a training step, its losses by component and the gradients; the rate is 0, so no weight changes."""
+    module = FineTuning(
+        backbone,
+        Optimizer(learning_rate=0.0, max_grad_norm=None),
+        Schedule(),
+        1,
+        ["pictures", "words"],
+        Tuning(loss_normalization=normalization),
+    )
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        log_every_n_steps=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     backbone.model.zero_grad()
-    counts = [micro_batch.supervised_tokens() for micro_batch in micro_batches]
-    weights = [segment_weights(n, normalization) for n in counts]
-    units = sum((n * w).sum() for n, w in zip(counts, weights, strict=True))
-    loss, by_component = 0.0, torch.zeros(2)
-    for micro_batch, weight in zip(micro_batches, weights, strict=True):
-        sums = segment_losses(backbone, micro_batch)
-        share = (sums * weight).sum() / units
-        share.backward()
-        loss += share.item()
-        real = micro_batch.components >= 0
-        by_component.index_add_(0, micro_batch.components[real], sums.detach()[real])
+    trainer.fit(module, datamodule=OneStep(micro_batches))
+    by_component = torch.stack([trainer.callback_metrics[f"train/loss_{name}"] for name in module.component_names])
     gradients = {n: p.grad.clone() for n, p in backbone.model.named_parameters() if p.grad is not None}
     backbone.model.zero_grad()
-    return loss, by_component, gradients
+    return module.last_loss, by_component, gradients
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_a_step_is_the_mean_that_is_asked_for(load_tiny, frames, normalization):
+    backbone = load_tiny("idefics3")
+    samples = samples_of(backbone, frames)
+    micro_batches = [pad(samples[:1], backbone), pad(samples[1:], backbone)]
+    loss, by_component, gradients = step(backbone, micro_batches, normalization)
+    sums = logits_loss(backbone, samples)
+    counts = torch.tensor([(sample.labels[1:] != IGNORED).sum() for sample, _ in samples])
+    expected = {
+        "token": sums.sum() / counts.sum(),
+        "sample": (sums / counts).mean(),
+        "micro_batch": (sums[0] / counts[0] + sums[1:].sum() / counts[1:].sum()) / 2,
+    }[normalization]
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    of_components = [sums[own].sum() / counts[own].sum() for own in ([0, 2], [1, 3])]
+    torch.testing.assert_close(by_component, torch.stack(of_components).detach(), atol=1e-4, rtol=1e-5)
+    expected.backward()
+    for name, parameter in backbone.model.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5, rtol=1e-3)
+    backbone.model.zero_grad()
 
 
 @pytest.mark.parametrize("normalization", ["token", "sample"])
