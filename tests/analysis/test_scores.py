@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from sparrow.analysis.paired import mcnemar_p, paired_difference
 from sparrow.analysis.predictions import Predictions, read_predictions
-from sparrow.analysis.scores import is_metric, paper_means, pick, score
+from sparrow.analysis.scores import is_metric, paper_means, pick, resampled_scores, score
 from sparrow.core.errors import DataError
 
 
@@ -171,6 +171,18 @@ def test_numbers_are_picked_by_their_path():
         with pytest.raises(DataError, match=f"the score has no '{absent}'"):
             pick(result, absent)
     assert score(Predictions.from_rows([]), metric="macro_accuracy").official is None
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_accuracy"])
+def test_scores_are_resampled_by_video(metric):
+    """Twice the questions of a video, answered alike, tell nothing more."""
+    correct = np.random.default_rng(4).random(30) < 0.5
+    once = [row(i, correct=bool(value), video=f"v{i}", category="c") for i, value in enumerate(correct)]
+    twice = once + [{**of_video, "question_id": f"again {of_video['question_id']}"} for of_video in once]
+    means, of_twice = (resampled_scores(Predictions.from_rows(rows), metric) for rows in (once, twice))
+    assert 0.05 < means.std() < 0.15
+    np.testing.assert_allclose(of_twice, means)
+    assert resampled_scores(Predictions.from_rows([*once[:19], *twice[30:49]]), metric) is None, "of 19 videos"
 
 
 def test_means_of_the_paper():

@@ -58,6 +58,14 @@ def test_fractions_add_up_exactly(total):
     assert max(sizes.values()) - min(sizes.values()) <= 1
 
 
+def test_what_rounding_leaves_goes_to_the_largest_remainders():
+    """Of 5.5, 2.5 and 2.0 the halves are the largest, and the first name wins a tie; of 5.5, 2.8 and 1.7 the last two."""
+    halves = mixture(10, a={"fraction": 0.55}, b={"fraction": 0.25}, c={"fraction": 0.2})
+    assert component_sizes(halves) == {"a": 6, "b": 2, "c": 2}
+    others = mixture(10, a={"fraction": 0.55}, b={"fraction": 0.28}, c={"fraction": 0.17})
+    assert component_sizes(others) == {"a": 5, "b": 3, "c": 2}
+
+
 @pytest.mark.parametrize("last", [0.4999995, 0.5000005])
 def test_fractions_that_are_typed_with_few_digits_add_up_too(last):
     mix = mixture(3_000_000, a={"fraction": 0.25}, b={"fraction": 0.25}, c={"fraction": last})

@@ -66,6 +66,17 @@ def test_ranks_are_balanced_by_cost_not_by_length(world_size):
     assert sorted(np.concatenate([r for share in deal_rows(rows, costs, world_size) for r in share])) == list(range(64))
 
 
+def test_a_rank_begins_with_its_dearest_row():
+    costs = np.array([1.0, 9.0, 5.0, 2.0, 8.0, 6.0])
+    for shares in (
+        packed_step(np.array([900, 400, 500, 900, 500, 400]), costs, CAPACITY, 1),
+        deal_rows([np.array(row) for row in ([0], [1, 2], [3], [4, 5])], costs, 1),
+    ):
+        loads = [costs[row].sum() for row in shares[0]]
+        assert loads == sorted(loads, reverse=True)
+        assert sum(loads) == costs.sum()
+
+
 def test_padded_shares_are_balanced():
     lengths = np.random.default_rng(0).integers(10, 10_000, 64)
     shares = [np.concatenate(share) for share in padded_step(lengths, 2, 8)]

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import PIL.Image
 import pytest
 
 from sparrow.core.errors import DataError, MachineError, MediaError
-from sparrow.data import encode, measuring
+from sparrow.data import encode, measuring, rejecting
 from sparrow.data.batching import StepDataset
 from sparrow.data.encode import measure
 from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
@@ -110,6 +111,15 @@ def test_all_missing_media_are_listed(settings, tmp_path, test_broken_clips):
     with pytest.raises(UnusableSamples, match=r"more than max_bad_fraction=0\.1") as caught:
         prepare(settings(*overrides, "on_bad_sample=skip", "max_bad_fraction=0.1"))
     assert caught.value.missing == gone
+
+
+@pytest.mark.parametrize(("num_bad", "bearable"), [(1, True), (2, True), (3, False)])
+def test_as_many_bad_samples_as_max_bad_fraction_says_are_allowed(monkeypatch, num_bad, bearable):
+    monkeypatch.setattr(rejecting, "missing_media", lambda *_: [])
+    ledger = pd.DataFrame({"source": "s", "sample_id": [f"s-{i}" for i in range(8)], "reason": "long", "detail": ""})
+    ledger["status"] = ["rejected" if i < num_bad else "used" for i in range(8)]
+    with nullcontext() if bearable else pytest.raises(UnusableSamples, match=r"3 of 8 .* max_bad_fraction=0\.25"):
+        rejecting.enforce_policy(ledger, {}, "skip", 0.25)
 
 
 def test_of_many_missing_files_the_first_are_told():

@@ -223,6 +223,16 @@ def test_order_and_number_of_pages(order: str, policy: str) -> None:
     assert layout_text(text, style) == some
 
 
+def test_pages_are_shuffled_by_their_text() -> None:
+    def order(text: str) -> list[int]:
+        every = layout_text(text, PAPER)
+        return [every.index(page) for page in layout_text(text, replace(PAPER, page_order="shuffled"))]
+
+    orders = [order(" ".join(f"{name}{i}" for i in range(115 * 12))) for name in "ab"]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(len(orders[0])))
+    assert orders[0] != orders[1]
+
+
 def test_more_pages_than_allowed_is_an_error_unless_some_are_chosen() -> None:
     with pytest.raises(MediaError, match="the text has 3 pages, max_pages is 2"):
         count_pages("word " * 300, replace(PAPER, max_pages=2))
