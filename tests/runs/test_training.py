@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -289,6 +290,22 @@ def test_a_finished_run_is_kept_and_a_changed_one_refused(undisturbed, settings)
     with pytest.raises(RunError, match=r"other settings: optimizer.learning_rate: 0.0015 -> 0.1"):
         changed = replace(config, optimizer=replace(config.optimizer, learning_rate=0.1))
         train(changed, folder, name="changed")
+
+
+def test_a_folder_is_held_while_its_run_is_carried_out(settings, tmp_path, monkeypatch):
+    config, seen = settings(), []
+
+    def looks(*_, **__):
+        with pytest.raises(Timeout):
+            FileLock(tmp_path / ".lock").acquire(timeout=0)
+        seen.append("held")
+        raise RuntimeError("ended")
+
+    monkeypatch.setattr(training, "_carry_out", looks)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="ended"):
+            train(config, tmp_path, name="held")
+    assert seen == ["held", "held"]
 
 
 def test_a_failed_run_says_why(settings, tmp_path, monkeypatch):
