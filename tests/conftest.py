@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,6 +79,24 @@ def settings(cache_root: Path) -> Iterator[Callable]:
         return checked(composed, schema)
 
     yield make
+
+
+@pytest.fixture
+def sparrow(tmp_path: Path, cache_root: Path) -> Callable:
+    """Run `sparrow ...` in an empty folder, with further environment variables as keywords."""
+
+    def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "sparrow", *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"} | changes,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

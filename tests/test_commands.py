@@ -26,25 +26,6 @@ ROOT = Path(__file__).parents[1]
 SPARROW = [sys.executable, "-m", "sparrow"]
 
 
-@pytest.fixture
-def sparrow(tmp_path, cache_root):
-    """Run `sparrow ...` in an empty folder."""
-
-    def run(*arguments, **changes):
-        environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"} | changes
-        return subprocess.run(
-            [*SPARROW, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=280,
-        )
-
-    return run
-
-
 def records_in(folder):
     return {path.parent.name: RunRecord.load(path.parent) for path in folder.rglob("run.json")}
 
@@ -93,6 +74,7 @@ WRONG_PARENTS = {
 }
 
 
+@pytest.mark.slow
 def test_the_runs_that_jobs_start_from_are_checked_before_the_first_job(sparrow, tmp_path):
     for override, expected in WRONG_PARENTS.items():
         done = sparrow("train", "experiment=quickstart", override)
@@ -103,6 +85,7 @@ def test_the_runs_that_jobs_start_from_are_checked_before_the_first_job(sparrow,
     assert not list(tmp_path.rglob("run.json"))
 
 
+@pytest.mark.slow
 def test_diversity_of_sources_writes_tables_pictures_and_a_page(sparrow, tmp_path):
     sources = ["+source=[world_clips,world_event_texts]", "num_resamples=3", "num_in_pictures=20"]
     done = sparrow("diversity", *sources, *SMALL_WORLD, "study.name=two", f"hydra.run.dir={tmp_path / 'out'}")
@@ -117,6 +100,7 @@ def test_diversity_of_sources_writes_tables_pictures_and_a_page(sparrow, tmp_pat
     assert "the encoder" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_failing_job_reports_both(sparrow, tmp_path):
     sweep = ["-m", *SMALL_RUN, "study.name=two"]
     done = sparrow("train", *sweep, "mixture=world_video", "mixture.num_samples=5000,16")
@@ -225,12 +209,14 @@ def test_bad_input_gives_one_message(sparrow, tmp_path, name):
     assert not list(tmp_path.rglob("*.ckpt")), "nothing was trained"
 
 
+@pytest.mark.slow
 def test_full_errors_on_demand(sparrow):
     done = sparrow("train", *SMALL_RUN, "batching.num_epochs=many", HYDRA_FULL_ERROR="1")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.slow
 def test_prepare_twice_gives_the_same_manifest(sparrow, tmp_path):
     for name in ("a", "b"):
         done = sparrow(
@@ -273,6 +259,7 @@ def test_a_backbone_is_rehearsed_with_its_tiny_sibling(sparrow, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_the_tiny_sibling_would_replace_is_refused(sparrow, tmp_path):
     done = sparrow("prepare", *SMALL_RUN, "backbone.checkpoint=/models/mine", f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 1
@@ -281,6 +268,7 @@ def test_a_checkpoint_that_the_tiny_sibling_would_replace_is_refused(sparrow, tm
     )
 
 
+@pytest.mark.slow
 def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):
     done = sparrow(
         "evaluate",

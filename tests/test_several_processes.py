@@ -283,6 +283,7 @@ IN_A_SLURM_JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "mine", "SLURM_NTASKS":
 IN_A_SLURM_JOB |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NNODES": "1"}
 
 
+@pytest.mark.slow
 def test_ranks_that_nothing_starts_within_a_slurm_job_are_refused(command, tmp_path):
     done = command("strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'run'}", **IN_A_SLURM_JOB)
     assert done.returncode == 1
@@ -291,6 +292,7 @@ def test_ranks_that_nothing_starts_within_a_slurm_job_are_refused(command, tmp_p
     assert not (tmp_path / "run/run.json").exists()
 
 
+@pytest.mark.slow
 def test_ranks_that_would_each_name_a_folder_by_the_time_are_refused(command):
     done = command("strategy=ddp", "trainer.devices=2", RANK="0", LOCAL_RANK="0", WORLD_SIZE="2")
     assert done.returncode == 1

@@ -1,7 +1,5 @@
 """What stands around the work of a command, as a user types it: what the machine or Hydra refuses is one message."""
 
-import os
-import subprocess
 import sys
 
 import pytest
@@ -12,40 +10,23 @@ from tests.conftest import SMALL_RUN
 from tests.runs.report.run_folders import add_exact_run
 
 
-@pytest.fixture
-def prepare(tmp_path, cache_root):
-    """Run `sparrow prepare ...` in a folder that holds but a file `taken`."""
-    (tmp_path / "taken").touch()
-
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "sparrow", "prepare", *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=280,
-        )
-
-    return run
-
-
 @pytest.mark.parametrize(
     "given",
     [["hydra.run.dir=taken/x"], ["-m", "hydra.sweep.dir=taken/x", "seed=0,1"], ["paths.cache_root=taken/x"]],
     ids=["run", "sweep", "cache"],
 )
-def test_a_folder_that_cannot_be_made_is_one_message_with_its_path_and_a_remedy(prepare, given):
-    done = prepare(*given, *SMALL_RUN)
+def test_a_folder_that_cannot_be_made_is_one_message_with_its_path_and_a_remedy(sparrow, tmp_path, given):
+    (tmp_path / "taken").touch()
+    done = sparrow("prepare", *given, *SMALL_RUN)
     assert done.returncode == 1
     assert "taken/x" in done.stderr
     assert "a file stands where a folder is needed: choose another folder (paths.output_root" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_variable_that_is_not_set_is_one_message(prepare):
-    done = prepare(*SMALL_RUN, "seed=${oc.env:NOT_SET}")
+@pytest.mark.slow
+def test_a_variable_that_is_not_set_is_one_message(sparrow):
+    done = sparrow("prepare", *SMALL_RUN, "seed=${oc.env:NOT_SET}")
     assert done.returncode == 1
     assert "seed: KeyError" in done.stderr
     assert "'NOT_SET' not found\" (on the command line)" in done.stderr
@@ -60,8 +41,9 @@ def test_a_sweep_whose_runs_lie_in_folders_of_folders_ends_with_its_report(tmp_p
     assert "clips" in (tmp_path / "report.md").read_text()
 
 
-def test_flags_may_stand_between_overrides(prepare, tmp_path):
+@pytest.mark.slow
+def test_flags_may_stand_between_overrides(sparrow, tmp_path):
     (tmp_path / "a=b/mixture").mkdir(parents=True)
     (tmp_path / "a=b/mixture/mine.yaml").write_text("defaults: [world_video]\nnum_samples: 5\n")
-    done = prepare(*SMALL_RUN, "-m", "seed=3", "--config-dir", "a=b", "mixture=mine", "hydra.mode=RUN")
+    done = sparrow("prepare", *SMALL_RUN, "-m", "seed=3", "--config-dir", "a=b", "mixture=mine", "hydra.mode=RUN")
     assert done.returncode == 0, done.stderr

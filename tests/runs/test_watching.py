@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -171,25 +170,15 @@ def test_a_step_that_is_not_finite_is_skipped_or_ends_the_run(settings, tmp_path
 
 
 @pytest.mark.slow
-def test_two_ranks_validate_and_skip_as_one(settings, tmp_path, cache_root):
+def test_two_ranks_validate_and_skip_as_one(settings, sparrow, tmp_path):
     """A learning rate without sense makes the third step's loss NaN or infinite."""
     options = [
         *("optimizer.learning_rate=1e30", "optimizer.on_nan_loss=skip", "optimizer.max_grad_norm=null"),
         *("validation.num_samples=7", "validation.every_n_steps=1"),
     ]
     train(settings(*options), tmp_path / "one", name="one")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "sparrow", "train", *SMALL_RUN, *options),
-            *("strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}"),
-        ],
-        cwd=tmp_path,
-        env=os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
+    ranks = ["strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}"]
+    done = sparrow("train", *SMALL_RUN, *options, *ranks)
     assert done.returncode == 0, done.stderr
     one, two = (metrics(tmp_path / name) for name in ("one", "two"))
     assert two["validation/loss"][0] == pytest.approx(one["validation/loss"][0], rel=1e-5)

@@ -114,8 +114,9 @@ def test_devices_swept_under_slurm_are_refused_with_the_reason(sweep, tmp_path):
     assert "the jobs of an array are all of one size" in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--config-dir", "--config-path"])
-def test_jobs_at_once_have_the_settings_of_the_config_that_was_named(tmp_path, cache_root, flag):
+def test_jobs_at_once_have_the_settings_of_the_config_that_was_named(sparrow, tmp_path, flag):
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/lab.yaml").write_text("defaults: [prepare, _self_]\nmixture: {num_samples: 16}\n")
     settings = [
@@ -127,18 +128,8 @@ def test_jobs_at_once_have_the_settings_of_the_config_that_was_named(tmp_path, c
         "data_seed=5,6",
     ]
     search = "hydra.searchpath=[pkg://sparrow.conf]"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "sparrow", "prepare", flag, str(tmp_path / "conf"), "--config-name", "lab", "-m"),
-            *("hydra/launcher=parallel", search, *settings),
-        ],
-        cwd=tmp_path,
-        env=os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=250,
-    )
+    named = ["prepare", flag, str(tmp_path / "conf"), "--config-name", "lab", "-m"]
+    done = sparrow(*named, "hydra/launcher=parallel", search, *settings)
     assert done.returncode == 0, done.stderr
     manifests = [json.loads(path.read_text()) for path in tmp_path.rglob("manifest.json")]
     assert [manifest["num_samples"] for manifest in manifests] == [16, 16]
