@@ -59,7 +59,7 @@ def json_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, Any]]:
     where = f"benchmark '{benchmark}', {path}"
     text = read_text(path, benchmark=benchmark)
     if not text.lstrip().startswith("["):
-        raise DataError("expected a list", where=where, remedy="check the file")
+        raise DataError("expected a list", where=where, remedy="fetch the file again, or write [record, ...]")
 
     def error(what: str, line: int) -> DataError:
         return DataError(what, where=f"{where}, line {line}", remedy="mend the file")

@@ -119,7 +119,6 @@ def published(study: StudyResults) -> Table:
     rows: list[Row] = [row for table in tables for row in _published_rows(table, study)]
     rows += [(problem, *[NOTHING] * 6) for problem in problems]
     sources = "; ".join(f"{table.backbone}: {table.source}" for table in tables)
-    asked = study.asked(study.benchmarks)
     return Table(
         "Published",
         ("backbone", "arm", "benchmark", "published", "its gain", "ours", "our gain"),
@@ -127,7 +126,7 @@ def published(study: StudyResults) -> Table:
         left=3,
         note=f"Ours: {', '.join(backbones_of(study)) or 'unknown backbone'}. A published score stands here only where "
         "the backbone is ours; of another one only the gain over its own zero-shot score can be compared. "
-        f"Sources: {sources}." + (f" Ours were asked: {asked}." if asked else ""),
+        f"Sources: {sources}." + (f" Ours were asked: {study.asked}." if study.asked else ""),
     )
 
 

@@ -50,10 +50,11 @@ class StudyResults:
         runs = [(arm.label, record) for arm in self.arms for record in arm.counted if record.scores]
         return undeclared_differences(runs, self.study.factors)
 
-    def asked(self, benchmarks: Iterable[str]) -> str:
+    @property
+    def asked(self) -> str:
         """How many frames and which questions stand behind scores after training, in a line; empty without any."""
         told: dict[str, None] = {}
-        for name in benchmarks:
+        for name in self.benchmarks:
             for score in (score for arm in self.arms for score in arm.scores(name, "after") if score.protocol):
                 told[f"{name}: frames {score.protocol.get('frames')}, {score.protocol.get('note')}"] = None
         return "; ".join(told)

@@ -99,7 +99,7 @@ def _results(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row]) 
     if set(study.measures) & set(PAPER_MEANS):
         note += (
             " general: mean of Video-MME, MVBench, TempCompass multi-choice; long: of long Video-MME, LongVideoBench, "
-            f"MLVU (arXiv 2411.19951). Asked here: {study.asked(study.benchmarks)}."
+            f"MLVU (arXiv 2411.19951). Asked here: {study.asked}."
         )
     return Table(
         "Results",
