@@ -4,17 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 CODE := sparrow tests benchmarks
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-slow test-slurm check clean
+.PHONY: quickstart test test-slow test-all test-slurm check docs hooks clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/sparrow train experiment=quickstart
 
 test: check
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(PYTEST) -m "not slow and not exhaustive"
 
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m "slow and not exhaustive"
+
+# Every test, also every variant of what a smaller test covers: before a release, not in CI.
+test-all: check
+	$(PYTEST)
 
 # On a SLURM of this machine's own, from Debian packages; a part of test-slow.
 test-slurm: $(VENV)/.installed-test
@@ -25,6 +30,14 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# The site in build/site; a broken link is an error.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Check every commit of this clone before it is made; what the hooks run is installed already.
+hooks: $(VENV)/.installed-test
+	$(BIN)/pre-commit install
 
 $(VENV)/.python:
 	$(PYTHON) -c 'import sys; sys.exit("Sparrow needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -39,6 +52,10 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt $(VENV)/.python
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP_INSTALL) --editable ".[test]"
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP_INSTALL) --editable ".[docs]"
 	touch $@
 
 clean:

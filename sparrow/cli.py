@@ -7,6 +7,8 @@ import runpy
 import sys
 from difflib import get_close_matches
 
+from sparrow import __version__
+
 COMMANDS = {
     "train": "fine-tune a backbone on a mixture, evaluate it before and after",
     "evaluate": "ask a checkpoint the questions of benchmarks",
@@ -29,6 +31,9 @@ def main() -> None:
             print(f"  {name:<10}{purpose}")
         print("\n`sparrow COMMAND --help` tells more.")
         sys.exit(0 if len(sys.argv) > 1 else 2)
+    if sys.argv[1] == "--version":
+        print(f"sparrow {__version__}")
+        return
     command = sys.argv.pop(1)
     if command not in COMMANDS:
         near = get_close_matches(command, COMMANDS, n=1)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sparrow.runs.record import RunRecord
+from tests.forks import ForkedCommand
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -43,6 +44,11 @@ SMALL_RUN = [
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`pytest tests/models --family qwen3_vl` tests one family of backbones."""
     parser.addoption("--family", default="all", help="a family of backbones, or all")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first, so that two processes end at about the same time."""
+    items.sort(key=lambda item: item.path.name != "test_quickstart.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,7 +89,20 @@ def settings(cache_root: Path) -> Iterator[Callable]:
 
 @pytest.fixture
 def sparrow(tmp_path: Path, cache_root: Path) -> Callable:
-    """Run `sparrow ...` in an empty folder, with further environment variables as keywords."""
+    """Run `sparrow ...` in an empty folder and a fork of the test process, with environment variables as keywords.
+
+    A command that starts processes by itself needs `sparrow_process`.
+    """
+
+    def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess:
+        return ForkedCommand(arguments, tmp_path, {"SPARROW_CACHE_ROOT": str(cache_root)} | changes).wait()
+
+    return run
+
+
+@pytest.fixture
+def sparrow_process(tmp_path: Path, cache_root: Path) -> Callable:
+    """Run `sparrow ...` in a new process and an empty folder, with further environment variables as keywords."""
 
     def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess:
         return subprocess.run(

@@ -21,6 +21,7 @@ from sparrow.app.help import help_text
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from sparrow.runs.record import RunRecord
 from tests.conftest import SMALL_RUN, SMALL_WORLD, losses_of, trains, wait_until
+from tests.forks import run_ranks
 
 ROOT = Path(__file__).parents[1]
 SPARROW = [sys.executable, "-m", "sparrow"]
@@ -120,9 +121,9 @@ def test_a_sweep_with_a_failing_job_reports_both(sparrow, tmp_path):
     assert records_in(tmp_path / "outputs/two")["num_samples=16"] == records["num_samples=16"]
 
 
-def test_two_processes_give_the_losses_of_one(sparrow, tmp_path):
+def test_two_processes_give_the_losses_of_one(sparrow_process, tmp_path):
     for name, extra in (("one", []), ("two", ["strategy=ddp", "trainer.devices=2"])):
-        done = sparrow("train", *SMALL_RUN, *extra, f"hydra.run.dir={tmp_path / name}")
+        done = sparrow_process("train", *SMALL_RUN, *extra, f"hydra.run.dir={tmp_path / name}")
         assert done.returncode == 0, done.stderr
     one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
     assert len(one) == 3
@@ -132,10 +133,15 @@ def test_two_processes_give_the_losses_of_one(sparrow, tmp_path):
     ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_ranks_with_texts_pictures_and_videos_in_any_order_do_not_wait_for_ever(sparrow, tmp_path, family):
-    """A sample a micro-batch, so that one rank has a text while the other has frames."""
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=pytest.mark.slow if family == "qwen3_vl" else pytest.mark.exhaustive)
+        for family in sorted(FAMILIES)
+    ],
+)
+def test_ranks_with_texts_pictures_and_videos_in_any_order_do_not_wait_for_ever(sparrow, tmp_path, cache_root, family):
+    """One sample per micro-batch, so that one rank has a text while the other has frames."""
     native = ["backbone.native_video=true"] if family in NATIVE_VIDEO else []
     mixed = [
         f"backbone.family={family}",
@@ -149,8 +155,9 @@ def test_ranks_with_texts_pictures_and_videos_in_any_order_do_not_wait_for_ever(
         "batching.micro_batch_size_samples=1",
         *native,
     ]
-    for name, extra in (("one", []), ("two", ["strategy=ddp", "trainer.devices=2"])):
-        done = sparrow("train", *SMALL_RUN, *mixed, *extra, f"hydra.run.dir={tmp_path / name}")
+    one = ("train", *SMALL_RUN, *mixed, f"hydra.run.dir={tmp_path / 'one'}")
+    two = ("train", *SMALL_RUN, *mixed, "strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}")
+    for done in (sparrow(*one), *run_ranks(2, two, tmp_path, {"SPARROW_CACHE_ROOT": str(cache_root)})):
         assert done.returncode == 0, done.stderr
     one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
     assert len(one) == 6

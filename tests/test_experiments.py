@@ -107,6 +107,14 @@ def test_the_lab_books_tables_follow_from_its_records(folder, tmp_path):
         assert (tmp_path / name).read_text() == (folder / name).read_text()
 
 
+def test_the_smoke_experiment_trains_from_nothing_without_a_benchmark(settings, tmp_path):
+    config = settings("experiment=world_smoke", "trainer.progress_bar=false", small=False)
+    record = train(config, tmp_path / "run", name="smoke")
+    assert (record.status, record.num_samples, record.num_steps) == ("finished", 96, 6)
+    assert config.backbone.tiny and config.start_from.experiment is None
+    assert record.scores == {}
+
+
 @pytest.mark.parametrize("name", RUN)
 def test_one_study_of_each_table_runs(tiny_job, tmp_path, name):
     job = jobs_of(name)[-1]

@@ -56,7 +56,7 @@ def study(tmp_path_factory):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive  # the quickstart's arms share a stage 0 too, and smaller sweeps go on and are reported
 @pytest.mark.timeout(1800)
 def test_a_study_in_small_goes_on_and_is_reported(study):
     study("train", "-m", "experiment=scale_model/claim", *SMALL, "mixture=claim_video")

@@ -1,4 +1,4 @@
-"""Runs on several processes through the commands as typed: shards and copies give what one process gives."""
+"""Runs on several ranks: shards and copies give what one process gives, and a lost rank is noticed."""
 
 import json
 import os
@@ -6,15 +6,23 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from sparrow.core.errors import MediaError
+from sparrow.data import measuring
+from sparrow.evaluation.predictions import PredictionWriter
 from sparrow.runs.record import RunRecord
 from sparrow.runs.training import train
+from sparrow.training import trial
 from sparrow.training.checkpoints import checkpoints_in
-from tests.conftest import SMALL_RUN, losses_of
+from sparrow.training.module import FineTuning
+from tests.conftest import SMALL_RUN, losses_of, trains, wait_until
+from tests.forks import run_ranks
 
 ROOT = Path(__file__).parents[1]
 # Two to four micro-batches a step on each rank, gradients clipped, activations computed again.
@@ -26,15 +34,29 @@ BASE = (
 )
 LORA = ("tuning=lora", "tuning.lora.dropout=0")
 TWO_SHARDS = ("strategy=fsdp", "trainer.devices=2")
+TWO_COPIES = ("strategy=ddp", "trainer.devices=2")
 
 
-@pytest.fixture(scope="module")
-def command(cache_root):
-    """Run a command with tests' own switches; each of them is (module, arguments)."""
+@pytest.fixture
+def ranks(cache_root, tmp_path):
+    """Run `sparrow train ...` on two ranks, each a fork; their outcomes, which are successes unless `check` is false."""
 
-    def run(*arguments, module="sparrow.train", wait=True, **changes):
+    def run(*arguments, num_ranks=2, prepare=None, check=True, **environment):
+        given = {"SPARROW_CACHE_ROOT": str(cache_root)} | environment
+        done = run_ranks(num_ranks, ("train", *SMALL_RUN, *arguments), tmp_path, given, prepare)
+        assert not check or all(rank.returncode == 0 for rank in done), [rank.stderr for rank in done]
+        return done
+
+    return run
+
+
+@pytest.fixture
+def start(cache_root):
+    """Start a process of Python's `-m MODULE` with the settings of a small run."""
+
+    def start_process(module, *arguments, **changes):
         environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"} | changes
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", *module.split(), *SMALL_RUN, *arguments],
             cwd=ROOT,
             env=environment | {"PYTHONPATH": str(ROOT)},
@@ -42,14 +64,8 @@ def command(cache_root):
             stdout=subprocess.DEVNULL,
             text=True,
         )
-        if not wait:
-            return process
-        _, errors = process.communicate(timeout=280)
-        process.errors = errors
-        return process
 
-    run.cache_root = cache_root
-    return run
+    return start_process
 
 
 def weights(folder):
@@ -73,35 +89,27 @@ def same_run(one, other, tolerance=1e-5):
     assert largest_difference(one, other) < tolerance
 
 
-@pytest.mark.parametrize("tuning", [(), pytest.param(LORA, marks=pytest.mark.slow)])
-def test_shards_on_two_processes_give_the_losses_and_weights_of_one(command, settings, tmp_path, tuning):
-    train(settings(*BASE, *tuning, "trainer.num_threads=1"), tmp_path / "one", name="one")
-    done = command(*BASE, *tuning, *TWO_SHARDS, f"hydra.run.dir={tmp_path / 'two'}")
-    assert done.returncode == 0, done.errors
-    same_run(tmp_path / "one", tmp_path / "two")
+@pytest.mark.parametrize(
+    ("common", "sharding", "tolerance"),
+    [
+        pytest.param((), (), 1e-5, id="full"),
+        pytest.param(LORA, (), 1e-5, id="lora", marks=pytest.mark.slow),
+        pytest.param(("trainer.precision=bf16-mixed",), (), 1e-2, id="bf16-mixed", marks=pytest.mark.slow),
+        pytest.param(("trainer.precision=bf16-true",), (), 1e-2, id="bf16-true", marks=pytest.mark.slow),
+        pytest.param((), ("strategy.reshard_after_forward=false",), 1e-5, id="no reshard", marks=pytest.mark.slow),
+    ],
+)
+def test_shards_on_two_ranks_give_the_losses_and_weights_of_one_process(
+    ranks, settings, tmp_path, common, sharding, tolerance
+):
+    train(settings(*BASE, *common, "trainer.num_threads=1"), tmp_path / "one", name="one")
+    ranks(*BASE, *common, *TWO_SHARDS, *sharding, f"hydra.run.dir={tmp_path / 'two'}")
+    same_run(tmp_path / "one", tmp_path / "two", tolerance)
     records = [RunRecord.load(tmp_path / name) for name in ("one", "two")]
     assert records[0].run_id == records[1].run_id
     assert {path.name for path in (tmp_path / "one/model").iterdir()} == {
         path.name for path in (tmp_path / "two/model").iterdir()
     }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
-def test_shards_in_bf16_stay_close(command, settings, tmp_path, precision):
-    overrides = (*BASE, f"trainer.precision={precision}")
-    train(settings(*overrides, "trainer.num_threads=1"), tmp_path / "one", name="one")
-    done = command(*overrides, *TWO_SHARDS, f"hydra.run.dir={tmp_path / 'two'}")
-    assert done.returncode == 0, done.errors
-    same_run(tmp_path / "one", tmp_path / "two", tolerance=1e-2)
-
-
-@pytest.mark.slow
-def test_shards_not_freed_between_the_passes_and_copies_of_shards_change_nothing(command, settings, tmp_path):
-    train(settings(*BASE, "trainer.num_threads=1"), tmp_path / "one", name="one")
-    done = command(*BASE, *TWO_SHARDS, "strategy.reshard_after_forward=false", f"hydra.run.dir={tmp_path / 'kept'}")
-    assert done.returncode == 0, done.errors
-    same_run(tmp_path / "one", tmp_path / "kept")
 
 
 def answers(folder):
@@ -112,119 +120,135 @@ def answers(folder):
     }
 
 
+def fail_on_rank_1():
+    """Let rank 1 fail after its first answer, for which rank 0 waits."""
+    original = PredictionWriter.write
+
+    def write(self, *predictions):
+        original(self, *predictions)
+        if os.environ["LOCAL_RANK"] == "1":
+            raise RuntimeError("no more answers")
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size for path in self._path.parent.glob("*.partial-1.jsonl")):
+            assert time.monotonic() < deadline, "rank 1 answers nothing"
+            time.sleep(0.05)
+
+    PredictionWriter.write = write
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_all_ranks_answer_before_and_after_training_and_a_failed_one_fails_the_run(command, tmp_path, strategy):
+def test_all_ranks_answer_before_and_after_training_and_a_failed_one_fails_the_run(ranks, sparrow, tmp_path, strategy):
     asked = ("benchmark=[world_short]", "evaluation.before=true", "evaluation.blind=true")
-    ranks = (*BASE, f"strategy={strategy}", "trainer.devices=2", *asked, f"hydra.run.dir={tmp_path / 'run'}")
-    done = command(*ranks, module="tests.train_and_fail")
-    assert done.returncode != 0
+    two = (*BASE, f"strategy={strategy}", "trainer.devices=2", *asked, f"hydra.run.dir={tmp_path / 'run'}")
+    done = ranks(*two, prepare=fail_on_rank_1, check=False)
+    assert all(rank.returncode != 0 for rank in done)
     record = RunRecord.load(tmp_path / "run")
     assert (record.status, record.error.type) == ("failed", "RunError")
     assert "rank 1 of 2 failed (RuntimeError: no more answers); the answers so far are kept" in record.error.message
     kept = (tmp_path / "run/predictions/after/world_short.partial-1.jsonl").read_bytes()
     assert kept
 
-    done = command(*ranks)
-    assert done.returncode == 0, done.errors
+    ranks(*two)
     whole = (tmp_path / "run/predictions/after/world_short.jsonl").read_bytes()
     assert set(kept.splitlines()) < set(whole.splitlines()), "what was answered is not asked again"
     assert not list((tmp_path / "run").rglob("*.partial-*"))
 
     one = (f"checkpoint={tmp_path / 'run'}", "benchmark=[world_short]", "blind=true", "trainer.num_threads=1")
-    alone = subprocess.run(
-        [sys.executable, "-m", "sparrow.evaluate", *one, f"hydra.run.dir={tmp_path / 'one'}"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "SPARROW_CACHE_ROOT": str(command.cache_root)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    alone = sparrow("evaluate", *one, f"hydra.run.dir={tmp_path / 'one'}")
     assert alone.returncode == 0, alone.stderr
     assert "not as in" not in alone.stdout + alone.stderr, "the run's own settings are the defaults"
     asked_again = answers(tmp_path / "one")
     assert asked_again == {name: found for name, found in answers(tmp_path / "run").items() if "before" not in name}
 
 
+def lose_a_video_on_rank_0():
+    """Let rank 0 plan while one video cannot be read."""
+    original = measuring.measure
+    unread = ["a video"] if os.environ["LOCAL_RANK"] == "0" else []
+
+    def measure(sample, root, backbone, how):
+        if unread and how.present_as == "video":
+            raise MediaError(f"{unread.pop()} is not there yet")
+        return original(sample, root, backbone, how)
+
+    measuring.measure = measure
+
+
 @pytest.mark.slow
-def test_ranks_that_planned_different_data_end_before_the_first_step(command, tmp_path):
-    ranks = (*BASE, "strategy=ddp", "trainer.devices=2", "on_bad_sample=skip", "max_bad_fraction=0.5")
-    ranks = (*ranks, f"hydra.run.dir={tmp_path / 'run'}")
+def test_ranks_that_planned_different_data_end_before_the_first_step(ranks, tmp_path):
+    two = (*BASE, *TWO_COPIES, "on_bad_sample=skip", "max_bad_fraction=0.5", f"hydra.run.dir={tmp_path / 'run'}")
     unmeasured = {"SPARROW_CACHE_ROOT": str(tmp_path / "cache")}
-    done = command(*ranks, module="tests.train_apart", **unmeasured)
-    assert done.returncode != 0
+    done = ranks(*two, prepare=lose_a_video_on_rank_0, check=False, **unmeasured)
+    assert all(rank.returncode != 0 for rank in done)
     record = RunRecord.load(tmp_path / "run")
     assert (record.status, record.num_steps_done) == ("failed", 0)
     assert "ranks planned different data (rank 0: 23 samples, hash " in record.error.message
     assert "; rank 1: 24 samples, hash " in record.error.message
-    done = command(*ranks, **unmeasured)
-    assert done.returncode == 0, done.errors
+    ranks(*two, **unmeasured)
+
+
+def run_out_of_memory_on_rank_0():
+    """Let rank 0 run out of memory in the trial of the longest micro-batch."""
+    original = trial.segment_losses
+
+    def segment_losses(backbone, micro_batch):
+        if os.environ["LOCAL_RANK"] == "0":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return original(backbone, micro_batch)
+
+    trial.segment_losses = segment_losses
 
 
 @pytest.mark.slow
-def test_one_copy_that_runs_out_of_memory_ends_all_with_advice(command, tmp_path):
-    ranks = ("strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path}")
-    done = command(*BASE, *ranks, module="tests.train_out_of_memory")
-    assert done.returncode == 1, done.errors
+def test_one_copy_that_runs_out_of_memory_ends_all_with_advice(ranks, tmp_path):
+    two = (*BASE, *TWO_COPIES, f"hydra.run.dir={tmp_path}")
+    done = ranks(*two, prepare=run_out_of_memory_on_rank_0, check=False)
+    assert [rank.returncode for rank in done] == [1, 1], [rank.stderr for rank in done]
     record = RunRecord.load(tmp_path)
     assert (record.status, record.error.type) == ("failed", "RunError")
     assert "out of memory on this rank: the longest micro-batch" in record.error.message
     assert "lower batching.micro_batch_size_samples" in record.error.message
-    assert "out of memory on another rank" in done.errors
+    assert "out of memory on another rank" in done[1].stderr
 
 
-@pytest.fixture(scope="module")
-def killed(command, tmp_path_factory):
-    """Run folders of which one rank of two was killed in its third step, by strategy."""
+def signal_in_step(step, rank, number):
+    """Patch training so that this rank sends itself the signal at the start of a step."""
 
-    def run(strategy, rank):
-        folder = tmp_path_factory.mktemp("killed")
-        done = command(
-            *BASE,
-            f"strategy={strategy}",
-            "trainer.devices=2",
-            "checkpointing.every_n_steps=1",
-            f"hydra.run.dir={folder}",
-            module="tests.train_and_kill",
-            KILLED_RANK=str(rank),
-        )
-        assert done.returncode != 0
-        return folder, done
+    def prepare():
+        original = FineTuning.training_step
 
-    return run
+        def training_step(self, batch, batch_idx):
+            if batch.step == step and self.trainer.global_rank == rank:
+                os.kill(os.getpid(), number)
+            return original(self, batch, batch_idx)
+
+        FineTuning.training_step = training_step
+
+    return prepare
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_a_lost_rank_ends_the_others(killed, command, settings, tmp_path, strategy):
-    folder, done = killed(strategy, rank=1)
+@pytest.mark.parametrize(("strategy", "rank"), [("ddp", 0), ("ddp", 1), ("fsdp", 1)])
+def test_a_lost_rank_ends_the_other_and_the_run_goes_on_bit_by_bit(ranks, tmp_path, strategy, rank):
+    two = (*BASE, f"strategy={strategy}", "trainer.devices=2", "checkpointing.every_n_steps=1")
+    folder = tmp_path / "killed"
+    killing = signal_in_step(2, rank, signal.SIGKILL)
+    done = ranks(*two, f"hydra.run.dir={folder}", prepare=killing, check=False)
+    assert done[rank].returncode == -signal.SIGKILL
+    assert "another rank was lost" in done[1 - rank].stderr
     record = RunRecord.load(folder)
-    # Lightning kills the processes that are left, at the latest five seconds later.
-    if done.returncode == -signal.SIGKILL:
-        assert record.status == "running"
+    if rank == 0:
+        assert record.status == "running", "nobody was left to say that it failed"
     else:
-        assert "another rank was lost" in done.errors
         assert (record.status, record.error.type) == ("failed", "RunError")
-    go_on_and_compare(folder, command, settings, tmp_path, strategy)
 
-
-@pytest.mark.slow
-def test_a_lost_main_rank_is_noticed_when_the_run_goes_on(killed, command, settings, tmp_path):
-    folder, done = killed("ddp", rank=0)
-    assert done.returncode == -signal.SIGKILL
-    assert RunRecord.load(folder).status == "running"
-    go_on_and_compare(folder, command, settings, tmp_path, "ddp")
-    assert "was killed without a word" in RunRecord.load(folder).notes[0]
-
-
-def go_on_and_compare(folder, command, settings, tmp_path, strategy):
-    """The same ranks go on bit by bit; the checkpoint is that of the second step."""
-    whole = command(*BASE, f"strategy={strategy}", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'whole'}")
-    assert whole.returncode == 0, whole.errors
-    done = command(*BASE, f"strategy={strategy}", "trainer.devices=2", f"hydra.run.dir={folder}")
-    assert done.returncode == 0, done.errors
-    assert "step=0000002.ckpt" in done.errors or "step=0000002.ckpt" in (folder / "train.log").read_text()
-    assert RunRecord.load(folder).status == "finished"
+    ranks(*two, f"hydra.run.dir={tmp_path / 'whole'}")
+    ranks(*two, f"hydra.run.dir={folder}")
+    assert "step=0000002.ckpt" in (folder / "train.log").read_text()
+    record = RunRecord.load(folder)
+    assert record.status == "finished"
+    assert ("was killed without a word" in " ".join(record.notes)) == (rank == 0)
     assert losses_of(folder)[2] == losses_of(tmp_path / "whole")[2]
     assert largest_difference(folder, tmp_path / "whole") == 0
 
@@ -235,42 +259,44 @@ def go_on_and_compare(folder, command, settings, tmp_path, strategy):
     [
         (TWO_SHARDS, ("strategy=fsdp",)),
         (TWO_SHARDS, ("strategy=single",)),
-        (TWO_SHARDS, ("strategy=ddp", "trainer.devices=2")),
+        (TWO_SHARDS, TWO_COPIES),
         (("strategy=single",), TWO_SHARDS),
     ],
     ids=["two shards, one shard", "two shards, one process", "two shards, two copies", "one process, two shards"],
 )
-def test_a_run_goes_on_in_another_number_of_processes(command, settings, tmp_path, before, after):
+def test_a_run_goes_on_in_another_number_of_processes(ranks, settings, tmp_path, before, after):
     train(settings(*BASE, "trainer.num_threads=1"), tmp_path / "one", name="one")
     folder = tmp_path / "moved"
-    stopped = command(
-        *BASE, *before, f"hydra.run.dir={folder}", module="tests.train_and_kill", KILLED_RANK="0", KILLED_BY="SIGTERM"
-    )
-    assert stopped.returncode == 128 + signal.SIGTERM, stopped.errors
+
+    def num_ranks(options):
+        return 2 if "trainer.devices=2" in options else 1
+
+    stopping = signal_in_step(1, 0, signal.SIGTERM)
+    there = f"hydra.run.dir={folder}"
+    stopped = ranks(*BASE, *before, there, num_ranks=num_ranks(before), prepare=stopping, check=False)
+    assert {rank.returncode for rank in stopped} == {128 + signal.SIGTERM}, [rank.stderr for rank in stopped]
     assert RunRecord.load(folder).status == "interrupted"
     assert [path.is_dir() for path in checkpoints_in(folder / "checkpoints")] == [before == TWO_SHARDS]
-    done = command(*BASE, *after, f"hydra.run.dir={folder}")
-    assert done.returncode == 0, done.errors
+    ranks(*BASE, *after, there, num_ranks=num_ranks(after))
     assert losses_of(folder)[2] == pytest.approx(losses_of(tmp_path / "one")[2], rel=1e-6)
     assert largest_difference(folder, tmp_path / "one") < 1e-6
 
 
 @pytest.mark.slow
-def test_two_nodes_started_by_torchrun(command, settings, tmp_path):
+def test_two_nodes_started_by_torchrun(start, settings, tmp_path):
     train(settings(*BASE, "trainer.num_threads=1"), tmp_path / "one", name="one")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     nodes = [
-        command(
+        start(
+            f"torch.distributed.run --nnodes 2 --node-rank {rank} --nproc-per-node 1 "
+            f"--master-addr 127.0.0.1 --master-port {port} -m sparrow.train",
             *BASE,
             "strategy=fsdp",
             "strategy.hybrid_sharding=true",
             "trainer.num_nodes=2",
             f"hydra.run.dir={tmp_path / 'nodes'}",
-            module=f"torch.distributed.run --nnodes 2 --node-rank {rank} --nproc-per-node 1 "
-            f"--master-addr 127.0.0.1 --master-port {port} -m sparrow.train",
-            wait=False,
         )
         for rank in range(2)
     ]
@@ -279,37 +305,67 @@ def test_two_nodes_started_by_torchrun(command, settings, tmp_path):
     same_run(tmp_path / "one", tmp_path / "nodes")
 
 
+@pytest.mark.slow
+def test_a_rank_killed_among_those_that_lightning_started_ends_the_run(start, tmp_path):
+    folder = tmp_path / "run"
+    endless = ("batching.num_epochs=3000", "checkpointing.every_n_steps=100000", f"hydra.run.dir={folder}")
+    process = start("sparrow.train", *BASE, *TWO_COPIES, *endless)
+    try:
+        wait_until(lambda: trains(folder))
+        (other,) = [int(pid) for pid in children_of(process.pid) if b"LOCAL_RANK=1" in environment_of(pid)]
+        os.kill(other, signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    record = RunRecord.load(folder)
+    # Lightning kills the processes that are left, at the latest five seconds later.
+    if process.returncode == -signal.SIGKILL:
+        assert record.status == "running"
+    else:
+        assert "another rank was lost" in errors
+        assert (record.status, record.error.type) == ("failed", "RunError")
+
+
+def children_of(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def environment_of(pid):
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
 IN_A_SLURM_JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "mine", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
 IN_A_SLURM_JOB |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NNODES": "1"}
 
 
-@pytest.mark.slow
-def test_ranks_that_nothing_starts_within_a_slurm_job_are_refused(command, tmp_path):
-    done = command("strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'run'}", **IN_A_SLURM_JOB)
+def test_ranks_that_nothing_starts_within_a_slurm_job_are_refused(sparrow, tmp_path):
+    two = (*SMALL_RUN, *TWO_COPIES, f"hydra.run.dir={tmp_path / 'run'}")
+    done = sparrow("train", *two, **IN_A_SLURM_JOB)
     assert done.returncode == 1
-    assert "ConfigError: trainer.devices=2 on trainer.num_nodes=1 needs 2 processes" in done.errors
-    assert "srun --nodes=1 --ntasks-per-node=2" in done.errors
+    assert "ConfigError: trainer.devices=2 on trainer.num_nodes=1 needs 2 processes" in done.stderr
+    assert "srun --nodes=1 --ntasks-per-node=2" in done.stderr
     assert not (tmp_path / "run/run.json").exists()
 
 
-@pytest.mark.slow
-def test_ranks_that_would_each_name_a_folder_by_the_time_are_refused(command):
-    done = command("strategy=ddp", "trainer.devices=2", RANK="0", LOCAL_RANK="0", WORLD_SIZE="2")
+def test_ranks_that_would_each_name_a_folder_by_the_time_are_refused(sparrow):
+    done = sparrow("train", *SMALL_RUN, *TWO_COPIES, RANK="0", LOCAL_RANK="0", WORLD_SIZE="2")
     assert done.returncode == 1
-    assert "is named after the time, which each rank would read by itself" in done.errors
-    assert "as in hydra.run.dir=outputs/my_run" in done.errors
+    assert "is named after the time, which each rank would read by itself" in done.stderr
+    assert "as in hydra.run.dir=outputs/my_run" in done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("starter", ["torchrun", "parallel"])
-def test_two_ranks_within_a_slurm_job_give_what_one_process_gives(command, settings, tmp_path, starter):
+def test_two_ranks_within_a_slurm_job_give_what_one_process_gives(start, settings, tmp_path, starter):
     train(settings(*BASE, "trainer.num_threads=1"), tmp_path / "one", name="one")
-    ranks = (*BASE, "strategy=ddp", "trainer.devices=2", "trainer.num_threads=1")
+    two = (*BASE, *TWO_COPIES, "trainer.num_threads=1")
     if starter == "torchrun":
         module = "torch.distributed.run --standalone --nproc-per-node 2 -m sparrow.train"
-        done = command(*ranks, f"hydra.run.dir={tmp_path / 'two'}", module=module, **IN_A_SLURM_JOB)
+        process = start(module, *two, f"hydra.run.dir={tmp_path / 'two'}", **IN_A_SLURM_JOB)
     else:
         sweep = ("seed=0", "hydra/launcher=parallel", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=two")
-        done = command(*ranks, *sweep, module="sparrow.train -m", **IN_A_SLURM_JOB)
-    assert done.returncode == 0, done.errors
+        process = start("sparrow.train -m", *two, *sweep, **IN_A_SLURM_JOB)
+    _, errors = process.communicate(timeout=280)
+    assert process.returncode == 0, errors
     same_run(tmp_path / "one", tmp_path / "two")

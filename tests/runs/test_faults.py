@@ -1,9 +1,7 @@
 """Faults on purpose: what is killed, full, broken or lost leaves a true record, and the run goes on as if it had not been."""
 
 import errno
-import multiprocessing
 import os
-import random
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,19 +19,10 @@ from sparrow.training import module, trial
 from sparrow.training.checkpoints import SaveCheckpoints, checkpoints_in, damage
 from sparrow.training.module import FineTuning
 from tests.conftest import losses_of
+from tests.forks import exit_code_of_fork
 
 NUM_STEPS = 6
 RUN = ("mixture.num_samples=48", "checkpointing.every_n_steps=1")
-SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 20))]
-
-
-def in_a_process(work):
-    """Carry `work` out in a copy of this process, which may be killed; returns its exit code."""
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    process.join(120)
-    assert process.exitcode is not None, "it hangs"
-    return process.exitcode
 
 
 def kill_oneself():
@@ -49,7 +38,7 @@ def undisturbed_by(settings, tmp_path_factory):
         if strategy not in folders:
             folders[strategy] = tmp_path_factory.mktemp(strategy)
             config = settings(*RUN, f"strategy={strategy}")
-            assert in_a_process(lambda: train(config, folders[strategy], name="run")) == 0
+            assert exit_code_of_fork(lambda: train(config, folders[strategy], name="run")) == 0
         return folders[strategy]
 
     return folder_of
@@ -61,7 +50,7 @@ def undisturbed(undisturbed_by):
 
 
 def goes_on_as_if_nothing_had_been(folder, undisturbed, config):
-    assert in_a_process(lambda: train(config, folder, name="run")) == 0
+    assert exit_code_of_fork(lambda: train(config, folder, name="run")) == 0
     record = RunRecord.load(folder)
     assert record.status == "finished"
     expected = losses_of(undisturbed)
@@ -74,10 +63,22 @@ def goes_on_as_if_nothing_had_been(folder, undisturbed, config):
     return record
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_killed_at_a_random_moment_of_training(settings, tmp_path, undisturbed, monkeypatch, seed):
-    moment = random.Random(seed)
-    victim, before = moment.randrange(1, NUM_STEPS), moment.random() < 0.5
+@pytest.mark.parametrize(
+    ("victim", "before"),
+    [
+        (1, True),
+        (NUM_STEPS - 1, False),
+        *(
+            pytest.param(victim, before, marks=pytest.mark.slow)
+            for victim in range(1, NUM_STEPS)
+            for before in (True, False)
+            if (victim, before) not in ((1, True), (NUM_STEPS - 1, False))
+        ),
+    ],
+)
+def test_a_run_killed_before_or_after_any_step_resumes_exactly(
+    settings, tmp_path, undisturbed, monkeypatch, victim, before
+):
     original = FineTuning.training_step
 
     def step(self, batch, batch_idx):
@@ -90,7 +91,7 @@ def test_killed_at_a_random_moment_of_training(settings, tmp_path, undisturbed, 
     config = settings(*RUN)
     with monkeypatch.context() as patch:
         patch.setattr(FineTuning, "training_step", step)
-        assert in_a_process(lambda: train(config, tmp_path, name="run")) == -signal.SIGKILL
+        assert exit_code_of_fork(lambda: train(config, tmp_path, name="run")) == -signal.SIGKILL
     killed = RunRecord.load(tmp_path)
     assert killed.status == "running"
     record = goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
@@ -99,16 +100,18 @@ def test_killed_at_a_random_moment_of_training(settings, tmp_path, undisturbed, 
         assert record.time_s["train"] > killed.time_s["train"] > 0, "seconds up to the heartbeat count"
 
 
+@pytest.mark.parametrize("written", ["half", "whole"])
 @pytest.mark.parametrize(
-    ("seed", "strategy"),
+    ("victim", "strategy"),
     [
-        *(pytest.param(seed, "single", marks=pytest.mark.slow if seed >= 3 else ()) for seed in range(20)),
-        *(pytest.param(seed, "fsdp", marks=pytest.mark.slow) for seed in range(5)),
+        (2, "single"),
+        *(pytest.param(victim, "single", marks=pytest.mark.slow) for victim in range(3, NUM_STEPS)),
+        *(pytest.param(victim, "fsdp", marks=pytest.mark.slow) for victim in (2, NUM_STEPS - 1)),
     ],
 )
-def test_killed_while_a_checkpoint_is_written(settings, tmp_path, undisturbed_by, monkeypatch, seed, strategy):
-    moment = random.Random(seed)
-    victim, written = moment.randrange(2, NUM_STEPS), moment.choice(["half", "whole"])
+def test_a_run_killed_while_writing_a_checkpoint_resumes_exactly(
+    settings, tmp_path, undisturbed_by, monkeypatch, victim, strategy, written
+):
     original = torch.save
 
     def save(value, file):
@@ -124,7 +127,7 @@ def test_killed_while_a_checkpoint_is_written(settings, tmp_path, undisturbed_by
     config = settings(*RUN, f"strategy={strategy}")
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", save)
-        assert in_a_process(lambda: train(config, tmp_path, name="run")) == -signal.SIGKILL
+        assert exit_code_of_fork(lambda: train(config, tmp_path, name="run")) == -signal.SIGKILL
     kept = checkpoints_in(tmp_path / "checkpoints")
     assert [path.name for path in kept] == [f"step={victim - n:07d}.ckpt" for n in (1, 2) if victim > n]
     assert all(damage(path) is None for path in kept)
@@ -161,7 +164,7 @@ def stopped(settings, tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(FineTuning, "training_step", step)
-            assert in_a_process(interrupted) == 0
+            assert exit_code_of_fork(interrupted) == 0
         assert RunRecord.load(tmp_path).status == "interrupted"
         return tmp_path, config
 
@@ -239,7 +242,7 @@ def test_a_full_disk_spoils_no_earlier_checkpoint(settings, tmp_path, undisturbe
 
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "fsync", fsync)
-        assert in_a_process(fails) == 0
+        assert exit_code_of_fork(fails) == 0
     assert [path.name for path in checkpoints_in(checkpoints)] == ["step=0000001.ckpt"]
     # Where the record cannot be written either, it still says that the run was under way.
     assert RunRecord.load(tmp_path).status == ("failed" if full == "checkpoints" else "running")
@@ -292,7 +295,7 @@ def test_a_signal_that_comes_while_the_ranks_add_up_their_wishes_is_not_lost(
 
     with monkeypatch.context() as patch:
         patch.setattr(FineTuning, "sum_over_ranks", add_up)
-        assert in_a_process(interrupted) == 0
+        assert exit_code_of_fork(interrupted) == 0
     assert RunRecord.load(tmp_path).status == "interrupted"
     assert [path.name for path in checkpoints_in(tmp_path / "checkpoints")] == [f"step={stopped_after:07d}.ckpt"]
     goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
@@ -307,7 +310,7 @@ def test_a_signal_after_the_last_step_ends_the_run_where_it_is(settings, tmp_pat
 
     with monkeypatch.context() as patch:
         patch.setattr(FineTuning, "on_train_end", lambda _: signal.raise_signal(signal.SIGTERM))
-        assert in_a_process(interrupted) == 0
+        assert exit_code_of_fork(interrupted) == 0
     assert RunRecord.load(tmp_path).status == "interrupted"
     goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
 
@@ -335,7 +338,7 @@ def test_ctrl_c_that_no_step_can_be_ended_for_stops_the_run_at_once(settings, tm
             train(settings(*RUN), tmp_path, name="run")
 
     monkeypatch.setattr(*at, press)
-    assert in_a_process(interrupted) == 0
+    assert exit_code_of_fork(interrupted) == 0
     assert RunRecord.load(tmp_path).status == "interrupted"
 
 

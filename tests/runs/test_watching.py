@@ -21,6 +21,7 @@ from sparrow.training import module, trial
 from sparrow.training.callbacks import Progress
 from sparrow.training.module import FineTuning
 from tests.conftest import SMALL_RUN
+from tests.forks import run_ranks
 from tests.runs.test_training import stop_after
 
 # Random numbers that training must find as they were: dropout draws them.
@@ -170,16 +171,16 @@ def test_a_step_that_is_not_finite_is_skipped_or_ends_the_run(settings, tmp_path
 
 
 @pytest.mark.slow
-def test_two_ranks_validate_and_skip_as_one(settings, sparrow, tmp_path):
+def test_two_ranks_validate_and_skip_as_one(settings, cache_root, tmp_path):
     """A learning rate without sense makes the third step's loss NaN or infinite."""
     options = [
         *("optimizer.learning_rate=1e30", "optimizer.on_nan_loss=skip", "optimizer.max_grad_norm=null"),
         *("validation.num_samples=7", "validation.every_n_steps=1"),
     ]
     train(settings(*options), tmp_path / "one", name="one")
-    ranks = ["strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}"]
-    done = sparrow("train", *SMALL_RUN, *options, *ranks)
-    assert done.returncode == 0, done.stderr
+    two = ("strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}")
+    for done in run_ranks(2, ("train", *SMALL_RUN, *options, *two), tmp_path, {"SPARROW_CACHE_ROOT": str(cache_root)}):
+        assert done.returncode == 0, done.stderr
     one, two = (metrics(tmp_path / name) for name in ("one", "two"))
     assert two["validation/loss"][0] == pytest.approx(one["validation/loss"][0], rel=1e-5)
     assert two["validation/loss_text"][0] == pytest.approx(one["validation/loss_text"][0], rel=1e-5)

@@ -153,6 +153,7 @@ def test_a_time_limit_requeues_once_each_time_and_ends_with_the_loss_of_an_undis
     assert log.count("resuming") == log.count("stopped by SIGUSR1 after step") == states.count("REQUEUED")
 
 
+@pytest.mark.exhaustive  # what is requeued by whom is tested for every answer of scontrol in test_slurm_task.py
 @pytest.mark.parametrize("partition", ["local", "graceful"])
 def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_undisturbed_run(
     sweep, tmp_path, ask, partition
@@ -179,6 +180,7 @@ def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_und
     assert log.count("resuming") == log.count("stopped by SIGTERM after step") == 1
 
 
+@pytest.mark.exhaustive
 def test_a_preempted_job_saves_and_is_not_requeued_where_its_partition_cancels(sweep, tmp_path, ask):
     place = ["hydra.launcher.partition=cancelling", "study.factors=[seed]", "seed=0"]
     process = sweep(*SLURM, *place, *LONG, "batching.num_epochs=5000")

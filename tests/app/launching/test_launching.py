@@ -20,11 +20,9 @@ def sweep(tmp_path, cache_root):
     """Start `sparrow train -m ...` in an empty folder."""
     started = []
 
-    def start(*overrides, **changes):
-        environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"} | changes
-        options = list(overrides[: 2 * ("--config-dir" in overrides)])  # Hydra wants them before all overrides
-        overrides = [*SMALL_RUN, "study.name=s", *overrides[len(options) :]]
-        command = [sys.executable, "-m", "sparrow", "train", *options, "-m", *overrides]
+    def start(*overrides):
+        environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "sparrow", "train", "-m", *SMALL_RUN, "study.name=s", *overrides]
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **output)
         started.append(process)
@@ -87,31 +85,31 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_work_is_refused_before_anything_starts(sweep, tmp_path, name):
+def test_what_cannot_work_is_refused_before_anything_starts(sparrow, tmp_path, name):
     overrides, expected = REFUSED[name]
-    code, _, errors = ended(sweep(*overrides, PATH=str(tmp_path)))
-    assert code == 1
-    assert expected in errors
-    assert "Traceback" not in errors
+    done = sparrow("train", "-m", *SMALL_RUN, "study.name=s", *overrides, PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("run.json"))
 
 
-def test_submitit_missing_is_said_with_its_remedy(sweep, tmp_path):
-    (tmp_path / "submitit.py").write_text("raise ImportError('not installed')\n")
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    code, _, errors = ended(sweep("hydra/launcher=slurm", "seed=0,1", PYTHONPATH=path))
-    assert code == 1
-    assert "pip install submitit" in errors
+def test_submitit_missing_is_said_with_its_remedy(sparrow, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    done = sparrow("train", "-m", *SMALL_RUN, "hydra/launcher=slurm", "seed=0,1")
+    assert done.returncode == 1
+    assert "pip install submitit" in done.stderr
 
 
-def test_devices_swept_under_slurm_are_refused_with_the_reason(sweep, tmp_path):
+def test_devices_swept_under_slurm_are_refused_with_the_reason(sparrow, tmp_path):
     for tool in ("sbatch", "srun", "squeue", "scontrol"):
         (tmp_path / tool).write_text("#!/bin/sh\nexit 1\n")
         (tmp_path / tool).chmod(0o755)
-    code, _, errors = ended(sweep("hydra/launcher=slurm", "strategy=ddp", "trainer.devices=1,2", PATH=str(tmp_path)))
-    assert code == 1
-    assert "trainer.devices=1,2" in errors
-    assert "the jobs of an array are all of one size" in errors
+    swept = ("hydra/launcher=slurm", "strategy=ddp", "trainer.devices=1,2")
+    done = sparrow("train", "-m", *SMALL_RUN, *swept, PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "trainer.devices=1,2" in done.stderr
+    assert "the jobs of an array are all of one size" in done.stderr
 
 
 @pytest.mark.slow

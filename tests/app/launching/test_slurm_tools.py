@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -19,7 +17,7 @@ TOOLS = {
 
 
 @pytest.fixture
-def sweep(tmp_path, cache_root):
+def sweep(tmp_path, sparrow):
     """Carry out a multirun in an empty folder where SLURM's tools are shell scripts."""
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -29,11 +27,7 @@ def sweep(tmp_path, cache_root):
             (tools / name).write_text(f"#!/bin/sh\n{script}\n")
             (tools / name).chmod(0o755)
         path = os.pathsep.join([str(tools), os.environ["PATH"]])
-        environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "PATH": path}
-        words = [sys.executable, "-m", "sparrow", command, "-m", "study.name=s", "hydra/launcher=slurm", *overrides]
-        return subprocess.run(
-            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=200
-        )
+        return sparrow(command, "-m", "study.name=s", "hydra/launcher=slurm", *overrides, PATH=path)
 
     return run
 
