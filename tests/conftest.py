@@ -89,13 +89,15 @@ def settings(cache_root: Path) -> Iterator[Callable]:
 
 @pytest.fixture
 def sparrow(tmp_path: Path, cache_root: Path) -> Callable:
-    """Run `sparrow ...` in an empty folder and a fork of the test process, with environment variables as keywords.
+    """Run `sparrow ...` in an empty folder and a fork, with environment variables as keywords.
 
     A command that starts processes by itself needs `sparrow_process`.
     """
 
-    def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess:
-        return ForkedCommand(arguments, tmp_path, {"SPARROW_CACHE_ROOT": str(cache_root)} | changes).wait()
+    def run(
+        *arguments: str, prepare: Callable[[], object] | None = None, **changes: str
+    ) -> subprocess.CompletedProcess:
+        return ForkedCommand(arguments, tmp_path, {"SPARROW_CACHE_ROOT": str(cache_root)} | changes, prepare).wait()
 
     return run
 

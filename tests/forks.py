@@ -1,7 +1,7 @@
-"""Commands and other work in forks of the test process, which has the libraries loaded.
+"""Commands and other work in processes forked from a server that has the libraries loaded.
 
-A new process imports torch, transformers and Lightning for several CPU seconds; a fork starts at once. A fork may be
-killed, and a rank of several is a fork as well.
+A new process imports torch, transformers and Lightning for several CPU seconds; a fork starts at once. The server does
+nothing but fork, so that no thread of a test holds a lock that a fork would wait for.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import cloudpickle
 import pytest
 
-FORK = multiprocessing.get_context("fork")
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["pytest", "sparrow.app.jobs", "tensorboard.backend.event_processing.event_accumulator"])
+Patch = tuple[Any, str, Any]  # of an object, the name of an attribute, its new value
 
 
 class ForkedCommand:
@@ -38,36 +41,32 @@ class ForkedCommand:
         environment: Mapping[str, str],
         prepare: Callable[[], object] | None = None,
     ) -> None:
-        import sparrow.app.jobs  # noqa: F401 - so that no fork has to import it
-
         self.arguments = arguments
-        self._output = [Path(tempfile.mkstemp(dir=folder, prefix=f".{name}-")[1]) for name in ("stdout", "stderr")]
-        self._process = FORK.Process(target=self._run, args=(folder, environment, prepare))
-        self._process.start()
+        self._output = [tempfile.mkstemp(dir=folder, prefix=f".{name}-")[1] for name in ("stdout", "stderr")]
+        output = self._output
+
+        def command() -> NoReturn:
+            from sparrow.cli import main
+
+            os.chdir(folder)
+            os.environ.update(environment)
+            for number, (name, path) in enumerate(zip(("stdout", "stderr"), output, strict=True), start=1):
+                stream = open(path, "w")  # noqa: SIM115
+                os.dup2(stream.fileno(), number)
+                setattr(sys, name, stream)
+                setattr(sys, f"__{name}__", stream)
+            if prepare is not None:
+                prepare()
+            sys.argv = ["sparrow", *arguments]
+            main()
+
+        self._process = _start(command)
 
     def wait(self, timeout_s: float = 280) -> subprocess.CompletedProcess:
         """Wait for its end, which must come in time."""
         returncode = _exit_code(self._process, timeout_s)
-        out, errors = (path.read_text() for path in self._output)
+        out, errors = (Path(path).read_text() for path in self._output)
         return subprocess.CompletedProcess(self.arguments, returncode, out, errors)
-
-    def _run(self, folder: Path, environment: Mapping[str, str], prepare: Callable[[], object] | None) -> NoReturn:
-        from hydra.core.global_hydra import GlobalHydra
-
-        from sparrow.cli import main
-
-        os.chdir(folder)
-        os.environ.update(environment)
-        for number, (name, path) in enumerate(zip(("stdout", "stderr"), self._output, strict=True), start=1):
-            stream = open(path, "w")  # noqa: SIM115
-            os.dup2(stream.fileno(), number)
-            setattr(sys, name, stream)
-            setattr(sys, f"__{name}__", stream)
-        GlobalHydra.instance().clear()
-        if prepare is not None:
-            prepare()
-        sys.argv = ["sparrow", *self.arguments]
-        main()
 
 
 def run_ranks(
@@ -83,20 +82,40 @@ def run_ranks(
         port = free.getsockname()[1]
     together = {"WORLD_SIZE": str(num_ranks), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     ranks = [
-        ForkedCommand(arguments, folder, environment | together | {"RANK": str(n), "LOCAL_RANK": str(n)}, prepare)
+        ForkedCommand(arguments, folder, {**environment, **together, "RANK": str(n), "LOCAL_RANK": str(n)}, prepare)
         for n in range(num_ranks)
     ]
     return [rank.wait() for rank in ranks]
 
 
-def exit_code_of_fork(work: Callable[[], object], timeout_s: float = 120) -> int:
-    """Run `work` in a fork, which may be killed; its exit code."""
-    process = FORK.Process(target=work)
+def exit_code_of_fork(work: Callable[[], object], *patches: Patch, timeout_s: float = 120) -> int:
+    """Run `work` in a fork, which may be killed, with these patches; its exit code."""
+
+    def patched() -> None:
+        for target, name, value in patches:
+            setattr(target, name, value)
+        work()
+
+    return _exit_code(_start(patched), timeout_s)
+
+
+def _start(work: Callable[[], object]) -> multiprocessing.process.BaseProcess:
+    # Functions inside of tests are no module's attributes, which is all that pickle can send.
+    process = FORKS.Process(target=_run, args=(cloudpickle.dumps(work), dict(os.environ)))
     process.start()
-    return _exit_code(process, timeout_s)
+    return process
 
 
-def _exit_code(process: multiprocessing.Process, timeout_s: float) -> int:
+def _run(work: bytes, environment: Mapping[str, str]) -> None:
+    import torch
+
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    cloudpickle.loads(work)()
+
+
+def _exit_code(process: multiprocessing.process.BaseProcess, timeout_s: float) -> int:
     process.join(timeout_s)
     if process.exitcode is None:
         process.kill()

@@ -38,7 +38,8 @@ def undisturbed_by(settings, tmp_path_factory):
         if strategy not in folders:
             folders[strategy] = tmp_path_factory.mktemp(strategy)
             config = settings(*RUN, f"strategy={strategy}")
-            assert exit_code_of_fork(lambda: train(config, folders[strategy], name="run")) == 0
+            folder = folders[strategy]
+            assert exit_code_of_fork(lambda: train(config, folder, name="run")) == 0
         return folders[strategy]
 
     return folder_of
@@ -76,9 +77,7 @@ def goes_on_as_if_nothing_had_been(folder, undisturbed, config):
         ),
     ],
 )
-def test_a_run_killed_before_or_after_any_step_resumes_exactly(
-    settings, tmp_path, undisturbed, monkeypatch, victim, before
-):
+def test_a_run_killed_before_or_after_any_step_resumes_exactly(settings, tmp_path, undisturbed, victim, before):
     original = FineTuning.training_step
 
     def step(self, batch, batch_idx):
@@ -89,9 +88,8 @@ def test_a_run_killed_before_or_after_any_step_resumes_exactly(
             kill_oneself()
 
     config = settings(*RUN)
-    with monkeypatch.context() as patch:
-        patch.setattr(FineTuning, "training_step", step)
-        assert exit_code_of_fork(lambda: train(config, tmp_path, name="run")) == -signal.SIGKILL
+    killed = exit_code_of_fork(lambda: train(config, tmp_path, name="run"), (FineTuning, "training_step", step))
+    assert killed == -signal.SIGKILL
     killed = RunRecord.load(tmp_path)
     assert killed.status == "running"
     record = goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
@@ -110,7 +108,7 @@ def test_a_run_killed_before_or_after_any_step_resumes_exactly(
     ],
 )
 def test_a_run_killed_while_writing_a_checkpoint_resumes_exactly(
-    settings, tmp_path, undisturbed_by, monkeypatch, victim, strategy, written
+    settings, tmp_path, undisturbed_by, victim, strategy, written
 ):
     original = torch.save
 
@@ -125,9 +123,8 @@ def test_a_run_killed_while_writing_a_checkpoint_resumes_exactly(
             kill_oneself()
 
     config = settings(*RUN, f"strategy={strategy}")
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", save)
-        assert exit_code_of_fork(lambda: train(config, tmp_path, name="run")) == -signal.SIGKILL
+    killed = exit_code_of_fork(lambda: train(config, tmp_path, name="run"), (torch, "save", save))
+    assert killed == -signal.SIGKILL
     kept = checkpoints_in(tmp_path / "checkpoints")
     assert [path.name for path in kept] == [f"step={victim - n:07d}.ckpt" for n in (1, 2) if victim > n]
     assert all(damage(path) is None for path in kept)
@@ -146,7 +143,7 @@ def one_byte_changed(path):
 
 
 @pytest.fixture
-def stopped(settings, tmp_path, monkeypatch):
+def stopped(settings, tmp_path):
     """A run that was stopped after four steps, and its settings."""
 
     def stop(*overrides):
@@ -162,9 +159,7 @@ def stopped(settings, tmp_path, monkeypatch):
             with pytest.raises(Interrupted, match="stopped by SIGUSR1 after step 4 of 6"):
                 train(config, tmp_path, name="run")
 
-        with monkeypatch.context() as patch:
-            patch.setattr(FineTuning, "training_step", step)
-            assert exit_code_of_fork(interrupted) == 0
+        assert exit_code_of_fork(interrupted, (FineTuning, "training_step", step)) == 0
         assert RunRecord.load(tmp_path).status == "interrupted"
         return tmp_path, config
 
@@ -222,7 +217,7 @@ def test_a_killed_data_worker_is_named(settings, tmp_path, undisturbed, monkeypa
 
 @pytest.mark.parametrize("strategy", ["single", pytest.param("fsdp", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("full", ["checkpoints", "everything"])
-def test_a_full_disk_spoils_no_earlier_checkpoint(settings, tmp_path, undisturbed_by, monkeypatch, full, strategy):
+def test_a_full_disk_spoils_no_earlier_checkpoint(settings, tmp_path, undisturbed_by, full, strategy):
     original = os.fsync
     checkpoints = tmp_path / "checkpoints"
 
@@ -240,9 +235,7 @@ def test_a_full_disk_spoils_no_earlier_checkpoint(settings, tmp_path, undisturbe
         with pytest.raises(RunError, match=rf"{file} could not be written: .*No space left on device.*free space"):
             train(config, tmp_path, name="run")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(files.os, "fsync", fsync)
-        assert exit_code_of_fork(fails) == 0
+    assert exit_code_of_fork(fails, (os, "fsync", fsync)) == 0
     assert [path.name for path in checkpoints_in(checkpoints)] == ["step=0000001.ckpt"]
     # Where the record cannot be written either, it still says that the run was under way.
     assert RunRecord.load(tmp_path).status == ("failed" if full == "checkpoints" else "running")
@@ -278,7 +271,7 @@ def test_a_nan_is_stopped_before_it_is_learnt(settings, tmp_path, undisturbed, m
 
 @pytest.mark.parametrize(("victim", "stopped_after"), [(2, 4), (NUM_STEPS - 1, NUM_STEPS)])
 def test_a_signal_that_comes_while_the_ranks_add_up_their_wishes_is_not_lost(
-    settings, tmp_path, undisturbed, monkeypatch, victim, stopped_after
+    settings, tmp_path, undisturbed, victim, stopped_after
 ):
     original = FineTuning.sum_over_ranks
 
@@ -293,24 +286,21 @@ def test_a_signal_that_comes_while_the_ranks_add_up_their_wishes_is_not_lost(
         with pytest.raises(Interrupted, match=f"stopped by SIGUSR1 after step {stopped_after} of {NUM_STEPS}"):
             train(config, tmp_path, name="run")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(FineTuning, "sum_over_ranks", add_up)
-        assert exit_code_of_fork(interrupted) == 0
+    assert exit_code_of_fork(interrupted, (FineTuning, "sum_over_ranks", add_up)) == 0
     assert RunRecord.load(tmp_path).status == "interrupted"
     assert [path.name for path in checkpoints_in(tmp_path / "checkpoints")] == [f"step={stopped_after:07d}.ckpt"]
     goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
 
 
-def test_a_signal_after_the_last_step_ends_the_run_where_it_is(settings, tmp_path, undisturbed, monkeypatch):
+def test_a_signal_after_the_last_step_ends_the_run_where_it_is(settings, tmp_path, undisturbed):
     config = settings("mixture.num_samples=48")
 
     def interrupted():
         with pytest.raises(Interrupted, match=r"^stopped by SIGTERM$"):
             train(config, tmp_path, name="run")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(FineTuning, "on_train_end", lambda _: signal.raise_signal(signal.SIGTERM))
-        assert exit_code_of_fork(interrupted) == 0
+    stop = (FineTuning, "on_train_end", lambda _: signal.raise_signal(signal.SIGTERM))
+    assert exit_code_of_fork(interrupted, stop) == 0
     assert RunRecord.load(tmp_path).status == "interrupted"
     goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
 
@@ -327,7 +317,9 @@ def test_a_signal_before_training_ends_the_run_as_interrupted(settings, tmp_path
 @pytest.mark.parametrize(
     ("at", "times"), [((trial.TryLongest, "on_train_start"), 1), ((FineTuning, "training_step"), 2)]
 )
-def test_ctrl_c_that_no_step_can_be_ended_for_stops_the_run_at_once(settings, tmp_path, monkeypatch, at, times):
+def test_ctrl_c_that_no_step_can_be_ended_for_stops_the_run_at_once(settings, tmp_path, at, times):
+    config = settings(*RUN)
+
     def press(*_):
         for _ in range(times):
             signal.raise_signal(signal.SIGINT)
@@ -335,10 +327,9 @@ def test_ctrl_c_that_no_step_can_be_ended_for_stops_the_run_at_once(settings, tm
     def interrupted():
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
         with pytest.raises(KeyboardInterrupt):
-            train(settings(*RUN), tmp_path, name="run")
+            train(config, tmp_path, name="run")
 
-    monkeypatch.setattr(*at, press)
-    assert exit_code_of_fork(interrupted) == 0
+    assert exit_code_of_fork(interrupted, (*at, press)) == 0
     assert RunRecord.load(tmp_path).status == "interrupted"
 
 

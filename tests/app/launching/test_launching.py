@@ -94,9 +94,11 @@ def test_what_cannot_work_is_refused_before_anything_starts(sparrow, tmp_path, n
     assert not list(tmp_path.rglob("run.json"))
 
 
-def test_submitit_missing_is_said_with_its_remedy(sparrow, monkeypatch):
-    monkeypatch.setitem(sys.modules, "submitit", None)
-    done = sparrow("train", "-m", *SMALL_RUN, "hydra/launcher=slurm", "seed=0,1")
+def test_submitit_missing_is_said_with_its_remedy(sparrow):
+    def uninstall():
+        sys.modules["submitit"] = None
+
+    done = sparrow("train", "-m", *SMALL_RUN, "hydra/launcher=slurm", "seed=0,1", prepare=uninstall)
     assert done.returncode == 1
     assert "pip install submitit" in done.stderr
 
