@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from sparrow.commands.train import train
 from sparrow.runs.record import RunRecord
-from sparrow.runs.training import train
 from sparrow.training.checkpoints import checkpoints_in
 from tests.conftest import SMALL_RUN, losses_of
 
@@ -32,7 +32,7 @@ TWO_SHARDS = ("strategy=fsdp", "trainer.devices=2")
 def command(cache_root):
     """Run a command with tests' own switches; each of them is (module, arguments)."""
 
-    def run(*arguments, module="sparrow.train", wait=True, **changes):
+    def run(*arguments, module="sparrow train", wait=True, **changes):
         environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"} | changes
         process = subprocess.Popen(
             [sys.executable, "-m", *module.split(), *SMALL_RUN, *arguments],
@@ -117,7 +117,7 @@ def answers(folder):
 def test_all_ranks_answer_before_and_after_training_and_a_failed_one_fails_the_run(command, tmp_path, strategy):
     asked = ("benchmark=[world_short]", "evaluation.before=true", "evaluation.blind=true")
     ranks = (*BASE, f"strategy={strategy}", "trainer.devices=2", *asked, f"hydra.run.dir={tmp_path / 'run'}")
-    done = command(*ranks, module="tests.train_and_fail")
+    done = command(*ranks, module="tests.train_and_fail train")
     assert done.returncode != 0
     record = RunRecord.load(tmp_path / "run")
     assert (record.status, record.error.type) == ("failed", "RunError")
@@ -133,7 +133,7 @@ def test_all_ranks_answer_before_and_after_training_and_a_failed_one_fails_the_r
 
     one = (f"checkpoint={tmp_path / 'run'}", "benchmark=[world_short]", "blind=true", "trainer.num_threads=1")
     alone = subprocess.run(
-        [sys.executable, "-m", "sparrow.evaluate", *one, f"hydra.run.dir={tmp_path / 'one'}"],
+        [sys.executable, "-m", "sparrow", "evaluate", *one, f"hydra.run.dir={tmp_path / 'one'}"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT), "SPARROW_CACHE_ROOT": str(command.cache_root)},
         capture_output=True,
@@ -151,7 +151,7 @@ def test_ranks_that_planned_different_data_end_before_the_first_step(command, tm
     ranks = (*BASE, "strategy=ddp", "trainer.devices=2", "on_bad_sample=skip", "max_bad_fraction=0.5")
     ranks = (*ranks, f"hydra.run.dir={tmp_path / 'run'}")
     unmeasured = {"SPARROW_CACHE_ROOT": str(tmp_path / "cache")}
-    done = command(*ranks, module="tests.train_apart", **unmeasured)
+    done = command(*ranks, module="tests.train_apart train", **unmeasured)
     assert done.returncode != 0
     record = RunRecord.load(tmp_path / "run")
     assert (record.status, record.num_steps_done) == ("failed", 0)
@@ -164,7 +164,7 @@ def test_ranks_that_planned_different_data_end_before_the_first_step(command, tm
 @pytest.mark.slow
 def test_one_copy_that_runs_out_of_memory_ends_all_with_advice(command, tmp_path):
     ranks = ("strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path}")
-    done = command(*BASE, *ranks, module="tests.train_out_of_memory")
+    done = command(*BASE, *ranks, module="tests.train_out_of_memory train")
     assert done.returncode == 1, done.errors
     record = RunRecord.load(tmp_path)
     assert (record.status, record.error.type) == ("failed", "RunError")
@@ -185,7 +185,7 @@ def killed(command, tmp_path_factory):
             "trainer.devices=2",
             "checkpointing.every_n_steps=1",
             f"hydra.run.dir={folder}",
-            module="tests.train_and_kill",
+            module="tests.train_and_kill train",
             KILLED_RANK=str(rank),
         )
         assert done.returncode != 0
@@ -244,7 +244,12 @@ def test_a_run_goes_on_in_another_number_of_processes(command, settings, tmp_pat
     train(settings(*BASE, "trainer.num_threads=1"), tmp_path / "one", name="one")
     folder = tmp_path / "moved"
     stopped = command(
-        *BASE, *before, f"hydra.run.dir={folder}", module="tests.train_and_kill", KILLED_RANK="0", KILLED_BY="SIGTERM"
+        *BASE,
+        *before,
+        f"hydra.run.dir={folder}",
+        module="tests.train_and_kill train",
+        KILLED_RANK="0",
+        KILLED_BY="SIGTERM",
     )
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.errors
     assert RunRecord.load(folder).status == "interrupted"
@@ -269,7 +274,7 @@ def test_two_nodes_started_by_torchrun(command, settings, tmp_path):
             "trainer.num_nodes=2",
             f"hydra.run.dir={tmp_path / 'nodes'}",
             module=f"torch.distributed.run --nnodes 2 --node-rank {rank} --nproc-per-node 1 "
-            f"--master-addr 127.0.0.1 --master-port {port} -m sparrow.train",
+            f"--master-addr 127.0.0.1 --master-port {port} -m sparrow train",
             wait=False,
         )
         for rank in range(2)
@@ -306,10 +311,10 @@ def test_two_ranks_within_a_slurm_job_give_what_one_process_gives(command, setti
     train(settings(*BASE, "trainer.num_threads=1"), tmp_path / "one", name="one")
     ranks = (*BASE, "strategy=ddp", "trainer.devices=2", "trainer.num_threads=1")
     if starter == "torchrun":
-        module = "torch.distributed.run --standalone --nproc-per-node 2 -m sparrow.train"
+        module = "torch.distributed.run --standalone --nproc-per-node 2 -m sparrow train"
         done = command(*ranks, f"hydra.run.dir={tmp_path / 'two'}", module=module, **IN_A_SLURM_JOB)
     else:
         sweep = ("seed=0", "hydra/launcher=parallel", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=two")
-        done = command(*ranks, *sweep, module="sparrow.train -m", **IN_A_SLURM_JOB)
+        done = command(*ranks, *sweep, module="sparrow train -m", **IN_A_SLURM_JOB)
     assert done.returncode == 0, done.errors
     same_run(tmp_path / "one", tmp_path / "two")

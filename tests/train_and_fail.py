@@ -3,9 +3,8 @@
 import os
 import time
 
-from sparrow.app.entry import run_app
+from sparrow.cli import main
 from sparrow.evaluation.predictions import PredictionWriter
-from sparrow.train import main
 
 original = PredictionWriter.write
 
@@ -23,4 +22,4 @@ def write(self, *predictions):
 
 if __name__ == "__main__":
     PredictionWriter.write = write
-    run_app(main)
+    main()

@@ -3,8 +3,7 @@
 import os
 import signal
 
-from sparrow.app.entry import run_app
-from sparrow.train import main
+from sparrow.cli import main
 from sparrow.training.module import FineTuning
 
 number = signal.Signals[os.environ.get("KILLED_BY", "SIGKILL")]
@@ -21,4 +20,4 @@ def training_step(self, batch, batch_idx):
 
 if __name__ == "__main__":
     FineTuning.training_step = training_step
-    run_app(main)
+    main()

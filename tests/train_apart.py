@@ -2,10 +2,9 @@
 
 import os
 
-from sparrow.app.entry import run_app
+from sparrow.cli import main
 from sparrow.core.errors import MediaError
-from sparrow.data import measuring
-from sparrow.train import main
+from sparrow.data import sample_costs as measuring
 
 original = measuring.measure
 unread = ["a video"] if os.environ.get("LOCAL_RANK", "0") == "0" else []
@@ -20,4 +19,4 @@ def measure(sample, root, backbone, how):
 
 if __name__ == "__main__":
     measuring.measure = measure
-    run_app(main)
+    main()

@@ -4,8 +4,7 @@ import os
 
 import torch
 
-from sparrow.app.entry import run_app
-from sparrow.train import main
+from sparrow.cli import main
 from sparrow.training import trial
 
 original = trial.segment_losses
@@ -20,4 +19,4 @@ def segment_losses(backbone, micro_batch):
 
 if __name__ == "__main__":
     trial.segment_losses = segment_losses
-    run_app(main)
+    main()

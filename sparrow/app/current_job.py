@@ -12,7 +12,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sparrow.app.callbacks import RememberSweep
+from sparrow.app.remember_sweep import RememberSweep
 from sparrow.core.errors import SparrowError
 from sparrow.core.hashing import content_hash
 

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
@@ -16,23 +17,27 @@ from transformers.utils import logging as transformers_logging
 from sparrow.app.current_job import factors_of, is_sweep, one_message, run_folder
 from sparrow.app.parent import compose_parent, parent_folder
 from sparrow.app.provenance import is_typed, origin_of
-from sparrow.app.settings import checked
-from sparrow.core.config import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
+from sparrow.app.schema import checked
+from sparrow.commands.diversity.figures import write_pictures
+from sparrow.commands.diversity.measure import diversity_text, measure_diversity, write_diversity
+from sparrow.commands.diversity.projection import project
+from sparrow.commands.diversity.scatter_page import write_page
+from sparrow.commands.evaluate import evaluate
+from sparrow.commands.prepare import memory_text
+from sparrow.commands.preview import write_preview
+from sparrow.commands.train import new_record, train
+from sparrow.core.config import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import write_atomically
-from sparrow.data.exporting import export_mixture
 from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
-from sparrow.runs.evaluation import evaluate
+from sparrow.data.trainer_export import export_mixture
+from sparrow.planning.contamination import overlap_of, overlap_text, write_overlap
+from sparrow.planning.manifest import manifest_table
+from sparrow.planning.run_inputs import Prepared, prepare
+from sparrow.report import print_table, read_studies
 from sparrow.runs.folder import open_run
-from sparrow.runs.manifest import manifest_table
-from sparrow.runs.memory import memory_text
-from sparrow.runs.outcome import MODEL_FOLDER, Interrupted, is_main_process
-from sparrow.runs.overlap import overlap_of, overlap_text, write_overlap
-from sparrow.runs.preparation import Prepared, prepare
-from sparrow.runs.preview import write_preview
 from sparrow.runs.record import FILE_NAME, RunRecord
-from sparrow.runs.report import print_table, read_studies
-from sparrow.runs.training import new_record, train
+from sparrow.runs.status import MODEL_FOLDER, Interrupted, is_main_process
 from sparrow.training.strategies import cluster_environment
 
 log = logging.getLogger(__name__)
@@ -266,3 +271,33 @@ def _refuse_unused_checkpoint(config: ExperimentConfig) -> None:
             f"{origin_of('backbone.tiny')} takes the family's tiny sibling with random weights; "
             "leave the checkpoint out, or set backbone.tiny=false and the frame size that it is made for"
         )
+
+
+def diversity_job(config: DictConfig) -> None:
+    """Measure, write tables and pictures, print the tables."""
+    quiet_libraries()
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells every glyph of a PDF
+
+    def work() -> None:
+        settings = checked(config, DiversityConfig)
+        sampled = measure_diversity(settings)
+        folder = run_folder()
+        write_diversity(sampled, settings, folder)
+        print(diversity_text(sampled))
+        if settings.pictures:
+            log.info("drawing")
+            projections = project(sampled, settings.num_in_pictures, settings.data_seed)
+            write_pictures(sampled.comparison, projections, folder)
+            print(f"open {write_page(sampled, projections, folder / 'diversity.html', settings)}")
+        print(f"tables and pictures: {folder}")
+
+    one_message(work)
+
+
+JOBS: dict[str, Callable[[DictConfig], float | None]] = {
+    "train": train_job,
+    "evaluate": evaluate_job,
+    "prepare": prepare_job,
+    "preview": preview_job,
+    "diversity": diversity_job,
+}

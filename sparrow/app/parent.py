@@ -13,9 +13,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from sparrow.app.arguments import unknown_names
-from sparrow.app.launching.jobs import quoted
+from sparrow.app.launching.multirun import quoted
 from sparrow.app.provenance import as_typed, config_folders
-from sparrow.app.settings import checked
+from sparrow.app.schema import checked
 from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import ConfigError
 

@@ -15,7 +15,7 @@ from sparrow.data.encode import EncodedSample, Presentation, encode
 from sparrow.data.micro_batches import MicroBatch, pack, pad
 from sparrow.data.plan import Plan
 from sparrow.data.sources import SourceData
-from sparrow.data.watching import AtWork, watched
+from sparrow.data.supervised_loader import AtWork, watched
 from sparrow.models.backbone import Backbone
 
 

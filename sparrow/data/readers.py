@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 from sparrow.data import json_stream
-from sparrow.data.converters.record import Record, RecordError, cleaned, kind_of
+from sparrow.data.converters.raw_record import Record, RecordError, cleaned, kind_of
 from sparrow.data.json_stream import JsonStream, json_fault
 
 OnBad = Callable[[RecordError], None]

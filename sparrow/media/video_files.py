@@ -20,7 +20,7 @@ import numpy as np
 
 from sparrow.core.errors import MediaError
 from sparrow.core.files import is_machine_fault
-from sparrow.media.sampling import Clock, clock
+from sparrow.media.frame_choice import Clock, clock
 
 _DAMAGED = "it may be truncated or damaged: fetch it again or encode it anew"
 _SKIPPING_CODECS = ("h264", "hevc")  # decoders that leave out exactly the frames that no other frame needs

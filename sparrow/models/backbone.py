@@ -21,8 +21,8 @@ from sparrow.core.errors import BackboneError, MediaError
 from sparrow.core.files import write_json
 from sparrow.models.adapters import has_adapters, save_trained_parts
 from sparrow.models.chat import TokenizedChat, control_tokens, expand, tokenize
-from sparrow.models.checkpoints import Checkpoint
-from sparrow.models.frames import Frames, NativeVideo, Size, normalize
+from sparrow.models.checkpoint_files import Checkpoint
+from sparrow.models.frame_buffer import Frames, NativeVideo, Size, normalize
 from sparrow.models.registry import NATIVE_VIDEO, WITHOUT_PACKING, check_native_video
 from sparrow.models.tiny import TinySizes, random_model
 

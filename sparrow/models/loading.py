@@ -18,7 +18,7 @@ from sparrow.core.hashing import content_hash, file_hash
 from sparrow.models import tiny
 from sparrow.models.adapters import load_adapters, merge_adapters
 from sparrow.models.backbone import Backbone
-from sparrow.models.checkpoints import (
+from sparrow.models.checkpoint_files import (
     Checkpoint,
     base_of_adapters,
     explained,

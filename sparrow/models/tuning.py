@@ -12,7 +12,7 @@ from sparrow.core.config import Tuning
 from sparrow.core.errors import ConfigError
 from sparrow.models.adapters import add_adapters, linear_layers, merge_adapters
 from sparrow.models.backbone import Backbone
-from sparrow.models.checkpoints import base_of_adapters
+from sparrow.models.checkpoint_files import base_of_adapters
 
 
 def check_tuning(backbone: Backbone, settings: Tuning) -> None:

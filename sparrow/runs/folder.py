@@ -13,8 +13,8 @@ from filelock import FileLock, Timeout
 
 from sparrow.core.config import identity
 from sparrow.core.errors import RunError
-from sparrow.runs.outcome import is_main_process
 from sparrow.runs.record import FILE_NAME, RunRecord
+from sparrow.runs.status import is_main_process
 
 log = logging.getLogger(__name__)
 MAX_SHOWN = 8

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sparrow.core.errors import ConfigError
 from sparrow.world.phrasings import NUM_PHRASINGS, NUM_TEXT_TEMPLATES, NUM_TRAINED_PHRASINGS, PHRASINGS
-from sparrow.world.questions import MIN_EVENTS
+from sparrow.world.scene_questions import MIN_EVENTS
 
 COMMON_KINDS = ("colour", "shape", "direction")
 MAX_STILL_SHAPES = 2

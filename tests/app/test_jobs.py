@@ -5,7 +5,7 @@ import pytest
 from sparrow.app.jobs import metric_of
 from sparrow.core.config import Study
 from sparrow.core.errors import ConfigError
-from tests.runs.report.run_folders import add_exact_run
+from tests.report.run_folders import add_exact_run
 
 
 @pytest.fixture

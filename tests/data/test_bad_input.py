@@ -18,9 +18,9 @@ from sparrow.core.config import Source
 from sparrow.core.errors import DataError
 from sparrow.data.batching import StepDataset
 from sparrow.data.mixture import Selection
-from sparrow.data.planning import build_plan
+from sparrow.data.plan_builder import build_plan
 from sparrow.data.sources import SourceData, load_source
-from sparrow.runs.preparation import Prepared, prepare
+from sparrow.planning.run_inputs import Prepared, prepare
 from tests.media.video_clips import write_clip
 
 ASK = {"from": "human", "value": "What?"}

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparrow.ask import main as ask_main
-from sparrow.compare import main as compare_main
+from sparrow.argparse_commands import ask as ask_main
+from sparrow.argparse_commands import compare as compare_main
+from sparrow.argparse_commands import rescore as rescore_main
+from sparrow.commands.rescore import rescore
+from sparrow.commands.train import MODEL_FOLDER
 from sparrow.core.files import write_json
-from sparrow.rescore import main as rescore_main
 from sparrow.runs.folder import held
 from sparrow.runs.record import RunRecord
-from sparrow.runs.rescoring import rescore
-from sparrow.runs.training import MODEL_FOLDER
 
 
 @pytest.fixture(scope="module")

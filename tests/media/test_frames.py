@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sparrow.core.errors import ConfigError, MachineError, MediaError
+from sparrow.media.frame_choice import Clock
 from sparrow.media.frames import (
     FramePolicy,
     VideoInfo,
@@ -26,7 +27,6 @@ from sparrow.media.frames import (
     read_frames,
 )
 from sparrow.media.images import read_image
-from sparrow.media.sampling import Clock
 from tests.media.video_clips import index_of, picture, write_clip
 
 ALL = FramePolicy("all", max_frames=None)

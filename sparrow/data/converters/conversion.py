@@ -13,7 +13,7 @@ from sparrow.core.errors import DataError
 from sparrow.core.hashing import hash_key
 from sparrow.core.samples import LongText, Sample
 from sparrow.data.converters import Converter
-from sparrow.data.converters.record import LeftOutError, Record, RecordError
+from sparrow.data.converters.raw_record import LeftOutError, Record, RecordError
 
 T = TypeVar("T")
 Messages = list[dict[str, Any]]
