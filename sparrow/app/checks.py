@@ -11,7 +11,6 @@ from sparrow.analysis.scaling import FORMS
 from sparrow.analysis.scores import METRICS, is_metric
 from sparrow.app.arguments import offered, unknown_key
 from sparrow.app.help import options_by_group
-from sparrow.app.parent import check_parent
 from sparrow.app.provenance import config_folders
 from sparrow.core.config import Benchmark, DiversityConfig, Embedder, EvaluateConfig, ExperimentConfig, PrepareConfig
 from sparrow.core.errors import BackboneError, ConfigError
@@ -73,8 +72,6 @@ def check(config: Any) -> list[Found]:
         found += _check_experiment(config)
     if isinstance(config, DiversityConfig):
         found += check_diversity(config)
-    elif isinstance(config, ExperimentConfig):
-        found += check_parent(config)
     if isinstance(config, PrepareConfig) and config.export is not None:
         found += _one_of(config, "export", tuple(EXPORTS))
     return found

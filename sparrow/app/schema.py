@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -58,13 +58,19 @@ def register_schemas() -> None:
         store.store(name=f"{command}_schema", node=plain, provider="sparrow")
 
 
-def checked(config: DictConfig, schema: type[T], origin: Callable[[str], str] = origin_of) -> T:
+def checked(
+    config: DictConfig,
+    schema: type[T],
+    origin: Callable[[str], str] = origin_of,
+    further: Callable[[T], Iterable[tuple[str, str]]] = lambda settings: (),
+) -> T:
     """Merge a composed configuration into its schema.
 
     Args:
         config: The composed configuration.
         schema: Dataclass of its settings.
         origin: What a message adds on where a key was written.
+        further: Finds what else is wrong with settings of the right types, as (key, what is wrong and how to fix it).
 
     Raises:
         ConfigError: With every unknown key, wrong type, missing value and contradiction, each with its file.
@@ -77,7 +83,7 @@ def checked(config: DictConfig, schema: type[T], origin: Callable[[str], str] = 
         problems += _schema_problems(plain, schema, "")
     if not problems:
         settings = cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain)))
-        found = check(settings)
+        found = [*check(settings), *further(settings)]
         if not found:
             return settings
         problems += [_Problem(key, what) for key, what in found]

@@ -9,7 +9,6 @@ from string import ascii_uppercase
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from sparrow.commands.evaluate import model_of
 from sparrow.core.config import CheckpointOptions
 from sparrow.core.errors import ConfigError, DataError, MediaError
 from sparrow.data.encode import Presentation
@@ -22,7 +21,7 @@ from sparrow.evaluation.workers import device_of, open_checkpoint
 from sparrow.media.fonts import SHIPPED_FONT
 from sparrow.media.frames import Clip, FramePolicy
 from sparrow.models.backbone import Backbone
-from sparrow.runs.checkpoint_settings import as_trained, select, settings_of
+from sparrow.runs.checkpoint_settings import as_trained, model_of, select, settings_of
 
 MAX_SHEET_COLUMNS = 6
 THUMBNAIL_PX = 224

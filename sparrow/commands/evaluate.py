@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,38 +11,18 @@ from typing import Any, cast
 from sparrow.core.config import EvaluateConfig, run_id
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
-from sparrow.core.hashing import content_hash, file_hash
+from sparrow.core.hashing import content_hash
 from sparrow.core.process_memory import peak_memory_bytes, reset_peak_memory
 from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
 from sparrow.evaluation.workers import Answering, answer_all, load_checkpoint, require_devices
-from sparrow.models.checkpoint_files import Checkpoint, base_of_adapters, explained
+from sparrow.models.fingerprint import fingerprint
 from sparrow.report import print_table, read_studies
-from sparrow.runs.checkpoint_settings import as_trained, unlike_training
+from sparrow.runs.checkpoint_settings import as_trained, model_of, unlike_training
 from sparrow.runs.folder import earlier_run, held, open_run
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions
-from sparrow.runs.status import MODEL_FOLDER, recorded_outcome, signals_interrupt
+from sparrow.runs.status import recorded_outcome, signals_interrupt
 
 log = logging.getLogger(__name__)
-# Files of a checkpoint's folder that decide its answers.
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-SETTINGS = (
-    "config.json",
-    "adapter_config.json",
-    "chat_template.jinja",
-    "processor_config.json",
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-)
-# Who saved it, where it came from, and how the tokenizer was called last.
-NOT_OF_THE_MODEL = (
-    "transformers_version",
-    "peft_version",
-    "_name_or_path",
-    "base_model_name_or_path",
-    "truncation",
-    "padding",
-)
 
 
 def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | None = None) -> RunRecord:
@@ -114,46 +92,10 @@ def _carry_out(
         record.peak_memory_bytes = peak_memory_bytes()
 
 
-def model_of(checkpoint: str) -> str:
-    """The model folder of a run's folder; anything else as it is."""
-    folder = Path(user_path(checkpoint))
-    return str(folder / MODEL_FOLDER) if (folder / FILE_NAME).is_file() else checkpoint
-
-
 def _name_of(config: EvaluateConfig) -> str:
     """That of the run whose model is asked; of anything else the study's."""
     folder = Path(user_path(config.checkpoint))
     return RunRecord.load(folder).name if (folder / FILE_NAME).is_file() else config.study.name
-
-
-def fingerprint(checkpoint: str, revision: str | None) -> str:
-    """What identifies a model and how it is asked: the content of a folder's files, or a Hub id and its commit.
-
-    A Hub id whose commit is not known here is identified by its revision.
-
-    Raises:
-        BackboneError: If a file of a folder is damaged.
-    """
-    folder = Path(checkpoint)
-    if not folder.is_dir():
-        named = Checkpoint(checkpoint, revision)
-        with suppress(OSError, ValueError):
-            named = named.pinned
-        return content_hash(named)
-    with explained(Checkpoint(checkpoint)):
-        paths = sorted(path for pattern in (*WEIGHTS, *SETTINGS) for path in folder.glob(pattern))
-        files = [(path.name, _settings_hash(path) if path.suffix == ".json" else file_hash(path)) for path in paths]
-        base = base_of_adapters(checkpoint)
-    return content_hash([files, fingerprint(*base) if base is not None else None])
-
-
-def _settings_hash(path: Path) -> str:
-    """Digest of a JSON file without what differs between two saves of one model."""
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    kept = {key: value for key, value in settings.items() if key not in NOT_OF_THE_MODEL}
-    if isinstance(kept.get("target_modules"), list):  # PEFT writes a set
-        kept["target_modules"] = sorted(kept["target_modules"])
-    return content_hash(kept)
 
 
 def _check_processes(config: EvaluateConfig) -> None:

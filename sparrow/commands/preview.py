@@ -14,7 +14,7 @@ from typing import Literal
 from PIL import Image
 from torch import Tensor
 
-from sparrow.core.config import ExperimentConfig
+from sparrow.core.config import ExperimentConfig, PreviewConfig
 from sparrow.core.files import write_atomically
 from sparrow.core.templating import render
 from sparrow.data.batching import StepDataset
@@ -23,7 +23,7 @@ from sparrow.data.plan import Plan
 from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone
 from sparrow.planning.manifest import num_left_out, reasons
-from sparrow.planning.run_inputs import Prepared
+from sparrow.planning.run_inputs import Prepared, prepare
 
 MAX_FRAMES = 24
 MAX_REJECTED = 500
@@ -83,6 +83,12 @@ class Refused:
     source: str
     sample: str
     reason: str
+
+
+def preview(config: PreviewConfig, folder: Path, checkpoint: str | None = None) -> None:
+    """Write `preview.html` to a folder; arguments as of `prepare`."""
+    page = write_preview(prepare(config, checkpoint), folder / "preview.html", config.num_samples, config)
+    print(f"open {page}")
 
 
 def write_preview(prepared: Prepared, path: Path, num_samples: int, config: ExperimentConfig | None = None) -> Path:

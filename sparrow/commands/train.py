@@ -14,7 +14,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from sparrow.commands.evaluate import fingerprint
 from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import RunError
 from sparrow.core.hashing import content_hash
@@ -25,6 +24,7 @@ from sparrow.evaluation.workers import Answering, answer_all, as_evaluation, dev
 from sparrow.instructions.diversity_summary import diversity_of
 from sparrow.models.backbone import Backbone
 from sparrow.models.compilation import compile_blocks
+from sparrow.models.fingerprint import fingerprint
 from sparrow.models.tuning import apply_tuning, tuning_table
 from sparrow.planning.run_inputs import Prepared, prepare
 from sparrow.runs.folder import earlier_run, held, open_run, settings_difference
@@ -154,9 +154,9 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         _describe_data(record, prepared)
         if main:
             _keep_manifest(prepared, folder)
-            record.diversity = diversity_of(prepared, Path(config.paths.cache_root))
+            record.diversity = diversity_of(prepared.plan, prepared.sources, Path(config.paths.cache_root))
     record.attn_implementation = attention_of(config)
-    sharding = sharding_of(config, prepared)
+    sharding = sharding_of(config, prepared.checkpoint)
     whole = load_model(config, prepared.checkpoint) if sharding is None else None
     if main and config.evaluation.before:
         with record.timed("evaluate_before"):
@@ -366,7 +366,7 @@ def _fit(
         record.skipped_steps = read_skipped_steps(folder)
         _count_failed(record, prepared, folder)
     record.num_steps_done, record.final_loss = trainer.global_step, module.last_loss
-    return backbone if sharding is None else put_together(config, prepared, backbone)
+    return backbone if sharding is None else put_together(config, prepared.backbone, backbone)
 
 
 def _count_failed(record: RunRecord, prepared: Prepared, folder: Path) -> None:

@@ -51,7 +51,6 @@ class Backbone(ABC):
     """
 
     family: ClassVar[str]
-    model_type: ClassVar[str]
     end_of_turn: ClassVar[str]
     native_checkpoints: ClassVar[tuple[str, ...]]
     template: ClassVar[str]
@@ -62,9 +61,8 @@ class Backbone(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("model_type", "template"):
-            if name not in cls.__dict__:
-                setattr(cls, name, cls.family)
+        if "template" not in cls.__dict__:
+            cls.template = cls.family
 
     def __init__(
         self,

@@ -56,7 +56,6 @@ class MiniCPMV(Backbone):
     """
 
     family = "minicpmv"
-    model_type = "minicpmv4_6"
     end_of_turn = "<|im_end|>"
     config_class: ClassVar[Any] = MiniCPMV4_6Config
     processor_class: ClassVar[Any] = MiniCPMV4_6Processor

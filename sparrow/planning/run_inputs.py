@@ -24,8 +24,7 @@ from sparrow.evaluation.run_benchmarks import make_evaluator
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone
-from sparrow.models.loading import ensure_tiny, load_backbone
-from sparrow.models.registry import find_family
+from sparrow.models.loading import ensure_tiny, find_family, load_backbone
 from sparrow.models.tuning import check_tuning
 from sparrow.planning.order import selected_rows
 from sparrow.runs.status import is_main_process

@@ -11,6 +11,7 @@ from sparrow.core.config import CheckpointOptions, EvaluateConfig, identity
 from sparrow.core.files import user_path
 from sparrow.runs.record import FILE_NAME, RunRecord
 from sparrow.runs.settings import leaves
+from sparrow.runs.status import MODEL_FOLDER
 
 ALIKE = (
     "data_seed",
@@ -31,6 +32,12 @@ def settings_of(checkpoint: str) -> dict[str, Any]:
     """
     folder = Path(user_path(checkpoint))
     return RunRecord.load(folder).config if (folder / FILE_NAME).is_file() else {}
+
+
+def model_of(checkpoint: str) -> str:
+    """The model folder of a run's folder; anything else as it is."""
+    folder = Path(user_path(checkpoint))
+    return str(folder / MODEL_FOLDER) if (folder / FILE_NAME).is_file() else checkpoint
 
 
 def select(settings: Mapping[str, Any], key: str, default: Any = None) -> Any:

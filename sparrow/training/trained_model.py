@@ -16,7 +16,6 @@ from sparrow.models.checkpoint_files import base_of_adapters
 from sparrow.models.loading import load_backbone, outline
 from sparrow.models.precision import weights_dtype
 from sparrow.models.tuning import apply_tuning
-from sparrow.planning.run_inputs import Prepared
 from sparrow.training.strategies import Sharding, gather_into
 
 
@@ -50,28 +49,34 @@ def tuned_outline(config: ExperimentConfig, backbone: Backbone) -> Backbone:
     return result
 
 
-def sharding_of(config: ExperimentConfig, prepared: Prepared) -> Sharding | None:
+def sharding_of(config: ExperimentConfig, checkpoint: str) -> Sharding | None:
     """How the outline becomes shards; None where every rank holds the whole model."""
     if config.strategy.name != "fsdp":
         return None
 
     def read(device: torch.device, replicas: int, shards: int) -> nn.Module:
         # transformers reads shards onto the machine's accelerator only, and no shards of adapters.
-        if base_of_adapters(prepared.checkpoint) is not None or device.type != _accelerator():
-            backbone = load_model(config, prepared.checkpoint)
+        if base_of_adapters(checkpoint) is not None or device.type != _accelerator():
+            backbone = load_model(config, checkpoint)
             merge_adapters(backbone.model)
             return backbone.model
         # It warns of rules for modules that a family lacks.
         logging.getLogger("transformers.distributed.mixin").setLevel(logging.ERROR)
         os.environ.setdefault("LOCAL_RANK", str(device.index or 0))
-        return load_model(config, prepared.checkpoint, num_replicas=replicas, num_shards=shards).model
+        return load_model(config, checkpoint, num_replicas=replicas, num_shards=shards).model
 
     return Sharding(config.strategy, config.trainer.num_nodes, config.trainer.precision, read)
 
 
-def put_together(config: ExperimentConfig, prepared: Prepared, backbone: Backbone) -> Backbone | None:
-    """A sharded model whole on the CPU of rank 0, None on other ranks; to be called on all."""
-    return gather_into(backbone, tuned_outline(config, prepared.backbone))
+def put_together(config: ExperimentConfig, planned: Backbone, backbone: Backbone) -> Backbone | None:
+    """A sharded model whole on the CPU of rank 0, None on other ranks; to be called on all.
+
+    Args:
+        config: The settings of the run.
+        planned: The backbone that the run was planned with, which needs no model.
+        backbone: The sharded one.
+    """
+    return gather_into(backbone, tuned_outline(config, planned))
 
 
 def _accelerator() -> str:

@@ -184,11 +184,11 @@ def test_missing_files_and_encoders_are_told(measure, awkward, tmp_path):
 
 def test_every_records_measure_is_kept_and_read_back(settings, tmp_path, monkeypatch):
     prepared = prepare(settings())
-    found = diversity_of(prepared, tmp_path)
+    found = diversity_of(prepared.plan, prepared.sources, tmp_path)
     assert set(found.components) == {"video", "text"}
     assert set(found.mixture) == set(METRICS)
-    monkeypatch.setattr(diversity_record, "_measure", lambda _: pytest.fail("measured again"))
-    assert diversity_of(prepared, tmp_path) == found
+    monkeypatch.setattr(diversity_record, "_measure", lambda *_: pytest.fail("measured again"))
+    assert diversity_of(prepared.plan, prepared.sources, tmp_path) == found
     record = RunRecord(run_id="x", name="x", command="train", diversity=found)
     record.save(tmp_path)
     assert RunRecord.load(tmp_path).diversity == found
@@ -196,5 +196,6 @@ def test_every_records_measure_is_kept_and_read_back(settings, tmp_path, monkeyp
 
 def test_a_measure_that_fails_is_no_failure_of_the_run(settings, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(diversity_record, "sample_instructions", lambda *_, **__: 1 / 0)
-    assert diversity_of(prepare(settings()), tmp_path) is None
+    prepared = prepare(settings())
+    assert diversity_of(prepared.plan, prepared.sources, tmp_path) is None
     assert "was not measured: ZeroDivisionError" in caplog.text

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.argparse_commands import export as main
-from sparrow.commands.evaluate import fingerprint
 from sparrow.commands.model_card import model_card
 from sparrow.commands.train import train
 from sparrow.models.adapters import merge_adapters
 from sparrow.models.checkpoint_files import base_of_adapters
+from sparrow.models.fingerprint import fingerprint
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.runs.record import RunRecord
 from sparrow.world import world_texts

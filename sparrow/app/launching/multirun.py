@@ -15,9 +15,10 @@ from hydra.errors import CompactHydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from sparrow.app.provenance import as_typed
+from sparrow.app.parent import checked_with_parent, finished_run
+from sparrow.app.provenance import as_typed, quoted
 from sparrow.app.remember_sweep import RememberSweep
-from sparrow.app.schema import SCHEMAS, checked
+from sparrow.app.schema import SCHEMAS
 from sparrow.core.errors import SparrowError
 
 RECORD = "run.json"
@@ -141,7 +142,7 @@ def _check_settings(jobs: Sequence[Job]) -> None:
     for job in jobs:
         HydraConfig.instance().set_config(job.config)  # from which a message takes where a setting was written
         try:
-            checked(job.settings, SCHEMAS[command_name()])
+            checked_with_parent(job.settings, SCHEMAS[command_name()])
         except SparrowError as error:
             wrong.setdefault(str(error), []).append(job.name)
     if wrong:
@@ -167,8 +168,6 @@ def stored_result(job: Job) -> JobReturn | None:
     """
     if command_name() != "train" or not (job.folder / RECORD).is_file():
         return None
-    from sparrow.app.jobs import finished_run
-
     try:
         record = finished_run(job.settings, job.folder)
     except SparrowError as error:
@@ -211,12 +210,7 @@ def result_of(job: Job, death: str, log: Path, before: bytes | None, *, orderly:
 
 
 def _finished(job: Job, record: Any) -> JobReturn:
-    value = None
-    if record.study.metric is not None:
-        from sparrow.app.jobs import metric_of
-
-        value = metric_of(record)
-    return JobReturn(job.overrides, _return_value=value, status=JobStatus.COMPLETED)
+    return JobReturn(job.overrides, _return_value=record.metric(), status=JobStatus.COMPLETED)
 
 
 def failed(job: Job, message: str) -> JobReturn:
@@ -267,9 +261,3 @@ def _config_flags(config: DictConfig) -> list[str]:
     if config.hydra.job.config_name != command_name():
         flags += ["--config-name", config.hydra.job.config_name]
     return flags
-
-
-def quoted(path: Path) -> str:
-    """A path as the value of an override."""
-    escaped = str(path).replace("'", "\\'")
-    return f"'{escaped}'"
