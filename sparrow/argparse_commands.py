@@ -56,22 +56,18 @@ def report(argv: list[str] | None = None) -> int:
     if given.out is None and len(given.folders) > 1 and not given.status:
         parser.error("with several folders, say with --out where the report goes")
 
-    def status() -> None:
-        from sparrow.app.sweeps import expected_jobs
-        from sparrow.report.progress import status_table, status_text
+    from sparrow.commands.report import print_status
+    from sparrow.commands.report import report as write_files
 
-        print(status_text(status_table(folder, expected_jobs(folder)) for folder in given.folders))
+    def work() -> None:
+        if given.status:
+            from sparrow.app.sweeps import expected_jobs
 
-    def files() -> None:
-        from sparrow.report import print_table, read_studies, write_report
+            print_status(given.folders, expected_jobs)
+        else:
+            write_files(given.folders, given.out or given.folders[0])
 
-        studies = read_studies(given.folders)
-        paths = write_report(studies, given.out or given.folders[0])
-        print_table(studies)
-        for path in paths.all:
-            print(path)
-
-    return _exit_status(status if given.status else files)
+    return _exit_status(work)
 
 
 def compare(argv: list[str] | None = None) -> int:

@@ -66,7 +66,7 @@ POSITIVE = (
 
 
 def check(config: Any) -> list[Found]:
-    """All contradictions of a configuration, as (key, what is wrong and how to mend it)."""
+    """All contradictions of a configuration, as (key, what is wrong and how to fix it)."""
     found = list(_check_common(config))
     if isinstance(config, ExperimentConfig):
         found += _check_experiment(config)
@@ -352,7 +352,7 @@ BELOW_ONE = ("optimizer.beta1", "optimizer.beta2")
 
 
 def check_training(config: ExperimentConfig) -> Iterator[Found]:
-    """What is at odds, as (key, what is wrong and how to mend it)."""
+    """What is at odds, as (key, what is wrong and how to fix it)."""
     for key, value, allowed in (
         ("optimizer.name", config.optimizer.name, OPTIMIZERS),
         ("optimizer.on_nan_loss", config.optimizer.on_nan_loss, ON_NAN_LOSS),
@@ -423,7 +423,7 @@ AT_LEAST = {
 
 
 def check_embedder(embedder: Embedder) -> Iterator[Found]:
-    """What is wrong with an embedder, as (key, what and how to mend it)."""
+    """What is wrong with an embedder, as (key, what and how to fix it)."""
     if embedder.name not in EMBEDDERS:
         yield "embedder.name", f"'{embedder.name}' is not one of {', '.join(EMBEDDERS)}"
     if embedder.name == "encoder" and not embedder.model:

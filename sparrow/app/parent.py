@@ -36,7 +36,7 @@ def checked_with_parent(config: DictConfig, schema: type[T]) -> T:
 
 
 def check_parent(config: Any) -> Iterator[tuple[str, str]]:
-    """What is wrong with the run that `start_from` names, as (key, what is wrong and how to mend it).
+    """What is wrong with the run that `start_from` names, as (key, what is wrong and how to fix it).
 
     It is known within a command alone, where Hydra can compose it.
     """

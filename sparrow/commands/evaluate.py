@@ -18,7 +18,7 @@ from sparrow.evaluation.workers import Answering, answer_all, load_checkpoint, r
 from sparrow.models.fingerprint import fingerprint
 from sparrow.report import print_table, read_studies
 from sparrow.runs.checkpoint_settings import as_trained, model_of, unlike_training
-from sparrow.runs.folder import earlier_run, held, open_run
+from sparrow.runs.folder import earlier_run, locked, open_run
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions
 from sparrow.runs.status import recorded_outcome, signals_interrupt
 
@@ -57,7 +57,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     if not folder.exists():  # so that nothing is written where there is nothing to ask
         _require_answerable(evaluator, config, checkpoint)
     earlier_run(folder, record, config)  # refused before it is waited for
-    with held(folder):
+    with locked(folder):
         earlier = open_run(folder, record, config)
         if earlier is not None:
             log.info("%s is finished already; its stored result is kept", folder)

@@ -11,7 +11,7 @@ from sparrow.core.errors import DataError
 from sparrow.core.files import write_atomically
 from sparrow.core.tables import Table, interval, percent
 from sparrow.evaluation.predictions import read_predictions
-from sparrow.runs.folder import held
+from sparrow.runs.folder import locked
 from sparrow.runs.record import RunRecord
 
 
@@ -34,8 +34,8 @@ def rescore(folder: Path) -> list[Rescored]:
         RunError: If the folder holds no run.
         DataError: If a predictions file is missing or broken, or the run has none.
     """
-    RunRecord.load(folder)  # what is no run is not held, which would make a folder
-    with held(folder):
+    RunRecord.load(folder)  # refused first, since the lock would create the folder
+    with locked(folder):
         return _rescored(folder)
 
 

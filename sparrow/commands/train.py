@@ -27,7 +27,7 @@ from sparrow.models.compilation import compile_blocks
 from sparrow.models.fingerprint import fingerprint
 from sparrow.models.tuning import apply_tuning, tuning_table
 from sparrow.planning.run_inputs import Prepared, prepare
-from sparrow.runs.folder import earlier_run, held, open_run, settings_difference
+from sparrow.runs.folder import earlier_run, locked, open_run, settings_difference
 from sparrow.runs.record import (
     DataCounts,
     Phase,
@@ -86,7 +86,7 @@ def train(
     record = new_record(config, parent, name=name, factors=factors)
     main = is_main_process()
     earlier_run(folder, record, config)  # refused before it is waited for
-    with held(folder) if main else nullcontext():
+    with locked(folder) if main else nullcontext():
         earlier = open_run(folder, record, config)
         if earlier is not None:
             log.info("%s is finished already; its stored result is kept", folder)

@@ -20,7 +20,7 @@ from sparrow.models.backbone import Backbone
 
 
 class FailedSample(NamedTuple):
-    """A planned sample that could not be read when its turn came; `detail` also says where and how to mend it."""
+    """A planned sample that could not be read when its turn came; `detail` also says where and how to fix it."""
 
     position: int
     component: str

@@ -43,7 +43,7 @@ def measure_samples(
 
     A sample that cannot be used is `rejected` with a reason; nothing is raised for it. What a used sample costs is
     kept by its content, the state of its media files, the presentation and the tokenizer; a rejected one is measured
-    anew each time, for its files may be mended. Runs at once measure once, under a lock.
+    anew each time, for its files may be fixed. Runs at once measure once, under a lock.
 
     Raises:
         MachineError: If the machine failed while a file was read.

@@ -168,7 +168,7 @@ def load_source(
             f"{len(stats.rejected)} of its {stats.num_records} records cannot be used, more than "
             f"max_bad_fraction={max_bad_fraction}: {first_ones}",
             source=name,
-            remedy="mend or remove them, or raise max_bad_fraction",
+            remedy="fix or remove them, or raise max_bad_fraction",
         )
     return SourceData(
         name=name,

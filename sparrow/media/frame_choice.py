@@ -180,7 +180,7 @@ def _bounds(info: Clock, start_s: float | None, end_s: float | None) -> tuple[in
     if not 0 <= start < info.duration_s or (end_s is not None and not end_s > start):
         raise MediaError(
             f"the clip from {start_s} s to {end_s} s holds no frame of a video of {info.duration_s:.2f} s",
-            remedy="mend the record's start and end",
+            remedy="fix the record's start and end",
         )
     first = info.frame_at(start)
     if end_s is None or end_s >= info.duration_s:

@@ -59,7 +59,7 @@ class FolderReader:
 
     def __init__(self, folder: Path, fps: float | None) -> None:
         if fps is not None and not fps > 0:
-            raise MediaError(f"the folder's frame rate is {fps}", remedy="mend the record's fps")
+            raise MediaError(f"the folder's frame rate is {fps}", remedy="fix the record's fps")
         self._files = frame_files(folder)
         total = len(self._files)
         if total == 0:

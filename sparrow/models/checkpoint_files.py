@@ -135,7 +135,7 @@ def require_weights(checkpoint: Checkpoint) -> None:
 
 @contextmanager
 def explained(checkpoint: Checkpoint) -> Iterator[None]:
-    """Say what is wrong with a checkpoint, and how to mend it, where reading it fails.
+    """Say what is wrong with a checkpoint, and how to fix it, where reading it fails.
 
     Raises:
         BackboneError: In place of the libraries' errors.

@@ -65,7 +65,7 @@ def apply_tuning(backbone: Backbone, settings: Tuning) -> None:
 
 
 def tuning_table(backbone: Backbone, settings: Tuning, learning_rate: float) -> str:
-    """What is learnt, a line a part: parameters, how many of them are trainable, learning rate."""
+    """What is learnt, one line per part: parameters, how many of them are trainable, learning rate."""
     rows = [("part", "mode", "parameters", "trainable", "learning rate")]
     totals = [0, 0]
     for name, part in backbone.parts().items():

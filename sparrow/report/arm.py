@@ -66,7 +66,7 @@ class Arm:
         return {run.seeds for run in self.runs if run.record and run.record.scores.get(benchmark, {}).get(phase)}
 
     def scores(self, benchmark: str, phase: Phase) -> list[Score]:
-        """The scores of one benchmark and phase, one a run that has it."""
+        """The scores of one benchmark and phase, one per run that has it."""
         return [score for r in self.records if (score := r.scores.get(benchmark, {}).get(phase))]
 
     def estimate(self, name: str, phase: Phase = "after") -> Estimate | None:

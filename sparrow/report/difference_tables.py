@@ -49,7 +49,7 @@ def _between(comparisons: list[Comparison], note: str) -> Table:
 
 
 def by_category(study: StudyResults) -> Table:
-    """Paired differences of each arm to its baseline, a row a category and an arm a column."""
+    """Paired differences of each arm to its baseline, one row per category one column per arm."""
     baselines = study.baselines
     others = list(dict.fromkeys(c.second[0].label for c in study.by_category))
     found = {(c.benchmark, c.category, c.second[0].label): c for c in study.by_category}

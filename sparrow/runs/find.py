@@ -1,4 +1,4 @@
-"""Runs found on disk, and their tidy rows: one a run, benchmark, phase and category."""
+"""Runs found on disk, and their tidy rows: one per run, benchmark, phase and category."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _read(folder: Path, label: str) -> FoundRun:
 
 
 def load_runs(folders: Path | str | Iterable[Path | str]) -> pd.DataFrame:
-    """Runs below one or several folders as a tidy table: a row a run, benchmark, phase and category.
+    """Runs below one or several folders as a tidy table: one row per run, benchmark, phase and category.
 
     The category `all` is the whole benchmark, `score` the number that the benchmark reports. A run without scores has
     one row with an empty benchmark, and so has a run whose record cannot be read, with the status `unreadable`.

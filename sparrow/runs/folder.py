@@ -21,8 +21,8 @@ MAX_SHOWN = 8
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a run's folder, so that no two processes carry the same run out; a second one waits for the first."""
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a run's folder, so that no two processes carry out the same run; a second one waits for the first."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:

@@ -98,7 +98,7 @@ def _said_what_cannot_be_written(folder: Path) -> Iterator[None]:
             raise
         done = "written" if error.errno in CANNOT_WRITE else "opened"
         raise RunError(
-            f"{error.filename or folder} could not be {done}: {error.strerror}; free space or mend the permissions, "
+            f"{error.filename or folder} could not be {done}: {error.strerror}; free space or fix the permissions, "
             f"then run the same command with hydra.run.dir={folder} to go on"
         ) from error
 

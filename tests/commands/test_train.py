@@ -18,7 +18,7 @@ from sparrow.core.errors import BackboneError, ConfigError, MediaError, RunError
 from sparrow.data import batching
 from sparrow.evaluation.predictions import Prediction, PredictionWriter, read_predictions
 from sparrow.planning import run_inputs as preparation
-from sparrow.runs.folder import held
+from sparrow.runs.folder import locked
 from sparrow.runs.record import RunRecord
 from sparrow.runs.status import Interrupted
 from sparrow.training import module as training_module
@@ -422,5 +422,5 @@ def test_what_went_wrong_in_steps_that_are_done_again_is_forgotten(settings, tmp
 @pytest.mark.timeout(60)
 def test_a_folder_of_other_settings_is_refused_also_while_its_run_goes_on(settings, tmp_path):
     new_record(settings(), None).save(tmp_path)
-    with held(tmp_path), pytest.raises(RunError, match="holds a run with other settings: seed: 0 -> 1; restore them"):
+    with locked(tmp_path), pytest.raises(RunError, match="holds a run with other settings: seed: 0 -> 1; restore them"):
         train(settings("seed=1"), tmp_path, name="other")

@@ -251,7 +251,7 @@ def test_a_run_folder_that_cannot_be_written_to(settings, tmp_path, monkeypatch)
         raise OSError(errno.EROFS, "Read-only file system", str(dir))
 
     monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
-    with pytest.raises(RunError, match=r"could not be written: Read-only file system; free space or mend"):
+    with pytest.raises(RunError, match=r"could not be written: Read-only file system; free space or fix"):
         train(settings(*RUN), tmp_path, name="run")
 
 

@@ -16,7 +16,7 @@ from sparrow.argparse_commands import rescore as rescore_main
 from sparrow.commands.rescore import rescore
 from sparrow.commands.train import MODEL_FOLDER
 from sparrow.core.files import write_json
-from sparrow.runs.folder import held
+from sparrow.runs.folder import locked
 from sparrow.runs.record import RunRecord
 
 
@@ -123,7 +123,7 @@ def test_a_run_is_rescored_without_its_model(tmp_path, capsys):
 def test_rescoring_waits_for_the_run_and_keeps_what_it_wrote(tmp_path):
     folder = write_run(tmp_path / "run", {"question_id": "1", "reply": "B", "options": ["x", "y"], "rule": "letter"})
     with ThreadPoolExecutor() as pool:
-        with held(folder):
+        with locked(folder):
             rescoring = pool.submit(rescore, folder)
             with pytest.raises(TimeoutError):
                 rescoring.result(timeout=0.3)

@@ -1,4 +1,4 @@
-"""What cannot be loaded is refused before weights are read, with how to mend it."""
+"""What cannot be loaded is refused before weights are read, with how to fix it."""
 
 import json
 import shutil

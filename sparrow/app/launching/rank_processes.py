@@ -1,4 +1,4 @@
-"""The processes of one job on this machine, one a rank: started, watched and stopped together."""
+"""The processes of one job on this machine, one per rank: started, watched and stopped together."""
 
 from __future__ import annotations
 

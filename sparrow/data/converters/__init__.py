@@ -1,4 +1,4 @@
-"""Converters: pure functions from a publisher's record to the chats of canonical samples, one a schema."""
+"""Converters: pure functions from a publisher's record to the chats of canonical samples, one per schema."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class LeftOutError(Exception):
 
 
 class RecordError(DataError):
-    """A record that cannot become a sample; it always says where and how to mend it."""
+    """A record that cannot become a sample; it always says where and how to fix it."""
 
     where: str
     remedy: str
