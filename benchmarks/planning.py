@@ -19,10 +19,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from sparrow.app.entry import set_up
-from sparrow.app.settings import checked
+from sparrow.app.schema import checked
 from sparrow.core.config import ExperimentConfig
 from sparrow.data.encode import load_frames
-from sparrow.runs.preparation import Prepared, prepare
+from sparrow.planning.run_inputs import Prepared, prepare
 
 
 def settings(folder: Path, num_samples: int) -> ExperimentConfig:

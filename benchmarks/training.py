@@ -59,7 +59,7 @@ from training_mixture import Mixture, make_mixture
 
 from sparrow.core.config import Logger, Optimizer, Schedule, Strategy, Tuning
 from sparrow.core.config import Trainer as TrainerSettings
-from sparrow.core.memory import GIBIBYTE, peak_memory_bytes
+from sparrow.core.process_memory import GIBIBYTE, peak_memory_bytes
 from sparrow.data.batching import StepBatch
 from sparrow.data.datamodule import PlannedData
 from sparrow.data.encode import IGNORED, Shown, tokenize

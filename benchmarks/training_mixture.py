@@ -23,7 +23,7 @@ from sparrow.data.converters.conversion import SourceStats
 from sparrow.data.encode import PresentAs, Presentation
 from sparrow.data.mixture import Selection
 from sparrow.data.plan import Plan
-from sparrow.data.planning import build_plan
+from sparrow.data.plan_builder import build_plan
 from sparrow.data.sources import SourceData
 from sparrow.media.frames import FramePolicy
 from sparrow.media.pages import TextStyle, render_text

@@ -72,7 +72,7 @@ def settings(cache_root: Path) -> Iterator[Callable]:
     from omegaconf import OmegaConf
 
     from sparrow.app.entry import set_up
-    from sparrow.app.settings import checked
+    from sparrow.app.schema import checked
     from sparrow.core.config import ExperimentConfig
 
     set_up()

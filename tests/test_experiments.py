@@ -7,10 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 
 import sparrow.conf
+from sparrow.commands.train import train
 from sparrow.core.config import EvaluateConfig
-from sparrow.runs.preparation import prepare
-from sparrow.runs.report import build_report
-from sparrow.runs.training import train
+from sparrow.planning.run_inputs import prepare
+from sparrow.report import build_report
 from tests.conftest import SMALL_WORLD
 
 FOLDER = Path(sparrow.conf.__file__).parent / "experiment"

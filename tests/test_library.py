@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.media.video_clips import write_clip
-from tests.runs.report.run_folders import add_exact_run
+from tests.report.run_folders import add_exact_run
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "library.md").read_text()
 

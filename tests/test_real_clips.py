@@ -1,9 +1,9 @@
 """Every stage on real video files and real long texts, where they are at hand (`SPARROW_TEST_DATA`)."""
 
-from sparrow.runs.preparation import prepare
-from sparrow.runs.preview import write_preview
+from sparrow.commands.preview import write_preview
+from sparrow.commands.train import train
+from sparrow.planning.run_inputs import prepare
 from sparrow.runs.record import RunRecord
-from sparrow.runs.training import train
 
 SMALLER = [
     "mixture.components.text.num_samples=6",

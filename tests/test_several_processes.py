@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sparrow.commands.train import train
 from sparrow.core.errors import MediaError
-from sparrow.data import measuring
+from sparrow.data import sample_costs
 from sparrow.evaluation.predictions import PredictionWriter
 from sparrow.runs.record import RunRecord
-from sparrow.runs.training import train
 from sparrow.training import trial
 from sparrow.training.checkpoints import checkpoints_in
 from sparrow.training.module import FineTuning
@@ -164,7 +164,7 @@ def test_all_ranks_answer_before_and_after_training_and_a_failed_one_fails_the_r
 
 def lose_a_video_on_rank_0():
     """Let rank 0 plan while one video cannot be read."""
-    original = measuring.measure
+    original = sample_costs.measure
     unread = ["a video"] if os.environ["LOCAL_RANK"] == "0" else []
 
     def measure(sample, root, backbone, how):
@@ -172,7 +172,7 @@ def lose_a_video_on_rank_0():
             raise MediaError(f"{unread.pop()} is not there yet")
         return original(sample, root, backbone, how)
 
-    measuring.measure = measure
+    sample_costs.measure = measure
 
 
 @pytest.mark.slow
@@ -291,7 +291,7 @@ def test_two_nodes_started_by_torchrun(start, settings, tmp_path):
     nodes = [
         start(
             f"torch.distributed.run --nnodes 2 --node-rank {rank} --nproc-per-node 1 "
-            f"--master-addr 127.0.0.1 --master-port {port} -m sparrow.train",
+            f"--master-addr 127.0.0.1 --master-port {port} -m sparrow train",
             *BASE,
             "strategy=fsdp",
             "strategy.hybrid_sharding=true",
@@ -309,7 +309,7 @@ def test_two_nodes_started_by_torchrun(start, settings, tmp_path):
 def test_a_rank_killed_among_those_that_lightning_started_ends_the_run(start, tmp_path):
     folder = tmp_path / "run"
     endless = ("batching.num_epochs=3000", "checkpointing.every_n_steps=100000", f"hydra.run.dir={folder}")
-    process = start("sparrow.train", *BASE, *TWO_COPIES, *endless)
+    process = start("sparrow train", *BASE, *TWO_COPIES, *endless)
     try:
         wait_until(lambda: trains(folder))
         (other,) = [int(pid) for pid in children_of(process.pid) if b"LOCAL_RANK=1" in environment_of(pid)]
@@ -361,11 +361,11 @@ def test_two_ranks_within_a_slurm_job_give_what_one_process_gives(start, setting
     train(settings(*BASE, "trainer.num_threads=1"), tmp_path / "one", name="one")
     two = (*BASE, *TWO_COPIES, "trainer.num_threads=1")
     if starter == "torchrun":
-        module = "torch.distributed.run --standalone --nproc-per-node 2 -m sparrow.train"
+        module = "torch.distributed.run --standalone --nproc-per-node 2 -m sparrow train"
         process = start(module, *two, f"hydra.run.dir={tmp_path / 'two'}", **IN_A_SLURM_JOB)
     else:
         sweep = ("seed=0", "hydra/launcher=parallel", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=two")
-        process = start("sparrow.train -m", *two, *sweep, **IN_A_SLURM_JOB)
+        process = start("sparrow train -m", *two, *sweep, **IN_A_SLURM_JOB)
     _, errors = process.communicate(timeout=280)
     assert process.returncode == 0, errors
     same_run(tmp_path / "one", tmp_path / "two")

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import bdtr
 
+from sparrow.analysis.answers import Predictions
 from sparrow.analysis.intervals import ROUNDING, difference_interval
-from sparrow.analysis.predictions import Predictions
 from sparrow.analysis.scores import MACRO, answers_of, weights_of
 from sparrow.analysis.seeds import MIN_SEEDS, student_interval, student_p, welch
 from sparrow.core.errors import DataError

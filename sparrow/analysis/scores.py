@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparrow.analysis.answers import Predictions
 from sparrow.analysis.intervals import Interval, accuracy_interval, chance_bound, resampled_means, stratified_mean
-from sparrow.analysis.predictions import Predictions
 from sparrow.core.errors import DataError
 
 MACRO = "macro_accuracy"

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from sparrow.analysis.scaling import FORMS
 from sparrow.analysis.scores import METRICS, is_metric
 from sparrow.app.arguments import offered, unknown_key
-from sparrow.app.diversity_checks import check_diversity, check_embedder
 from sparrow.app.help import options_by_group
-from sparrow.app.parent import check_parent
 from sparrow.app.provenance import config_folders
-from sparrow.app.training_checks import check_training
-from sparrow.core.config import Benchmark, DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig
+from sparrow.core.config import Benchmark, DiversityConfig, Embedder, EvaluateConfig, ExperimentConfig, PrepareConfig
 from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.data.trainer_records import EXPORTS
 from sparrow.evaluation.formats import FORMATS, PROTOCOLS
+from sparrow.instructions.embedding import EMBEDDERS
 from sparrow.instructions.selection import SELECTIONS
+from sparrow.instructions.text_encoder import POOLINGS
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
 from sparrow.models.attention import ATTENTIONS, FLASH
@@ -65,14 +66,12 @@ POSITIVE = (
 
 
 def check(config: Any) -> list[Found]:
-    """All contradictions of a configuration, as (key, what is wrong and how to mend it)."""
+    """All contradictions of a configuration, as (key, what is wrong and how to fix it)."""
     found = list(_check_common(config))
     if isinstance(config, ExperimentConfig):
         found += _check_experiment(config)
     if isinstance(config, DiversityConfig):
         found += check_diversity(config)
-    elif isinstance(config, ExperimentConfig):
-        found += check_parent(config)
     if isinstance(config, PrepareConfig) and config.export is not None:
         found += _one_of(config, "export", tuple(EXPORTS))
     return found
@@ -321,3 +320,135 @@ def _get(config: Any, key: str) -> Any:
     for name in key.split("."):
         config = getattr(config, name)
     return config
+
+
+OPTIMIZERS = ("adamw", "adamw_8bit", "adafactor")
+ON_NAN_LOSS = ("stop", "skip")
+WITHOUT_SHARDS = {
+    "adafactor": "torch's Adafactor cannot step shards of matrices",
+    "adamw_8bit": "the AdamW of bitsandbytes has not been tried on shards",
+}
+SCHEDULES = ("cosine", "linear", "constant", "wsd")
+DECAY_FORMS = ("linear", "cosine", "1-sqrt")
+PROFILERS = ("torch",)
+LOGGERS = ("tensorboard", "csv", "wandb")
+WANDB_MODES = ("online", "offline", "disabled")
+ABOVE_ZERO = (
+    "optimizer.learning_rate",
+    "optimizer.max_grad_norm",
+    "trainer.log_every_n_steps",
+    "trainer.num_threads",
+    "trainer.peak_flops",
+)
+NOT_NEGATIVE = (
+    "optimizer.eps",
+    "optimizer.weight_decay",
+    "schedule.warmup_steps",
+    "batching.num_workers",
+    "batching.sample_timeout_s",
+)
+SHARES = ("schedule.warmup_ratio", "schedule.decay_ratio")
+BELOW_ONE = ("optimizer.beta1", "optimizer.beta2")
+
+
+def check_training(config: ExperimentConfig) -> Iterator[Found]:
+    """What is at odds, as (key, what is wrong and how to fix it)."""
+    for key, value, allowed in (
+        ("optimizer.name", config.optimizer.name, OPTIMIZERS),
+        ("optimizer.on_nan_loss", config.optimizer.on_nan_loss, ON_NAN_LOSS),
+        ("schedule.name", config.schedule.name, SCHEDULES),
+        ("schedule.decay_form", config.schedule.decay_form, DECAY_FORMS),
+        ("trainer.profiler", config.trainer.profiler or PROFILERS[0], PROFILERS),
+    ):
+        if value not in allowed:
+            yield key, f"'{value}' is not one of {', '.join(allowed)}"
+    if config.optimizer.name == "adamw_8bit":
+        try:
+            require_bitsandbytes("adamw_8bit", "optimizer=adamw")
+        except BackboneError as error:
+            yield "optimizer.name", str(error)
+    if config.strategy.name == "fsdp" and config.optimizer.name in WITHOUT_SHARDS:
+        yield "optimizer.name", f"{WITHOUT_SHARDS[config.optimizer.name]}; use optimizer=adamw, or strategy=ddp"
+    yield from _check_numbers(config)
+    yield from _check_validation(config)
+    yield from _check_loggers(config)
+
+
+def _check_numbers(config: ExperimentConfig) -> Iterator[Found]:
+    rules: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+        (ABOVE_ZERO, lambda number: number > 0, "must be above 0"),
+        (NOT_NEGATIVE, lambda number: number >= 0, "must not be negative"),
+        (SHARES, lambda number: 0 <= number <= 1, "must lie between 0 and 1"),
+        (BELOW_ONE, lambda number: 0 <= number < 1, "must be at least 0 and below 1"),
+    )
+    for keys, fits, rule in rules:
+        for key in keys:
+            number = attrgetter(key)(config)
+            if number is not None and not fits(number):
+                yield key, f"{rule}, is {number}"
+
+
+def _check_validation(config: ExperimentConfig) -> Iterator[Found]:
+    validation = config.validation
+    if validation.num_samples < 0:
+        yield "validation.num_samples", f"must not be negative, is {validation.num_samples}; 0 validates nothing"
+    if validation.every_n_steps < 1:
+        yield "validation.every_n_steps", f"must be at least 1, is {validation.every_n_steps}"
+    if config.checkpointing.keep_best and validation.num_samples == 0:
+        yield "checkpointing.keep_best", "the best is told by validation/loss; set validation.num_samples, as in 64"
+
+
+def _check_loggers(config: ExperimentConfig) -> Iterator[Found]:
+    for name, logger in config.logger.items():
+        if name not in LOGGERS:
+            yield f"logger.{name}", f"'{name}' is not one of {', '.join(LOGGERS)}"
+        elif name == "wandb" and logger.enabled:
+            if importlib.util.find_spec("wandb") is None:
+                yield (
+                    "logger.wandb",
+                    "needs the package wandb, which is not installed; `pip install wandb`, or use "
+                    "logger=[tensorboard,csv]",
+                )
+            if logger.mode not in WANDB_MODES:
+                yield "logger.wandb.mode", f"'{logger.mode}' is not one of {', '.join(WANDB_MODES)}"
+
+
+AT_LEAST = {
+    "num_instructions": 1,
+    "min_instructions": 2,
+    "num_resamples": 0,
+    "num_clusters": 1,
+    "num_templates": 1,
+}
+
+
+def check_embedder(embedder: Embedder) -> Iterator[Found]:
+    """What is wrong with an embedder, as (key, what and how to fix it)."""
+    if embedder.name not in EMBEDDERS:
+        yield "embedder.name", f"'{embedder.name}' is not one of {', '.join(EMBEDDERS)}"
+    if embedder.name == "encoder" and not embedder.model:
+        yield "embedder.model", "is not set; give the folder or Hub id of an encoder, or use embedder=tfidf"
+    if embedder.pooling is not None and embedder.pooling not in POOLINGS:
+        yield "embedder.pooling", f"'{embedder.pooling}' is not one of {', '.join(POOLINGS)}, or null"
+    for name in ("dimensions", "max_length_tokens", "batch_size"):
+        if getattr(embedder, name) < 1:
+            yield f"embedder.{name}", f"must be at least 1, is {getattr(embedder, name)}"
+    if not 0 < embedder.duplicate_similarity <= 1:
+        yield (
+            "embedder.duplicate_similarity",
+            f"must lie above 0 and at most at 1, is {embedder.duplicate_similarity}",
+        )
+
+
+def check_diversity(config: DiversityConfig) -> Iterator[Found]:
+    """What is wrong with the settings of `sparrow diversity`."""
+    for name, least in AT_LEAST.items():
+        if getattr(config, name) < least:
+            yield name, f"must be at least {least}, is {getattr(config, name)}"
+    if config.num_in_pictures is not None and config.num_in_pictures < 1:
+        yield "num_in_pictures", f"must be at least 1, is {config.num_in_pictures}; null shows all"
+    if not config.mixture.components and not config.source:
+        yield "mixture", "there is nothing to measure; choose mixture=NAME, or sources, as in '+source=[alpaca,qmsum]'"
+    totals = [name for name in vars(config.mixture) if name.startswith("num_") and getattr(config.mixture, name)]
+    if config.mixture.components and totals not in ([], ["num_samples"]):
+        yield f"mixture.{totals[0]}", "the draw needs a model's tokens then; give the total as mixture.num_samples"

@@ -12,7 +12,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sparrow.app.callbacks import RememberSweep
+from sparrow.app.remember_sweep import RememberSweep
 from sparrow.core.errors import SparrowError
 from sparrow.core.hashing import content_hash
 
@@ -22,7 +22,7 @@ HASH_CHARACTERS = 8
 _ELSEWHERE = "choose another folder (paths.output_root, paths.cache_root, hydra.run.dir or hydra.sweep.dir)"
 _NO_RIGHT = f"get the right to it, or {_ELSEWHERE}"
 _NO_SPACE = f"free space on the disk, or {_ELSEWHERE}"
-MENDED_BY = {
+REMEDIES = {
     errno.EACCES: _NO_RIGHT,
     errno.EPERM: _NO_RIGHT,
     errno.EROFS: _ELSEWHERE,
@@ -77,7 +77,7 @@ def is_sweep() -> bool:
 
 
 def one_message(work: Callable[[], T]) -> T:
-    """Do the work; an error that a user can mend becomes one message without a traceback.
+    """Do the work; an error that a user can fix becomes one message without a traceback.
 
     Raises:
         CompactHydraException: In place of a `SparrowError`, or of an `OSError` of a folder or a disk; Hydra prints it
@@ -89,7 +89,7 @@ def one_message(work: Callable[[], T]) -> T:
         raise CompactHydraException(f"{type(error).__name__}: {error}") from error
     except (OSError, ValueError) as error:
         fault = error if isinstance(error, OSError) else error.__cause__  # logging tells so of its file
-        if not isinstance(fault, OSError) or fault.errno not in MENDED_BY:
+        if not isinstance(fault, OSError) or fault.errno not in REMEDIES:
             raise
         where = f"{fault.filename}: " if fault.filename is not None else ""
-        raise CompactHydraException(f"{where}{fault.strerror}; {MENDED_BY[fault.errno]}") from error
+        raise CompactHydraException(f"{where}{fault.strerror}; {REMEDIES[fault.errno]}") from error

@@ -1,4 +1,4 @@
-"""What every Hydra entry point does around its work: what Hydra must know first, refusals, the final report."""
+"""Runs a Hydra command: registers what Hydra must know, checks the arguments, writes the report of a sweep."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra._internal import utils as hydra_utils
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from sparrow.app.arguments import check_arguments, flags_apart
-from sparrow.app.as_trained import as_trained
-from sparrow.app.callbacks import RememberSweep
 from sparrow.app.current_job import gpus_per_node, one_message, run_name
 from sparrow.app.help import help_text
 from sparrow.app.launching import register_launchers
-from sparrow.app.launching.jobs import command_name
-from sparrow.app.settings import SCHEMAS, register_schemas
+from sparrow.app.remember_sweep import RememberSweep
+from sparrow.app.schema import SCHEMAS, register_schemas
+from sparrow.app.trained_defaults import as_trained
 from sparrow.core.errors import SparrowError
 from sparrow.core.files import user_path
 
@@ -56,26 +56,46 @@ def _reported(report: Callable[[Callable[[], Any]], Any], work: Callable[[], Any
     return report(partial(one_message, work))
 
 
-def run_app(main: Callable[[], Any]) -> None:
-    """Run a Hydra app; a multirun ends with its report, also when a job failed or the user stopped it."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(help_text(command_name(), str(sys.modules["__main__"].__doc__)))
+def run_app(command: str, arguments: list[str], purpose: str) -> None:
+    """Run a Hydra command; a multirun ends with its report, also when a job failed or the user stopped it.
+
+    Args:
+        command: Its name, which is that of its primary configuration.
+        arguments: What follows the command on the command line.
+        purpose: The first line of its help.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(command, f"`sparrow {command}`: {purpose}."))
         return
-    sys.argv[1:] = flags_apart([_quoted(argument) for argument in sys.argv[1:]])
+    arguments = flags_apart([_quoted(argument) for argument in arguments])
     set_up()
     try:
-        check_arguments(sys.argv[1:], SCHEMAS[command_name()])
+        check_arguments(arguments, SCHEMAS[command])
     except SparrowError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     hydra_utils.run_and_report = partial(_reported, hydra_utils.run_and_report)
+    sys.argv[1:] = arguments  # which Hydra reads
     try:
-        main()
+        hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name=command)(_task(command, arguments))()
     except KeyboardInterrupt as error:
         print("sparrow: interrupted", file=sys.stderr)
         sys.exit(ENDED_BY_SIGNAL + (error.args[0] if error.args else signal.SIGINT))
     finally:
         for folder in RememberSweep.folders:
             if any(folder.rglob("run.json")):
-                from sparrow.runs.report import end_of_sweep
+                from sparrow.report import end_of_sweep
 
                 end_of_sweep(folder)
+
+
+def _task(command: str, arguments: list[str]) -> Callable[[DictConfig], float | None]:
+    """The work of one job of a command, imported when it begins, so that settings are shown without torch."""
+
+    def task(config: DictConfig) -> float | None:
+        from sparrow.app.jobs import JOBS
+
+        sys.argv[1:] = [command, *arguments]  # by which Lightning starts further ranks
+        return JOBS[command](config)
+
+    task.__module__ = f"sparrow.{command}"  # after whose last part Hydra names the job and its log
+    return task

@@ -4,39 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 import warnings
-from pathlib import Path
+from collections.abc import Callable
 
-from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from transformers.utils import logging as transformers_logging
 
 from sparrow.app.current_job import factors_of, is_sweep, one_message, run_folder
-from sparrow.app.parent import compose_parent, parent_folder
+from sparrow.app.parent import checked_with_parent, ensure_parent
 from sparrow.app.provenance import is_typed, origin_of
-from sparrow.app.settings import checked
-from sparrow.core.config import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
+from sparrow.app.schema import checked
+from sparrow.commands.diversity import diversity
+from sparrow.commands.evaluate import evaluate
+from sparrow.commands.prepare import show_plan
+from sparrow.commands.preview import preview
+from sparrow.commands.train import train
+from sparrow.core.config import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
-from sparrow.core.files import write_atomically
-from sparrow.data.exporting import export_mixture
-from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
-from sparrow.runs.evaluation import evaluate
-from sparrow.runs.folder import open_run
-from sparrow.runs.manifest import manifest_table
-from sparrow.runs.memory import memory_text
-from sparrow.runs.outcome import MODEL_FOLDER, Interrupted, is_main_process
-from sparrow.runs.overlap import overlap_of, overlap_text, write_overlap
-from sparrow.runs.preparation import Prepared, prepare
-from sparrow.runs.preview import write_preview
-from sparrow.runs.record import FILE_NAME, RunRecord
-from sparrow.runs.report import print_table, read_studies
-from sparrow.runs.training import new_record, train
+from sparrow.report import print_table, read_studies
+from sparrow.runs.record import RunRecord
+from sparrow.runs.status import MODEL_FOLDER, Interrupted, is_main_process
 from sparrow.training.strategies import cluster_environment
 
 log = logging.getLogger(__name__)
-PARENT_INTERVAL_S = 2.0
 QUIET = (
     ".*does not have many workers.*",
     ".*Checkpoint directory .* exists.*",
@@ -58,7 +49,7 @@ def train_job(config: DictConfig) -> float | None:
     quiet_libraries()
 
     def work() -> RunRecord:
-        settings = checked(config, ExperimentConfig)
+        settings = checked_with_parent(config, ExperimentConfig)
         _refuse_nested_launch(settings)
         cluster_environment(settings.trainer)  # refuses, before anything is done, ranks that nothing would start
         _refuse_folders_apart(settings)
@@ -81,97 +72,18 @@ def train_job(config: DictConfig) -> float | None:
     if not is_sweep():
         print_table(read_studies([run_folder()]))
     log.info("finished: %s", run_folder())
-    return metric_of(record)
-
-
-def ensure_parent(config: ExperimentConfig) -> Path | None:
-    """Folder of the finished run that `start_from` names, carried out first where it is not there yet."""
-    if config.start_from.experiment is None:
-        return None
-    parent = compose_parent(config)
-    folder = parent_folder(parent)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if not is_main_process():
-        _wait_for(folder)
-        return folder
-    with FileLock(f"{folder}.lock"):
-        log.info("starting from experiment=%s: %s", config.start_from.experiment, folder)
-        train(parent, folder, name=config.start_from.experiment)
-    return folder
-
-
-def _wait_for(parent: Path) -> None:
-    """Leave the parent run to rank 0; where that fails, the launcher ends the other ranks."""
-    while not (parent / FILE_NAME).is_file() or RunRecord.load(parent).status != "finished":
-        time.sleep(PARENT_INTERVAL_S)
-
-
-def finished_run(config: DictConfig, folder: Path) -> RunRecord | None:
-    """The record of a training run that is finished already; None if there is something to do.
-
-    Raises:
-        RunError: If the folder holds a run with other settings.
-    """
-    settings = checked(config, ExperimentConfig)
-    parent = parent_folder(compose_parent(settings)) if settings.start_from.experiment is not None else None
-    if parent is not None and not (parent / FILE_NAME).is_file():
-        return None
-    return open_run(folder, new_record(settings, parent), settings)
+    return record.metric()
 
 
 def prepare_job(config: DictConfig) -> None:
-    """Plan, look for overlap, write manifest, ledger and what another trainer needs, print the table.
-
-    Media files that are missing are listed in `missing_files.txt`, whether samples without them are an error or not.
-    """
+    """Plan a mixture and write what a run would see."""
     quiet_libraries()
 
     def work() -> None:
-        settings = checked(config, PrepareConfig)
-        try:
-            prepared = _prepare(settings)
-        except UnusableSamples as error:
-            _list_missing(error.missing)
-            raise
-        prepared.plan.write(run_folder())
-        print(manifest_table(prepared.plan.manifest()))
-        missing = missing_media(prepared.plan.ledger, prepared.sources)
-        print(missing_text(missing), end="\n" if missing else "")
-        _list_missing(missing)
-        print(f"\n{memory_text(settings, prepared)}\n")
-        overlap = overlap_of(settings, prepared)
-        write_overlap(overlap, run_folder())
-        print(overlap_text(overlap))
-        if settings.export is not None:
-            print(_export(settings, prepared, settings.export))
-        print(f"\nmanifest, ledger and overlap: {run_folder()}")
+        settings = checked_with_parent(config, PrepareConfig)
+        show_plan(settings, run_folder(), _parent_model(settings))
 
     one_message(work)
-
-
-def _list_missing(files: list[Path]) -> None:
-    """Write the paths of files to fetch, a line each; nothing where none is missing."""
-    if files:
-        path = run_folder() / "missing_files.txt"
-        write_atomically(path, "".join(f"{file}\n" for file in files))
-        log.info("all missing files: %s", path)
-
-
-def _export(config: PrepareConfig, prepared: Prepared, trainer: str) -> str:
-    folder = run_folder() / trainer
-    export = export_mixture(
-        prepared.plan,
-        prepared.sources,
-        prepared.presentations,
-        trainer,
-        folder,
-        on_bad_sample=config.on_bad_sample,
-        max_bad_fraction=config.max_bad_fraction,
-        num_workers=config.batching.num_workers,
-    )
-    left_out = [f"  {len(ids):,} left out: {reason}: {ids[0]}" for reason, ids in export.left_out.items()]
-    counts = f"{export.num_samples:,} samples, {export.num_images:,} pictures, {export.num_videos:,} videos"
-    return "\n".join([f"\nExport for {trainer}: {counts}: {folder}", *left_out])
 
 
 def preview_job(config: DictConfig) -> None:
@@ -179,9 +91,8 @@ def preview_job(config: DictConfig) -> None:
     quiet_libraries()
 
     def work() -> None:
-        settings = checked(config, PreviewConfig)
-        page = write_preview(_prepare(settings), run_folder() / "preview.html", settings.num_samples, settings)
-        print(f"open {page}")
+        settings = checked_with_parent(config, PreviewConfig)
+        preview(settings, run_folder(), _parent_model(settings))
 
     one_message(work)
 
@@ -195,30 +106,7 @@ def evaluate_job(config: DictConfig) -> float | None:
 
     record = one_message(work)
     log.info("finished: %s", run_folder())
-    return metric_of(record)
-
-
-def metric_of(record: RunRecord) -> float | None:
-    """The value of `study.metric`, written `BENCHMARK` or `BENCHMARK.PHASE`: the benchmark's own score, as a fraction.
-
-    Raises:
-        ConfigError: If the run has no such score, or it is not a number.
-    """
-    if record.study.metric is None:
-        return None
-    benchmark, _, phase = record.study.metric.partition(".")
-    scores = record.scores.get(benchmark, {})
-    found = scores.get(phase or "after")  # type: ignore[call-overload]
-    if found is None:
-        raise ConfigError(
-            f"study.metric: '{record.study.metric}' was not measured; measured: {', '.join(record.scores)}"
-        )
-    if found.official is None:
-        raise ConfigError(
-            f"study.metric: '{record.study.metric}' has no {found.metric}, which is the benchmark's score; ask it the "
-            f"questions that this is of, or set benchmark.{benchmark}.metric"
-        )
-    return found.official
+    return record.metric()
 
 
 def quiet_libraries() -> None:
@@ -231,10 +119,11 @@ def quiet_libraries() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _prepare(config: ExperimentConfig) -> Prepared:
+def _parent_model(config: ExperimentConfig) -> str | None:
+    """The model folder that a plan's tokens are counted with, where it is another run's."""
     _refuse_unused_checkpoint(config)
     parent = ensure_parent(config) if config.start_from.experiment is not None and not config.backbone.tiny else None
-    return prepare(config, str(parent / MODEL_FOLDER) if parent is not None else None)
+    return str(parent / MODEL_FOLDER) if parent is not None else None
 
 
 def _refuse_nested_launch(config: ExperimentConfig) -> None:
@@ -266,3 +155,18 @@ def _refuse_unused_checkpoint(config: ExperimentConfig) -> None:
             f"{origin_of('backbone.tiny')} takes the family's tiny sibling with random weights; "
             "leave the checkpoint out, or set backbone.tiny=false and the frame size that it is made for"
         )
+
+
+def diversity_job(config: DictConfig) -> None:
+    """Measure how diverse instructions are."""
+    quiet_libraries()
+    one_message(lambda: diversity(checked(config, DiversityConfig), run_folder()))
+
+
+JOBS: dict[str, Callable[[DictConfig], float | None]] = {
+    "train": train_job,
+    "evaluate": evaluate_job,
+    "prepare": prepare_job,
+    "preview": preview_job,
+    "diversity": diversity_job,
+}

@@ -1,11 +1,15 @@
-"""The run that another starts from: its settings, and where it is kept."""
+"""The run that another starts from: its settings, where it is kept, and carrying it out first."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, TypeVar
 
+from filelock import FileLock
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,18 +17,31 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from sparrow.app.arguments import unknown_names
-from sparrow.app.launching.jobs import quoted
-from sparrow.app.provenance import as_typed, config_folders
-from sparrow.app.settings import checked
-from sparrow.core.config import ExperimentConfig, run_id
+from sparrow.app.provenance import as_typed, config_folders, quoted
+from sparrow.app.schema import checked
+from sparrow.core.config import DiversityConfig, ExperimentConfig, run_id
 from sparrow.core.errors import ConfigError
+from sparrow.runs.folder import open_run
+from sparrow.runs.record import FILE_NAME, RunRecord
+from sparrow.runs.status import is_main_process
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+POLL_INTERVAL_S = 2.0
 
 
-def check_parent(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
-    """What is wrong with the run that `start_from` names, as (key, what is wrong and how to mend it).
+def checked_with_parent(config: DictConfig, schema: type[T]) -> T:
+    """As `checked`, with what is wrong with the run that `start_from` names."""
+    return checked(config, schema, further=check_parent)
+
+
+def check_parent(config: Any) -> Iterator[tuple[str, str]]:
+    """What is wrong with the run that `start_from` names, as (key, what is wrong and how to fix it).
 
     It is known within a command alone, where Hydra can compose it.
     """
+    if not isinstance(config, ExperimentConfig) or isinstance(config, DiversityConfig):
+        return
     if config.start_from.experiment is None or not GlobalHydra().is_initialized():
         return
     try:
@@ -110,3 +127,42 @@ def _refuse_other_backbone(config: ExperimentConfig, parent: ExperimentConfig) -
 def parent_folder(parent: ExperimentConfig) -> Path:
     """Where a run that others start from is kept: by what it is, not by who asked for it."""
     return Path(parent.paths.cache_root) / "runs" / run_id(parent)
+
+
+def ensure_parent(config: ExperimentConfig) -> Path | None:
+    """Folder of the finished run that `start_from` names, carried out first where it is not there yet."""
+    if config.start_from.experiment is None:
+        return None
+    from sparrow.commands.train import train  # loads torch, which showing settings does without
+
+    parent = compose_parent(config)
+    folder = parent_folder(parent)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not is_main_process():
+        _wait_for(folder)
+        return folder
+    with FileLock(f"{folder}.lock"):
+        log.info("starting from experiment=%s: %s", config.start_from.experiment, folder)
+        train(parent, folder, name=config.start_from.experiment)
+    return folder
+
+
+def _wait_for(parent: Path) -> None:
+    """Leave the parent run to rank 0; where that fails, the launcher ends the other ranks."""
+    while not (parent / FILE_NAME).is_file() or RunRecord.load(parent).status != "finished":
+        time.sleep(POLL_INTERVAL_S)
+
+
+def finished_run(config: DictConfig, folder: Path) -> RunRecord | None:
+    """The record of a training run that is finished already; None if there is something to do.
+
+    Raises:
+        RunError: If the folder holds a run with other settings.
+    """
+    from sparrow.commands.train import new_record  # loads torch, which showing settings does without
+
+    settings = checked_with_parent(config, ExperimentConfig)
+    parent = parent_folder(compose_parent(settings)) if settings.start_from.experiment is not None else None
+    if parent is not None and not (parent / FILE_NAME).is_file():
+        return None
+    return open_run(folder, new_record(settings, parent), settings)

@@ -42,6 +42,12 @@ def _file_of(name: str) -> Path | None:
     return next((path for folder in config_folders() if (path := folder / name.lstrip("/")).is_file()), None)
 
 
+def quoted(path: Path) -> str:
+    """A path as the value of an override."""
+    escaped = str(path).replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def is_typed(key: str) -> bool:
     """Whether a key, or what it is part of, was set on the command line; a group that was chosen there sets none."""
     return any(key == name or key.startswith(f"{name}.") for name in _typed())

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from sparrow.runs.report.status import ExpectedJob
+from sparrow.report.progress import ExpectedJob
 
 FILE_NAME = "multirun.yaml"
 

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: each says where, what and how. All are `ValueError`s; asserts are for invariants."""
+"""Errors that a user can fix: each says where, what and how. All are `ValueError`s; asserts are for invariants."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DataError(SparrowError):
         what: What is wrong, in a few words.
         source: Name of the source, if known.
         where: The place inside the source: file and line, record or sample id.
-        remedy: How to mend it.
+        remedy: How to fix it.
     """
 
     def __init__(

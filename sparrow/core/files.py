@@ -94,7 +94,7 @@ def inside_root(root: Path, relative: str) -> Path:
             root.
     """
     if "\x00" in relative:
-        raise MediaError("the media path holds a NUL character", where=repr(relative), remedy="mend the record")
+        raise MediaError("the media path holds a NUL character", where=repr(relative), remedy="fix the record")
     candidate = Path(relative)
     resolved_root = root.resolve()
     resolved = followed(resolved_root / candidate)
@@ -129,7 +129,7 @@ def followed(path: Path) -> Path:
         if is_machine_fault(error):
             raise machine_error(path, error) from error
         what = getattr(error, "strerror", None) or "its links go in a circle"
-        remedy = "mend the record's path or the link"
+        remedy = "fix the record's path or the link"
         raise MediaError(f"the media path cannot be followed ({what})", where=repr(path.name), remedy=remedy) from error
     return resolved
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparrow.data.planning import build_plan
+    from sparrow.data.plan_builder import build_plan
     from sparrow.data.sources import load_source
 
 __all__ = ["build_plan", "load_source"]
@@ -12,7 +12,7 @@ __all__ = ["build_plan", "load_source"]
 def __getattr__(name: str) -> Any:
     """Import pandas and torch only where data is read: what lies beside, as the records of chats, needs neither."""
     if name == "build_plan":
-        from sparrow.data.planning import build_plan
+        from sparrow.data.plan_builder import build_plan
 
         return build_plan
     if name == "load_source":

@@ -15,12 +15,12 @@ from sparrow.data.encode import EncodedSample, Presentation, encode
 from sparrow.data.micro_batches import MicroBatch, pack, pad
 from sparrow.data.plan import Plan
 from sparrow.data.sources import SourceData
-from sparrow.data.watching import AtWork, watched
+from sparrow.data.supervised_loader import AtWork, watched
 from sparrow.models.backbone import Backbone
 
 
 class FailedSample(NamedTuple):
-    """A planned sample that could not be read when its turn came; `detail` also says where and how to mend it."""
+    """A planned sample that could not be read when its turn came; `detail` also says where and how to fix it."""
 
     position: int
     component: str

@@ -22,7 +22,7 @@ from sparrow.media.images import naming, read_image
 from sparrow.media.pages import count_pages, missing_characters, render_text, style_fingerprint
 from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone, Size, TokenizedChat
-from sparrow.models.frames import Frames, NativeVideo
+from sparrow.models.frame_buffer import Frames, NativeVideo
 
 PresentAs = Literal["video", "pages", "text"]
 IGNORED = -100

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sparrow.data.encode import IGNORED, EncodedSample
 from sparrow.models.backbone import Backbone
-from sparrow.models.frames import Frames
+from sparrow.models.frame_buffer import Frames
 
 GREY = 128
 NOTHING = -1

@@ -1,4 +1,4 @@
-"""What a mixture shows twice, and what it shares with benchmarks: reported by id, never mended.
+"""What a mixture shows twice, and what it shares with benchmarks: reported by id, never fixed.
 
 Texts are the same when they agree up to case, white space and ASCII punctuation. Media files are the same when they
 are of one size and agree at their beginning, middle and end. Only hashes are kept.

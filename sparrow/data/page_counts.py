@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from sparrow.core.errors import MediaError
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
-from sparrow.data.watching import AtWork, watched, with_progress
+from sparrow.data.supervised_loader import AtWork, watched, with_progress
 from sparrow.media.pages import count_pages, style_fingerprint
 from sparrow.media.style import TextStyle
 

@@ -167,7 +167,7 @@ class Plan:
         self.write_ledger(folder)
 
     def write_ledger(self, folder: Path) -> None:
-        """Write `ledger.parquet`: a row a requested sample, with the first step that shows it; then those held out."""
+        """Write `ledger.parquet`: one row per requested sample, with its first step; then those held out."""
         ledger = self.ledger.copy()
         first_step = np.full(len(ledger), -1, dtype=np.int64)
         for number, positions in reversed(list(enumerate(self.steps))):

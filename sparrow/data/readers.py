@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 from sparrow.data import json_stream
-from sparrow.data.converters.record import Record, RecordError, cleaned, kind_of
+from sparrow.data.converters.raw_record import Record, RecordError, cleaned, kind_of
 from sparrow.data.json_stream import JsonStream, json_fault
 
 OnBad = Callable[[RecordError], None]
@@ -204,7 +204,7 @@ class _File:
 
 def _read_json(file: _File) -> Iterator[Record]:
     def error(what: str, line: int) -> DataError:
-        return file.error(what, "mend this place, or download the file again", f", line {line}")
+        return file.error(what, "fix this place, or download the file again", f", line {line}")
 
     for number, (value, line, has_escapes) in enumerate(JsonStream(file.chunks(), error), start=1):
         yield from file.records(value, f", line {line} (record {number})", clean=has_escapes)
@@ -218,7 +218,7 @@ def _read_jsonl(file: _File) -> Iterator[Record]:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
             what = f"the line is not JSON: {json_fault(error)}"
-            file.on_bad(file.error(what, "mend or remove the line", f", line {number}"))
+            file.on_bad(file.error(what, "fix or remove the line", f", line {number}"))
             continue
         yield from file.records(value, f", line {number}", clean="\\u" in line)
 
@@ -240,7 +240,7 @@ def _read_csv(file: _File) -> Iterator[Record]:
         if not header:
             header = row
             if not all(header) or len(set(header)) < len(header):
-                raise file.error("a column has no name, or two have the same", "mend the first row", place)
+                raise file.error("a column has no name, or two have the same", "fix the first row", place)
         elif len(row) == len(header):
             yield from file.records(dict(zip(header, row, strict=True)), place, clean=True)
         elif row:

@@ -22,7 +22,7 @@ class UnusableSamples(DataError):
         missing: Media files of rejected samples that are not there, all of them.
         source: Source of the sample that is named.
         where: That sample.
-        remedy: How to mend it.
+        remedy: How to fix it.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ def enforce_policy(
     place = {"source": first["source"], "where": f"sample {first['sample_id']!r}"}
     if len(bad) == len(ledger):
         what = f"none of the {len(ledger)} samples can be used; the first: {first['detail']}"
-        raise UnusableSamples(what, missing_media(ledger, sources), **place, remedy="mend them")
+        raise UnusableSamples(what, missing_media(ledger, sources), **place, remedy="fix them")
     if on_bad_sample == "fail":
-        remedy = f"{of_all}: mend them, or set on_bad_sample=skip"
+        remedy = f"{of_all}: fix them, or set on_bad_sample=skip"
         raise UnusableSamples(str(first["detail"]), missing_media(ledger, sources), **place, remedy=remedy)
     if len(bad) > max_bad_fraction * len(ledger):
         ids = ", ".join(f"{row.sample_id} ({row.reason})" for row in bad.head(5).itertuples())
         what = f"{of_all}, more than max_bad_fraction={max_bad_fraction}: {ids}"
-        raise UnusableSamples(what, missing_media(ledger, sources), remedy="mend them, or raise max_bad_fraction")
+        raise UnusableSamples(what, missing_media(ledger, sources), remedy="fix them, or raise max_bad_fraction")
 
 
 def missing_media(ledger: pd.DataFrame, sources: Mapping[str, SourceData]) -> list[Path]:

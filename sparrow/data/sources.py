@@ -22,9 +22,11 @@ from sparrow.core.files import drafted, remove_drafts, write_atomically, write_j
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
 from sparrow.core.samples import Sample
 from sparrow.data import converters, json_stream, readers
-from sparrow.data.converters import CONVERTERS, Converter, chat, conversion, record
+from sparrow.data.converters import CONVERTERS, Converter, conversion
+from sparrow.data.converters import placeholders as chat
+from sparrow.data.converters import raw_record as record
 from sparrow.data.converters.conversion import Conversion, Rejected, SourceStats
-from sparrow.data.converters.record import Record
+from sparrow.data.converters.raw_record import Record
 
 _FLUSH_CHARS = 1 << 21
 _FLUSH_ROWS = 4_096
@@ -166,7 +168,7 @@ def load_source(
             f"{len(stats.rejected)} of its {stats.num_records} records cannot be used, more than "
             f"max_bad_fraction={max_bad_fraction}: {first_ones}",
             source=name,
-            remedy="mend or remove them, or raise max_bad_fraction",
+            remedy="fix or remove them, or raise max_bad_fraction",
         )
     return SourceData(
         name=name,

@@ -47,7 +47,7 @@ def read_json(path: Path, *, benchmark: str) -> Any:
     except json.JSONDecodeError as error:
         where = f"benchmark '{benchmark}', {path}, line {error.lineno}"
         what = f"unreadable JSON: {error.msg} (column {error.colno})"
-        raise DataError(what, where=where, remedy="mend the file") from error
+        raise DataError(what, where=where, remedy="fix the file") from error
 
 
 def json_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, Any]]:
@@ -62,7 +62,7 @@ def json_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, Any]]:
         raise DataError("expected a list", where=where, remedy="fetch the file again, or write [record, ...]")
 
     def error(what: str, line: int) -> DataError:
-        return DataError(what, where=f"{where}, line {line}", remedy="mend the file")
+        return DataError(what, where=f"{where}, line {line}", remedy="fix the file")
 
     for value, line, _ in JsonStream(iter([text]), error):
         yield f"line {line}", value
@@ -138,7 +138,7 @@ def text_id(value: Any) -> str:
 
 
 class Problems:
-    """What is wrong with a benchmark's file, gathered so that a user mends all of it at once."""
+    """What is wrong with a benchmark's file, gathered so that a user fixes all of it at once."""
 
     def __init__(self, benchmark: str, path: Path) -> None:
         self.found: list[str] = []

@@ -217,7 +217,7 @@ def finished(paths: Iterable[Path], prompt_hashes: Mapping[str, str]) -> dict[st
     """The predictions that need not be asked for again, by question id.
 
     Args:
-        paths: Files that predictions were appended to, one a rank; those that do not exist are left out.
+        paths: Files that predictions were appended to, one per rank; those that do not exist are left out.
         prompt_hashes: The digest that each question has now; predictions with another one are stale.
     """
     found: dict[str, Prediction] = {}

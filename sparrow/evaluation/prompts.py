@@ -22,7 +22,7 @@ from sparrow.core.samples import Message, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation, Shown, sizes_of, tokenize
 from sparrow.evaluation.questions import Question, option_names, prompt_text
 from sparrow.evaluation.subtitles import Subtitles, interleave, subtitles_of_frames, with_subtitles
-from sparrow.media.folders import file_states
+from sparrow.media.frame_folders import file_states
 from sparrow.media.frames import Clip, read_clip
 from sparrow.models.backbone import Backbone
 

@@ -16,7 +16,7 @@ from sparrow.evaluation.prompts import Protocol, Row, chat_of, clip_of, rows_of
 from sparrow.evaluation.questions import Question
 from sparrow.media.frames import Clip
 from sparrow.models.backbone import Backbone
-from sparrow.models.frames import Frames
+from sparrow.models.frame_buffer import Frames
 
 QUESTIONS_A_BLIND_UNIT = 8
 BYTES_A_REPLY = 20_000  # video that takes about as long to read as a reply to score: it only orders the units

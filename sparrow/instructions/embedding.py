@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sparrow.core.config import Embedder
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
-from sparrow.instructions.encoder import encode_texts, encoder_identity
+from sparrow.instructions.text_encoder import encode_texts, encoder_identity
 from sparrow.instructions.tfidf import TFIDF_VERSION, tfidf_vectors
 
 Vectors = NDArray[np.float32]

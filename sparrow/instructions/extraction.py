@@ -57,7 +57,7 @@ def clean(text: str) -> str:
 
 
 def instructions_of(messages: Sequence[dict[str, Any]]) -> list[str]:
-    """The instructions of a sample's stored messages, one a user turn that holds one."""
+    """The instructions of a sample's stored messages, one per user turn that holds one."""
     turns = (
         clean("\n".join(part["text"] for part in message["content"] if part["type"] == "text"))
         for message in messages

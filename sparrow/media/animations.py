@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sparrow.media.frame_choice import clock
 from sparrow.media.images import picture_errors, refuse_large, rgb_array
-from sparrow.media.sampling import clock
 
 DEFAULT_DURATION_MS = 100  # what browsers show a frame for that names no time
 

@@ -103,4 +103,4 @@ def font_characters(path: str) -> frozenset[str]:
             return frozenset(chr(code) for code, name in names.items() if name != missing)
     except Exception as error:  # fontTools raises errors of many kinds where a table is damaged
         what = str(error) or type(error).__name__
-        raise ConfigError(f"font {path!r} cannot be read ({what}); mend text_to_image.fallback_fonts") from error
+        raise ConfigError(f"font {path!r} cannot be read ({what}); fix text_to_image.fallback_fonts") from error

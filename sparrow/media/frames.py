@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from sparrow.media.animations import AnimationReader, is_animation
-from sparrow.media.folders import FolderReader
+from sparrow.media.frame_choice import FramePolicy, VideoInfo, frame_indices, planned_frames
+from sparrow.media.frame_folders import FolderReader
 from sparrow.media.images import checked_file, naming
-from sparrow.media.sampling import FramePolicy, VideoInfo, frame_indices, planned_frames
 from sparrow.media.video_files import VideoFileReader
 
 __all__ = [

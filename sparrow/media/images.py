@@ -48,7 +48,7 @@ def encode_png(page: np.ndarray) -> bytes:
 def checked_file(path: Path) -> Path:
     """The path of a file that is there and not empty; else a `MediaError`."""
     if not path.is_file():
-        raise MediaError("there is no such file", remedy="mend the record's path or the media root")
+        raise MediaError("there is no such file", remedy="fix the record's path or the media root")
     if path.stat().st_size == 0:
         raise MediaError("the file is empty", remedy="fetch it again")
     return path
@@ -109,7 +109,7 @@ def picture_errors() -> Iterator[None]:
     except MediaError:
         raise
     except UnidentifiedImageError as error:
-        raise MediaError("the file is not a picture", remedy="mend the record's path") from error
+        raise MediaError("the file is not a picture", remedy="fix the record's path") from error
     except Image.DecompressionBombError as error:
         raise MediaError("the picture has far too many pixels", remedy="scale it down") from error
     except Exception as error:  # a damaged file makes its decoder raise anything: RuntimeError, MemoryError, ...

@@ -263,7 +263,7 @@ def set_text(text: str, style: TextStyle, face: Typeface) -> Iterator[Page]:
         )
         yield page
     if not has_ink:
-        raise MediaError("the text is empty", remedy="remove the record or mend its text")
+        raise MediaError("the text is empty", remedy="remove the record or fix its text")
 
 
 def _all_pages(text: str, style: TextStyle, face: Typeface) -> Iterator[Page]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from sparrow.core.errors import MediaError
 from sparrow.core.files import is_machine_fault
-from sparrow.media.sampling import Clock, clock
+from sparrow.media.frame_choice import Clock, clock
 
 _DAMAGED = "it may be truncated or damaged: fetch it again or encode it anew"
 _SKIPPING_CODECS = ("h264", "hevc")  # decoders that leave out exactly the frames that no other frame needs
@@ -235,7 +235,7 @@ def _open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
         with av.open(str(path), metadata_errors="replace", options={"format_whitelist": _CONTAINERS}) as container:
             stream = container.streams.best("video")
             if stream is None or stream.disposition & Disposition.attached_pic:  # the cover of a sound file
-                raise MediaError("the file has no video stream", remedy="mend the record's path")
+                raise MediaError("the file has no video stream", remedy="fix the record's path")
             if stream.codec_context is None:
                 raise MediaError("the video's codec is not known", remedy="encode it as H.264")
             stream.codec_context.thread_count = 1

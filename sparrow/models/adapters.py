@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sparrow.core.config import Lora
 from sparrow.core.errors import BackboneError, ConfigError
-from sparrow.models.checkpoints import Checkpoint
+from sparrow.models.checkpoint_files import Checkpoint
 
 TRAINED_FILE = "trained_parts.safetensors"
 

@@ -21,8 +21,8 @@ from sparrow.core.errors import BackboneError, MediaError
 from sparrow.core.files import write_json
 from sparrow.models.adapters import has_adapters, save_trained_parts
 from sparrow.models.chat import TokenizedChat, control_tokens, expand, tokenize
-from sparrow.models.checkpoints import Checkpoint
-from sparrow.models.frames import Frames, NativeVideo, Size, normalize
+from sparrow.models.checkpoint_files import Checkpoint
+from sparrow.models.frame_buffer import Frames, NativeVideo, Size, normalize
 from sparrow.models.registry import NATIVE_VIDEO, WITHOUT_PACKING, check_native_video
 from sparrow.models.tiny import TinySizes, random_model
 
@@ -51,7 +51,6 @@ class Backbone(ABC):
     """
 
     family: ClassVar[str]
-    model_type: ClassVar[str]
     end_of_turn: ClassVar[str]
     native_checkpoints: ClassVar[tuple[str, ...]]
     template: ClassVar[str]
@@ -62,9 +61,8 @@ class Backbone(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("model_type", "template"):
-            if name not in cls.__dict__:
-                setattr(cls, name, cls.family)
+        if "template" not in cls.__dict__:
+            cls.template = cls.family
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImagePr
 from typing_extensions import override
 
 from sparrow.models.backbone import Backbone, Size
-from sparrow.models.frames import Frames
+from sparrow.models.frame_buffer import Frames
 from sparrow.models.tiny import HEAD_WIDTH, TinySizes, token_ids, train_tokenizer
 
 NAMED_TOKENS = {

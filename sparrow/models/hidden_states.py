@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sparrow.models.backbone import Backbone
-from sparrow.models.frames import Frames
+from sparrow.models.frame_buffer import Frames
 from sparrow.models.packed_attention import attending_within
 
 

@@ -18,7 +18,7 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import (
 from typing_extensions import override
 
 from sparrow.models.backbone import Backbone, Size
-from sparrow.models.frames import Frames
+from sparrow.models.frame_buffer import Frames
 from sparrow.models.tiny import TinySizes, token_ids, train_tokenizer
 
 

@@ -14,7 +14,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 from typing_extensions import override
 
 from sparrow.models.backbone import Backbone, Size
-from sparrow.models.frames import Frames
+from sparrow.models.frame_buffer import Frames
 from sparrow.models.processors import WithoutVideo
 from sparrow.models.tiny import PATCH_PX, TinySizes, token_ids, train_tokenizer
 

@@ -16,7 +16,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from typing_extensions import override
 
 from sparrow.models.backbone import Backbone, Size
-from sparrow.models.frames import Frames
+from sparrow.models.frame_buffer import Frames
 from sparrow.models.processors import WithoutVideo
 from sparrow.models.tiny import PATCH_PX, TinySizes, token_ids, train_tokenizer
 

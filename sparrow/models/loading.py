@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sparrow.core.hashing import content_hash, file_hash
 from sparrow.models import tiny
 from sparrow.models.adapters import load_adapters, merge_adapters
 from sparrow.models.backbone import Backbone
-from sparrow.models.checkpoints import (
+from sparrow.models.checkpoint_files import (
     Checkpoint,
     base_of_adapters,
     explained,
@@ -28,7 +29,18 @@ from sparrow.models.checkpoints import (
 )
 from sparrow.models.packed_attention import use_attention_by_sample
 from sparrow.models.quantization import nf4
-from sparrow.models.registry import check_family, check_flash_attention, find_family
+from sparrow.models.registry import FAMILIES, check_family, check_flash_attention
+
+
+def find_family(name: str) -> type[Backbone]:
+    """The adapter of a family.
+
+    Raises:
+        BackboneError: If there is none of that name.
+    """
+    check_family(name)
+    adapter: type[Backbone] = getattr(import_module(f"sparrow.models.{name}"), FAMILIES[name].adapter)
+    return adapter
 
 
 def load_backbone(

@@ -14,7 +14,7 @@ from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import Min
 from typing_extensions import override
 
 from sparrow.models.backbone import Backbone, Size
-from sparrow.models.frames import Frames
+from sparrow.models.frame_buffer import Frames
 from sparrow.models.processors import WithoutVideo
 from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX, TinySizes, train_tokenizer
 
@@ -56,7 +56,6 @@ class MiniCPMV(Backbone):
     """
 
     family = "minicpmv"
-    model_type = "minicpmv4_6"
     end_of_turn = "<|im_end|>"
     config_class: ClassVar[Any] = MiniCPMV4_6Config
     processor_class: ClassVar[Any] = MiniCPMV4_6Processor

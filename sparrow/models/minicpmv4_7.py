@@ -10,7 +10,7 @@ from transformers import MiniCPMV4_7Config
 from typing_extensions import override
 
 from sparrow.models.backbone import Backbone
-from sparrow.models.frames import Frames
+from sparrow.models.frame_buffer import Frames
 from sparrow.models.minicpmv import MiniCPMV, WholeImages
 
 

@@ -14,7 +14,7 @@ def require_bitsandbytes(what: str = "nf4", instead: str = "tuning=lora") -> Non
     """Refuse `what` where its package is missing.
 
     Raises:
-        BackboneError: With how to mend it.
+        BackboneError: With how to fix it.
     """
     if importlib.util.find_spec("bitsandbytes") is None:
         raise BackboneError(

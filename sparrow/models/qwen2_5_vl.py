@@ -15,7 +15,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from typing_extensions import override
 
 from sparrow.models.backbone import Backbone, Size
-from sparrow.models.frames import Frames
+from sparrow.models.frame_buffer import Frames
 from sparrow.models.processors import WithoutVideo
 from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX, TinySizes, token_ids, train_tokenizer
 

@@ -13,7 +13,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from typing_extensions import override
 
 from sparrow.models.backbone import Size
-from sparrow.models.frames import Frames
+from sparrow.models.frame_buffer import Frames
 from sparrow.models.processors import WithoutVideo
 from sparrow.models.qwen2_5_vl import TINY_ROPE_SECTIONS, VISION_TOKENS, Qwen2_5_VL
 from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX, TinySizes, token_ids, train_tokenizer

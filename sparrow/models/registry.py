@@ -3,53 +3,65 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sparrow.core.errors import BackboneError
 from sparrow.core.files import user_path
 
-if TYPE_CHECKING:
-    from sparrow.models.backbone import Backbone
-
-# The module of each family, and its adapter there.
-FAMILIES = {
-    "gemma3": "Gemma3",
-    "idefics3": "Idefics3",
-    "internvl": "InternVL",
-    "llava_onevision": "LlavaOnevision",
-    "minicpmv": "MiniCPMV",
-    "minicpmv4_7": "MiniCPMV4_7",
-    "qwen2_5_vl": "Qwen2_5_VL",
-    "qwen3_vl": "Qwen3VL",
-    "smolvlm": "SmolVLM",
-}
-
 LINEAR_ATTENTION = "the state of its linear attention runs on from one sample of a row into the next"
 
-# Families whose samples cannot share a row, and why; the tests show that the others' can.
-WITHOUT_PACKING = {
-    "gemma3": "transformers 5 looks an image's tokens up at their place in the sample, not in the packed row",
-    "minicpmv": LINEAR_ATTENTION,
-    "minicpmv4_7": LINEAR_ATTENTION,
-}
 
-# Families that flash attention computes otherwise than they were made, and why.
-WITHOUT_FLASH = {
-    "gemma3": "its language model reads an image both ways, by a mask that flash attention does not take",
-}
+@dataclass(frozen=True)
+class FamilySpec:
+    """What is known of a family before its adapter is imported.
 
-# Families whose own way with videos is offered. The others' differs from images in the words around a frame only, or
-# they have none.
-NATIVE_VIDEO = ("llava_onevision", "qwen2_5_vl", "qwen3_vl")
+    Args:
+        adapter: The class in the family's module, `sparrow/models/<family>.py`.
+        model_type: transformers' name, where it is not the family's.
+        without_packing: Why its samples cannot share a row; the tests show that the others' can.
+        without_flash: Why flash attention would compute something else than the family was made with.
+        native_video: Whether its own way with videos is offered. The others' differs from images in the words around
+            a frame only, or they have none.
+    """
+
+    adapter: str
+    model_type: str | None = None
+    without_packing: str | None = None
+    without_flash: str | None = None
+    native_video: bool = False
+
+
+FAMILIES = {
+    "gemma3": FamilySpec(
+        "Gemma3",
+        without_packing="transformers 5 looks an image's tokens up at their place in the sample, not in the packed row",
+        without_flash="its language model reads an image both ways, by a mask that flash attention does not take",
+    ),
+    "idefics3": FamilySpec("Idefics3"),
+    "internvl": FamilySpec("InternVL"),
+    "llava_onevision": FamilySpec("LlavaOnevision", native_video=True),
+    "minicpmv": FamilySpec("MiniCPMV", model_type="minicpmv4_6", without_packing=LINEAR_ATTENTION),
+    "minicpmv4_7": FamilySpec("MiniCPMV4_7", without_packing=LINEAR_ATTENTION),
+    "qwen2_5_vl": FamilySpec("Qwen2_5_VL", native_video=True),
+    "qwen3_vl": FamilySpec("Qwen3VL", native_video=True),
+    "smolvlm": FamilySpec("SmolVLM"),
+}
+WITHOUT_PACKING = {name: spec.without_packing for name, spec in FAMILIES.items() if spec.without_packing}
+WITHOUT_FLASH = {name: spec.without_flash for name, spec in FAMILIES.items() if spec.without_flash}
+NATIVE_VIDEO = tuple(name for name, spec in FAMILIES.items() if spec.native_video)
 
 # Backbones of the paper that people ask for: how their names are written, the nearest family, and a model of it.
 WITHOUT_NATIVE_PORT = {
     "MiniCPM-Llama3-V-2.5": (r"minicpm[_-]*llama3[_-]*v[_-]*2[_.-]*5", "minicpmv", "minicpmv"),
     "Mini-InternVL-V1.5": (r"mini[_-]*internvl.*1[_.-]*5", "internvl", "internvl3_5_4b"),
 }
+
+
+def family_of_type(model_type: str) -> str | None:
+    """The family that transformers calls `model_type`; None if Sparrow has none of it."""
+    return next((name for name, spec in FAMILIES.items() if (spec.model_type or name) == model_type), None)
 
 
 def check_family(name: str) -> None:
@@ -63,17 +75,6 @@ def check_family(name: str) -> None:
         near = get_close_matches(name, FAMILIES, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(FAMILIES)}"
         raise BackboneError(f"unknown backbone.family '{name}'; {hint}")
-
-
-def find_family(name: str) -> type[Backbone]:
-    """The adapter of a family.
-
-    Raises:
-        BackboneError: If there is none of that name.
-    """
-    check_family(name)
-    adapter: type[Backbone] = getattr(import_module(f"sparrow.models.{name}"), FAMILIES[name])
-    return adapter
 
 
 def check_flash_attention(name: str) -> None:

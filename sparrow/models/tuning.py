@@ -12,7 +12,7 @@ from sparrow.core.config import Tuning
 from sparrow.core.errors import ConfigError
 from sparrow.models.adapters import add_adapters, linear_layers, merge_adapters
 from sparrow.models.backbone import Backbone
-from sparrow.models.checkpoints import base_of_adapters
+from sparrow.models.checkpoint_files import base_of_adapters
 
 
 def check_tuning(backbone: Backbone, settings: Tuning) -> None:
@@ -65,7 +65,7 @@ def apply_tuning(backbone: Backbone, settings: Tuning) -> None:
 
 
 def tuning_table(backbone: Backbone, settings: Tuning, learning_rate: float) -> str:
-    """What is learnt, a line a part: parameters, how many of them are trainable, learning rate."""
+    """What is learnt, one line per part: parameters, how many of them are trainable, learning rate."""
     rows = [("part", "mode", "parameters", "trainable", "learning rate")]
     totals = [0, 0]
     for name, part in backbone.parts().items():

@@ -6,7 +6,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     """`load_runs`, imported when it is asked for, so that importing a neighbour stays cheap."""
     if name == "load_runs":
-        from sparrow.runs.collect import load_runs
+        from sparrow.runs.find import load_runs
 
         return load_runs
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

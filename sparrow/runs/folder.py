@@ -13,16 +13,16 @@ from filelock import FileLock, Timeout
 
 from sparrow.core.config import identity
 from sparrow.core.errors import RunError
-from sparrow.runs.outcome import is_main_process
 from sparrow.runs.record import FILE_NAME, RunRecord
+from sparrow.runs.status import is_main_process
 
 log = logging.getLogger(__name__)
 MAX_SHOWN = 8
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a run's folder, so that no two processes carry the same run out; a second one waits for the first."""
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a run's folder, so that no two processes carry out the same run; a second one waits for the first."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:

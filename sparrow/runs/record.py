@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from sparrow.analysis.scores import Accuracy, Score
 from sparrow.core.config import Study
-from sparrow.core.errors import RunError
+from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import write_json
 from sparrow.runs.decoding import DecodingError, decode
 
@@ -205,6 +205,26 @@ class RunRecord:
         """Hours of training times GPUs, steps that a kill undid included; None without a GPU."""
         measured = self.throughput.get("gpu_hours")
         return (self.device_hours or measured) if self.on_gpu or measured else None
+
+    def metric(self) -> float | None:
+        """The value of `study.metric`, written `BENCHMARK` or `BENCHMARK.PHASE`: the benchmark's own score, a fraction.
+
+        Raises:
+            ConfigError: If the run has no such score, or it is not a number.
+        """
+        name = self.study.metric
+        if name is None:
+            return None
+        benchmark, _, phase = name.partition(".")
+        found = self.scores.get(benchmark, {}).get(phase or "after")  # type: ignore[call-overload]
+        if found is None:
+            raise ConfigError(f"study.metric: '{name}' was not measured; measured: {', '.join(self.scores)}")
+        if found.official is None:
+            raise ConfigError(
+                f"study.metric: '{name}' has no {found.metric}, which is the benchmark's score; ask it the "
+                f"questions that this is of, or set benchmark.{benchmark}.metric"
+            )
+        return found.official
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -72,7 +72,7 @@ class Chooser:
         if chosen[0] is None:
             raise RunError(
                 f"no checkpoint in {folder} can be read; they are kept there as unreadable-*: "
-                "mend one, or run the same command again to begin at the first step"
+                "fix one, or run the same command again to begin at the first step"
             )
         log.info("resuming from %s", chosen[0])
         return chosen[0]
@@ -189,7 +189,7 @@ def not_written(path: Path, error: BaseException) -> RunError:
         error = next(iter(failures.values()))[0]
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
     return RunError(
-        f"checkpoint {path} could not be written: {cause}; those before it are whole: free space or mend the "
+        f"checkpoint {path} could not be written: {cause}; those before it are whole: free space or fix the "
         f"permissions, then run the same command with hydra.run.dir={path.parent.parent} to go on"
     )
 

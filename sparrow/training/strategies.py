@@ -52,7 +52,7 @@ class Sharding:
     read: Callable[[torch.device, int, int], nn.Module]
 
     def num_replicas(self) -> int:
-        """Copies of the model: one a node with hybrid sharding, else one."""
+        """Copies of the model: one per node with hybrid sharding, else one."""
         return self.num_nodes if self.settings.hybrid_sharding else 1
 
     def num_shards(self, world_size: int) -> int:

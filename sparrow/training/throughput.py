@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from sparrow.core.memory import GIBIBYTE, peak_memory_bytes
+from sparrow.core.process_memory import GIBIBYTE, peak_memory_bytes
 from sparrow.data.batching import StepBatch
 from sparrow.training.mfu import device_peak_flops, mfu
 

@@ -13,11 +13,11 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from sparrow.core.errors import RunError
-from sparrow.core.memory import GIBIBYTE
+from sparrow.core.process_memory import GIBIBYTE
 from sparrow.data.batching import StepDataset
 from sparrow.data.micro_batches import MicroBatch
 from sparrow.training.losses import segment_losses
-from sparrow.training.memory import MemoryEstimate, estimate_memory, longest_planned
+from sparrow.training.memory_estimate import MemoryEstimate, estimate_memory, longest_planned
 from sparrow.training.module import FineTuning
 from sparrow.training.strategies import Sharding, gradients_stay_apart
 

@@ -1,7 +1,7 @@
 """A procedural world of moving shapes, written as files in the schemas of real sources."""
 
+from sparrow.world.generate import TABLES, Table
 from sparrow.world.settings import WorldSettings
-from sparrow.world.tables import TABLES, Table
 from sparrow.world.vocabulary import world_texts
 from sparrow.world.write import ensure_world
 

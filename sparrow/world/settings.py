@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sparrow.core.errors import ConfigError
 from sparrow.world.phrasings import NUM_PHRASINGS, NUM_TEXT_TEMPLATES, NUM_TRAINED_PHRASINGS, PHRASINGS
-from sparrow.world.questions import MIN_EVENTS
+from sparrow.world.scene_questions import MIN_EVENTS
 
 COMMON_KINDS = ("colour", "shape", "direction")
 MAX_STILL_SHAPES = 2
@@ -26,7 +26,7 @@ class WorldSettings:
         num_clips: Training clips.
         num_clips_all_kinds: Training clips that ask the kinds of the event texts in all trained wordings.
         num_event_texts: Long texts with one instruction each, in each of the tables of them.
-        num_benchmark_clips: Items of each benchmark, one question a clip, still or page.
+        num_benchmark_clips: Items of each benchmark, one question per clip, still or page.
         frame_size_px: Side of a frame; a multiple of 16.
         still_shapes: Numbers of shapes on the still pictures, 2 at most.
         clip_events: Numbers of events of the training clips and of the short benchmark.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from sparrow.world.generate import ANSWER_BY_LETTER, LETTERS, book_instruction
 from sparrow.world.other_words import in_other_words
 from sparrow.world.phrasings import BOOK_TITLES, CAPTION_REQUESTS, PHRASINGS, WRAPPERS
-from sparrow.world.questions import QUESTIONS, VALUES
+from sparrow.world.scene_questions import QUESTIONS, VALUES
 from sparrow.world.scenes import COLOURS, DIRECTIONS, SHAPES, Event
-from sparrow.world.tables import ANSWER_BY_LETTER, LETTERS, book_instruction
 
 
 def world_texts() -> list[str]:

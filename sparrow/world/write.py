@@ -14,8 +14,8 @@ from PIL import Image
 
 from sparrow.core.files import drafted, remove_drafts, write_atomically, write_json
 from sparrow.core.hashing import content_hash
+from sparrow.world.generate import TABLES, Table
 from sparrow.world.settings import WorldSettings
-from sparrow.world.tables import TABLES, Table
 
 # Raised whenever the same settings and seed come to mean other files.
 GENERATOR_VERSION = 7

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sparrow.analysis.answers import Predictions
 from sparrow.analysis.intervals import bootstrap_interval
 from sparrow.analysis.paired import (
     clustered_p,
@@ -13,7 +14,6 @@ from sparrow.analysis.paired import (
     unpaired_differences,
     unpaired_scores,
 )
-from sparrow.analysis.predictions import Predictions
 from sparrow.analysis.scores import pick, score
 from sparrow.core.errors import DataError
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from sparrow.analysis.answers import Predictions, read_predictions
 from sparrow.analysis.paired import mcnemar_p, paired_difference
-from sparrow.analysis.predictions import Predictions, read_predictions
 from sparrow.analysis.scores import is_metric, paper_means, pick, resampled_scores, score
 from sparrow.core.errors import DataError
 

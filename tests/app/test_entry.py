@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from sparrow.app.callbacks import RememberSweep
 from sparrow.app.entry import run_app
+from sparrow.app.remember_sweep import RememberSweep
 from tests.conftest import SMALL_RUN
-from tests.runs.report.run_folders import add_exact_run
+from tests.report.run_folders import add_exact_run
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,9 @@ def test_a_variable_that_is_not_set_is_one_message(sparrow):
 def test_a_sweep_whose_runs_lie_in_folders_of_folders_ends_with_its_report(tmp_path, monkeypatch):
     add_exact_run(tmp_path / "experiment=sub/mine", {"seed": 0}, {"clips": {"after": 20}})
     monkeypatch.setattr(RememberSweep, "folders", [tmp_path])
-    monkeypatch.setattr(sys, "argv", ["sparrow train"])
-    run_app(lambda: None)
+    monkeypatch.setattr(sys, "argv", ["sparrow"])
+    monkeypatch.setattr("hydra.main", lambda **_: lambda task: lambda: None)
+    run_app("train", [], "train")
     assert "clips" in (tmp_path / "report.md").read_text()
 
 

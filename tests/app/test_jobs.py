@@ -2,10 +2,9 @@
 
 import pytest
 
-from sparrow.app.jobs import metric_of
 from sparrow.core.config import Study
 from sparrow.core.errors import ConfigError
-from tests.runs.report.run_folders import add_exact_run
+from tests.report.run_folders import add_exact_run
 
 
 @pytest.fixture
@@ -28,13 +27,13 @@ def record(tmp_path):
 def test_the_value_of_a_run_is_the_benchmarks_own_score(record, asked, metric, value):
     record.study.metric = asked
     record.scores["clips"]["after"].metric = metric
-    assert metric_of(record) == value
+    assert record.metric() == value
 
 
 def test_a_score_that_was_not_measured_or_is_no_number_is_an_error(record):
     record.scores["clips"]["after"].metric = "by_category.count.accuracy"
     with pytest.raises(ConfigError, match=r"'clips' has no by_category\.count\.accuracy.*set benchmark\.clips\.metric"):
-        metric_of(record)
+        record.metric()
     record.study.metric = "clips.blind"
     with pytest.raises(ConfigError, match=r"'clips\.blind' was not measured; measured: clips"):
-        metric_of(record)
+        record.metric()

@@ -4,9 +4,9 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
-from sparrow.app.callbacks import RememberSweep
 from sparrow.app.entry import set_up
 from sparrow.app.provenance import is_typed, origin_of
+from sparrow.app.remember_sweep import RememberSweep
 
 
 @pytest.fixture

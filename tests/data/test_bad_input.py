@@ -18,9 +18,9 @@ from sparrow.core.config import Source
 from sparrow.core.errors import DataError
 from sparrow.data.batching import StepDataset
 from sparrow.data.mixture import Selection
-from sparrow.data.planning import build_plan
+from sparrow.data.plan_builder import build_plan
 from sparrow.data.sources import SourceData, load_source
-from sparrow.runs.preparation import Prepared, prepare
+from sparrow.planning.run_inputs import Prepared, prepare
 from tests.media.video_clips import write_clip
 
 ASK = {"from": "human", "value": "What?"}
@@ -396,21 +396,21 @@ TEXT = b"this is neither a video nor a picture"
 NO_VIDEOS = "the file is not in a container of videos"
 LIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n../outside.mp4\n#EXT-X-ENDLIST\n"
 REAL_FOLDER = os.environ.get("SPARROW_TEST_DATA")
-FETCH, MEND, SMALLER = "fetch it again", "mend the record's path", "scale it down"
+FETCH, FIX_PATH, SMALLER = "fetch it again", "fix the record's path", "scale it down"
 DAMAGED = "it may be truncated or damaged: fetch it again or encode it anew"
 ROOT = "use a path relative to the source's media_root"
-LINK = "mend the record's path or the link"
+LINK = "fix the record's path or the link"
 
 # path in a record, what lies there (bytes, files of a folder, or where a link leads), what is wrong and the remedy
 BAD_MEDIA: dict[str, tuple[bytes | dict[str, bytes] | str | None, str, str]] = {
-    "nowhere.mp4": (None, "there is no such file", MEND),
-    "nowhere.png": (None, "there is no such file", MEND),
+    "nowhere.mp4": (None, "there is no such file", FIX_PATH),
+    "nowhere.png": (None, "there is no such file", FIX_PATH),
     "empty.mp4": (b"", "the file is empty", FETCH),
     "empty.png": (b"", "the file is empty", FETCH),
     "words.mp4": (TEXT, "the video cannot be decoded", DAMAGED),
     "zeros.mp4": (b"\0" * 5000, "the video cannot be decoded", DAMAGED),
-    "words.png": (TEXT, "the file is not a picture", MEND),
-    "words.gif": (b"GIF89a" + TEXT, "the file is not a picture", MEND),
+    "words.png": (TEXT, "the file is not a picture", FIX_PATH),
+    "words.gif": (b"GIF89a" + TEXT, "the file is not a picture", FIX_PATH),
     "cut.png": (PICTURE[:60], "the picture cannot be read", FETCH),
     "format.dds": (
         with_bytes(picture_bytes("dds"), b"DDS ", 80, b"\4\0\0\0ABCD"),
@@ -427,7 +427,7 @@ BAD_MEDIA: dict[str, tuple[bytes | dict[str, bytes] | str | None, str, str]] = {
     "32_bits.tif": (picture_bytes("tiff", "I"), "the picture has values of 32 bits", "save it with 8 bits"),
     "no_frames": ({}, "the folder holds no pictures", "fetch its frames"),
     "other_files": ({"notes.txt": TEXT}, "the folder holds no pictures", "fetch its frames"),
-    "bad_frame": ({"1.png": TEXT}, "the file is not a picture", MEND),
+    "bad_frame": ({"1.png": TEXT}, "the file is not a picture", FIX_PATH),
     "list.m3u8": (LIST, NO_VIDEOS, "name the video itself"),
     "list.mp4": (LIST, "the video cannot be decoded", DAMAGED),
     "joined.mp4": (b"ffconcat version 1.0\nfile title.mp4\n", NO_VIDEOS, "name the video itself"),
@@ -518,7 +518,7 @@ def assert_named_or_counted(prepared: Prepared, id: str, what: str, remedy: str)
     message = str(caught.value)
     assert message.startswith(f"source '{row.source}', sample {id!r}: ")
     assert what in message and remedy in message
-    assert "1 of 2 samples cannot be used: mend them, or set on_bad_sample=skip" in message
+    assert "1 of 2 samples cannot be used: fix them, or set on_bad_sample=skip" in message
 
 
 @pytest.mark.parametrize("name", BAD_MEDIA)
@@ -530,7 +530,7 @@ def test_a_bad_file_is_named_or_counted(name: str, media_plan: Prepared) -> None
 @pytest.mark.skipif(not REAL_FOLDER, reason="SPARROW_TEST_DATA names no folder of real clips")
 def test_a_real_broken_clip_is_named_or_counted(media_plan: Prepared) -> None:
     """One while planning, one when its later frames are read, in a slot that stays empty."""
-    assert_named_or_counted(media_plan, f"about {REAL_SOUND}", "the file has no video stream", MEND)
+    assert_named_or_counted(media_plan, f"about {REAL_SOUND}", "the file has no video stream", FIX_PATH)
     parts = (media_plan.plan, media_plan.sources, media_plan.backbone, media_plan.presentations)
     (failed,) = StepDataset(*parts, skip_failed=True)[0].failed
     assert failed.sample_id == f"about {REAL_DAMAGED}"

@@ -6,7 +6,7 @@ import torch
 from sparrow.core.errors import DataError, MediaError
 from sparrow.data import batching
 from sparrow.data.batching import StepDataset, StepLoader
-from sparrow.runs.preparation import prepare
+from sparrow.planning.run_inputs import prepare
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from sparrow.core.config import Source
 from sparrow.core.errors import MediaError
 from sparrow.core.samples import Image, LongText, Message, Sample, Text, Video
 from sparrow.data.encode import Presentation, encode, measure
-from sparrow.data.measuring import measure_samples
+from sparrow.data.sample_costs import measure_samples
 from sparrow.data.sources import load_source
 from sparrow.media.frames import FramePolicy, read_frames
 from sparrow.models.loading import load_backbone

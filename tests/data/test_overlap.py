@@ -8,8 +8,8 @@ import pytest
 from sparrow.core.config import Source
 from sparrow.data.overlap import CHUNK_BYTES, SHOWN, BenchmarkItem, find_overlap, text_key
 from sparrow.data.sources import load_source
-from sparrow.runs.overlap import overlap_of, overlap_text, write_overlap
-from sparrow.runs.preparation import prepare
+from sparrow.planning.contamination import overlap_of, overlap_text, write_overlap
+from sparrow.planning.run_inputs import prepare
 
 TALE = "Once upon a time there was a fox. " * 50
 

@@ -10,14 +10,15 @@ import PIL.Image
 import pytest
 
 from sparrow.core.errors import DataError, MachineError, MediaError
-from sparrow.data import encode, measuring, rejecting
+from sparrow.data import encode, rejecting
+from sparrow.data import sample_costs as measuring
 from sparrow.data.batching import StepDataset
 from sparrow.data.encode import measure
 from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
 from sparrow.media.fonts import SHIPPED_FONT
 from sparrow.media.frames import probe_video
-from sparrow.runs.manifest import manifest_table
-from sparrow.runs.preparation import prepare
+from sparrow.planning.manifest import manifest_table
+from sparrow.planning.run_inputs import prepare
 from tests.media.video_clips import write_clip
 
 
@@ -133,7 +134,7 @@ def test_of_many_missing_files_the_first_are_told():
 @pytest.fixture
 def test_broken_clips(settings, cache_root):
     """Overrides for a source of four records, one with a damaged video."""
-    from sparrow.runs.preparation import with_world
+    from sparrow.planning.run_inputs import with_world
 
     def make(folder):
         config = settings()

@@ -155,7 +155,7 @@ def test_more_bad_records_than_the_limit_are_an_error_with_numbers_and_reasons(t
         message = str(caught.value)
         assert "source 'tales': 2 of its 4 records cannot be used, more than max_bad_fraction=0.4" in message
         assert "a.json, line 1 (record 2) (field 'context' is missing)" in message
-        assert message.endswith("mend or remove them, or raise max_bad_fraction")
+        assert message.endswith("fix or remove them, or raise max_bad_fraction")
     assert len(load(tmp_path, "a.json", on_bad_sample="skip", max_bad_fraction=0.5)) == 2
 
 

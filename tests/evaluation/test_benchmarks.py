@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from sparrow.commands.evaluate import evaluate
+from sparrow.commands.train import MODEL_FOLDER
 from sparrow.core.config import CheckpointOptions, EvaluateConfig
 from sparrow.core.errors import BackboneError, ConfigError, DataError, RunError
 from sparrow.evaluation.predictions import read_predictions
-from sparrow.runs.evaluation import evaluate
+from sparrow.runs.checkpoint_settings import as_trained, unlike_training
 from sparrow.runs.record import RunRecord
-from sparrow.runs.trained import as_trained, unlike_training
-from sparrow.runs.training import MODEL_FOLDER
 from tests.evaluation.benchmark_folders import FPS, MISSING, OFFICIAL, questions_of, write_video
 
 QUICK = {
@@ -222,7 +222,7 @@ def test_killed_and_resumed_with_another_number_of_ranks_it_writes_the_same_file
     def command(name: str, devices: int) -> list[str]:
         where = [f"hydra.run.dir={tmp_path / name}", f"paths.cache_root={cache_root}", "benchmark=[mlvu,video_mme]"]
         options = ["benchmark.mlvu.max_new_tokens_open_ended=300", f"trainer.devices={devices}"]
-        return [sys.executable, "-m", "sparrow.evaluate", *evaluate_overrides, *where, *options]
+        return [sys.executable, "-m", "sparrow", "evaluate", *evaluate_overrides, *where, *options]
 
     subprocess.run(command("whole", 1), check=True, capture_output=True)
     killed = subprocess.Popen(command("killed", 2), start_new_session=True, stdout=subprocess.DEVNULL)

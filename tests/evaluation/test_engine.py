@@ -9,9 +9,9 @@ from sparrow.data.encode import Presentation, encode
 from sparrow.evaluation import engine, prompts
 from sparrow.evaluation.engine import Protocol, answer
 from sparrow.evaluation.questions import Question, read_questions
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.evaluation.units import group_into_units
 from sparrow.models.loading import load_backbone
-from sparrow.runs.evaluating import Evaluator
 
 
 @pytest.fixture(scope="module")

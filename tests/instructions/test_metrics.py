@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparrow.core.config import Embedder
-from sparrow.instructions.comparing import compare, embed_all
 from sparrow.instructions.corpus import make_corpus, words_of
 from sparrow.instructions.metrics import METRICS, Estimate, estimate
+from sparrow.instructions.source_comparison import compare, embed_all
 from tests.instructions.texts import instructions
 
 SETS = {"one": instructions(1), "few": instructions(6, seed=1), "many": instructions(150, seed=2)}

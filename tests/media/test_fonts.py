@@ -27,7 +27,7 @@ def test_the_characters_of_a_font_are_those_that_freetype_finds(font: Path) -> N
 def test_a_file_that_is_no_font_is_a_config_error(tmp_path: Path) -> None:
     for name, content in {"text.ttf": b"no font at all, though long enough to be one", "empty.ttf": b""}.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ConfigError, match=f"{name}.*mend text_to_image.fallback_fonts"):
+        with pytest.raises(ConfigError, match=f"{name}.*fix text_to_image.fallback_fonts"):
             render_text("天", TextStyle(fallback_fonts=(str(tmp_path / name),)))
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sparrow.core.errors import ConfigError, MachineError, MediaError
+from sparrow.media.frame_choice import Clock
 from sparrow.media.frames import (
     FramePolicy,
     VideoInfo,
@@ -26,7 +27,6 @@ from sparrow.media.frames import (
     read_frames,
 )
 from sparrow.media.images import read_image
-from sparrow.media.sampling import Clock
 from tests.media.video_clips import index_of, picture, write_clip
 
 ALL = FramePolicy("all", max_frames=None)
@@ -77,7 +77,7 @@ def test_planned_frames(policy: FramePolicy, start_s: float | None, end_s: float
 
 @pytest.mark.parametrize(("start_s", "end_s"), [(10.0, None), (3.0, 3.0), (4.0, 3.0), (-1.0, 3.0), (0.0, 0.0)])
 def test_a_clip_without_frames_is_an_error(start_s: float, end_s: float | None) -> None:
-    with pytest.raises(MediaError, match=r"holds no frame of a video of 10.00 s; mend the record's start and end"):
+    with pytest.raises(MediaError, match=r"holds no frame of a video of 10.00 s; fix the record's start and end"):
         planned_frames(CLIP, ALL, start_s, end_s)
 
 
@@ -331,12 +331,12 @@ def broken(kind: str, clip: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("missing", "there is no such file; mend the record"),
+        ("missing", "there is no such file; fix the record"),
         ("empty", "the file is empty; fetch it again"),
         ("text", "cannot be decoded; .* fetch it again"),
         ("cut short", r"the video is cut short; it holds \d+ of 48 frames: fetch it again"),
         ("truncated", "cannot be decoded; .* fetch it again"),
-        ("audio only", "the file has no video stream; mend"),
+        ("audio only", "the file has no video stream; fix"),
     ],
 )
 def test_what_is_no_video_is_an_error_with_path_and_remedy(kind: str, reason: str, clip: Path, tmp_path: Path) -> None:
@@ -488,7 +488,7 @@ def test_folders_that_cannot_be_read_are_errors(tmp_path: Path) -> None:
     (mixed / "1.png").write_text("damaged")
     with pytest.raises(MediaError, match=r"1.png: the file is not a picture"):
         read_frames(mixed, ALL)
-    with pytest.raises(MediaError, match="the folder's frame rate is 0; mend the record's fps"):
+    with pytest.raises(MediaError, match="the folder's frame rate is 0; fix the record's fps"):
         probe_video(mixed, fps=0)
 
 
@@ -544,7 +544,7 @@ def test_the_cover_of_a_sound_file_is_no_video(tmp_path: Path) -> None:
         frame.sample_rate = 44_100
         container.mux(sound.encode(frame))
         container.mux(sound.encode())
-    with pytest.raises(MediaError, match=r"song.mp3: the file has no video stream; mend the record's path"):
+    with pytest.raises(MediaError, match=r"song.mp3: the file has no video stream; fix the record's path"):
         probe_video(path)
 
 

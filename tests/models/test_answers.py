@@ -10,8 +10,8 @@ import torch
 from sparrow.core.samples import Message, Sample, Text, Video
 from sparrow.data.encode import Presentation, encode
 from sparrow.evaluation.engine import Protocol, answer
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.evaluation.units import group_into_units
-from sparrow.runs.evaluating import Evaluator
 
 
 @pytest.fixture(scope="session")

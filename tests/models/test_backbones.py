@@ -13,7 +13,7 @@ from transformers.utils import is_torchvision_available
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from sparrow.core.errors import BackboneError, DataError
-from sparrow.models.frames import Frames
+from sparrow.models.frame_buffer import Frames
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.models.registry import NATIVE_VIDEO
 from sparrow.world import world_texts

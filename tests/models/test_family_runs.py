@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
+from sparrow.commands.export import export
+from sparrow.commands.train import train
 from sparrow.models.loading import load_backbone
 from sparrow.models.registry import WITHOUT_PACKING
-from sparrow.runs.exporting import export
 from sparrow.runs.record import RunRecord
-from sparrow.runs.training import train
 
 
 def test_videos_go_in_the_familys_own_way(video_family, settings, tmp_path):

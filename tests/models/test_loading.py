@@ -1,4 +1,4 @@
-"""What cannot be loaded is refused before weights are read, with how to mend it."""
+"""What cannot be loaded is refused before weights are read, with how to fix it."""
 
 import json
 import shutil
@@ -13,8 +13,8 @@ from sparrow.core.errors import BackboneError
 from sparrow.core.hashing import file_hash
 from sparrow.models import backbone as backbone_module
 from sparrow.models import loading
-from sparrow.models.loading import load_backbone
-from sparrow.models.registry import FAMILIES, check_family, find_family
+from sparrow.models.loading import find_family, load_backbone
+from sparrow.models.registry import FAMILIES, check_family
 from sparrow.models.tuning import apply_tuning
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "backbone").glob("*.yaml"))

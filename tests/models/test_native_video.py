@@ -11,7 +11,7 @@ from transformers.utils.import_utils import is_torchvision_available
 from transformers.video_utils import VideoMetadata
 
 from sparrow.core.errors import BackboneError
-from sparrow.models.frames import Frames, NativeVideo
+from sparrow.models.frame_buffer import Frames, NativeVideo
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded
 

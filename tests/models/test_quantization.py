@@ -5,18 +5,18 @@ import importlib.util
 import pytest
 import torch
 
+from sparrow.commands.export import export
+from sparrow.commands.train import train
 from sparrow.core.config import Lora, PartTuning, Tuning
 from sparrow.models.adapters import has_adapters
 from sparrow.models.loading import load_backbone
 from sparrow.models.tuning import apply_tuning
-from sparrow.runs.exporting import export
-from sparrow.runs.outcome import Interrupted
 from sparrow.runs.record import RunRecord
-from sparrow.runs.training import train
+from sparrow.runs.status import Interrupted
+from tests.commands.test_train import stop_after
 from tests.conftest import losses_of
 from tests.models.test_backbones import generate
 from tests.models.test_tuning import logits_of, steps
-from tests.runs.test_training import stop_after
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None,

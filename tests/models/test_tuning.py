@@ -11,7 +11,7 @@ from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.data.encode import EncodedSample
 from sparrow.data.micro_batches import pad
 from sparrow.models.adapters import TRAINED_FILE, has_adapters, linear_layers, merge_adapters
-from sparrow.models.checkpoints import base_of_adapters
+from sparrow.models.checkpoint_files import base_of_adapters
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.models.quantization import nf4
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table

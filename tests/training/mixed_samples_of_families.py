@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sparrow.core.config import Strategy
 from sparrow.data.encode import EncodedSample
 from sparrow.data.micro_batches import pack, pad
-from sparrow.models.frames import NativeVideo
+from sparrow.models.frame_buffer import NativeVideo
 from sparrow.models.loading import load_backbone, outline
 from sparrow.models.registry import NATIVE_VIDEO
 from sparrow.training.losses import segment_losses

@@ -7,7 +7,7 @@ import pytest
 from sparrow.core.config import Lora, Optimizer, PartTuning, Strategy, Tuning
 from sparrow.models.loading import load_backbone
 from sparrow.models.tuning import apply_tuning
-from sparrow.training.memory import estimate_memory
+from sparrow.training.memory_estimate import estimate_memory
 from sparrow.training.strategies import Sharding
 from sparrow.training.trial import _advice
 

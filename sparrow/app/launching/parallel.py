@@ -17,7 +17,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from sparrow.app.launching.jobs import (
+from sparrow.app.launching.multirun import (
     Job,
     name_failures,
     plan_jobs,
@@ -27,7 +27,7 @@ from sparrow.app.launching.jobs import (
     stored_record,
     stored_result,
 )
-from sparrow.app.launching.processes import RankProcesses
+from sparrow.app.launching.rank_processes import RankProcesses
 from sparrow.app.launching.values import launcher_values
 
 JOBS_WITHOUT_GPU = 2

@@ -33,10 +33,9 @@ def run_rank(arguments: list[str]) -> int:
     """
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _stop)
-    command, *sys.argv[1:] = arguments
-    sys.argv[0] = f"sparrow {command}"
+    sys.argv[1:] = arguments
     try:
-        runpy.run_module(f"sparrow.{command}", run_name="__main__", alter_sys=True)
+        runpy.run_module("sparrow", run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0

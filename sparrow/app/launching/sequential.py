@@ -10,7 +10,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn
 
-from sparrow.app.launching.jobs import name_failures, plan_jobs, refusal
+from sparrow.app.launching.multirun import name_failures, plan_jobs, refusal
 from sparrow.app.launching.values import launcher_values
 
 

@@ -21,7 +21,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from sparrow.app.launching.jobs import (
+from sparrow.app.launching.multirun import (
     Job,
     command_name,
     failed,
@@ -34,7 +34,8 @@ from sparrow.app.launching.jobs import (
 )
 from sparrow.app.launching.rank import EXIT_CODE, run_slurm_task
 from sparrow.app.launching.values import launcher_values, plain
-from sparrow.app.settings import SCHEMAS, checked
+from sparrow.app.parent import checked_with_parent
+from sparrow.app.schema import SCHEMAS
 from sparrow.core.config import run_id
 from sparrow.core.files import write_json
 
@@ -256,7 +257,7 @@ class SlurmLauncher(Launcher):
 
 
 def _run_id(job: Job) -> str:
-    return run_id(checked(job.settings, SCHEMAS[command_name()]))
+    return run_id(checked_with_parent(job.settings, SCHEMAS[command_name()]))
 
 
 def _names_gpus(gres: str | None) -> bool:

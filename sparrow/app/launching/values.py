@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sparrow.app.launching.jobs import refusal
+from sparrow.app.launching.multirun import refusal
 
 T = TypeVar("T")
 LEAST = {

@@ -1,14 +1,14 @@
-"""Converters: pure functions from a publisher's record to the chats of canonical samples, one a schema."""
+"""Converters: pure functions from a publisher's record to the chats of canonical samples, one per schema."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sparrow.data.converters.chat import VISUAL_FIELDS, Chat, refuse_unread_media
 from sparrow.data.converters.long_text import booksum, context_qa, long_nq, longalpaca, longqlora, qmsum
 from sparrow.data.converters.messages import messages
-from sparrow.data.converters.record import LeftOutError, Record, RecordError
+from sparrow.data.converters.placeholders import VISUAL_FIELDS, Chat, refuse_unread_media
+from sparrow.data.converters.raw_record import LeftOutError, Record, RecordError
 from sparrow.data.converters.short_text import alpaca
 from sparrow.data.converters.video import llava, minicpmv, videochatgpt
 

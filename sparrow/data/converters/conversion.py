@@ -13,7 +13,7 @@ from sparrow.core.errors import DataError
 from sparrow.core.hashing import hash_key
 from sparrow.core.samples import LongText, Sample
 from sparrow.data.converters import Converter
-from sparrow.data.converters.record import LeftOutError, Record, RecordError
+from sparrow.data.converters.raw_record import LeftOutError, Record, RecordError
 
 T = TypeVar("T")
 Messages = list[dict[str, Any]]
@@ -121,7 +121,7 @@ class Conversion:
             try:
                 sample = Sample(chat.id or "unnamed", self.name, chat.messages)
             except DataError as error:
-                raise record.error(error.what, error.remedy or "mend or remove the record") from error
+                raise record.error(error.what, error.remedy or "fix or remove the record") from error
             if sample.is_prompt:
                 raise record.error("the last question has no answer", "add the answer, or remove the question")
             contexts = [part.text for part in sample.parts() if isinstance(part, LongText)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from sparrow.data.converters.chat import Chat, about_context
-from sparrow.data.converters.record import LeftOutError, Record
+from sparrow.data.converters.placeholders import Chat, about_context
+from sparrow.data.converters.raw_record import LeftOutError, Record
 
 # The head of a wrapper and the mark after the text. The text may quote the mark, so its last occurrence counts.
 _LONGALPACA_WRAPPERS = (

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from sparrow.core.samples import Image, LongText, Message, Part, Role, Text, Video
-from sparrow.data.converters.chat import (
+from sparrow.data.converters.placeholders import (
     Chat,
     MediaKind,
     MediaQueue,
@@ -17,7 +17,7 @@ from sparrow.data.converters.chat import (
     role_of,
     spoken_turns,
 )
-from sparrow.data.converters.record import Record, kind_of
+from sparrow.data.converters.raw_record import Record, kind_of
 
 _TYPES = {
     "text": "text",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sparrow.core.samples import Text
-from sparrow.data.converters.chat import Chat, question_answer
-from sparrow.data.converters.record import Record
+from sparrow.data.converters.placeholders import Chat, question_answer
+from sparrow.data.converters.raw_record import Record
 
 
 def alpaca(record: Record) -> Iterator[Chat]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from sparrow.core.samples import Image, Part, Text, Video
-from sparrow.data.converters.chat import (
+from sparrow.data.converters.placeholders import (
     Chat,
     chat_of_turns,
     media_list,
@@ -15,7 +15,7 @@ from sparrow.data.converters.chat import (
     refuse_unread_media,
     spoken_turns,
 )
-from sparrow.data.converters.record import Record, kind_of
+from sparrow.data.converters.raw_record import Record, kind_of
 
 _VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif")
 _NUMBERED = re.compile(r"<image_\d+>")

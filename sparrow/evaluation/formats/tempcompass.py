@@ -29,7 +29,7 @@ _CAPTION = re.compile(r"((?:Option|Sentence|Caption) \w+:\s*)(.*)")
 
 
 def read(location: Path, reading: Reading) -> list[Question]:
-    """Questions of `questions/{task}.json` (by video and dimension) or of `{task}/*.parquet` (a row a question).
+    """Questions of `questions/{task}.json` (by video and dimension) or of `{task}/*.parquet` (one row per question).
 
     They are named `task/video/dimension/position`. Options stand inside the question's text; captioning is judged
     by another model in the official evaluation, so that it has no options here.

@@ -34,7 +34,7 @@ _GROUPS = {
 
 
 def read(location: Path, reading: Reading) -> list[Question]:
-    """Questions of the parquet file (a row a question) or of the official JSON (`questions` nested in each video).
+    """Questions of the parquet file (one row per question) or of the official JSON (`questions` nested in each video).
 
     Videos are `{videoID}.mp4`, subtitles `subtitle/{videoID}.srt` beside the annotations; a video may have none.
 

@@ -1,0 +1,118 @@
+"""The processes of one job on this machine, one per rank: started, watched and stopped together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from sparrow.app.launching.multirun import Job
+
+GRACE_S = 30.0  # for the other ranks, once rank 0 has ended or some rank has failed
+ORDERLY_ENDS = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
+
+
+class RankProcesses:
+    """Starts the ranks of a job.
+
+    Args:
+        job: The job.
+        gpus: Its GPUs, as `CUDA_VISIBLE_DEVICES` names them; empty where it uses none.
+        overrides: Settings that give way to the job's own.
+    """
+
+    def __init__(self, job: Job, gpus: list[str], overrides: Sequence[str]) -> None:
+        self.job, self.gpus = job, gpus
+        self.started_s = time.monotonic()
+        self._to_blame: tuple[int, int] | None = None  # rank and exit code of the first that failed
+        self._last_call_s: float | None = None
+        job.folder.mkdir(parents=True, exist_ok=True)
+        port = _free_port()
+        self._processes = [self._start(rank, port, overrides) for rank in range(job.ranks_per_node)]
+
+    def log(self, rank: int) -> Path:
+        """What a rank prints."""
+        return self.job.folder / f"rank-{rank}.log"
+
+    def have_ended(self) -> bool:
+        """Whether nothing is to be waited for any more: all ranks are gone, or the rest cannot go on."""
+        codes = [process.poll() for process in self._processes]
+        failures = [(rank, code) for rank, code in enumerate(codes) if code]
+        if failures and self._to_blame is None:
+            self._to_blame = failures[0]
+        if None not in codes:
+            return True
+        if self._last_call_s is None and (codes[0] is not None or failures):
+            self._last_call_s = time.monotonic() + GRACE_S
+        return self._last_call_s is not None and time.monotonic() > self._last_call_s
+
+    def send(self, number: signal.Signals) -> None:
+        """Send every living rank a signal; SIGKILL also to what it started."""
+        for process in self._processes:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    if number == signal.SIGKILL:
+                        os.killpg(process.pid, number)
+                    else:
+                        process.send_signal(number)
+
+    def wait(self) -> None:
+        """Wait until every rank is gone."""
+        for process in self._processes:
+            process.wait()
+        self.have_ended()
+
+    @property
+    def ended_orderly(self) -> bool:
+        """Whether no rank died before it was asked to."""
+        return self._to_blame is None or self._to_blame[1] in ORDERLY_ENDS
+
+    @property
+    def blamed_log(self) -> Path:
+        """The log of the rank that failed first."""
+        return self.log(self._to_blame[0] if self._to_blame else 0)
+
+    @property
+    def death(self) -> str:
+        """How the first rank that failed ended; empty where none did."""
+        if self._to_blame is None:
+            return ""
+        rank, code = self._to_blame
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"rank {rank} {how}"
+
+    def _start(self, rank: int, port: int, overrides: Sequence[str]) -> subprocess.Popen:
+        environment = os.environ | {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "NODE_RANK": "0",
+            "WORLD_SIZE": str(self.job.ranks_per_node),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+        environment.pop("SLURM_NTASKS", None)  # by which Lightning would take each rank for a task of SLURM
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
+        command = [sys.executable, "-m", "sparrow.app.launching.rank", *self.job.command(*overrides, rank=rank)]
+        with open(self.log(rank), "ab") as log:
+            # A session of its own: Ctrl-C in the terminal reaches the launching process alone, which passes it on once.
+            return subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,69 @@
+"""One HTML page on which every point of a projection shows its instruction; it needs nothing from outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sparrow.commands.diversity.figures import looks
+from sparrow.commands.diversity.measure import Sampled
+from sparrow.commands.diversity.projection import Projection
+from sparrow.core.config import DiversityConfig
+from sparrow.core.files import write_atomically
+from sparrow.core.templating import render
+from sparrow.instructions.metrics import METRICS
+
+GRID = 4_000
+SHAPES = {
+    "o": "circle",
+    "^": "up",
+    "s": "square",
+    "D": "diamond",
+    "v": "down",
+    "P": "plus",
+    "X": "cross",
+    "*": "star",
+    "<": "left",
+}
+
+
+def write_page(sampled: Sampled, projections: Sequence[Projection], path: Path, config: DiversityConfig) -> Path:
+    """Write the page; equal input gives equal bytes.
+
+    Args:
+        sampled: The instructions.
+        projections: Planes to choose from.
+        path: The HTML file.
+        config: The settings, for the header.
+    """
+    names = list(projections[0].points) if projections else []
+    data = {
+        "sources": [
+            {"name": name, "colour": looks(i)[0], "shape": SHAPES[looks(i)[1]]} for i, name in enumerate(names)
+        ],
+        "texts": [sampled.texts[name][: len(projections[0].points[name])] for name in names],
+        "planes": [{"name": plane.name, "points": _whole(plane)} for plane in projections],
+    }
+    # Inside a script element only `<` could end it; escaped, the data stays JSON.
+    script = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+    page = render(
+        "diversity.html.jinja",
+        config=config,
+        comparison=sampled.comparison,
+        metrics=METRICS,
+        notes=sampled.notes,
+        data=script,
+        grid=GRID,
+    )
+    write_atomically(path, page.encode("utf-8", "backslashreplace"))
+    return path
+
+
+def _whole(plane: Projection) -> list[list[int]]:
+    """Coordinates by source, x and y in turns, as whole numbers from 0 to GRID, the aspect kept."""
+    points = np.concatenate(list(plane.points.values()))
+    low, size = points.min(axis=0), float(np.ptp(points, axis=0).max()) or 1.0
+    return [np.rint((own - low) / size * GRID).astype(int).ravel().tolist() for own in plane.points.values()]

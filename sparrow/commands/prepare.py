@@ -1,0 +1,95 @@
+"""`sparrow prepare`: the plan of a mixture, what it costs and what it shares with benchmarks; nothing is trained."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from sparrow.core.config import ExperimentConfig, PrepareConfig
+from sparrow.core.files import write_atomically
+from sparrow.core.tables import counted
+from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
+from sparrow.data.trainer_export import export_mixture
+from sparrow.planning.contamination import overlap_of, overlap_text, write_overlap
+from sparrow.planning.manifest import manifest_table
+from sparrow.planning.run_inputs import Prepared, prepare
+from sparrow.training.memory_estimate import estimate_memory, longest_planned, tokens_of
+from sparrow.training.trained_model import sharding_of, tuned_outline
+
+log = logging.getLogger(__name__)
+
+
+def show_plan(config: PrepareConfig, folder: Path, checkpoint: str | None = None) -> None:
+    """Plan, look for overlap, write manifest, ledger and what another trainer needs, print the tables.
+
+    Media files that are missing are listed in `missing_files.txt`, whether samples without them are an error or not.
+
+    Args:
+        config: The settings.
+        folder: Where the files go.
+        checkpoint: Model folder to start from instead of `backbone.checkpoint`.
+    """
+    try:
+        prepared = prepare(config, checkpoint)
+    except UnusableSamples as error:
+        _list_missing(error.missing, folder)
+        raise
+    prepared.plan.write(folder)
+    print(manifest_table(prepared.plan.manifest()))
+    missing = missing_media(prepared.plan.ledger, prepared.sources)
+    print(missing_text(missing), end="\n" if missing else "")
+    _list_missing(missing, folder)
+    print(f"\n{memory_text(config, prepared)}\n")
+    overlap = overlap_of(config, prepared)
+    write_overlap(overlap, folder)
+    print(overlap_text(overlap))
+    if config.export is not None:
+        print(_export(config, prepared, folder / config.export))
+    print(f"\nmanifest, ledger and overlap: {folder}")
+
+
+def _list_missing(files: list[Path], folder: Path) -> None:
+    """Write the paths of files to fetch, a line each; nothing where none is missing."""
+    if files:
+        path = folder / "missing_files.txt"
+        write_atomically(path, "".join(f"{file}\n" for file in files))
+        log.info("all missing files: %s", path)
+
+
+def _export(config: PrepareConfig, prepared: Prepared, folder: Path) -> str:
+    export = export_mixture(
+        prepared.plan,
+        prepared.sources,
+        prepared.presentations,
+        folder.name,
+        folder,
+        on_bad_sample=config.on_bad_sample,
+        max_bad_fraction=config.max_bad_fraction,
+        num_workers=config.batching.num_workers,
+    )
+    left_out = [f"  {len(ids):,} left out: {reason}: {ids[0]}" for reason, ids in export.left_out.items()]
+    counts = f"{export.num_samples:,} samples, {export.num_images:,} pictures, {export.num_videos:,} videos"
+    return "\n".join([f"\nExport for {folder.name}: {counts}: {folder}", *left_out])
+
+
+def memory_text(config: ExperimentConfig, prepared: Prepared) -> str:
+    """The longest planned micro-batch of all ranks, and the estimated memory of the device that gets it."""
+    plan = prepared.plan
+    num_ranks = config.trainer.devices * config.trainer.num_nodes
+    positions = longest_planned(plan, num_ranks, range(num_ranks))
+    tokens = tokens_of(plan, positions)
+    sharding = sharding_of(config, prepared.checkpoint)
+    estimate = estimate_memory(
+        tuned_outline(config, prepared.backbone),
+        config.optimizer,
+        tokens,
+        checkpointing=config.tuning.activation_checkpointing,
+        precision=config.trainer.precision,
+        num_shards=1 if sharding is None else sharding.num_shards(num_ranks),
+    )
+    frames = int(plan.ledger["num_frames"].to_numpy()[positions].sum())
+    quantized = "" if config.tuning.quantization is None else ", its weights counted as if they were not quantized"
+    return (
+        f"Longest micro-batch: {counted(len(positions), 'sample')}, {tokens:,} tokens, {counted(frames, 'frame')}; "
+        f"a device's memory in training: {estimate}{quantized}"
+    )

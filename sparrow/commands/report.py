@@ -1,0 +1,23 @@
+"""`sparrow report`: the report over folders of runs, rebuilt from disk, and how the jobs of a sweep stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sparrow.report import print_table, read_studies, write_report
+from sparrow.report.progress import ExpectedJob, status_table, status_text
+
+
+def report(folders: Sequence[Path], out: Path) -> None:
+    """Write the report over all runs below some folders; print its tables and the paths of its files."""
+    studies = read_studies(folders)
+    paths = write_report(studies, out)
+    print_table(studies)
+    for path in paths.all:
+        print(path)
+
+
+def print_status(folders: Sequence[Path], expected_jobs: Callable[[Path], list[ExpectedJob]]) -> None:
+    """Print how each job below some folders stands; `expected_jobs` lists those that a sweep asked for."""
+    print(status_text(status_table(folder, expected_jobs(folder)) for folder in folders))

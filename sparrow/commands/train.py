@@ -1,0 +1,396 @@
+"""One training run from settings to scores, in a folder that says at any time how far it came."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from sparrow.core.config import ExperimentConfig, run_id
+from sparrow.core.errors import RunError
+from sparrow.core.hashing import content_hash
+from sparrow.core.process_memory import peak_memory_bytes, reset_peak_memory
+from sparrow.data.datamodule import PlannedData
+from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
+from sparrow.evaluation.workers import Answering, answer_all, as_evaluation, device_of, require_devices
+from sparrow.instructions.diversity_summary import diversity_of
+from sparrow.models.backbone import Backbone
+from sparrow.models.compilation import compile_blocks
+from sparrow.models.fingerprint import fingerprint
+from sparrow.models.tuning import apply_tuning, tuning_table
+from sparrow.planning.run_inputs import Prepared, prepare
+from sparrow.runs.folder import earlier_run, locked, open_run, settings_difference
+from sparrow.runs.record import (
+    DataCounts,
+    Phase,
+    RunRecord,
+    Tokens,
+    git_revision,
+    package_versions,
+)
+from sparrow.runs.status import (
+    CHECKPOINT_FOLDER,
+    MODEL_FOLDER,
+    Interrupted,
+    is_main_process,
+    recorded_outcome,
+    signals_interrupt,
+    wait_for_scores,
+)
+from sparrow.training.callbacks import Heartbeat, StopOnSignal, read_failed, read_skipped_steps
+from sparrow.training.checkpoints import Chooser, SaveCheckpoints, checkpoints_in
+from sparrow.training.loggers import make_loggers
+from sparrow.training.module import FineTuning
+from sparrow.training.monitoring import watching
+from sparrow.training.process_failures import losses_explained
+from sparrow.training.rendezvous import ConnectedRanks
+from sparrow.training.strategies import Sharding, trainer_options
+from sparrow.training.throughput import Throughput
+from sparrow.training.trained_model import attention_of, load_model, put_together, sharding_of, tuned_outline
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    config: ExperimentConfig,
+    folder: Path,
+    *,
+    name: str,
+    factors: dict[str, Any] | None = None,
+    parent: Path | None = None,
+) -> RunRecord:
+    """Carry out a run, or what is left of it.
+
+    A finished run is returned as it is; an unfinished one goes on from its last checkpoint.
+
+    Args:
+        config: Checked settings.
+        folder: The run's own folder.
+        name: Readable name of the run.
+        factors: Values of the study's factors.
+        parent: Folder of the finished run whose model this one starts from.
+
+    Raises:
+        ConfigError: If a GPU is asked for that is not there.
+        RunError: If the folder holds a run with other settings, or the parent misses a gate of `start_from`.
+        Interrupted: If a signal asked the run to stop; the folder holds a checkpoint.
+    """
+    record = new_record(config, parent, name=name, factors=factors)
+    main = is_main_process()
+    earlier_run(folder, record, config)  # refused before it is waited for
+    with locked(folder) if main else nullcontext():
+        earlier = open_run(folder, record, config)
+        if earlier is not None:
+            log.info("%s is finished already; its stored result is kept", folder)
+            return earlier
+        require_devices(config.trainer)
+        set_threads(config)
+        reset_peak_memory()
+        with recorded_outcome(record, folder, enabled=main), signals_interrupt(), losses_explained(folder):
+            if parent is not None:
+                require_gates(config.start_from.gates, RunRecord.load(parent), parent)
+            _carry_out(config, folder, record, parent, main=main)
+    return record
+
+
+def require_gates(gates: Mapping[str, float], parent: RunRecord, folder: Path) -> None:
+    """Refuse to start from a model that did not learn what the study rests on.
+
+    Args:
+        gates: Least accuracy after training, by benchmark of the parent.
+        parent: The finished run that is started from.
+        folder: Its folder.
+
+    Raises:
+        RunError: If it was not asked a benchmark, or stays below a gate; all of them at once.
+    """
+    faults = []
+    for benchmark, least in gates.items():
+        score = parent.scores.get(benchmark, {}).get("after")
+        if score is None or score.accuracy is None:
+            faults.append(f"{benchmark} was not asked")
+        elif score.accuracy < least:
+            faults.append(f"{benchmark} {score.accuracy:.3f} is below {least}")
+    if faults:
+        raise RunError(
+            f"excluded: the model that it starts from misses a gate: {'; '.join(faults)}; train {parent.name} longer "
+            f"(start_from.overrides), or leave this seed out: {folder}"
+        )
+
+
+def new_record(
+    config: ExperimentConfig, parent: Path | None, *, name: str = "", factors: dict[str, Any] | None = None
+) -> RunRecord:
+    """The record of a run that is to begin; arguments as of `train`."""
+    parent_id = RunRecord.load(parent).run_id if parent is not None else None
+    return RunRecord(
+        run_id=content_hash([run_id(config), parent_id], length=12),
+        name=name,
+        command="train",
+        config=asdict(config),
+        study=config.study,
+        factors=factors or {},
+        git=git_revision(),
+        versions=package_versions(),
+        parent=parent_id,
+    )
+
+
+def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent: Path | None, *, main: bool) -> None:
+    pl.seed_everything(config.seed, verbose=False)
+    evaluator = make_evaluator(config)
+    for benchmark in evaluator.benchmarks:
+        evaluator.questions(benchmark)
+    with record.timed("prepare"):
+        prepared = prepare(config, str(parent / MODEL_FOLDER) if parent is not None else None)
+        _describe_data(record, prepared)
+        if main:
+            _keep_manifest(prepared, folder)
+            record.diversity = diversity_of(prepared.plan, prepared.sources, Path(config.paths.cache_root))
+    record.attn_implementation = attention_of(config)
+    sharding = sharding_of(config, prepared.checkpoint)
+    whole = load_model(config, prepared.checkpoint) if sharding is None else None
+    if main and config.evaluation.before:
+        with record.timed("evaluate_before"):
+            _evaluate_before(config, evaluator, prepared, whole, record, folder)
+    elif config.evaluation.before:
+        wait_for_scores(folder, list(evaluator.benchmarks), "before")
+    # Loading data draws random numbers, unless it was cached: adapters must not begin elsewhere for that.
+    pl.seed_everything(config.seed, verbose=False)
+    if whole is not None:
+        apply_tuning(whole, config.tuning)
+    backbone = whole or tuned_outline(config, prepared.backbone)
+    if main:
+        log.info("attention: %s", record.attn_implementation)
+        log.info("what is learnt:\n%s", tuning_table(backbone, config.tuning, config.optimizer.learning_rate))
+    if config.trainer.compile:
+        compile_blocks(backbone)
+    with record.timed("train"):
+        trained = _fit(config, prepared, backbone, record, folder, sharding, main=main)
+    del whole, backbone
+    # The trainer refers to itself: shards and optimizer states would lie beside the model that is asked.
+    gc.collect()
+    torch.cuda.empty_cache()
+    _evaluate_after(config, evaluator, trained, record, folder)
+
+
+def _phases_after(config: ExperimentConfig) -> list[Phase]:
+    phases: tuple[Phase, ...] = ("after", "blind", "one_frame")
+    return [phase for phase in phases if getattr(config.evaluation, phase)]
+
+
+def _evaluate_before(
+    config: ExperimentConfig,
+    evaluator: Evaluator,
+    prepared: Prepared,
+    whole: Backbone | None,
+    record: RunRecord,
+    folder: Path,
+) -> None:
+    """Ask the model that training starts from; `whole` is it, where it is loaded.
+
+    The ranks need not have been started by now, so that processes are started for it where there are several.
+    """
+    checkpoint, quantization = prepared.checkpoint, config.tuning.quantization
+    weights = content_hash([fingerprint(checkpoint, config.backbone.revision), quantization])
+    model_id = evaluator.shared_id(weights, prepared.backbone)
+    settings = as_evaluation(config, checkpoint)
+    if quantization is not None:
+        settings.trainer = replace(settings.trainer, devices=1)  # its weights have been put on this rank's device
+    elif whole is not None and settings.trainer.devices == 1:
+        whole.model.to(device_of(config.trainer.accelerator))
+    with evaluator.shared(model_id, "before") as folders:
+        answer_all(Answering(settings, checkpoint, model_id, folder, folders, ("before",)), evaluator, whole)
+        _add_scores(record, "before", evaluator.take_over(folders, model_id, folder, "before"))
+    record.save(folder)
+
+
+def _evaluate_after(
+    config: ExperimentConfig, evaluator: Evaluator, trained: Backbone | None, record: RunRecord, folder: Path
+) -> None:
+    """Save the trained model and ask it, on all ranks; those that do not have it whole read it as it is saved."""
+    ranks = ConnectedRanks(folder)
+    device = device_of(config.trainer.accelerator, int(os.environ.get("LOCAL_RANK", "0")))
+    with record.timed("evaluate"), ranks.failing_together():
+        if trained is not None:
+            trained.model.to(device)
+        if ranks.rank == 0:
+            assert trained is not None, "rank 0 has the whole model"
+            trained.save(folder / MODEL_FOLDER)
+            ranks.tell("saved")
+        ranks.wait_for("saved", 1)
+        if trained is None:
+            trained = load_model(config, str(folder / MODEL_FOLDER))
+            trained.model.to(device)
+        phases = _phases_after(config) if evaluator.benchmarks else []
+        # A run that is done again may end in other weights: then answers of the model before do not count.
+        model_id = content_hash([record.run_id, fingerprint(str(folder / MODEL_FOLDER), None)]) if phases else ""
+        for phase in phases:
+            for name in evaluator.benchmarks:
+                take = ranks.draw(f"{phase}: {name}", most=len(evaluator.questions(name)[0]))
+                evaluator.answer(name, trained, model_id, folder, phase, rank=ranks.rank, take=take)
+        ranks.tell("answered")
+        if ranks.rank > 0:
+            return
+        ranks.wait_for("answered", ranks.num_ranks)
+        for phase in phases:
+            _add_scores(record, phase, evaluator.collect(model_id, folder, phase))
+    record.peak_memory_bytes = peak_memory_bytes()
+
+
+def _add_scores(record: RunRecord, phase: Phase, scores: dict[str, Any]) -> None:
+    for benchmark, result in scores.items():
+        record.scores.setdefault(benchmark, {})[phase] = result
+
+
+def _describe_data(record: RunRecord, prepared: Prepared) -> None:
+    manifest = prepared.plan.manifest()
+    names = DataCounts.__dataclass_fields__
+    held_out = manifest["held_out"]
+    record.data = {
+        name: DataCounts(
+            held_out=held_out.get(name, {"used": 0})["used"],
+            **{key: value for key, value in counts.items() if key in names},
+        )
+        for name, counts in manifest["components"].items()
+    }
+    record.manifest_hash = manifest["content_hash"]
+    record.num_steps, record.num_samples = manifest["num_steps"], manifest["num_samples"]
+    epochs = record.num_samples // max(1, len({int(p) for step in prepared.plan.steps for p in step}))
+    record.tokens = Tokens(
+        visual=epochs * sum(counts.visual_tokens for counts in record.data.values()),
+        text=epochs * sum(counts.text_tokens for counts in record.data.values()),
+        supervised=epochs * sum(counts.supervised_tokens for counts in record.data.values()),
+    )
+
+
+def _keep_manifest(prepared: Prepared, folder: Path) -> None:
+    """Write the manifest, or refuse to go on with a run whose data changed under it."""
+    path = folder / "manifest.json"
+    if path.is_file() and latest_checkpoint(folder) is not None:
+        # The hash alone decides: records that are not drawn, and what is held out, change nothing of the training.
+        difference = settings_difference(path, prepared.plan.manifest())
+        if any(line.startswith("content_hash") for line in difference):
+            raise RunError(
+                f"the data of {folder} changed since the run began: {'; '.join(difference)}; "
+                "restore the data, or start in a new folder"
+            )
+    prepared.plan.write(folder)
+
+
+def _fit(
+    config: ExperimentConfig,
+    prepared: Prepared,
+    backbone: Backbone,
+    record: RunRecord,
+    folder: Path,
+    sharding: Sharding | None,
+    *,
+    main: bool,
+) -> Backbone | None:
+    """Train; returns the whole model, where it is sharded on rank 0 only."""
+    module = FineTuning(
+        backbone,
+        config.optimizer,
+        config.schedule,
+        len(prepared.plan.steps),
+        list(prepared.presentations),
+        config.tuning,
+        sharding,
+    )
+    checkpoints = folder / CHECKPOINT_FOLDER
+    throughput = Throughput(config.trainer.precision, config.trainer.peak_flops)
+    data = PlannedData(
+        prepared.plan,
+        prepared.sources,
+        prepared.backbone,
+        prepared.presentations,
+        num_workers=config.batching.num_workers,
+        sample_timeout_s=config.batching.sample_timeout_s,
+        skip_failed=config.on_bad_sample == "skip",
+    )
+    checkpoint = latest_checkpoint(folder)
+    save = SaveCheckpoints(
+        checkpoints,
+        every_n_steps=config.checkpointing.every_n_steps,
+        every_n_minutes=config.checkpointing.every_n_minutes,
+        keep_last=config.checkpointing.keep_last,
+    )
+    stop = StopOnSignal(save.save)
+    trainer = pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.num_nodes,
+        max_epochs=1,
+        use_distributed_sampler=False,
+        log_every_n_steps=min(config.trainer.log_every_n_steps, len(prepared.plan.steps)),
+        enable_model_summary=False,
+        enable_progress_bar=config.trainer.progress_bar,
+        enable_checkpointing=False,
+        default_root_dir=folder,
+        logger=make_loggers(
+            config.logger, folder, run_id=record.run_id, name=record.name, first_step=step_of(checkpoint)
+        ),
+        callbacks=[
+            throughput,
+            Heartbeat(lambda step: record.beat(folder, step)),
+            *watching(config, data, folder, checkpoints),
+            save,  # after those whose state a checkpoint holds
+            stop,
+        ],
+        **trainer_options(config.strategy, config.trainer, Chooser(record.notes.append)),
+    )
+    # Which checkpoint of the folder is taken, rank 0 decides once the ranks are connected.
+    path = checkpoints if checkpoint is not None else None
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    except SystemExit as ended:  # so Lightning ends at a Ctrl-C that `StopOnSignal` does not hold back
+        raise KeyboardInterrupt from ended
+    if module.stop_agreed:
+        assert stop.received is not None
+        raise Interrupted(
+            f"stopped by {stop.received.name} after step {trainer.global_step} of {len(prepared.plan.steps)}; "
+            f"a checkpoint is kept in {checkpoints}",
+            stop.received,
+        )
+    if main:
+        record.throughput = throughput.summary(trainer) or record.throughput
+        record.skipped_steps = read_skipped_steps(folder)
+        _count_failed(record, prepared, folder)
+    record.num_steps_done, record.final_loss = trainer.global_step, module.last_loss
+    return backbone if sharding is None else put_together(config, prepared.backbone, backbone)
+
+
+def _count_failed(record: RunRecord, prepared: Prepared, folder: Path) -> None:
+    """Let record and ledger say which planned samples could not be read during training."""
+    failed = {line["position"]: (line["reason"], line.get("detail", "")) for line in reversed(read_failed(folder))}
+    if failed:
+        carried_out = replace(prepared, plan=prepared.plan.without(failed))
+        planned_hash = record.manifest_hash
+        _describe_data(record, carried_out)
+        record.manifest_hash = planned_hash
+        carried_out.plan.write_ledger(folder)
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the highest step, or None."""
+    return next(iter(checkpoints_in(folder / CHECKPOINT_FOLDER)), None)
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """Steps done when a checkpoint was written; 0 without one."""
+    return int(checkpoint.stem.removeprefix("step=")) if checkpoint is not None else 0
+
+
+def set_threads(config: ExperimentConfig) -> None:
+    """Give each rank its share of the cores, or `trainer.num_threads`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(config.trainer.num_threads or max(1, cores // config.trainer.devices))

@@ -1,0 +1,248 @@
+"""The selected mixture as files of other trainers: pages and frames as pictures, videos by reference, in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from sparrow.core.errors import DataError, RunError
+from sparrow.core.files import drafted, inside_root, write_json
+from sparrow.core.hashing import content_hash
+from sparrow.core.samples import Image, LongText, Message, Part, Sample, Text, Video
+from sparrow.data.encode import Presentation
+from sparrow.data.plan import Plan
+from sparrow.data.sources import SourceData
+from sparrow.data.trainer_records import EXPORTS, Form, media_paths
+from sparrow.media.frame_folders import frame_files
+from sparrow.media.frames import planned_frames, probe_video
+from sparrow.media.images import encode_png
+from sparrow.media.pages import count_pages, render_text, style_fingerprint
+
+SUMMARY_FILE = "export.json"
+CHUNK = 16
+_PLACEHOLDER = re.compile("<(image|video|audio)>")
+
+
+@dataclass
+class Export:
+    """What was written; `left_out` has the ids of samples that the trainer cannot hold, by reason."""
+
+    trainer: str
+    manifest: str
+    num_samples: int = 0
+    num_images: int = 0
+    num_videos: int = 0
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def num_left_out(self) -> int:
+        """Samples that the trainer cannot hold."""
+        return sum(map(len, self.left_out.values()))
+
+
+def export_mixture(
+    plan: Plan,
+    sources: Mapping[str, SourceData],
+    presentations: Mapping[str, Presentation],
+    trainer: str,
+    folder: Path,
+    *,
+    on_bad_sample: str = "fail",
+    max_bad_fraction: float = 0.0,
+    num_workers: int = 0,
+) -> Export:
+    """Write the used samples of a plan as its first epoch shows them: in its order, repeated ones repeatedly.
+
+    The folder appears when it is whole, and replaces an earlier export. Videos and pictures are hard links, or copies
+    where the file system has no such links; so the folder can be moved, and no path leads out of it.
+
+    Args:
+        plan: The plan.
+        sources: Sources by name.
+        presentations: How each component's samples are shown: long texts become PNG pages or stay text.
+        trainer: A key of `EXPORTS`.
+        folder: The folder to write.
+        on_bad_sample: `fail` raises on the first sample that the trainer cannot hold, `skip` leaves it out.
+        max_bad_fraction: With `skip`, the largest share that may be left out.
+        num_workers: Processes that draw pages.
+
+    Raises:
+        DataError: If a sample cannot be written (`fail`), or too many cannot (`skip`).
+        RunError: If the folder holds something that is no export.
+    """
+    if folder.exists() and not (folder / SUMMARY_FILE).is_file():
+        raise RunError(f"{folder} is there and no export of Sparrow; move it away, or name another hydra.run.dir")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with drafted(folder) as draft:
+        samples = _Samples(plan, sources, presentations, EXPORTS[trainer], draft)
+        export = Export(trainer, plan.content_hash)
+        _write_records(samples, export, skip=on_bad_sample == "skip", num_workers=num_workers)
+        if export.num_left_out > max_bad_fraction * len(samples):
+            raise DataError(
+                f"{trainer} cannot hold {export.num_left_out} of {len(samples)} samples, more than "
+                f"max_bad_fraction={max_bad_fraction}: {'; '.join(export.left_out)}",
+                remedy="choose another trainer, or raise max_bad_fraction",
+            )
+        for name, document in EXPORTS[trainer].extra_files.items():
+            write_json(draft / name, document)
+        write_json(draft / SUMMARY_FILE, asdict(export))
+        shutil.rmtree(folder, ignore_errors=True)
+    return export
+
+
+class _Written(NamedTuple):
+    """A sample's record, or why there is none."""
+
+    name: str
+    record: str
+    num_images: int
+    num_videos: int
+    problem: DataError | None
+
+
+def _write_records(samples: _Samples, export: Export, *, skip: bool, num_workers: int) -> None:
+    start, between, end = samples.form.frame
+    loader = DataLoader(samples, batch_size=CHUNK, num_workers=num_workers, collate_fn=list)
+    with open(samples.folder / samples.form.file, "w", encoding="utf-8", newline="\n") as file:
+        file.write(start)
+        for written in (written for chunk in tqdm(loader, "export", leave=False, disable=None) for written in chunk):
+            if written.problem is not None:
+                if not skip:
+                    raise written.problem
+                export.left_out.setdefault(written.problem.what, []).append(written.name)
+                continue
+            file.write((between if export.num_samples else "") + written.record)
+            export.num_samples += 1
+            export.num_images += written.num_images
+            export.num_videos += written.num_videos
+        file.write(end)
+
+
+class _Samples(Dataset):
+    """Writes the media of a sample when it is asked for its record."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        sources: Mapping[str, SourceData],
+        presentations: Mapping[str, Presentation],
+        form: Form,
+        folder: Path,
+    ) -> None:
+        positions = list(dict.fromkeys(np.concatenate(plan.steps).tolist()))
+        self.rows = plan.ledger[["component", "source", "row", "showing"]].iloc[positions].to_numpy().tolist()
+        self.sources, self.presentations, self.form, self.folder = sources, presentations, form, folder
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> _Written:
+        component, source, row, showing = self.rows[position]
+        data = self.sources[source]
+        name = f"{component}/{data.ids[row]}" + (f"#{showing + 1}" if showing else "")
+        try:
+            sample = with_files(data[row], name, data.media_root, self.presentations[component], self.folder)
+            record = json.dumps(self.form.record(sample), ensure_ascii=False)
+        except DataError as error:
+            # Returned: the loader would wrap what its workers raise into their tracebacks.
+            remedy = error.remedy or "choose another trainer, or leave such samples out with on_bad_sample=skip"
+            problem = DataError(error.what, where=error.where, remedy=remedy)
+            return _Written(name, "", 0, 0, problem.within(f"sample {data.ids[row]!r}", source))
+        return _Written(name, record, len(media_paths(sample, Image)), len(media_paths(sample, Video)), None)
+
+
+def with_files(sample: Sample, name: str, media_root: Path, how: Presentation, folder: Path) -> Sample:
+    """The sample as another trainer meets it, with all that it shows written to a folder.
+
+    Args:
+        sample: As read from its source.
+        name: Id of the result.
+        media_root: What its paths are relative to.
+        how: Long texts become pictures of pages (`pages`) or a part of the question (`text`), folders of frames the
+            pictures of the frames that are shown.
+        folder: The export; paths of the result are relative to it.
+
+    Raises:
+        DataError: If a text holds a placeholder, or a video file is shown in part.
+    """
+    messages = []
+    for message in sample.messages:
+        parts: list[Part] = []
+        for part in (new for old in message.parts for new in _parts(old, sample.source, media_root, how, folder)):
+            last = parts[-1] if parts else None
+            if isinstance(part, Text) and isinstance(last, Text):
+                parts[-1] = Text(last.text + part.text)
+            else:
+                parts.append(part)
+        messages.append(Message(message.role, tuple(parts)))
+    return Sample(name, sample.source, tuple(messages))
+
+
+def _parts(part: Part, source: str, media_root: Path, how: Presentation, folder: Path) -> Iterator[Part]:
+    match part:
+        case LongText() if how.present_as == "pages":
+            yield from (Image(path) for path in _draw(part.text, how, folder))
+        case Text() | LongText():
+            if found := _PLACEHOLDER.search(part.text):
+                raise DataError(f"a text holds {found[0]!r}, which the trainer takes for a placeholder")
+            if part.text.strip():
+                yield Text(part.text + ("\n" if isinstance(part, LongText) else ""))
+        case Image():
+            yield Image(_link(part.path, source, media_root, folder))
+        case Video() if (frames := inside_root(media_root, part.path)).is_dir():
+            info, files = probe_video(frames, fps=part.fps), frame_files(frames)
+            for index in planned_frames(info, how.frames, part.start_s, part.end_s):
+                yield Image(_link(str(Path(part.path) / files[index].name), source, media_root, folder))
+        case Video():
+            if part.start_s is not None or part.end_s is not None:
+                raise DataError("a video is shown in part, trainers show all of it; cut it first")
+            yield Video(_link(part.path, source, media_root, folder))
+
+
+def _draw(text: str, how: Presentation, folder: Path) -> list[str]:
+    """Paths of the pages of a text; several questions about one text share them."""
+    digest = content_hash([text, style_fingerprint(how.style)])
+    pages = Path("pages") / digest[:2] / digest
+    try:
+        (folder / pages).mkdir(parents=True)
+    except FileExistsError:
+        count = count_pages(text, how.style)
+    else:
+        drawn = render_text(text, how.style)
+        count = len(drawn)
+        for number, page in enumerate(drawn):
+            (folder / _page(pages, number)).write_bytes(encode_png(page))
+    return [str(_page(pages, number)) for number in range(count)]
+
+
+def _page(pages: Path, number: int) -> Path:
+    return pages / f"{number:05d}.png"
+
+
+def _link(path: str, source: str, media_root: Path, folder: Path) -> str:
+    """Put a media file into the export, once; several workers may be at it."""
+    origin = inside_root(media_root, path)
+    target = Path("media") / source / origin.relative_to(media_root.resolve())
+    (folder / target).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(origin, folder / target)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        raise DataError(f"the file {path!r} is no longer there", remedy="put it back") from None
+    except OSError:  # on another file system
+        if not (folder / target).exists():
+            part = folder / f"{target}.{os.getpid()}"
+            shutil.copyfile(origin, part)
+            part.replace(folder / target)
+    return str(target)

@@ -1,0 +1,303 @@
+"""Evaluating a model on the configured benchmarks, with predictions on disk that every score is computed from."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from filelock import FileLock
+
+from sparrow.analysis.answers import read_predictions
+from sparrow.analysis.scores import Score, score
+from sparrow.core.config import Benchmark, EvaluateConfig, ExperimentConfig, Frames, World
+from sparrow.core.hashing import content_hash
+from sparrow.core.tables import counted
+from sparrow.data.encode import Presentation
+from sparrow.evaluation.benchmark import Asked, read_asked, standing_in
+from sparrow.evaluation.engine import Protocol, answer
+from sparrow.evaluation.predictions import PredictionWriter, finalise, finished
+from sparrow.evaluation.prompts import Scoring, prompt_hash
+from sparrow.evaluation.questions import Question
+from sparrow.evaluation.subtitles import Subtitles
+from sparrow.evaluation.units import group_into_units
+from sparrow.media.frames import FramePolicy
+from sparrow.models.backbone import Backbone
+from sparrow.world import WorldSettings
+
+log = logging.getLogger(__name__)
+NEWS_EVERY_S = 30.0
+
+
+class Evaluator:
+    """Asks a model the questions of the configured benchmarks.
+
+    Args:
+        benchmarks: Settings by name.
+        frames: The frame policy of training, which a benchmark may narrow by its own `max_frames`.
+        world: The generated world, for benchmarks that are part of it.
+        data_seed: Seed of that world.
+        cache_root: Where the world and shared evaluations are kept.
+        precision: Lightning's name of the numeric precision.
+        num_workers: Processes that read videos.
+    """
+
+    def __init__(
+        self,
+        benchmarks: Mapping[str, Benchmark],
+        frames: Frames,
+        world: World,
+        data_seed: int,
+        cache_root: Path,
+        *,
+        precision: str,
+        num_workers: int,
+    ) -> None:
+        self.benchmarks = {name: standing_in(settings) for name, settings in benchmarks.items()}
+        self.frames, self.world, self.data_seed = frames, world, data_seed
+        self.cache_root, self.precision, self.num_workers = cache_root, precision, num_workers
+        self._asked: dict[str, Asked] = {}
+        self._digests: dict[tuple[str, str, str], dict[str, str]] = {}
+
+    def questions(self, name: str) -> tuple[list[Question], Path]:
+        """Questions of a benchmark and the folder of its videos.
+
+        Raises:
+            DataError: If its files are missing or wrong, or none of its videos is there.
+        """
+        asked = self._read(name)
+        return asked.questions, asked.media_root
+
+    def require_room(self, backbone: Backbone) -> None:
+        """Refuse a benchmark that may show more frames than fit; the backbone needs no model.
+
+        Raises:
+            BackboneError: With the setting that says how many.
+        """
+        for name, settings in self.benchmarks.items():
+            key = "frames.max_frames" if settings.max_frames is None else f"benchmark.{name}.max_frames"
+            backbone.require_room(self._protocol(name, "after").presentation.frames.max_frames, key)
+
+    def evaluate(self, backbone: Backbone, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
+        """Answer all benchmarks and score them; questions answered before a kill are not asked again.
+
+        Args:
+            backbone: With its model.
+            model_id: Identifies the weights.
+            folder: The run's folder; predictions go to `predictions/<phase>/<benchmark>.jsonl`.
+            phase: `before`, `after`; `blind`: then without frames; `one_frame`: with the frame in the middle alone.
+        """
+        for name in self.benchmarks:
+            self.answer(name, backbone, model_id, folder, phase)
+        return self.collect(model_id, folder, phase)
+
+    def shared_id(self, weights: str, backbone: Backbone) -> str:
+        """Identifies a model that several runs start from, as it is asked: its weights, precision and inputs."""
+        shown = [backbone.frame_size_px, backbone.native_video, backbone.chat_template]
+        return content_hash([weights, self.precision, *shown])
+
+    @contextlib.contextmanager
+    def shared(self, model_id: str, phase: str) -> Iterator[dict[str, Path]]:
+        """Folders, by benchmark, that all runs which start from a model share; they are held meanwhile."""
+        folders = {}
+        for name in self.benchmarks:
+            hashes = self._hashes(name, model_id, phase)
+            folders[name] = self.cache_root / "evaluations" / content_hash(sorted(hashes.values()))
+        with contextlib.ExitStack() as held:
+            for folder in sorted(set(folders.values())):  # in one order, so that runs do not wait for each other
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(folder / "lock"))
+            yield folders
+
+    def take_over(self, folders: Mapping[str, Path], model_id: str, folder: Path, phase: str) -> dict[str, Score]:
+        """Put the answers in shared folders together, copy them to a run's folder, and score them."""
+        scores = {}
+        for name, shared in folders.items():
+            self._collect_one(name, model_id, shared, phase)
+            target = folder / _predictions_file(phase, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(shared / _predictions_file(phase, name), target)
+            scores[name] = self._score(name, folder, phase)
+        return scores
+
+    def answer(
+        self,
+        name: str,
+        backbone: Backbone,
+        model_id: str,
+        folder: Path,
+        phase: str,
+        *,
+        rank: int = 0,
+        take: Iterable[int] | None = None,
+    ) -> None:
+        """Answer what is unanswered of a benchmark, into the rank's own file.
+
+        Args:
+            name: The benchmark.
+            backbone: With its model.
+            model_id: Identifies the weights.
+            folder: The run's folder.
+            phase: As in `evaluate`.
+            rank: Number of this process.
+            take: Positions of the units that this process takes; all where None.
+        """
+        questions, media_root = self.questions(name)
+        protocol = self._protocol(name, phase)
+        done = self._answered(name, model_id, folder, phase)
+        units = group_into_units(questions, media_root, protocol)
+        # A unit is answered whole or not at all, so that its numbers do not depend on where a kill fell.
+        todo = {i for i, unit in enumerate(units) if any(question.id not in done for question in unit)}
+        if not todo:
+            return
+        if rank == 0:
+            log.info("%s (%s): %s, %d already answered", name, phase, counted(len(questions), "question"), len(done))
+        answers = answer(
+            backbone,
+            units,
+            media_root,
+            protocol,
+            benchmark=name,
+            prompt_hashes=self._hashes(name, model_id, phase),
+            num_workers=self.num_workers,
+            take=(i for i in (range(len(units)) if take is None else take) if i in todo),
+        )
+        with PredictionWriter(_partial_file(folder, phase, name, rank)) as writer, self._numerics(backbone):
+            began = last = time.monotonic()
+            count = 0
+            for predictions in answers:
+                writer.write(*predictions)
+                count += len(predictions)
+                if time.monotonic() - last > NEWS_EVERY_S:
+                    last = time.monotonic()
+                    log.info("%s (%s), rank %d: %d answered, %.1f/s", name, phase, rank, count, count / (last - began))
+
+    def is_answered(self, name: str, model_id: str, folder: Path, phase: str) -> bool:
+        """Whether nothing of a benchmark is left to ask."""
+        return len(self._answered(name, model_id, folder, phase)) == len(self.questions(name)[0])
+
+    def _answered(self, name: str, model_id: str, folder: Path, phase: str) -> set[str]:
+        return set(finished(_files(folder, phase, name), self._hashes(name, model_id, phase)))
+
+    def collect(self, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
+        """Put the answers of all ranks together, sorted by id, and score them.
+
+        Raises:
+            RunError: If a question is unanswered.
+        """
+        return {name: self._collect_one(name, model_id, folder, phase) for name in self.benchmarks}
+
+    def _collect_one(self, name: str, model_id: str, folder: Path, phase: str) -> Score:
+        files = _files(folder, phase, name)
+        final = folder / _predictions_file(phase, name)
+        lower_case = self.benchmarks[name].lower_case
+        finalise(files, self._hashes(name, model_id, phase), into=final, lower_case=lower_case)
+        for path in files:
+            if path != final:
+                path.unlink()
+        return self._score(name, folder, phase)
+
+    def _score(self, name: str, folder: Path, phase: str) -> Score:
+        file = _predictions_file(phase, name)
+        settings = self.benchmarks[name]
+        return score(
+            read_predictions(folder / file),
+            metric=settings.metric,
+            scoring=settings.scoring,
+            file=str(file),
+            protocol=self._described(name, phase),
+            missing_videos=self._read(name).missing_videos,
+        )
+
+    def _described(self, name: str, phase: str) -> dict[str, Any]:
+        settings = self.benchmarks[name]
+        policy = self._protocol(name, phase).presentation.frames
+        frames = {"uniform": f"{policy.max_frames}", "all": "all"}.get(policy.policy, f"{policy.fps} a second")
+        if policy.policy != "uniform" and policy.max_frames is not None:
+            frames += f", at most {policy.max_frames}"
+        if policy.timestamps:
+            frames += ", with their times"
+        return {
+            "format": settings.format,
+            "protocol": self._read(name).protocol,
+            "frames": "none" if phase == "blind" else frames,
+            "subtitles": settings.subtitles,
+            "tasks": settings.tasks,
+            "options": "shown" if settings.show_options else "not shown",
+            "lower_case": settings.lower_case,
+            "missing_videos": settings.missing_videos,
+            "note": self._read(name).note,
+        }
+
+    def _read(self, name: str) -> Asked:
+        if name not in self._asked:
+            world = WorldSettings(**vars(self.world))
+            self._asked[name] = read_asked(name, self.benchmarks[name], world, self.data_seed, self.cache_root)
+        return self._asked[name]
+
+    def _hashes(self, name: str, model_id: str, phase: str) -> dict[str, str]:
+        """Digests as they were when they were first asked for: a video that is put there meanwhile changes none."""
+        key = name, model_id, phase
+        if key not in self._digests:
+            questions, media_root = self.questions(name)
+            protocol = self._protocol(name, phase)
+            self._digests[key] = {q.id: prompt_hash(q, media_root, protocol, model_id) for q in questions}
+        return self._digests[key]
+
+    def _protocol(self, name: str, phase: str) -> Protocol:
+        settings = self.benchmarks[name]
+        policy = FramePolicy(**vars(self.frames))
+        if settings.max_frames is not None:
+            policy = replace(policy, max_frames=settings.max_frames)
+        if phase == "one_frame":
+            policy = replace(policy, policy="uniform", fps=None, max_frames=1)
+        return Protocol(
+            scoring=cast(Scoring, settings.scoring),
+            show_options=settings.show_options,
+            lower_case=settings.lower_case,
+            max_new_tokens=settings.max_new_tokens,
+            max_new_tokens_open_ended=settings.max_new_tokens_open_ended,
+            subtitles=cast(Subtitles, settings.subtitles),
+            presentation=Presentation(frames=policy),
+            blind=phase == "blind",
+        )
+
+    def _numerics(self, backbone: Backbone) -> contextlib.AbstractContextManager:
+        device = next(backbone.model.parameters()).device.type
+        if self.precision == "bf16-mixed":
+            return torch.autocast(device, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+def make_evaluator(config: EvaluateConfig | ExperimentConfig) -> Evaluator:
+    """The evaluator of the benchmarks of an evaluation or of a training run."""
+    return Evaluator(
+        config.benchmark,
+        config.frames,
+        config.world,
+        config.data_seed,
+        Path(config.paths.cache_root),
+        precision=config.trainer.precision,
+        num_workers=config.num_workers if isinstance(config, EvaluateConfig) else min(1, config.batching.num_workers),
+    )
+
+
+def _predictions_file(phase: str, benchmark: str) -> Path:
+    return Path("predictions") / phase / f"{benchmark}.jsonl"
+
+
+def _partial_file(folder: Path, phase: str, benchmark: str, rank: int) -> Path:
+    return (folder / _predictions_file(phase, benchmark)).with_suffix(f".partial-{rank}.jsonl")
+
+
+def _files(folder: Path, phase: str, benchmark: str) -> list[Path]:
+    """Files that hold answers of a benchmark: the final one and those of ranks, as far as they are there."""
+    final = folder / _predictions_file(phase, benchmark)
+    found: Iterator[Path] = final.parent.glob(f"{benchmark}.partial-*.jsonl")
+    return [*([final] if final.is_file() else []), *sorted(found)]

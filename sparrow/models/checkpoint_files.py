@@ -1,0 +1,186 @@
+"""What a checkpoint is, by its small files: no code of it is run and no weight is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from transformers.utils.hub import cached_file
+
+from sparrow.core.errors import BackboneError, SparrowError
+from sparrow.models.registry import FAMILIES, family_of_type, refuse_without_port
+
+WEIGHTS, INDEX, ADAPTERS = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
+# Files of a folder, each under one of its names.
+PROCESSOR_FILES = (
+    ("tokenizer.json", "tokenizer.model", "vocab.json"),
+    ("processor_config.json", "preprocessor_config.json"),
+)
+# What a family's older checkpoints call themselves, and what is loaded in their place.
+OTHER_FORMATS = {"internvl_chat": "take the checkpoint of transformers' own format, whose name ends in -hf or -HF"}
+
+
+class Checkpoint(NamedTuple):
+    """A folder or Hub id, and the revision of a Hub id."""
+
+    name: str
+    revision: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that it is, or that the local cache has of it.
+
+        Raises:
+            OSError: If there is none.
+        """
+        if Path(self.name).is_dir():
+            return Path(self.name)
+        return Path(str(cached_file(self.name, "config.json", revision=self.revision))).parent
+
+    @property
+    def pinned(self) -> Checkpoint:
+        """The same wherever and whenever it is read: a folder's whole path, or the commit of a revision today."""
+        if Path(self.name).is_dir():
+            return self._replace(name=str(Path(self.name).absolute()))
+        return self._replace(revision=self.folder.name)
+
+
+def is_hub_id(checkpoint: str) -> bool:
+    """Whether a checkpoint is named as on the Hub, not as a folder."""
+    beside = Path(checkpoint).parent
+    return not checkpoint.startswith((".", "/", "~")) and checkpoint.count("/") == 1 and not beside.is_dir()
+
+
+def base_of_adapters(checkpoint: str) -> Checkpoint | None:
+    """The checkpoint that a folder of adapters belongs to; None for any other checkpoint."""
+    path = Path(checkpoint) / "adapter_config.json"
+    if not path.is_file():
+        return None
+    settings = json.loads(path.read_text())
+    return Checkpoint(settings["base_model_name_or_path"], settings.get("revision"))
+
+
+def family_of(checkpoint: Checkpoint, expected: str | None = None) -> str:
+    """The family of a checkpoint, which those that its adapters belong to must share.
+
+    Args:
+        checkpoint: The checkpoint.
+        expected: The family that it must be of; any where None.
+
+    Raises:
+        BackboneError: If it is not there, lacks files, or is of another family.
+    """
+    name = checkpoint.name
+    refuse_without_port(name)
+    if not is_hub_id(name) and not Path(name).is_dir():
+        raise BackboneError(
+            f"checkpoint folder {name!r} does not exist; give a Hugging Face folder, a run's folder or a Hub id"
+        )
+    with explained(checkpoint):
+        path = checkpoint.folder / "config.json"
+        _require(checkpoint, [("config.json",)])
+        model_type = json.loads(path.read_text()).get("model_type")
+    if model_type is None:
+        raise BackboneError(
+            f"checkpoint {name!r}: its config.json names no model_type, so that its family is not known; "
+            "give a folder that transformers or Sparrow saved"
+        )
+    family = family_of_type(model_type)
+    if family is None or expected not in (None, family):
+        remedy = OTHER_FORMATS.get(model_type, "set backbone.family or backbone.checkpoint")
+        raise BackboneError(
+            f"checkpoint {name!r} is of family '{family or model_type}', "
+            f"expected '{expected or ', '.join(sorted(FAMILIES))}'; {remedy}"
+        )
+    base = base_of_adapters(name)
+    if base is not None:
+        try:
+            family_of(base, family)
+        except BackboneError as error:
+            raise BackboneError(
+                f"the adapters in {name!r} belong to a checkpoint that cannot be opened with them: {error}; "
+                "put it back where it was, or correct base_model_name_or_path in adapter_config.json"
+            ) from error
+    return family
+
+
+def require_processor(checkpoint: Checkpoint) -> None:
+    """Refuse a folder that lacks a file of its tokenizer or processor.
+
+    Raises:
+        BackboneError: With the file that is missing.
+    """
+    _require(checkpoint, PROCESSOR_FILES)
+
+
+def require_weights(checkpoint: Checkpoint) -> None:
+    """Refuse a folder whose files of weights are not all there.
+
+    Raises:
+        BackboneError: With the file that is missing.
+    """
+    index = Path(checkpoint.name) / INDEX
+    if base_of_adapters(checkpoint.name) is not None:
+        _require(checkpoint, [(ADAPTERS,)])
+    elif index.is_file():
+        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        _require(checkpoint, [(shard,) for shard in shards])
+    else:
+        _require(checkpoint, [(WEIGHTS, "pytorch_model.bin", "pytorch_model.bin.index.json")])
+
+
+@contextmanager
+def explained(checkpoint: Checkpoint) -> Iterator[None]:
+    """Say what is wrong with a checkpoint, and how to fix it, where reading it fails.
+
+    Raises:
+        BackboneError: In place of the libraries' errors.
+    """
+    try:
+        yield
+    except SparrowError:
+        raise
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        name, revision = checkpoint
+        if "trust_remote_code" in str(error):
+            raise BackboneError(
+                f"checkpoint {name!r} needs code of its own, which is not run; choose a checkpoint of "
+                f"{', '.join(sorted(FAMILIES))}, or set backbone.trust_remote_code=true if you trust it"
+            ) from error
+        what = _damaged(checkpoint) or (str(error).splitlines() or [type(error).__name__])[0]
+        again = f"`hf download {name}{f' --revision {revision}' if revision else ''}`"
+        remedy = "copy the folder anew from where it was made" if Path(name).is_dir() else f"get it with {again}"
+        raise BackboneError(f"checkpoint {name!r} could not be loaded: {what}; {remedy}") from error
+
+
+def _require(checkpoint: Checkpoint, files: Iterable[Sequence[str]]) -> None:
+    """Refuse a local folder that lacks a file under all of its names."""
+    folder = Path(checkpoint.name)
+    for names in files if folder.is_dir() else ():
+        if not any((folder / name).is_file() for name in names):
+            raise BackboneError(
+                f"checkpoint folder {checkpoint.name!r} lacks {' or '.join(names)}; "
+                "copy it there from where the folder was made, or give another folder"
+            )
+
+
+def _damaged(checkpoint: Checkpoint) -> str | None:
+    """Which file of a checkpoint cannot be read, and why."""
+    try:
+        files = sorted(checkpoint.folder.iterdir())
+    except OSError:
+        return None
+    for path in files:
+        try:
+            if path.suffix == ".safetensors":
+                with safe_open(path, "pt"):
+                    pass
+            elif path.suffix == ".json":
+                json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, SafetensorError) as error:
+            return f"{path} is damaged ({error})"
+    return None

@@ -1,0 +1,96 @@
+"""The manifest as tables: what every component of a mixture was drawn from, what it got, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sparrow.core.tables import Table, counted
+
+WIDTH = 120
+_BY_REASON = {
+    "records_rejected_by_reason": "records rejected",
+    "records_left_out": "records left out",
+    "samples_left_out": "samples left out",
+    "rejected_by_reason": "rejected",
+}
+
+
+def manifest_table(manifest: Mapping[str, Any]) -> str:
+    """The plan's manifest as aligned text."""
+    components: Mapping[str, Mapping[str, Any]] = manifest["components"]
+    drawn = Table(
+        "Drawn",
+        (
+            *("component", "source", "records", "rejected", "left out", "samples"),
+            *("requested", "used", "rejected in the plan"),
+        ),
+        [
+            (
+                name,
+                counts["source"],
+                *_counts(counts, "records_read", "records_rejected"),
+                f"{num_left_out(counts):,}",
+                *_counts(counts, "samples_available", "requested", "used", "rejected"),
+            )
+            for name, counts in components.items()
+        ],
+        left=2,
+        note="\n".join([*reasons(components), *_held_out(manifest["held_out"])]),
+    )
+    shown = Table(
+        "Shown",
+        ("component", "frames", "pages", "visual tokens", "text tokens", "supervised", "length 5/50/95/100 %"),
+        [
+            (
+                name,
+                *_counts(counts, "frames", "pages", "visual_tokens", "text_tokens", "supervised_tokens"),
+                "/".join(str(value) for value in counts["length_percentiles_tokens"].values()),
+            )
+            for name, counts in components.items()
+        ],
+        note=(
+            f"{counted(manifest['num_samples'], 'sample')} in {counted(manifest['num_steps'], 'optimizer step')}; "
+            f"{manifest['packing_efficiency']:.0%} of the computed tokens are the samples' own, the rest is padding; "
+            f"manifest {manifest['content_hash']}"
+        ),
+    )
+    return f"{drawn.text(width=WIDTH)}\n\n{shown.text(width=WIDTH)}"
+
+
+def _counts(counts: Mapping[str, Any], *names: str) -> list[str]:
+    return [f"{counts[name]:,}" for name in names]
+
+
+def num_left_out(counts: Mapping[str, Any]) -> int:
+    """Records and samples of a component that rules left out of its draw."""
+    return sum(counts["records_left_out"].values()) + sum(counts["samples_left_out"].values())
+
+
+def reasons(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What was rejected, left out or altered of each component, a line each with its number and reason."""
+    lines = []
+    for name, counts in components.items():
+        for key, what in _BY_REASON.items():
+            lines += [f"{name}: {number:,} {what}: {reason}" for reason, number in counts[key].items()]
+        if counts["records_used"] != counts["samples_available"]:
+            lines.append(f"{name}: {counts['records_used']:,} records give {counts['samples_available']:,} samples")
+        if counts["num_replaced_chars"]:
+            lines.append(f"{name}: {counts['num_replaced_chars']:,} NULs and lone surrogates became U+FFFD")
+        if "alters_text" in counts:
+            lines.append(f"{name}: {counts['alters_text']}")
+        if counts["missing_characters"]:
+            lines.append(
+                f"{name}: {counts['missing_characters']:,} characters are in no font and drawn as boxes; "
+                "install the fonts of their scripts (Noto), or name some in text_to_image.fallback_fonts"
+            )
+    return lines
+
+
+def _held_out(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for name, counts in components.items():
+        requested, used, rejected = _counts(counts, "requested", "used", "rejected")
+        lines.append(f"{name}, for validation: {requested} requested, {used} used, {rejected} rejected")
+        lines += [f"{name}, for validation: {n:,} rejected: {why}" for why, n in counts["rejected_by_reason"].items()]
+    return lines

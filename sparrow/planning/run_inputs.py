@@ -1,0 +1,282 @@
+"""From settings to a plan: sources read, mixture drawn, samples measured; the model's weights are not needed yet."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from sparrow.core.config import Component, ExperimentConfig, Mixture, Source, World
+from sparrow.core.errors import ConfigError, DataError
+from sparrow.data.encode import Presentation
+from sparrow.data.mixture import Selection, draw, without_empty
+from sparrow.data.page_counts import PageCounts
+from sparrow.data.plan import Plan
+from sparrow.data.plan_builder import build_plan
+from sparrow.data.sample_costs import measure_samples
+from sparrow.data.sources import SourceData, load_source, missing_files
+from sparrow.evaluation.run_benchmarks import make_evaluator
+from sparrow.media.frames import FramePolicy
+from sparrow.media.style import TextStyle
+from sparrow.models.backbone import Backbone
+from sparrow.models.loading import ensure_tiny, find_family, load_backbone
+from sparrow.models.tuning import check_tuning
+from sparrow.planning.order import selected_rows
+from sparrow.runs.status import is_main_process
+from sparrow.world import TABLES, WorldSettings, ensure_world, world_texts
+
+log = logging.getLogger(__name__)
+LEAST_PAGE_SCALE = 0.75  # the paper shows pages of 448 pixels on frames of 364
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run is made of before its model is loaded; `notes` tell what may not be meant."""
+
+    checkpoint: str
+    backbone: Backbone
+    sources: dict[str, SourceData]
+    presentations: dict[str, Presentation]
+    plan: Plan
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared:
+    """Read the sources, draw the mixture and plan the steps.
+
+    Args:
+        config: The settings.
+        checkpoint: Model folder to start from instead of `backbone.checkpoint`.
+
+    Raises:
+        DataError: If a source or sample cannot be used.
+        BackboneError: If the processor cannot be loaded, or training or a benchmark may show more frames than fit.
+        ConfigError: If the model's layers do not allow the tuning.
+    """
+    checkpoint = checkpoint or resolve_checkpoint(config)
+    cache_root = Path(config.paths.cache_root)
+    backbone = load_backbone(
+        checkpoint,
+        family=config.backbone.family,
+        revision=config.backbone.revision,
+        frame_size_px=config.backbone.frame_size_px,
+        with_model=False,
+        trust_remote_code=config.backbone.trust_remote_code,
+        native_video=config.backbone.native_video,
+    )
+    backbone.require_room(config.frames.max_frames)
+    make_evaluator(config).require_room(backbone)
+    check_tuning(backbone, config.tuning)
+    mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
+    sources = load_sources(config, mixture)
+    presentations = {name: presentation(config, part) for name, part in mixture.components.items()}
+    notes = [
+        *_stand_ins(config, sources),
+        *lost_by_dividing(config.mixture, mixture, config.sample_divisor),
+        *_pages_too_large(backbone, presentations),
+        *_rounded_away(config),
+    ]
+    if is_main_process():
+        for note in notes:
+            log.warning("%s", note)
+
+    def measured(component: str, rows: list[int]) -> pd.DataFrame:
+        return measure_samples(
+            sources[mixture.components[component].source],
+            rows,
+            backbone,
+            presentations[component],
+            cache_root=cache_root,
+            num_workers=config.batching.num_workers,
+            timeout_s=config.batching.sample_timeout_s,
+        )
+
+    def planned(selections: Sequence[Selection], num_epochs: int, max_bad_fraction: float) -> Plan:
+        return build_plan(
+            selections,
+            sources,
+            backbone,
+            presentations,
+            data_seed=config.data_seed,
+            global_batch_size_samples=config.batching.global_batch_size_samples,
+            batching=config.batching.name,
+            micro_batch_size_samples=config.batching.micro_batch_size_samples,
+            tuning=config.tuning,
+            max_seq_len_tokens=config.batching.max_seq_len_tokens,
+            num_epochs=num_epochs,
+            on_bad_sample=config.on_bad_sample,
+            max_bad_fraction=max_bad_fraction,
+            cache_root=cache_root,
+            num_workers=config.batching.num_workers,
+            sample_timeout_s=config.batching.sample_timeout_s,
+        )
+
+    num_held_out = math.ceil(config.validation.num_samples / config.sample_divisor)
+    style = TextStyle(**vars(config.text_to_image))
+
+    def in_order(component: Component) -> Iterator[int]:
+        return selected_rows(component, sources[component.source], config)
+
+    with closing(PageCounts(style, cache_root, config.batching.num_workers)) as pages:
+        drawn = draw(mixture, sources, config.data_seed, pages, measured, in_order, num_held_out)
+    plan = planned(drawn, config.batching.num_epochs, config.max_bad_fraction)
+    held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
+    if held_out:
+        plan = replace(plan, held_out=planned(held_out, 1, 1.0))
+    return Prepared(checkpoint, backbone, sources, presentations, plan, notes)
+
+
+def resolve_checkpoint(config: ExperimentConfig) -> str:
+    """The folder or Hub id to load: the tiny sibling, made first where it is asked for, or `backbone.checkpoint`.
+
+    Raises:
+        ConfigError: If neither is given.
+    """
+    settings = config.backbone
+    if settings.tiny:
+        folder = ensure_tiny(
+            Path(config.paths.cache_root),
+            settings.family,
+            world_texts(),
+            frame_size_px=settings.frame_size_px,
+            seed=config.seed,
+            width=settings.tiny_width,
+        )
+        return str(folder)
+    if settings.checkpoint is None:
+        known = ", ".join(find_family(settings.family).native_checkpoints)
+        raise ConfigError(f"backbone.checkpoint is not set; give a folder or a Hub id ({known}), or backbone.tiny=true")
+    return settings.checkpoint
+
+
+def presentation(config: ExperimentConfig, component: Component) -> Presentation:
+    """How a component's samples are shown."""
+    return Presentation(
+        frames=FramePolicy(**vars(config.frames)),
+        style=TextStyle(**vars(config.text_to_image)),
+        frame_cache=Path(config.paths.cache_root) / "frames" if config.batching.cache_frames else None,
+        present_as=component.present_as,  # type: ignore[arg-type]  # checked with the configuration
+    )
+
+
+def load_sources(config: ExperimentConfig, mixture: Mixture) -> dict[str, SourceData]:
+    """The sources that the mixture's components name.
+
+    Raises:
+        DataError: If a file is missing, a record cannot be used, or, with `on_bad_sample=skip`, too many cannot.
+    """
+    needed = {
+        name: with_world(config.source[name], config.world, config.data_seed, config.paths.cache_root)
+        for name in sorted({component.source for component in mixture.components.values()})
+    }
+    missing = {name: missing_files(source) for name, source in needed.items()}
+    if any(missing.values()):
+        lines = [f"source '{name}': {needed[name].root}/{file}" for name, files in missing.items() for file in files]
+        others = " or set paths.data_root or a source's root"
+        if all(needed[name].world for name, files in missing.items() if files):
+            others = ", set paths.data_root or a source's root, or rehearse with use_world=true"
+        count = "1 file is" if len(lines) == 1 else f"{len(lines)} files are"
+        raise DataError(
+            f"{count} missing:\n  " + "\n  ".join(lines),
+            remedy=f"put them there (docs/get-the-data.md says where they come from){others}",
+        )
+    return {
+        name: load_source(
+            name,
+            source,
+            cache_root=Path(config.paths.cache_root),
+            on_bad_sample=config.on_bad_sample,
+            max_bad_fraction=config.max_bad_fraction,
+            min_context_words=source.min_context_words,
+        )
+        for name, source in needed.items()
+    }
+
+
+def with_world(source: Source, world: World, data_seed: int, cache_root: str) -> Source:
+    """The source as it is, or reading its table of the generated world, which is written first if need be."""
+    if not source.use_world:
+        return source
+    assert source.world is not None, "checked with the configuration"
+    table = TABLES[source.world]
+    folder = ensure_world(Path(cache_root), WorldSettings(**vars(world)), data_seed)
+    return replace(source, converter=table.schema, files=[table.file], root=str(folder), media_root=table.media_root)
+
+
+def scaled_down(mixture: Mixture, divisor: int) -> Mixture:
+    """The mixture with its total divided, rounded up, and the components' shares of it kept.
+
+    Without a total in samples, every component's number of samples is divided, rounded up.
+    """
+    if divisor == 1:
+        return mixture
+
+    def divide(count: int | None) -> int | None:
+        return None if count is None else math.ceil(count / divisor)
+
+    def part(component: Component) -> Component:
+        if component.num_samples is None or mixture.num_samples is None:
+            return replace(component, num_samples=divide(component.num_samples))
+        share = component.num_samples / mixture.num_samples  # sizes rounded up one by one exceed the total
+        return replace(component, num_samples=None, fraction=share)
+
+    components = {name: part(component) for name, component in mixture.components.items()}
+    totals = {name: divide(getattr(mixture, name)) for name in vars(mixture) if name.startswith("num_")}
+    return Mixture(components=components, **totals)
+
+
+def lost_by_dividing(mixture: Mixture, divided: Mixture, divisor: int) -> list[str]:
+    """A note where components are left without a sample, though the whole mixture has some of them."""
+    lost = [name for name in without_empty(mixture).components if name not in divided.components]
+    if not lost or mixture.num_samples is None:
+        return []
+    names = ", ".join(f"'{name}'" for name in lost)
+    return [
+        f"sample_divisor={divisor} makes {math.ceil(mixture.num_samples / divisor):,} of "
+        f"mixture.num_samples={mixture.num_samples}, which leaves "
+        f"{'component' if len(lost) == 1 else 'components'} {names} without a sample; "
+        "set sample_divisor=1 to draw the mixture as it is written"
+    ]
+
+
+def _stand_ins(config: ExperimentConfig, used: Iterable[str]) -> Iterator[str]:
+    """That the generated world is read in place of files."""
+    tables = {name: source.world for name, source in config.source.items() if source.use_world and source.files}
+    named = ", ".join(f"'{name}' (table {tables[name]})" for name in used if name in tables)
+    if named:
+        yield (
+            f"use_world=true: tables of the generated world stand in for the files of {named}; "
+            "set use_world=false to read the files"
+        )
+
+
+def _pages_too_large(backbone: Backbone, presentations: Mapping[str, Presentation]) -> Iterator[str]:
+    """That the text of pages is shown much smaller than it is drawn."""
+    style = next((how.style for how in presentations.values() if how.present_as == "pages"), None)
+    if style is None:
+        return
+    page = style.page_height_px, style.page_width_px
+    shown = backbone.prepared_size(page)
+    scale = min(shown[0] / page[0], shown[1] / page[1])
+    if scale < LEAST_PAGE_SCALE:
+        yield (
+            f"pages are {page[1]} x {page[0]} px, frames {shown[1]} x {shown[0]} px: text is shown at {scale:.2f} of "
+            f"its size, letters of {style.font_size_px} px at {scale * style.font_size_px:.1f} px; set "
+            "text_to_image.page_width_px and page_height_px to the frame's size, or raise backbone.frame_size_px"
+        )
+
+
+def _rounded_away(config: ExperimentConfig) -> Iterator[str]:
+    """That small steps are lost, as no copy of the weights in 32 bits takes them."""
+    trained = [name for name, part in config.tuning.parts.items() if part.mode == "trained"]
+    if config.trainer.precision == "bf16-true" and trained:
+        yield (
+            f"trainer.precision=bf16-true: the weights of {', '.join(trained)} are trained in 16 bits, where a step "
+            f"below 1/512 of a weight is rounded away: at optimizer.learning_rate={config.optimizer.learning_rate:g} "
+            "little may be learnt; set trainer.precision=bf16-mixed, which keeps weights in 32 bits"
+        )

@@ -1,0 +1,154 @@
+"""Tables of what data was worth: gains and their price, equivalent samples, fitted curves, published numbers."""
+
+from __future__ import annotations
+
+import math
+
+from sparrow.analysis.scaling import POWER_LAW, CurveFit, EquivalentSamples, Located
+from sparrow.core.tables import NOTHING, Table, number, percent
+from sparrow.report.data_value import areas, curves, equivalents_of, fits, prices_of
+from sparrow.report.published import Published, arm_of, backbones_of, is_comparable, read_published
+from sparrow.report.study import ZERO_SHOT, StudyResults
+
+Row = tuple[str, ...]
+
+
+def prices(study: StudyResults) -> Table:
+    """What each arm gained over its zero-shot score, by what the gain took."""
+    rows: list[Row] = []
+    for name in study.measures:
+        for price in prices_of(study, name):
+            per = (price.per_1000_samples, price.per_million_tokens, price.per_gpu_hour)
+            rows.append((name, price.arm.label, percent(price.gain, signed=True), *map(_points, per)))
+    return Table(
+        "Gain over zero-shot and its price",
+        ("benchmark", "arm", "gain", "per 1,000 samples", "per million tokens", "per GPU hour"),
+        rows,
+        left=2,
+        note="Percentage points of the benchmark's own score, after training minus before. Samples are those of one "
+        "epoch, tokens and hours those of the whole training; hours are of GPUs only.",
+    )
+
+
+def _points(value: float | None) -> str:
+    return NOTHING if value is None else f"{round(100 * value, 9):+.3g}"
+
+
+def equivalents(study: StudyResults) -> Table:
+    """How many samples of the baseline reach the score of each other arm."""
+    rows: list[Row] = []
+    baseline = next((curve.label for curve in curves(study)), "")
+    for name in study.measures:
+        own = equivalents_of(study, name)
+        if len(own) > 1 and len({str(found) for _, found in own}) == 1 and isinstance(own[0][1], str):
+            rows.append((name, "all arms", f"none: {own[0][1]}", NOTHING, NOTHING, NOTHING))
+            continue
+        for arm, found in own:
+            if isinstance(found, EquivalentSamples):
+                rows.append((name, arm.label, *_equivalent(found, arm.samples or 1.0)))
+            else:
+                rows.append((name, arm.label, f"none: {found}", NOTHING, NOTHING, NOTHING))
+    return Table(
+        f"Equivalent samples of {baseline}",
+        ("benchmark", "arm", "equivalent samples", "95 % interval", "data efficiency ratio", "its interval"),
+        rows,
+        left=3,
+        note=f"Samples of {baseline} at which its fitted curve reaches the arm's score, and that number divided by "
+        "the arm's own samples. Nothing is extrapolated: < and > name the ends of the measured range. The interval is "
+        "Fieller's over seeds (all numbers that Student's t does not reject) where all arms share three or more, else "
+        "a bootstrap over videos; none where answers are missing or videos too few.",
+    )
+
+
+def _equivalent(equivalent: EquivalentSamples, own: float) -> Row:
+    def written(located: Located, divisor: float, digits: int) -> str:
+        if located.samples is not None:
+            return number(located.samples / divisor, digits)
+        sign, end = ("<", equivalent.smallest) if located.side < 0 else (">", equivalent.largest)
+        return f"{sign} {number(end / divisor, digits)}"
+
+    cells = []
+    for divisor, digits in ((1.0, 0), (own, 2)):
+        bounds = [written(bound, divisor, digits) for bound in equivalent.interval or ()]
+        cells += [written(equivalent.found, divisor, digits), f"[{', '.join(bounds)}]" if bounds else NOTHING]
+    if equivalent.found.samples is None:
+        cells[0] = f"outside the measured range: {cells[0]}"
+    return tuple(cells)
+
+
+def fitted(study: StudyResults) -> Table:
+    """The curve fitted to each line of arms with its residuals, and the area under the curve."""
+    rows: list[Row] = []
+    ranges = []
+    for name in study.measures if curves(study) else ():
+        area = areas(study, name)
+        if area is not None:
+            ranges.append(f"{name}: {number(area[0][0])} to {number(area[0][1])}")
+        for curve, fit in fits(study, name):
+            under = percent(area[1].get(curve.label)) if area else NOTHING
+            if isinstance(fit, CurveFit):
+                formula = _formula(fit)
+                pairs = zip(fit.sizes, fit.residuals, strict=True)
+                residuals = ", ".join(f"{number(size)}: {percent(rest, signed=True, digits=2)}" for size, rest in pairs)
+                rows.append((name, curve.label, formula, residuals, percent(fit.rmse, digits=2), under))
+            elif len(curve.arms) > 1 or under != NOTHING:  # one size makes no curve
+                rows.append((name, curve.label, f"none: {fit}", NOTHING, NOTHING, under))
+    form = (
+        "100 - s(n) = c n^-b, to the logarithms of the errors" if study.study.fit == POWER_LAW else "s(n) = a + b ln n"
+    )
+    note = f"{form}, in percent by least squares, with measured minus fitted at each size. Area: mean score "
+    note += "along straight lines between the points, over the range that all curves share"
+    return Table(
+        "Learning curves",
+        ("benchmark", "curve", "fit", "residuals", "scatter", "area"),
+        rows,
+        left=4,
+        note=f"{note} ({'; '.join(ranges)})." if ranges else f"{note}.",
+    )
+
+
+def _formula(fit: CurveFit) -> str:
+    if fit.form == POWER_LAW:
+        return f"100 - {100 * math.exp(-fit.intercept):.3g} n^{-fit.slope:.3g}"
+    return f"{percent(fit.intercept)} {percent(fit.slope, signed=True)} ln n"
+
+
+def published(study: StudyResults) -> Table:
+    """Published numbers beside ours: scores of the same backbone, of others only the gain over zero-shot."""
+    tables, problems = read_published(study.study.published)
+    rows: list[Row] = [row for table in tables for row in _published_rows(table, study)]
+    rows += [(problem, *[NOTHING] * 6) for problem in problems]
+    sources = "; ".join(f"{table.backbone}: {table.source}" for table in tables)
+    return Table(
+        "Published",
+        ("backbone", "arm", "benchmark", "published", "its gain", "ours", "our gain"),
+        rows,
+        left=3,
+        note=f"Ours: {', '.join(backbones_of(study)) or 'unknown backbone'}. A published score stands here only where "
+        "the backbone is ours; of another one only the gain over its own zero-shot score can be compared. "
+        f"Sources: {sources}." + (f" Ours were asked: {study.asked}." if study.asked else ""),
+    )
+
+
+def _published_rows(table: Published, study: StudyResults) -> list[Row]:
+    """Rows with something to compare: a score on our backbone, or a gain on another."""
+    trained = [arm for arm in study.arms if is_comparable(table, arm)]
+    rows: list[Row] = []
+    for name, score in table.zero_shot.items() if trained else ():
+        mine = study.zero_shot(trained[0], name)
+        ours = percent(mine.mean) if mine else NOTHING
+        rows.append((table.backbone, ZERO_SHOT, name, f"{score:.1f}", NOTHING, ours, NOTHING))
+    for label, cells in table.arms.items():
+        arm = arm_of(label, table, study)
+        for name, score in cells.items():
+            zero, mine = table.zero_shot.get(name), arm.estimate(name) if arm else None
+            if zero is None and not trained:
+                continue
+            numbers = (
+                f"{score:.1f}" if trained else NOTHING,
+                NOTHING if zero is None else f"{score - zero:+.1f}",
+                percent(mine.mean) if mine else NOTHING,
+                percent(study.gain(arm, name), signed=True) if arm else NOTHING,
+            )
+            rows.append((table.backbone, label, name, *numbers))
+    return rows

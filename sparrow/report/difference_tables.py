@@ -1,0 +1,127 @@
+"""Tables of paired differences: between the arms of a study, and of each arm to itself."""
+
+from __future__ import annotations
+
+from sparrow.core.tables import NOTHING, Table, interval, p_value, percent
+from sparrow.report.arm import Arm
+from sparrow.report.arm_pairs import Comparison
+from sparrow.report.study import StudyResults
+
+Row = tuple[str, ...]
+UNPAIRED = (
+    " Arms of unequal seeds are compared over those that both have, if two or more (3 of 5 seeds); else over all runs "
+    "without pairs (3 and 2 runs), which are then the unit (Welch's t), or questions where an arm has a single run."
+)
+
+
+def between_arms(study: StudyResults) -> Table:
+    """Paired differences between arms after training."""
+    return _between(
+        study.between,
+        "Second minus first, of each benchmark's own score, over the same questions after training, in percentage "
+        "points. With three seeds or more in both arms, pairs of seeds are the unit (Student's t); else questions are, "
+        "in clusters of videos (bootstrap; p is of the clustered standard error, but McNemar's exact one for one run "
+        "each where every video has one question and all weigh the same). No difference is shown "
+        f"where the interval contains zero. p is adjusted (Holm) over {_family(study)}; intervals are not."
+        f"{'' if all(_is_whole(c) for c in study.between) else UNPAIRED}",
+    )
+
+
+def _family(study: StudyResults) -> str:
+    if not study.study.primary:
+        return "all rows"
+    return f"the comparisons with a baseline on {', '.join(study.study.primary)} (other rows are exploratory)"
+
+
+def against_baseline(study: StudyResults) -> Table:
+    """Those with a baseline only, of which a terminal has room for all."""
+    others = len(study.between) - len(study.against_baseline)
+    return _between(study.against_baseline, f"{others} more comparisons are in the written report." if others else "")
+
+
+def _between(comparisons: list[Comparison], note: str) -> Table:
+    rows = [
+        (*(c.benchmark, c.first[0].label, c.second[0].label, c.verdict, _unit(c)), *_difference(c), _adjusted(c))
+        for c in comparisons
+    ]
+    header = ("benchmark", "first", "second", "second is", "unit", *_DIFFERENCE_HEADER, "p (Holm)")
+    return Table("Differences between arms", header, rows, left=5, note=note)
+
+
+def by_category(study: StudyResults) -> Table:
+    """Paired differences of each arm to its baseline, one row per category one column per arm."""
+    baselines = study.baselines
+    others = list(dict.fromkeys(c.second[0].label for c in study.by_category))
+    found = {(c.benchmark, c.category, c.second[0].label): c for c in study.by_category}
+    rows: list[Row] = []
+    bold = set()
+    for benchmark, category in dict.fromkeys((c.benchmark, c.category or "") for c in study.by_category):
+        own = [found.get((benchmark, category, label)) for label in others]
+        bold |= {(len(rows), 2 + i) for i, c in enumerate(own) if c and c.result and c.result.is_shown}
+        rows.append((benchmark, category, *(" ".join(_difference(c)[:2]) if c and c.result else NOTHING for c in own)))
+    return Table(
+        f"Differences by category, from {baselines[0].label if len(baselines) == 1 else 'the baseline'}",
+        ("benchmark", "category", *others),
+        rows,
+        left=2,
+        note=f"Arm minus {_baseline_meant(baselines)} over the same questions of a category after training, in "
+        "percentage points with the 95 % interval, of the same unit as above: seeds with three or more in both arms "
+        "(Student's t); else, and where all seeds differ by as much, questions in clusters of videos. In bold where "
+        "the interval leaves out zero. Nothing is adjusted for the number of categories: one in twenty intervals "
+        "leaves out zero where there is no difference.",
+        bold=frozenset(bold),
+    )
+
+
+def _baseline_meant(baselines: list[Arm]) -> str:
+    if len(baselines) < 2:
+        return "the named one"
+    return f"that one of {'; '.join(arm.label for arm in baselines)} which shares most of its factors,"
+
+
+def within_arms(study: StudyResults) -> Table:
+    """Paired differences of an arm to itself: before training, and without frames."""
+    rows = [(c.benchmark, c.first[0].label, c.first[1], c.verdict, _unit(c), *_difference(c)) for c in study.within]
+    return Table(
+        "What training and frames gave",
+        ("benchmark", "arm", "against", "after is", "unit", *_DIFFERENCE_HEADER),
+        rows,
+        left=5,
+        note="Of each benchmark's own score, after training, against before it and against the trained model without "
+        "frames (blind) or with the middle frame alone (one_frame); not adjusted.",
+    )
+
+
+_DIFFERENCE_HEADER = ("difference", "95 % interval", "p")
+
+
+def _unit(comparison: Comparison) -> str:
+    result = comparison.result
+    if result is None:
+        return NOTHING
+    one, other = comparison.seeds
+    if result.num_pairs == 0:
+        behind = f"{len(one)} and {len(other)} runs"
+    else:
+        behind = f"{result.num_pairs}{'' if _is_whole(comparison) else f' of {len(one | other)}'} seeds"
+    if result.unit != "question":
+        return behind
+    return f"{result.num_questions:,} questions" + ("" if _is_whole(comparison) else f", {behind}")
+
+
+def _is_whole(comparison: Comparison) -> bool:
+    """Whether every run of both arms has its pair, as far as they were compared."""
+    one, other = comparison.seeds
+    return comparison.result is None or comparison.result.num_pairs == len(one | other)
+
+
+def _difference(comparison: Comparison) -> Row:
+    result = comparison.result
+    if result is None:
+        return (NOTHING,) * len(_DIFFERENCE_HEADER)
+    bounds = interval(result.low, result.high, signed=True)
+    return percent(result.difference, signed=True), bounds, p_value(result.p_value)
+
+
+def _adjusted(comparison: Comparison) -> str:
+    return NOTHING if comparison.adjusted_p is None else p_value(comparison.adjusted_p)

@@ -1,0 +1,74 @@
+"""The report as one HTML page that opens from disk: tables, pictures, first frames, links to TensorBoard."""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from sparrow.core.templating import render
+from sparrow.report.arm import Arm
+from sparrow.report.first_frames import TENSORBOARD_FOLDER, first_frames
+from sparrow.report.plots import Picture
+from sparrow.report.sections import full_tables
+from sparrow.report.study import StudyResults
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What one run of an arm was shown first, as data URIs."""
+
+    arm: str
+    run: str
+    frames: list[str]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A run and the way from the page to its TensorBoard folder, empty where it has none."""
+
+    arm: str
+    run: str
+    status: str
+    href: str
+
+
+def page(studies: list[StudyResults], pictures: list[Picture], out: Path) -> bytes:
+    """The page's bytes; texts of any kind are escaped, and nothing is loaded from outside.
+
+    Args:
+        studies: What is reported.
+        pictures: Their pictures, put in as PNG.
+        out: The folder that the page goes to, from which the links lead.
+    """
+    text = render(
+        "report.html.jinja",
+        pictures=[(p, f"data:image/png;base64,{base64.b64encode(p.png).decode()}") for p in pictures],
+        studies=[(study, full_tables(study), _previews(study), _links(study, out)) for study in studies],
+    )
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _previews(study: StudyResults) -> list[Preview]:
+    found = [_preview(arm) for arm in study.arms]
+    return [preview for preview in found if preview is not None]
+
+
+def _preview(arm: Arm) -> Preview | None:
+    for run in arm.runs:
+        if frames := first_frames(run.folder):
+            return Preview(arm.label, run.label, frames)
+    return None
+
+
+def _links(study: StudyResults, out: Path) -> list[Link]:
+    arms = {id(run): arm.label for arm in study.arms for run in arm.runs}
+    links = []
+    for run in study.runs:
+        folder = run.folder / TENSORBOARD_FOLDER
+        relative = Path(os.path.relpath(folder.resolve(), out.resolve())).as_posix()
+        href = quote(f"./{relative}/") if folder.is_dir() else ""
+        links.append(Link(arms.get(id(run), ""), run.label, run.status, href))
+    return links

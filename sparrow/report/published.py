@@ -1,0 +1,95 @@
+"""Published numbers of a study: what `study.published` may hold, and which of our arms each number stands beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparrow.report.arm import Arm
+from sparrow.report.study import ZERO_SHOT, StudyResults
+from sparrow.runs.record import RunRecord
+
+KEYS = ("backbone", "source", "zero_shot", "arms")
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published table: percentages by benchmark, of the backbone without training and of each arm."""
+
+    backbone: str
+    source: str
+    zero_shot: dict[str, float]
+    arms: dict[str, dict[str, float]]
+
+
+def read_published(entries: Mapping[str, Any]) -> tuple[list[Published], list[str]]:
+    """The tables of `study.published` and what is wrong with those that cannot be read.
+
+    One table is `{backbone, source, zero_shot: {benchmark: percent}, arms: {arm: {benchmark: percent}}}`; several are
+    such tables by any names. Benchmarks are named as in `Arm.estimate`, arms by their label or by factors, as
+    `mixture=sparrow, num_samples=30000`.
+    """
+    tables = {"": entries} if "arms" in entries or "backbone" in entries else dict(entries)
+    found, problems = [], []
+    for name, table in tables.items():
+        where = f"study.published{'.' if name else ''}{name}"
+        try:
+            found.append(_table(table))
+        except (TypeError, ValueError, AttributeError) as error:
+            problems.append(f"{where} cannot be read: {error}; docs/studies.md shows its form")
+    return found, problems
+
+
+def _table(table: Any) -> Published:
+    if not isinstance(table, Mapping) or not set(table) <= set(KEYS):
+        raise ValueError(f"expected {', '.join(KEYS)}")
+    if not table.get("backbone") or not isinstance(table.get("arms"), Mapping):
+        raise ValueError("'backbone' and 'arms' are needed")
+
+    def numbers(cells: Any) -> dict[str, float]:
+        return {str(benchmark): float(value) for benchmark, value in (cells or {}).items()}
+
+    return Published(
+        str(table["backbone"]),
+        str(table.get("source") or "source not named"),
+        numbers(table.get("zero_shot")),
+        {str(arm): numbers(cells) for arm, cells in table["arms"].items()},
+    )
+
+
+def arm_of(name: str, table: Published, study: StudyResults) -> Arm | None:
+    """Our arm of a published arm's name: the one of this label, or the only one that has all factors it spells out,
+    where there are several the only one of these on the published backbone."""
+    if name == ZERO_SHOT:
+        return next((arm for arm in study.arms if arm.is_zero_shot), None)
+    for arm in study.arms:
+        if name == arm.label:
+            return arm
+    found = [arm for arm in study.arms if arm.has_factors(name)]
+    if len(found) > 1:
+        found = [arm for arm in found if is_comparable(table, arm)]
+    return found[0] if len(found) == 1 else None
+
+
+def backbone_of(record: RunRecord | None) -> str:
+    """The name of a run's backbone: the last part of its checkpoint, or its family; `tiny` where it is a sibling."""
+    settings = record.config.get("backbone") if record else None
+    if not isinstance(settings, Mapping):
+        return "unknown backbone"
+    family, checkpoint = settings.get("family"), settings.get("checkpoint")
+    if settings.get("tiny"):
+        return f"{family}, tiny"
+    return Path(checkpoint).name if checkpoint else str(family)
+
+
+def backbones_of(study: StudyResults) -> list[str]:
+    """The backbones of the study's trained arms."""
+    names = {backbone_of(r) for arm in study.arms for r in arm.counted if r.command == "train"}
+    return sorted(names)
+
+
+def is_comparable(table: Published, arm: Arm) -> bool:
+    """Whether the published numbers are of the arm's own backbone; only then do scores compare."""
+    return {backbone_of(record) for record in arm.counted} == {table.backbone}

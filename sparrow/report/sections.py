@@ -1,0 +1,314 @@
+"""What a report says about a study, table by table: scores, data, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from sparrow.analysis.scores import PAPER_MEANS
+from sparrow.analysis.seeds import Estimate
+from sparrow.core.tables import (
+    DAGGER,
+    NOTHING,
+    Table,
+    duration,
+    interval,
+    mean_and_sd,
+    number,
+    percent,
+    short_count,
+)
+from sparrow.report.arm import Arm
+from sparrow.report.cost import equivalents, fitted, prices, published
+from sparrow.report.difference_tables import against_baseline, between_arms, by_category, within_arms
+from sparrow.report.study import StudyResults
+from sparrow.runs.record import Accuracy, Phase
+
+Row = tuple[str, ...]
+MAX_NAMED_ARMS = 4
+
+
+def full_tables(study: StudyResults) -> list[Table]:
+    """All tables that have something to say, in the order of the written report."""
+    return _tables(
+        study,
+        *(results, scores, protocols, prices, equivalents, fitted, between_arms, within_arms, categories, by_category),
+        *(published, differences, to_look_at, data),
+    )
+
+
+def paper_tables(study: StudyResults) -> list[Table]:
+    """The tables that fit into a paper, for LaTeX."""
+    return _tables(study, results, short_scores, prices, equivalents, fitted, between_arms, published, differences)
+
+
+def short_tables(study: StudyResults) -> list[Table]:
+    """What a terminal shows after a run: scores and costs, how they were asked, differences, and what went wrong."""
+    return _tables(
+        study, short_results, short_scores, protocols, equivalents, against_baseline, differences, to_look_at
+    )
+
+
+def _tables(study: StudyResults, *sections: Callable[[StudyResults], Table]) -> list[Table]:
+    """Tables with rows; those that lay arms side by side are marked where arms differ in what is not declared."""
+    tables = []
+    for section in sections:
+        table = section(study)
+        if table.rows and study.confounds and section not in UNMARKED:
+            what = ", ".join(difference.what for difference in study.confounds[:3])
+            more = f" and {len(study.confounds) - 3} more" if len(study.confounds) > 3 else ""
+            note = f"{DAGGER} The runs differ in more than the declared factors: {what}{more} (Undeclared differences)."
+            table = replace(table, marked=True, note=f"{table.note} {note}".strip())
+        if table.rows:
+            tables.append(table)
+    return tables
+
+
+def results(study: StudyResults) -> Table:
+    """One row an arm, one column a benchmark: the score over seeds, the best in bold, beside what it took."""
+    cost = ("runs", "samples", "tokens", "GPU hours")
+    return _results(
+        study, cost, lambda arm: (str(len(arm.counted)), number(arm.samples), number(arm.tokens), _hours(arm))
+    )
+
+
+def short_results(study: StudyResults) -> Table:
+    """The same, narrow enough for a terminal; nothing where it would say no more than the scores below it."""
+    if len(study.measures) < 2 and all(len(arm.runs) == 1 for arm in study.arms):
+        return Table("Results", (), [])
+    return _results(study, ("runs",), lambda arm: (str(len(arm.counted)),))
+
+
+def _results(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row]) -> Table:
+    found = [[arm.estimate(name) for name in study.measures] for arm in study.arms]
+    rows = [
+        (arm.title, *(_mean(estimate) for estimate in estimates), *cost(arm))
+        for arm, estimates in zip(study.arms, found, strict=True)
+    ]
+    bold: set[tuple[int, int]] = set()
+    for column in range(len(study.measures)):
+        shown = {row: percent(e.mean) for row, estimates in enumerate(found) if (e := estimates[column])}
+        best = max(shown.values(), key=float, default=None)
+        bold |= {(row, column + 1) for row, text in shown.items() if text == best and len(shown) > 1}
+    several = any(estimate and estimate.sd is not None for estimates in found for estimate in estimates)
+    note = "Each benchmark's own score after training, in percent; the highest mean is in bold. " + (
+        "Mean and sample standard deviation over seeds; a single run has none."
+        if several
+        else "A single seed: no standard deviation."
+    )
+    if set(study.measures) & set(PAPER_MEANS):
+        note += (
+            " general: mean of Video-MME, MVBench, TempCompass multi-choice; long: of long Video-MME, LongVideoBench, "
+            f"MLVU (arXiv 2411.19951). Asked here: {study.asked}."
+        )
+    return Table(
+        "Results",
+        ("arm", *study.measures, *cost_header),
+        rows if study.measures else [],
+        note=note,
+        bold=frozenset(bold),
+    )
+
+
+def _mean(estimate: Estimate | None) -> str:
+    return mean_and_sd(estimate.mean, estimate.sd) if estimate else NOTHING
+
+
+def _hours(arm: Arm) -> str:
+    return number(arm.device_hours, 2) if arm.on_gpu else NOTHING
+
+
+def scores(study: StudyResults) -> Table:
+    """Accuracy by arm and benchmark, with all that it took."""
+    header = ("samples", "visual tokens", "text tokens", "supervised", "time", "device hours")
+
+    def cost(arm: Arm) -> Row:
+        records = [record for record in arm.counted if record.command == "train"]
+        kinds = ("visual", "text", "supervised")
+        counts = [arm.mean_of(getattr(record.tokens, kind) for record in records) for kind in kinds]
+        seen = arm.mean_of(record.num_samples for record in records)
+        hours = number(arm.device_hours, 2) + ("" if arm.device_hours is None else " GPU" if arm.on_gpu else " CPU")
+        return (*(number(count) for count in (seen, *counts)), _time(arm), hours)
+
+    return _scores(
+        study,
+        header,
+        cost,
+        "Accuracies over all questions in percent, means over runs; the interval is that of the accuracy after "
+        "training: over the questions, with videos as clusters, for one run (two: the mean of both bounds), Student's "
+        "over runs for three or more. Guessing exceeds the bound of chance in 5 % of cases. Blind is the trained model "
+        "without frames, one frame with the middle one alone. Samples count repeated epochs; supervised tokens are a "
+        "part of the text tokens.",
+    )
+
+
+def short_scores(study: StudyResults) -> Table:
+    """The same, narrow enough for a terminal."""
+
+    def cost(arm: Arm) -> Row:
+        seen = arm.mean_of(record.num_samples for record in arm.counted if record.command == "train")
+        amounts = (seen, arm.tokens)
+        return (*(NOTHING if n is None else short_count(round(n)) for n in amounts), _time(arm))
+
+    note = "Accuracies in percent; guessing gives the chance, and exceeds the bound in 5 % of cases."
+    return _scores(study, ("samples", "tokens", "time"), cost, note)
+
+
+def _time(arm: Arm) -> str:
+    seconds = arm.mean_of(record.total_time_s for record in arm.counted)
+    return NOTHING if seconds is None else duration(seconds)
+
+
+def _scores(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row], note: str = "") -> Table:
+    one_frame = any(arm.scores(benchmark, "one_frame") for benchmark in study.benchmarks for arm in study.arms)
+    baselines: tuple[Phase, ...] = ("blind", "one_frame") if one_frame else ("blind",)
+    titles = (phase.replace("_", " ") for phase in baselines)
+    header = ("benchmark", "arm", "before", "after", "95 % interval", "gain", "chance (bound)", *titles, *cost_header)
+    rows = []
+    for benchmark in [*study.benchmarks, NOTHING]:
+        for arm in study.arms:
+            asked = {name for record in arm.records for name in record.scores}
+            if benchmark in (asked or {NOTHING}):
+                rows.append((benchmark, arm.title, *_accuracies(arm, benchmark, baselines), *cost(arm)))
+    return Table("Scores", header, rows, left=2, note=note)
+
+
+def _accuracies(arm: Arm, benchmark: str, baselines: tuple[Phase, ...]) -> Row:
+    before, after = arm.accuracy(benchmark, "before"), arm.accuracy(benchmark, "after")
+    shares = (_share(arm.accuracy(benchmark, phase)) for phase in baselines)
+    gain = percent(arm.gain(f"{benchmark}.accuracy"), signed=True)
+    bounds = interval(after.low, after.high) if after else NOTHING
+    known = [*arm.scores(benchmark, "after"), *arm.scores(benchmark, "before")]
+    return _share(before), _share(after), bounds, gain, _chance(known[0] if known else None), *shares
+
+
+def _share(found: Estimate | None) -> str:
+    return percent(found.mean) if found else NOTHING
+
+
+def _chance(part: Accuracy | None) -> str:
+    return f"{percent(part.chance)} ({percent(part.chance_bound)})" if part else NOTHING
+
+
+def protocols(study: StudyResults) -> Table:
+    """Each benchmark's own score and how its questions were asked, without which a number compares with nothing."""
+    rows = []
+    for benchmark in study.benchmarks:
+        above = ""
+        for arm in study.arms:
+            after = [score for score in arm.scores(benchmark, "after") if score.protocol]
+            own, micro = arm.estimate(benchmark), arm.accuracy(benchmark)
+            if not after:
+                continue
+            asked = after[0].asked
+            macro = arm.mean_of(score.macro_accuracy for score in after)
+            counted = ("num_questions", "num_unanswered", "num_unscored")
+            counts = (arm.mean_of(getattr(score, name) for score in after) for name in counted)
+            rows.append(
+                (
+                    *(
+                        benchmark,
+                        arm.label,
+                        "as above" if asked == above else asked,
+                        _mean(own),
+                        interval(own.low, own.high) if own else NOTHING,
+                    ),
+                    *(_share(micro), percent(macro)),
+                    *(f"{count:,.10g}" for count in counts if count is not None),
+                )
+            )
+            above = asked
+    header = ("benchmark", "arm", "asked", "score", "95 % interval", "micro", "macro", "questions")
+    return Table(
+        "Benchmarks and protocols",
+        (*header, "unanswered", "unscored"),
+        rows,
+        left=3,
+        note="Score: the benchmark's own, of the named kind. Micro: over all questions; macro: mean of the categories. "
+        "Unanswered questions count as wrong; unscored ones have no options, need a judge, and are in no denominator. "
+        "Counts are means over runs.",
+    )
+
+
+def categories(study: StudyResults) -> Table:
+    """Accuracy after training by category of question, an arm a column."""
+    rows = []
+    arms = [arm for arm in study.arms if any(arm.scores(benchmark, "after") for benchmark in study.benchmarks)]
+    for benchmark in study.benchmarks:
+        afters = [score for arm in arms for score in arm.scores(benchmark, "after")]
+        for category in study.categories(benchmark):
+            known = next(part for after in afters if (part := after.by_category.get(category)))
+            shares = (_mean(arm.accuracy(benchmark, category=category)) for arm in arms)
+            rows.append((benchmark, category, str(known.num_questions), _chance(known), *shares))
+    header = ("benchmark", "category", "questions", "chance (bound)", *(arm.title for arm in arms))
+    return Table(
+        "By category, after training",
+        header,
+        rows,
+        left=2,
+        note="Accuracy in percent: mean and sample standard deviation over seeds, where there are several.",
+    )
+
+
+def differences(study: StudyResults) -> Table:
+    """What the runs differ in that is no declared factor: one row per value."""
+    rows: list[Row] = [(d.what, value, _named(arms)) for d in study.confounds for value, arms in d.arms.items()]
+    return Table(
+        "Undeclared differences",
+        ("what", "value", "arms"),
+        rows,
+        left=3,
+        note="What could change a result and is no declared factor of the study: settings, versions, revision, device, "
+        "seeds, and data. Declare it (study.factors), or hold it equal and run again.",
+    )
+
+
+def _named(arms: tuple[str, ...]) -> str:
+    more = len(arms) - MAX_NAMED_ARMS
+    return "; ".join(arms[:MAX_NAMED_ARMS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def to_look_at(study: StudyResults) -> Table:
+    """Runs that did not finish, with the last line of their error, and those that are counted otherwise than meant."""
+    rows: list[Row] = []
+    for arm in study.arms:
+        for run in arm.runs:
+            if run.status == "finished":
+                continue
+            record = run.record
+            if record is None:
+                why = run.problem
+            elif record.error:
+                why = record.error.last_line
+            else:
+                why = f"last heartbeat {record.heartbeat_at or record.started_at}"
+            rows.append((arm.label, run.status, run.label, why))
+    rows += [(NOTHING, run.status, run.label, why) for run, why in study.remarks]
+    return Table("Runs to look at", ("arm", "status", "folder", "why"), rows, left=4)
+
+
+def data(study: StudyResults) -> Table:
+    """What became of the requested samples, by arm and component."""
+    rows = []
+    for arm in study.arms:
+        for run in arm.runs:
+            label = arm.label if len(arm.runs) == 1 else f"{arm.label}, seeds {'/'.join(map(str, run.seeds))}"
+            for component, counts in run.record.data.items() if run.record else ():
+                reasons = ", ".join(f"{reason}: {n:,}" for reason, n in sorted(counts.rejected_by_reason.items()))
+                numbers = (counts.requested, counts.used, counts.rejected, counts.frames)
+                tokens = (counts.visual_tokens, counts.text_tokens, counts.supervised_tokens)
+                reconciled = "yes" if counts.reconciles else "NO"
+                rows.append(
+                    (label, component, reasons or NOTHING, reconciled, *(f"{n:,}" for n in (*numbers, *tokens)))
+                )
+    header = ("arm", "component", "rejected for", "reconciled", "requested", "used", "rejected", "frames")
+    return Table(
+        "Data",
+        (*header, "visual tokens", "text tokens", "supervised"),
+        rows,
+        left=4,
+        note="Reconciled: requested = used + rejected, every rejection has a reason. Tokens are those of one epoch.",
+    )
+
+
+UNMARKED = (differences, to_look_at, data)

@@ -1,0 +1,105 @@
+"""What a training step will take of a device's memory, reckoned from the plan and the model's sizes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparrow.core.config import Optimizer
+from sparrow.core.process_memory import GIBIBYTE
+from sparrow.data.plan import Plan
+from sparrow.models.backbone import Backbone
+from sparrow.models.precision import computes_in_16_bits
+
+STATES_PER_PARAMETER = {"adamw": 2, "adamw_8bit": 2, "adafactor": 0}
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes on a device."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All together."""
+        return self.parameters + self.gradients + self.optimizer + self.activations
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {size / GIBIBYTE:.2f}" for name, size in vars(self).items())
+        return f"about {self.total / GIBIBYTE:.2f} GiB ({parts})"
+
+
+def estimate_memory(
+    backbone: Backbone,
+    optimizer: Optimizer,
+    longest_tokens: int,
+    *,
+    checkpointing: bool,
+    precision: str,
+    num_shards: int = 1,
+) -> MemoryEstimate:
+    """A rough estimate of a training step's memory.
+
+    Parameters as they are stored; a gradient of the same type for every trainable one; two optimizer states of the
+    same type for AdamW, of a byte each for its 8-bit form, none to speak of for Adafactor. Activations are those of
+    the language model alone, after arXiv 2205.05198 (equations 2 and 6) without attention scores, which memory-
+    efficient attention does not keep: 34 bytes a token, layer and hidden unit in 16 bits, twice that in 32; with
+    activation checkpointing two a layer and those of one layer whole. Logits of supervised tokens, the vision encoder
+    and the allocator's waste are not counted, nor is the block that sharded weights are gathered for.
+
+    Args:
+        backbone: With its model or an outline of it, tuned.
+        optimizer: Its name tells the states.
+        longest_tokens: Tokens of the longest micro-batch, padding included.
+        checkpointing: Whether activations are computed again in the backward pass.
+        precision: Lightning's name.
+        num_shards: Devices that share the parameters, gradients and optimizer states.
+    """
+    parameters = list(backbone.model.parameters())
+    trainable = [p for p in parameters if p.requires_grad]
+    gradients = sum(p.numel() * p.element_size() for p in trainable)
+    state_bytes = sum(p.numel() for p in trainable) if optimizer.name == "adamw_8bit" else gradients
+    text = backbone.config.get_text_config()
+    width = 1 if computes_in_16_bits(precision) else 2
+    whole_layer = 34 * width * longest_tokens * text.hidden_size
+    layers = text.num_hidden_layers
+    kept = (
+        2 * width * longest_tokens * text.hidden_size * layers + whole_layer if checkpointing else whole_layer * layers
+    )
+    return MemoryEstimate(
+        parameters=sum(p.numel() * p.element_size() for p in parameters) // num_shards,
+        gradients=gradients // num_shards,
+        optimizer=STATES_PER_PARAMETER[optimizer.name] * state_bytes // num_shards,
+        activations=kept,
+    )
+
+
+def tokens_of(plan: Plan, positions: np.ndarray) -> int:
+    """Tokens of the micro-batch of the samples at some ledger positions, padding included."""
+    own = plan.lengths()[positions]
+    return int(own.sum() if plan.grouping.packed else len(own) * own.max(initial=0))
+
+
+def longest_planned(plan: Plan, world_size: int, ranks: Iterable[int]) -> np.ndarray:
+    """Ledger positions of the planned micro-batch of the most tokens, and of several that with the longest sample.
+
+    Args:
+        plan: With at least one step.
+        world_size: Ranks that share the steps.
+        ranks: Those whose micro-batches are looked at.
+    """
+    chosen = tuple(ranks)
+    planned = (
+        positions
+        for step in range(len(plan.steps))
+        for shares in [plan.micro_batches(step, world_size)]
+        for rank in chosen
+        for positions in shares[rank]
+    )
+    return max(planned, key=lambda own: (tokens_of(plan, own), int(plan.lengths()[own].max(initial=0))))

@@ -1,0 +1,84 @@
+"""The model of a run: loaded whole, or as an outline whose shards the ranks fill in and put together at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import torch
+from torch import nn
+
+from sparrow.core.config import ExperimentConfig
+from sparrow.models.adapters import merge_adapters
+from sparrow.models.attention import choose_attention
+from sparrow.models.backbone import Backbone
+from sparrow.models.checkpoint_files import base_of_adapters
+from sparrow.models.loading import load_backbone, outline
+from sparrow.models.precision import weights_dtype
+from sparrow.models.tuning import apply_tuning
+from sparrow.training.strategies import Sharding, gather_into
+
+
+def attention_of(config: ExperimentConfig) -> str:
+    """The attention that a run computes with on this machine."""
+    backbone, trainer = config.backbone, config.trainer
+    return choose_attention(backbone.attn_implementation, trainer.precision, trainer.accelerator, backbone.family)
+
+
+def load_model(config: ExperimentConfig, checkpoint: str, *, num_replicas: int = 1, num_shards: int = 1) -> Backbone:
+    """The model that a run starts from, whole, or this rank's shard of every tensor."""
+    return load_backbone(
+        checkpoint,
+        family=config.backbone.family,
+        revision=config.backbone.revision,
+        frame_size_px=config.backbone.frame_size_px,
+        dtype=weights_dtype(config.trainer.precision),
+        attn_implementation=attention_of(config),
+        trust_remote_code=config.backbone.trust_remote_code,
+        quantization=config.tuning.quantization,
+        native_video=config.backbone.native_video,
+        num_replicas=num_replicas,
+        num_shards=num_shards,
+    )
+
+
+def tuned_outline(config: ExperimentConfig, backbone: Backbone) -> Backbone:
+    """The model without its weights, frozen, adapted or trained as it is to be."""
+    result = outline(backbone, dtype=weights_dtype(config.trainer.precision), attn_implementation=attention_of(config))
+    apply_tuning(result, config.tuning)
+    return result
+
+
+def sharding_of(config: ExperimentConfig, checkpoint: str) -> Sharding | None:
+    """How the outline becomes shards; None where every rank holds the whole model."""
+    if config.strategy.name != "fsdp":
+        return None
+
+    def read(device: torch.device, replicas: int, shards: int) -> nn.Module:
+        # transformers reads shards onto the machine's accelerator only, and no shards of adapters.
+        if base_of_adapters(checkpoint) is not None or device.type != _accelerator():
+            backbone = load_model(config, checkpoint)
+            merge_adapters(backbone.model)
+            return backbone.model
+        # It warns of rules for modules that a family lacks.
+        logging.getLogger("transformers.distributed.mixin").setLevel(logging.ERROR)
+        os.environ.setdefault("LOCAL_RANK", str(device.index or 0))
+        return load_model(config, checkpoint, num_replicas=replicas, num_shards=shards).model
+
+    return Sharding(config.strategy, config.trainer.num_nodes, config.trainer.precision, read)
+
+
+def put_together(config: ExperimentConfig, planned: Backbone, backbone: Backbone) -> Backbone | None:
+    """A sharded model whole on the CPU of rank 0, None on other ranks; to be called on all.
+
+    Args:
+        config: The settings of the run.
+        planned: The backbone that the run was planned with, which needs no model.
+        backbone: The sharded one.
+    """
+    return gather_into(backbone, tuned_outline(config, planned))
+
+
+def _accelerator() -> str:
+    found = torch.accelerator.current_accelerator()
+    return found.type if found is not None else "cpu"

@@ -1,0 +1,274 @@
+"""The tables of the world: records in the schemas of real sources, each with the scene that its media show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparrow.core.hashing import hash_key
+from sparrow.world.other_words import in_other_words
+from sparrow.world.phrasings import BOOK_TITLES, CAPTION_REQUESTS, NUM_PHRASINGS, NUM_TRAINED_PHRASINGS, WRAPPERS
+from sparrow.world.scene_questions import MIN_EVENTS, Question, ask, follow_ups, kind_answers
+from sparrow.world.scenes import Scene, draw_frames, draw_page, draw_still, random_still_scene, tell
+from sparrow.world.settings import COMMON_KINDS, MAX_STILL_SHAPES, WorldSettings
+
+Record = dict[str, Any]
+Rows = Iterator[tuple[Record, Scene]]
+T = TypeVar("T")
+
+MAX_TURNS = 3
+HELD_OUT_ONE_IN = 8
+LETTERS = "ABCD"
+ANSWER_BY_LETTER = "Answer with the option's letter from the given choices directly."
+
+
+@dataclass(frozen=True)
+class Table:
+    """One file of the world.
+
+    Args:
+        file: Name inside the world's folder.
+        schema: The converter or benchmark format that reads it.
+        media_root: Folder that its media paths are relative to; empty where it has no media.
+        rows: Makes the records from the settings and the data seed.
+        draw: Makes the frames of a scene, uint8 [n, size, size, 3], for records with media.
+    """
+
+    file: str
+    schema: str
+    media_root: str
+    rows: Callable[[WorldSettings, int], Rows]
+    draw: Callable[[Scene, int], NDArray[np.uint8]] = draw_frames
+
+
+def _stills(settings: WorldSettings, data_seed: int) -> Rows:
+    for i in range(settings.num_stills):
+        rng = _rng(data_seed, "stills", i)
+        scene = random_still_scene(rng.choice(settings.still_shapes), rng)
+        kinds = [*_shuffled(("colour", "shape"), rng), "where", "where"]
+        turns = follow_ups([], scene, kinds, rng)[:MAX_TURNS]
+        phrased = [_phrase(turn, scene, settings, rng) for turn in turns]
+        file = f"{i:06d}.png"
+        yield {"id": f"still-{i:06d}", "image": file, "conversations": _conversation("<image>", phrased)}, scene
+
+
+def _pages(settings: WorldSettings, data_seed: int) -> Rows:
+    for i in range(settings.num_pages):
+        rng = _rng(data_seed, "pages", i)
+        lead, scene = _ask_any(rng.choice(COMMON_KINDS), (1,), rng)
+        turns = [lead, *follow_ups([lead], scene, ["direction"], rng)]
+        messages: list[dict[str, Any]] = [
+            {"role": role, "content": [{"type": "text", "text": text}]}
+            for turn in turns
+            for role, text in zip(("user", "assistant"), _phrase(turn, scene, settings, rng), strict=True)
+        ]
+        messages[0]["content"].insert(0, {"type": "long_text", "text": tell(scene)})
+        yield {"id": f"page-{i:06d}", "messages": messages}, scene
+
+
+def _clips(settings: WorldSettings, data_seed: int, name: str = "clips") -> Rows:
+    for i in range(settings.num_clips):
+        rng = _rng(data_seed, name, i)
+        is_rare = rng.random() < settings.clip_rare_share
+        kind = rng.choice(settings.clip_rare_kinds if is_rare else settings.clip_kinds)
+        lead, scene = _ask_any(kind, settings.clip_events, rng, held_out=False)
+        others = follow_ups([lead], scene, _shuffled(settings.clip_kinds, rng), rng)
+        wants_caption = rng.random() < settings.clip_caption_share
+        turns = [lead, *others][: MAX_TURNS - wants_caption]
+        phrased = [_phrase(turn, scene, settings, rng) for turn in turns]
+        if wants_caption:  # last, because it answers whatever could be asked after it
+            phrased.append((rng.choice(CAPTION_REQUESTS[: settings.clip_phrasings]), tell(scene).replace("\n", " ")))
+        file = f"{i:06d}.mp4"
+        yield {"id": f"clip-{i:06d}", "video": file, "conversations": _conversation("<video>", phrased)}, scene
+
+
+def _clips_all_kinds(settings: WorldSettings, data_seed: int) -> Rows:
+    """Clips whose first question is drawn as those of event texts are, as a broad video data set would be."""
+    broad = replace(
+        settings,
+        num_clips=settings.num_clips_all_kinds,
+        clip_rare_kinds=settings.text_kinds,
+        clip_rare_share=1.0,
+        clip_phrasings=NUM_TRAINED_PHRASINGS,
+    )
+    return _clips(broad, data_seed, "clips_all_kinds")
+
+
+def _event_texts(settings: WorldSettings, data_seed: int) -> Rows:
+    for i in range(settings.num_event_texts):
+        rng = _rng(data_seed, "event_texts", i)
+        question, scene = _ask_any(rng.choice(settings.text_kinds), settings.text_events, rng)
+        wrapper, phrasing = divmod(rng.randrange(settings.text_templates), NUM_TRAINED_PHRASINGS)
+        instruction = WRAPPERS[wrapper].format(question.words(phrasing))
+        instruction = book_instruction(f"{rng.choice(BOOK_TITLES)}, Part {i + 1}", tell(scene), instruction)
+        yield {"instruction": instruction, "output": question.answer(scene)}, scene
+
+
+def _event_texts_common(settings: WorldSettings, data_seed: int) -> Rows:
+    return _event_texts(replace(settings, text_kinds=settings.clip_kinds), data_seed)
+
+
+def _event_texts_one_template(settings: WorldSettings, data_seed: int) -> Rows:
+    return _event_texts(replace(settings, text_templates=1), data_seed)
+
+
+def _event_texts_other_words(settings: WorldSettings, data_seed: int) -> Rows:
+    for record, scene in _event_texts(settings, data_seed):
+        yield {key: in_other_words(text) for key, text in record.items()}, scene
+
+
+def _benchmark(name: str, lengths: Sequence[int], settings: WorldSettings, data_seed: int) -> Rows:
+    """One question a clip, so that items are independent; kinds, answers and letters equally often."""
+    rng = _rng(data_seed, name, 0)
+    kinds = _dealt(settings.benchmark_kinds, rng)
+    answers: dict[tuple[str, int], Iterator[str]] = {}
+    places: dict[tuple[str, int], Iterator[int]] = {}
+    for i in range(settings.num_benchmark_clips):
+        kind = next(kinds)
+        length = _length(lengths, kind, rng)
+        answer = next(answers.setdefault((kind, length), _dealt(kind_answers(kind, length), rng)))
+        question, scene = _ask(kind, answer, length, rng, held_out=True)
+        wrong = question.wrong_options(scene, rng)
+        place = next(places.setdefault((kind, len(wrong)), _dealt(range(len(wrong) + 1), rng)))
+        video = f"{name.removeprefix('benchmark_')}_{i:05d}.mp4"
+        yield _item(i, video, question, scene, wrong, place, settings), scene
+
+
+def _benchmark_short(settings: WorldSettings, data_seed: int) -> Rows:
+    return _benchmark("benchmark_short", settings.clip_events, settings, data_seed)
+
+
+def _benchmark_long(settings: WorldSettings, data_seed: int) -> Rows:
+    return _benchmark("benchmark_long", settings.long_events, settings, data_seed)
+
+
+def _benchmark_rephrased(settings: WorldSettings, data_seed: int) -> Rows:
+    """The short benchmark, the same clips, in the last wording, which is never trained on."""
+    return _benchmark_short(replace(settings, benchmark_phrasing=NUM_PHRASINGS - 1), data_seed)
+
+
+def _benchmark_stills(settings: WorldSettings, data_seed: int) -> Rows:
+    """Which of two colours goes with which of two shapes; guessing among those shown is right half the time."""
+    for i in range(settings.num_benchmark_clips):
+        rng = _rng(data_seed, "benchmark_stills", i)
+        scene = random_still_scene(MAX_STILL_SHAPES, rng)
+        [question] = follow_ups([], scene, [rng.choice(("colour", "shape"))], rng)
+        yield _easy_item(i, f"still_{i:05d}", question, scene, settings, rng), scene
+
+
+def _benchmark_pages(settings: WorldSettings, data_seed: int) -> Rows:
+    """Whether a page with one event is read."""
+    for i in range(settings.num_benchmark_clips):
+        rng = _rng(data_seed, "benchmark_pages", i)
+        question, scene = _ask_any(rng.choice(COMMON_KINDS), (1,), rng)
+        yield _easy_item(i, f"page_{i:05d}", question, scene, settings, rng), scene
+
+
+def _easy_item(i: int, media: str, question: Question, scene: Scene, settings: WorldSettings, rng: Random) -> Record:
+    wrong = question.wrong_options(scene, rng)
+    return _item(i, media, question, scene, wrong, rng.randrange(len(wrong) + 1), settings)
+
+
+def _item(
+    i: int, media: str, question: Question, scene: Scene, wrong: list[str], place: int, settings: WorldSettings
+) -> Record:
+    """A question; its group says among how many options one guesses who sees what is shown and nothing of its order."""
+    answer = question.answer(scene)
+    assert answer is not None
+    options = [*wrong[:place], answer, *wrong[place:]]
+    shown = {value for event in scene for value in (event.colour, event.shape)}
+    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    return {
+        "question_id": i,
+        "video": media,
+        "prompt": "\n".join([question.words(settings.benchmark_phrasing), *lines, ANSWER_BY_LETTER]),
+        "GT": LETTERS[place],
+        "category": question.kind,
+        "groups": {"shown_options": str(sum(option in shown for option in options))},
+    }
+
+
+TABLES: dict[str, Table] = {
+    "stills": Table("stills.json", "llava", "stills", _stills, draw_still),
+    "pages": Table("pages.jsonl", "messages", "", _pages),
+    "clips": Table("clips.json", "llava", "clips", _clips),
+    "clips_all_kinds": Table("clips_all_kinds.json", "llava", "clips_all_kinds", _clips_all_kinds),
+    "event_texts": Table("event_texts.json", "longalpaca", "", _event_texts),
+    "event_texts_common": Table("event_texts_common.json", "longalpaca", "", _event_texts_common),
+    "event_texts_one_template": Table("event_texts_one_template.json", "longalpaca", "", _event_texts_one_template),
+    "event_texts_other_words": Table("event_texts_other_words.json", "longalpaca", "", _event_texts_other_words),
+    "benchmark_short": Table("short.jsonl", "multiple_choice", "benchmark_clips", _benchmark_short),
+    "benchmark_long": Table("long.jsonl", "multiple_choice", "benchmark_clips", _benchmark_long),
+    "benchmark_rephrased": Table("rephrased.jsonl", "multiple_choice", "benchmark_clips", _benchmark_rephrased),
+    "benchmark_stills": Table("stills.jsonl", "multiple_choice", "benchmark_stills", _benchmark_stills, draw_still),
+    "benchmark_pages": Table("pages_asked.jsonl", "multiple_choice", "benchmark_pages", _benchmark_pages, draw_page),
+}
+
+
+def book_instruction(title: str, context: str, question: str) -> str:
+    """Context and question in the wrapper that LongAlpaca has around books."""
+    return (
+        f"Below is some paragraphs in the book, {title}. Memorize the content and answer my question after the book."
+        f"\n{context}\nNow the material ends. {question}"
+    )
+
+
+def _rng(data_seed: int, table: str, index: int) -> Random:
+    """A generator for one record, so that the first records of a table do not depend on how many follow."""
+    return Random(f"{data_seed}/{table}/{index}")
+
+
+def _shuffled(values: Sequence[T], rng: Random) -> list[T]:
+    return rng.sample(values, len(values))
+
+
+def _dealt(values: Sequence[T], rng: Random) -> Iterator[T]:
+    """Values in random order, each once before any comes again."""
+    while True:
+        yield from _shuffled(values, rng)
+
+
+def _ask_any(kind: str, lengths: Sequence[int], rng: Random, *, held_out: bool | None = None) -> tuple[Question, Scene]:
+    length = _length(lengths, kind, rng)
+    return _ask(kind, rng.choice(kind_answers(kind, length)), length, rng, held_out=held_out)
+
+
+def _ask(kind: str, answer: str, num_events: int, rng: Random, *, held_out: bool | None) -> tuple[Question, Scene]:
+    while True:
+        question, scene = ask(kind, answer, num_events, rng)
+        if held_out is None or is_held_out(scene) == held_out:
+            return question, scene
+
+
+def is_held_out(scene: Scene) -> bool:
+    """Whether clips of a scene are for benchmarks alone: one scene in eight; none of them is trained on.
+
+    The directions do not count, so that a start that is held out says nothing about the direction.
+    """
+    starts = [(event.colour, event.shape, event.column, event.row) for event in scene]
+    return hash_key(0, str(starts))[0] % HELD_OUT_ONE_IN == 0
+
+
+def _length(lengths: Sequence[int], kind: str, rng: Random) -> int:
+    """One of the lengths at which questions of the kind ask for something."""
+    return rng.choice([length for length in lengths if length >= MIN_EVENTS.get(kind, 1)])
+
+
+def _phrase(question: Question, scene: Scene, settings: WorldSettings, rng: Random) -> tuple[str, str]:
+    """Question and answer as a video data set has them: in one of few wordings."""
+    answer = question.answer(scene)
+    assert answer is not None
+    return question.words(rng.randrange(settings.clip_phrasings)), answer
+
+
+def _conversation(media: str, turns: list[tuple[str, str]]) -> list[dict[str, str]]:
+    messages = [
+        {"from": speaker, "value": text} for turn in turns for speaker, text in zip(("human", "gpt"), turn, strict=True)
+    ]
+    messages[0]["value"] = f"{media}\n{messages[0]['value']}"
+    return messages

@@ -1,0 +1,110 @@
+"""How the jobs of a study stand, also of those that left no record."""
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sparrow.argparse_commands import report as main
+from sparrow.core.errors import RunError
+from sparrow.report.progress import ExpectedJob, status_table
+from sparrow.runs.record import Failure
+from tests.report.run_folders import add_exact_run
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def ago(seconds):
+    return (NOW - timedelta(seconds=seconds)).isoformat()
+
+
+def aged(folder, seconds):
+    """The folder as if nothing in it had changed for so long."""
+    time = (NOW - timedelta(seconds=seconds)).timestamp()
+    for path in [*folder.rglob("*"), folder]:
+        os.utime(path, (time, time))
+
+
+def add(root, name, **changes):
+    add_exact_run(root / name, {"mixture": name}, {}, num_steps=50, started_at=ago(3600), **changes)
+    aged(root / name, 3600)
+    return root / name
+
+
+def rows(root, expected=()):
+    return {row[0].rpartition("/")[2]: row[1:] for row in status_table(root, expected, NOW).rows}
+
+
+def test_each_status_has_its_row(tmp_path):
+    add(tmp_path, "a")
+    add(tmp_path, "b", status="running", num_steps_done=20, heartbeat_at=ago(45))
+    add(tmp_path, "c", status="running", num_steps_done=20, heartbeat_at=ago(1200))
+    add(tmp_path, "d", status="interrupted", heartbeat_at=ago(200), error=Failure("Interrupted", "stopped by SIGTERM"))
+    add(tmp_path, "e", status="failed", heartbeat_at=ago(100), error=Failure("RuntimeError", "first\nout of memory"))
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "run.json").write_text("{")
+    found = rows(tmp_path, [ExpectedJob({"mixture": "a"}), ExpectedJob({"mixture": "g", "seed": 1})])
+    assert found["a"] == ("done", "50 / 50", "-", "")
+    assert found["b"] == ("running", "20 / 50", "45s ago", "")
+    assert found["c"][:3] == ("lost", "20 / 50", "20m 00s ago")
+    assert "run the study again" in found["c"][3]
+    assert found["d"] == ("interrupted", "0 / 50", "3m 20s ago", "Interrupted: stopped by SIGTERM")
+    assert found["e"] == ("failed", "0 / 50", "1m 40s ago", "RuntimeError: out of memory")
+    assert found["f"][0] == "unreadable" and "not valid JSON" in found["f"][3]
+    assert found["mixture=g seed=1"] == ("missing", "-", "-", "no run.json yet")
+    assert len(found) == 7
+    assert status_table(tmp_path, [], NOW).title.endswith(
+        "1 done, 1 failed, 1 interrupted, 1 lost, 1 running, 1 unreadable"
+    )
+
+
+def test_a_run_that_writes_answers_is_not_lost_without_a_heartbeat(tmp_path):
+    folder = add(tmp_path, "a", status="running", heartbeat_at=ago(7200))
+    assert rows(tmp_path)["a"][0] == "lost"
+    (folder / "predictions").mkdir()
+    (folder / "predictions" / "part.jsonl").write_text("{}")
+    aged(folder, 30)
+    assert rows(tmp_path)["a"][0::2] == ("running", "30s ago")
+
+
+def test_a_checkpoint_after_the_last_heartbeat_counts(tmp_path):
+    folder = add(tmp_path, "a", status="interrupted", num_steps_done=20)
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "step=0000030.ckpt").write_text("")
+    assert rows(tmp_path)["a"][1] == "30 / 50"
+
+
+def test_values_are_compared_as_written_or_as_meant(tmp_path):
+    add_exact_run(tmp_path / "a", {"mixture": "a", "lr": 0.001, "seed": 0}, {})
+    jobs = [ExpectedJob({"mixture": "a", "lr": 1e-3, "seed": value}) for value in (0, "0", 1)]
+    assert [row[1] for row in status_table(tmp_path, jobs, NOW).rows] == ["done", "missing"]
+
+
+def test_a_job_whose_record_cannot_be_read_is_not_missing_too(tmp_path):
+    (tmp_path / "mixture=a,seed=0").mkdir()
+    (tmp_path / "mixture=a,seed=0" / "run.json").write_text("{")
+    jobs = [ExpectedJob({"mixture": "a", "seed": value}) for value in (0, 1)]
+    assert [row[:2] for row in status_table(tmp_path, jobs, NOW).rows] == [
+        (f"{tmp_path.name}/mixture=a,seed=0", "unreadable"),
+        ("mixture=a seed=1", "missing"),
+    ]
+
+
+def test_a_folder_without_run_or_sweep_is_one_clear_message(tmp_path, capsys):
+    with pytest.raises(RunError, match="nothing has been run there yet"):
+        status_table(tmp_path, [])
+    assert main([str(tmp_path), "--status"]) == 1
+    assert capsys.readouterr().err.startswith("error: no run.json")
+    jobs = [ExpectedJob({"mixture": "a"})]
+    assert [row[1] for row in status_table(tmp_path, jobs).rows] == ["missing"]
+
+
+def test_the_command_prints_several_studies_and_writes_nothing(tmp_path, capsys):
+    for name in ("one", "two"):
+        add_exact_run(tmp_path / name / "a", {"mixture": "a"}, {})
+    sweep = "hydra: {sweeper: {params: {mixture: 'a,b'}}, overrides: {task: []}}"
+    (tmp_path / "two" / "multirun.yaml").write_text(sweep)
+    assert main([str(tmp_path / "one"), str(tmp_path / "two"), "--status"]) == 0
+    printed = capsys.readouterr().out
+    assert "one: 1 done\n" in printed and "two: 1 done, 1 missing\n" in printed and "mixture=b" in printed
+    assert not list(tmp_path.rglob("report.*"))

@@ -1,0 +1,165 @@
+"""`sparrow ask`, `sparrow rescore` and `sparrow compare` as a user calls them."""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from sparrow.argparse_commands import ask as ask_main
+from sparrow.argparse_commands import compare as compare_main
+from sparrow.argparse_commands import rescore as rescore_main
+from sparrow.commands.rescore import rescore
+from sparrow.commands.train import MODEL_FOLDER
+from sparrow.core.files import write_json
+from sparrow.runs.folder import locked
+from sparrow.runs.record import RunRecord
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=4)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for i in range(32):
+            frame = np.full((64, 96, 3), 8 * i, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def trained(tiny_checkpoint, tmp_path) -> Path:
+    """A run's folder with a model, trained with 6 frames."""
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_checkpoint("idefics3"), folder / MODEL_FOLDER)
+    config = {"frames": {"policy": "uniform", "max_frames": 6, "fps": None}}
+    RunRecord(run_id="r", name="n", command="train", config=config).save(folder)
+    return folder
+
+
+def test_a_question_is_answered_with_its_frames(trained, clip, tmp_path, capsys):
+    sheet = tmp_path / "sheet.png"
+    arguments = [str(trained), str(clip), "What moves?", "--max-new-tokens", "4", "--accelerator", "cpu"]
+    assert ask_main([*arguments, "--contact-sheet", str(sheet)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("reply:  ")
+    assert f"frames: 6 of {clip}, at 0.5, 1.8, " in printed
+    with Image.open(sheet) as picture:
+        assert picture.size == (8 + 3 * (224 + 8), 8 + 2 * (14 + 8 + 149 + 8)), "two rows of three"
+        grey = [picture.getpixel((x, y))[0] for y in (100, 280) for x in (100, 340, 570)]
+    assert grey == sorted(set(grey)), "the frames stand in their order"
+
+
+def test_options_are_weighed(trained, clip, capsys):
+    arguments = ["--options", "a circle", "a square", "--frames", "2", "--start", "2", "--end", "4"]
+    assert ask_main([str(trained), str(clip), "What moves?", *arguments, "--accelerator", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("option: ") for line in lines)
+    weighed = [line for line in lines if line.startswith(("  A. a circle: ", "  B. a square: "))]
+    values = {line: float(line.split(" log-probability ")[1].split(",")[0]) for line in weighed}
+    assert len(values) == 2 and all(value < 0 for value in values.values())
+    assert [line for line in lines if line.endswith(", the likeliest")] == [max(values, key=values.get)]
+    assert "frames: 2 of" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["CHECKPOINT", "nowhere.mp4", "What?"], "nowhere.mp4: there is no such file; check the path of the video"),
+        (["CHECKPOINT", "CLIP", "What?", "--options", "one"], "one option is no choice"),
+        (["CHECKPOINT", "CLIP", "What?", "--frames", "0"], "max_frames is 0"),
+        (["./nothing", "CLIP", "What?"], "does not exist"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_message(tiny_checkpoint, clip, capsys, arguments, message):
+    named = {"CHECKPOINT": str(tiny_checkpoint("idefics3")), "CLIP": str(clip)}
+    assert ask_main([*(named.get(argument, argument) for argument in arguments), "--accelerator", "cpu"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def write_run(folder: Path, *lines: dict) -> Path:
+    """A run with a stored score of zero and predictions whose replies older rules could not read."""
+    common = {"video": "v.mp4", "category": "c", "groups": {}, "labels": [], "gold": 1, "scoring": "generate"}
+    common |= {"choice": None, "correct": False, "likelihoods": None, "frame_indices": [0], "prompt_hash": "h"}
+    rows = [{**common, **line} for line in lines]
+    file = folder / "predictions/after/mine.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    score = {"accuracy": 0.0, "low": 0.0, "high": 1.0, "chance": 0.5, "num_questions": 2, "num_correct": 0}
+    score |= {"num_unanswered": 2, "predictions": "predictions/after/mine.jsonl", "scoring": "generate"}
+    RunRecord(run_id="r", name="n", command="evaluate", status="finished").save(folder)
+    run = json.loads((folder / "run.json").read_text())
+    write_json(folder / "run.json", {**run, "scores": {"mine": {"after": {**score, "protocol": {"format": "mlvu"}}}}})
+    return folder
+
+
+def test_a_run_is_rescored_without_its_model(tmp_path, capsys):
+    options = {"options": ["Red", "Blue"], "rule": "nothing named"}
+    folder = write_run(
+        tmp_path / "run",
+        {"question_id": "1", "reply": "The answer is B.", **options},
+        {"question_id": "2", "reply": "", **options},
+        {"question_id": "3", "reply": "A man walks.", "options": [], "gold": None, "rule": "unscored: needs a judge"},
+    )
+    assert rescore_main([str(folder)]) == 0
+    row = capsys.readouterr().out.splitlines()[5].split()
+    assert row[:5] == ["mine", "after", "accuracy", "0.0", "50.0"]
+    assert row[-4:] == ["2", "1", "1", "2"], "questions, unanswered, unscored, read otherwise"
+    stored = RunRecord.load(folder).scores["mine"]["after"]
+    assert (stored.accuracy, stored.num_unscored, stored.protocol) == (0.5, 1, {"format": "mlvu"})
+    assert rescore_main([str(folder)]) == 0
+    again = capsys.readouterr().out.splitlines()[5].split()
+    assert (again[3:5], again[-1]) == (["50.0", "50.0"], "0")
+
+
+def test_rescoring_waits_for_the_run_and_keeps_what_it_wrote(tmp_path):
+    folder = write_run(tmp_path / "run", {"question_id": "1", "reply": "B", "options": ["x", "y"], "rule": "letter"})
+    with ThreadPoolExecutor() as pool:
+        with locked(folder):
+            rescoring = pool.submit(rescore, folder)
+            with pytest.raises(TimeoutError):
+                rescoring.result(timeout=0.3)
+            record = RunRecord.load(folder)
+            record.notes.append("written last")
+            record.save(folder)
+        assert rescoring.result(timeout=60)[0].after.accuracy == 1.0
+    assert RunRecord.load(folder).notes == ["written last"]
+
+
+def test_what_cannot_be_rescored_is_one_message(tmp_path, capsys):
+    assert rescore_main([str(tmp_path)]) == 1
+    assert "run.json: there is no such file" in capsys.readouterr().err
+    folder = write_run(tmp_path / "run", {"question_id": "1", "reply": "B", "options": ["x", "y"], "rule": "letter"})
+    (folder / "predictions/after/mine.jsonl").unlink()
+    assert rescore_main([str(folder)]) == 1
+    assert "evaluate the run first" in capsys.readouterr().err
+
+
+def test_two_runs_are_compared_question_by_question(tmp_path, capsys):
+    options = {"options": ["Red", "Blue", "Green"], "rule": "letter"}
+    first, second = (
+        write_run(
+            tmp_path / name,
+            *(
+                {"question_id": str(i), "video": f"{i}.mp4", "reply": "x", "choice": c, "correct": c == 1, **options}
+                for i, c in enumerate(choices)
+            ),
+        )
+        for name, choices in (("a", [0, 0, 1, 1] * 10), ("b", [0, 2, 1, 1] * 5 + [1] * 20))
+    )
+    assert compare_main([str(first), str(second)]) == 0
+    table = capsys.readouterr().out.split("Paired differences\n")[1].splitlines()
+    row = table[2].split()
+    assert row[:3] == ["mine", "after", "higher"]
+    assert row[-4:] == ["40", "0", "10", "15"], "questions, only A, only B, answers that differ"
+    (second / "predictions/after/mine.jsonl").unlink()
+    assert compare_main([str(first), str(second)]) == 0
+    assert "not compared" in capsys.readouterr().out
