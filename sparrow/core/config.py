@@ -186,7 +186,7 @@ class TextToImage:
 
 
 @dataclass
-class Frames:
+class FramesSettings:
     """Which frames of a video are shown, and how; the fields are those of `sparrow.media.frames.FramePolicy`."""
 
     policy: str = "uniform"
@@ -196,7 +196,7 @@ class Frames:
 
 
 @dataclass
-class Backbone:
+class BackboneSettings:
     """A family of models and one checkpoint of it; `tiny` swaps in the family's tiny sibling, made offline.
 
     `tiny_width`: how often the tiny sibling is as wide as the narrowest one, with as many more attention heads.
@@ -377,7 +377,7 @@ class Checkpointing:
 
 
 @dataclass
-class Validation:
+class ValidationSettings:
     """The loss on `num_samples` that are drawn after the training samples and held out, every `every_n_steps`."""
 
     num_samples: int = recorded(0)
@@ -483,8 +483,8 @@ class ExperimentConfig:
     mixture: Mixture = field(default_factory=Mixture)
     embedder: Embedder = field(default_factory=Embedder)
     text_to_image: TextToImage = field(default_factory=TextToImage)
-    frames: Frames = field(default_factory=Frames)
-    backbone: Backbone = field(default_factory=Backbone)
+    frames: FramesSettings = field(default_factory=FramesSettings)
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
     start_from: StartFrom = field(default_factory=StartFrom)
     tuning: Tuning = field(default_factory=Tuning)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -493,7 +493,7 @@ class ExperimentConfig:
     trainer: Trainer = field(default_factory=Trainer)
     strategy: Strategy = field(default_factory=Strategy)
     checkpointing: Checkpointing = recorded(default_factory=Checkpointing)
-    validation: Validation = recorded(default_factory=Validation)
+    validation: ValidationSettings = recorded(default_factory=ValidationSettings)
     benchmark: dict[str, Benchmark] = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
     logger: dict[str, Logger] = recorded(default_factory=dict)
@@ -562,7 +562,7 @@ class EvaluateConfig:
     data_seed: int = 0
     use_world: bool = False
     world: World = field(default_factory=World)
-    frames: Frames = field(default_factory=Frames)
+    frames: FramesSettings = field(default_factory=FramesSettings)
     backbone: CheckpointOptions = field(default_factory=CheckpointOptions)
     benchmark: dict[str, Benchmark] = field(default_factory=dict)
     blind: bool = False

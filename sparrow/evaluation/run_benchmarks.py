@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from sparrow.analysis.answers import read_predictions
 from sparrow.analysis.scores import Score, score
-from sparrow.core.config import Benchmark, EvaluateConfig, ExperimentConfig, Frames, World
+from sparrow.core.config import Benchmark, EvaluateConfig, ExperimentConfig, FramesSettings, World
 from sparrow.core.hashing import content_hash
 from sparrow.core.tables import counted
 from sparrow.data.encode import Presentation
@@ -51,7 +51,7 @@ class Evaluator:
     def __init__(
         self,
         benchmarks: Mapping[str, Benchmark],
-        frames: Frames,
+        frames: FramesSettings,
         world: World,
         data_seed: int,
         cache_root: Path,

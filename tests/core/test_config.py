@@ -11,7 +11,7 @@ from sparrow.world import WorldSettings
 
 @pytest.mark.parametrize(
     ("settings", "used"),
-    [(config.World, WorldSettings), (config.TextToImage, TextStyle), (config.Frames, FramePolicy)],
+    [(config.World, WorldSettings), (config.TextToImage, TextStyle), (config.FramesSettings, FramePolicy)],
 )
 def test_settings_are_those_of_the_type_they_are_for(settings, used):
     def plain(value):

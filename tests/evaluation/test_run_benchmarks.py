@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparrow.core.config import Benchmark, Frames
+from sparrow.core.config import Benchmark, FramesSettings
 from sparrow.core.errors import DataError
 from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.models.loading import load_backbone
@@ -21,7 +21,7 @@ def an_evaluator(benchmark, config, **changes):
     world = replace(config.world, **changes)
     return Evaluator(
         {"b": benchmark},
-        Frames(policy="uniform", max_frames=4),
+        FramesSettings(policy="uniform", max_frames=4),
         world,
         config.data_seed,
         Path(config.paths.cache_root),

@@ -56,7 +56,7 @@ def test_a_setting_that_takes_its_value_from_a_factor_is_declared():
     def asked(frames):
         settings = EvaluateConfig(
             checkpoint="x",
-            frames=config.Frames(max_frames=frames),
+            frames=config.FramesSettings(max_frames=frames),
             benchmark={"mlvu": config.Benchmark(max_frames=frames)},
         )
         return run(settings, command="evaluate")
