@@ -26,7 +26,7 @@ from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.checkpoint_files import Checkpoint, family_of
-from sparrow.models.loading import load_backbone
+from sparrow.models.loading import LoadOptions, load_backbone
 from sparrow.models.precision import weights_dtype
 
 Counters = Mapping[tuple[str, str], "Synchronized[int]"]
@@ -115,20 +115,12 @@ def answer_all(work: Answering, evaluator: Evaluator, backbone: Backbone | None 
 
 
 def load_checkpoint(checkpoint: str, options: CheckpointOptions, **how: Any) -> Backbone:
-    """A checkpoint with the options of an evaluation; `how` goes to `load_backbone`.
+    """A checkpoint with the options of an evaluation; `how` are other `LoadOptions`.
 
     Raises:
         BackboneError: If it cannot be loaded.
     """
-    return load_backbone(
-        checkpoint,
-        family=options.family,
-        revision=options.revision,
-        frame_size_px=options.frame_size_px,
-        trust_remote_code=options.trust_remote_code,
-        native_video=bool(options.native_video),
-        **how,
-    )
+    return load_backbone(checkpoint, LoadOptions.of(options, **how))
 
 
 def open_checkpoint(checkpoint: str, options: CheckpointOptions, device: torch.device, precision: str) -> Backbone:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from importlib.resources import files
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -58,6 +59,8 @@ class Backbone(ABC):
     video_processor_type: ClassVar[str | None] = None
     skips_cached_padding: ClassVar[bool] = True
     video_needs_times: ClassVar[bool] = True
+    module_names: ClassVar[tuple[str, str, str]] = ("vision_tower", "multi_modal_projector", "language_model")
+    vision_blocks: ClassVar[str] = "vision_tower.encoder.layers"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -113,9 +116,9 @@ class Backbone(ABC):
         """Set the processor to one view of `frame_size_px` a frame, so that an exported folder reads frames alike."""
 
     @property
-    @abstractmethod
     def image_token_id(self) -> int:
         """Id of the token that the chat template writes for an image."""
+        return int(self.processor.image_token_id)
 
     @abstractmethod
     def frame_token_ids(self, size: Size) -> list[int]:
@@ -124,7 +127,7 @@ class Backbone(ABC):
     @property
     def video_token_id(self) -> int:
         """Id of the token that the chat template writes for a native video."""
-        raise NotImplementedError
+        return int(self.processor.video_token_id)
 
     def video_placeholders(self, size: Size, times_s: Sequence[float]) -> list[tuple[str, list[int]]]:
         """The placeholders that the chat template writes for a native video: words before each, and what it becomes.
@@ -156,13 +159,15 @@ class Backbone(ABC):
         """
         return inputs
 
-    @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
         """The modules `vision`, `projector` and `language_model`, which together hold every parameter."""
+        core: Any = self.model.model
+        return self._three_parts(*(getattr(core, name) for name in self.module_names))
 
-    @abstractmethod
     def blocks(self) -> list[nn.Module]:
         """Transformer blocks of vision encoder and language model: the units of sharding and checkpointing."""
+        core: Any = self.model.model
+        return [*attrgetter(self.vision_blocks)(core), *getattr(core, self.module_names[2]).layers]
 
     def unused(self) -> list[nn.Module]:
         """Modules that no output depends on: they would never have a gradient, which ranks wait for."""

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Gemma3Config, Gemma3Processor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from typing_extensions import override
 
-from sparrow.models.backbone import Backbone, Size
-from sparrow.models.frame_buffer import Frames
+from sparrow.models.square_frames import SquareFrames
 from sparrow.models.tiny import HEAD_WIDTH, TinySizes, token_ids, train_tokenizer
 
 NAMED_TOKENS = {
@@ -24,7 +22,7 @@ NAMED_TOKENS = {
 TINY_TOKENS_A_FRAME = 4
 
 
-class Gemma3(Backbone):
+class Gemma3(SquareFrames):
     """Adapter of `Gemma3ForConditionalGeneration`; a frame is one view, without pan and scan."""
 
     family = "gemma3"
@@ -34,9 +32,8 @@ class Gemma3(Backbone):
     @override
     def configure_processor(self) -> None:
         self._require_size(self.config.vision_config.image_size)
-        image_processor = self.processor.image_processor
-        image_processor.size = {"height": self.frame_size_px, "width": self.frame_size_px}
-        image_processor.do_pan_and_scan = False
+        super().configure_processor()
+        self.processor.image_processor.do_pan_and_scan = False
 
     @property
     @override
@@ -48,41 +45,15 @@ class Gemma3(Backbone):
         return self.chat_template.replace("'<start_of_image>'", r"'\n\n<start_of_image>\n\n'")
 
     @cached_property
-    def _frame_token_ids(self) -> list[int]:
+    @override
+    def square_token_ids(self) -> list[int]:
         tokenizer = self.tokenizer
         soft = [tokenizer.image_token_id] * self.processor.image_seq_length
         return [tokenizer.boi_token_id, *soft, tokenizer.eoi_token_id]
 
     @override
-    def frame_token_ids(self, size: Size) -> list[int]:
-        return self._frame_token_ids
-
-    @override
-    def prepared_size(self, size: Size) -> Size:
-        return self.frame_size_px, self.frame_size_px
-
-    @override
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
-        return {"pixel_values": self.normalized_stack(frames, dtype)}
-
-    @override
     def token_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:
         return {"token_type_ids": (input_ids == self.tokenizer.image_token_id).long()}
-
-    @override
-    def parts(self) -> dict[str, nn.Module]:
-        core: Any = self.model.model
-        return self._three_parts(core.vision_tower, core.multi_modal_projector, core.language_model)
-
-    @override
-    def blocks(self) -> list[nn.Module]:
-        core: Any = self.model.model
-        return [*core.vision_tower.encoder.layers, *core.language_model.layers]
-
-    @staticmethod
-    @override
-    def frame_size_of(processor: Any) -> int:
-        return int(processor.image_processor.size["height"])
 
     @classmethod
     @override

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import Idefics3Config, Idefics3Processor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.idefics3.image_processing_pil_idefics3 import (
@@ -17,17 +16,23 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import (
 )
 from typing_extensions import override
 
-from sparrow.models.backbone import Backbone, Size
 from sparrow.models.frame_buffer import Frames
+from sparrow.models.square_frames import SquareFrames
 from sparrow.models.tiny import TinySizes, token_ids, train_tokenizer
 
 
-class Idefics3(Backbone):
+class Idefics3(SquareFrames):
     """Adapter of `Idefics3ForConditionalGeneration`; a frame is one global view, never split into tiles."""
 
     family = "idefics3"
     end_of_turn = "<end_of_utterance>"
     native_checkpoints: ClassVar[tuple[str, ...]] = ("HuggingFaceM4/Idefics3-8B-Llama3",)
+    module_names = ("vision_model", "connector", "text_model")
+    vision_blocks = "vision_model.encoder.layers"
+    processor_class: ClassVar[Any] = Idefics3Processor
+    config_class: ClassVar[Any] = Idefics3Config
+    image_processor_class: ClassVar[Any] = Idefics3ImageProcessorPil
+    tiny_bos_token: ClassVar[str] = "<|begin_of_text|>"
 
     @override
     def configure_processor(self) -> None:
@@ -47,17 +52,10 @@ class Idefics3(Backbone):
         return int(self.tokenizer.convert_tokens_to_ids("<image>"))
 
     @cached_property
-    def _frame_token_ids(self) -> list[int]:
+    @override
+    def square_token_ids(self) -> list[int]:
         fake, view = self.tokenizer.convert_tokens_to_ids(["<fake_token_around_image>", "<global-img>"])
         return [fake, view, *[self.image_token_id] * self.processor.image_seq_len, fake]
-
-    @override
-    def frame_token_ids(self, size: Size) -> list[int]:
-        return self._frame_token_ids
-
-    @override
-    def prepared_size(self, size: Size) -> Size:
-        return self.frame_size_px, self.frame_size_px
 
     def prepare_frame(self, frame: np.ndarray) -> np.ndarray:
         """As the image processor: the longest edge to the frame size first, then squared."""
@@ -80,16 +78,6 @@ class Idefics3(Backbone):
         features = core.connector(core.vision_model(pixel_values=pixels[0]).last_hidden_state).flatten(0, 1)
         return given | {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}
 
-    @override
-    def parts(self) -> dict[str, nn.Module]:
-        core: Any = self.model.model
-        return self._three_parts(core.vision_model, core.connector, core.text_model)
-
-    @override
-    def blocks(self) -> list[nn.Module]:
-        core: Any = self.model.model
-        return [*core.vision_model.encoder.layers, *core.text_model.layers]
-
     @staticmethod
     @override
     def frame_size_of(processor: Any) -> int:
@@ -100,15 +88,15 @@ class Idefics3(Backbone):
     def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
         tokenizer = train_tokenizer(
             texts,
-            bos_token="<|begin_of_text|>",
+            bos_token=cls.tiny_bos_token,
             eos_token=cls.end_of_turn,
             other_special_tokens=["<fake_token_around_image>", "<image>", "<global-img>"],
         )
-        config = Idefics3Config(
+        config = cls.config_class(
             **token_ids(tokenizer, image_token_id="<image>"),
             scale_factor=2,
             tie_word_embeddings=False,
             vision_config=sizes.vision(image_size=frame_size_px),
             text_config=sizes.text(tokenizer, model_type="llama"),
         )
-        return config, Idefics3Processor(Idefics3ImageProcessorPil(), tokenizer)
+        return config, cls.processor_class(cls.image_processor_class(), tokenizer)

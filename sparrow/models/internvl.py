@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-import torch
 import transformers
-from torch import nn
 from transformers import InternVLConfig
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from typing_extensions import override
 
-from sparrow.models.backbone import Backbone, Size
-from sparrow.models.frame_buffer import Frames
 from sparrow.models.processors import WithoutVideo
+from sparrow.models.square_frames import SquareFrames
 from sparrow.models.tiny import PATCH_PX, TinySizes, token_ids, train_tokenizer
 
 NAMED_TOKENS = {
@@ -32,13 +29,14 @@ class InternVLProcessor(WithoutVideo, transformers.InternVLProcessor):
     images_kwargs: ClassVar[Any] = {"crop_to_patches": False}  # type: ignore[misc]
 
 
-class InternVL(Backbone):
+class InternVL(SquareFrames):
     """Adapter of `InternVLForConditionalGeneration`; a frame is one view, never cut into tiles."""
 
     family = "internvl"
     end_of_turn = "<|im_end|>"
     processor_class = InternVLProcessor
     video_processor_type = "InternVLVideoProcessor"
+    vision_blocks = "vision_tower.encoder.layer"
     native_checkpoints = (
         "OpenGVLab/InternVL3-1B-hf",
         "OpenGVLab/InternVL3-2B-hf",
@@ -53,49 +51,18 @@ class InternVL(Backbone):
     def configure_processor(self) -> None:
         step = int(self.config.vision_config.patch_size[0] / self.config.downsample_ratio)
         self._require_multiple(step)
+        super().configure_processor()
         self.processor.image_seq_length = (self.frame_size_px // step) ** 2
-        self.processor.image_processor.size = {"height": self.frame_size_px, "width": self.frame_size_px}
         self.processor.image_processor.crop_to_patches = False
         # transformers' own processor asks for tiles whatever the folder says; it gets one.
         self.processor.image_processor.min_patches = self.processor.image_processor.max_patches = 1
 
-    @property
-    @override
-    def image_token_id(self) -> int:
-        return int(self.processor.image_token_id)
-
     @cached_property
-    def _frame_token_ids(self) -> list[int]:
+    @override
+    def square_token_ids(self) -> list[int]:
         processor = self.processor
         context = [processor.image_token_id] * processor.image_seq_length
         return [processor.start_image_token_id, *context, processor.end_image_token_id]
-
-    @override
-    def frame_token_ids(self, size: Size) -> list[int]:
-        return self._frame_token_ids
-
-    @override
-    def prepared_size(self, size: Size) -> Size:
-        return self.frame_size_px, self.frame_size_px
-
-    @override
-    def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
-        return {"pixel_values": self.normalized_stack(frames, dtype)}
-
-    @override
-    def parts(self) -> dict[str, nn.Module]:
-        core: Any = self.model.model
-        return self._three_parts(core.vision_tower, core.multi_modal_projector, core.language_model)
-
-    @override
-    def blocks(self) -> list[nn.Module]:
-        core: Any = self.model.model
-        return [*core.vision_tower.encoder.layer, *core.language_model.layers]
-
-    @staticmethod
-    @override
-    def frame_size_of(processor: Any) -> int:
-        return int(processor.image_processor.size["height"])
 
     @classmethod
     @override

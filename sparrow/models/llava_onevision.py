@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import isqrt
 from typing import Any
 
@@ -15,9 +16,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 from typing_extensions import override
 
-from sparrow.models.backbone import Backbone, Size
-from sparrow.models.frame_buffer import Frames
+from sparrow.models.frame_buffer import Frames, Size
 from sparrow.models.processors import WithoutVideo
+from sparrow.models.square_frames import SquareFrames
 from sparrow.models.tiny import PATCH_PX, TinySizes, token_ids, train_tokenizer
 
 
@@ -25,7 +26,7 @@ class LlavaOnevisionProcessor(WithoutVideo, transformers.LlavaOnevisionProcessor
     """The family's processor for images."""
 
 
-class LlavaOnevision(Backbone):
+class LlavaOnevision(SquareFrames):
     """Adapter of `LlavaOnevisionForConditionalGeneration`.
 
     A frame is one view, as the family shows several images; a single image too, which its own processor would cut
@@ -43,30 +44,17 @@ class LlavaOnevision(Backbone):
     @override
     def configure_processor(self) -> None:
         self._require_size(self.config.vision_config.image_size)
-        self.processor.image_processor.size = {"height": self.frame_size_px, "width": self.frame_size_px}
+        super().configure_processor()
 
-    @property
-    @override
-    def image_token_id(self) -> int:
-        return int(self.processor.image_token_id)
-
-    def frame_token_ids(self, size: Size) -> list[int]:
+    @cached_property
+    def square_token_ids(self) -> list[int]:
         """The last one stands for the learnt end of a line."""
         return [self.image_token_id] * (self.processor.num_image_tokens + 1)
-
-    @property
-    @override
-    def video_token_id(self) -> int:
-        return int(self.processor.video_token_id)
 
     def video_placeholders(self, size: Size, times_s: Sequence[float]) -> list[tuple[str, list[int]]]:
         """One block, ended by the learnt end of a line."""
         pooled = -(-isqrt(self.processor.num_image_tokens) // 2)
         return [("", [self.video_token_id] * (len(times_s) * pooled**2 + 1))]
-
-    @override
-    def prepared_size(self, size: Size) -> Size:
-        return self.frame_size_px, self.frame_size_px
 
     def prepare_frame(self, frame: np.ndarray) -> np.ndarray:
         """Squared with the image processor's mean colour at both sides, then resized."""
@@ -132,22 +120,12 @@ class LlavaOnevision(Backbone):
     def parts(self) -> dict[str, nn.Module]:
         core: Any = self.model.model
         projector = nn.ModuleList([core.multi_modal_projector, nn.ParameterList([core.image_newline])])
-        return self._three_parts(core.vision_tower, projector, core.language_model)
+        return super().parts() | {"projector": projector}
 
     def unused(self) -> list[nn.Module]:
         """The projector reads what goes into the encoder's last norm."""
         core: Any = self.model.model
         return [core.vision_tower.post_layernorm]
-
-    @override
-    def blocks(self) -> list[nn.Module]:
-        core: Any = self.model.model
-        return [*core.vision_tower.encoder.layers, *core.language_model.layers]
-
-    @staticmethod
-    @override
-    def frame_size_of(processor: Any) -> int:
-        return int(processor.image_processor.size["height"])
 
     @classmethod
     @override

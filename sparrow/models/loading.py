@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from filelock import FileLock
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from sparrow.core.config import BackboneSettings, CheckpointOptions
 from sparrow.core.errors import BackboneError
 from sparrow.core.files import drafted, remove_drafts, user_path
 from sparrow.core.hashing import content_hash, file_hash
@@ -43,26 +45,11 @@ def find_family(name: str) -> type[Backbone]:
     return adapter
 
 
-def load_backbone(
-    checkpoint: str,
-    *,
-    frame_size_px: int | None = None,
-    family: str | None = None,
-    revision: str | None = None,
-    with_model: bool = True,
-    dtype: torch.dtype | str = torch.float32,
-    attn_implementation: str = "sdpa",
-    trust_remote_code: bool = False,
-    quantization: str | None = None,
-    native_video: bool = False,
-    num_replicas: int = 1,
-    num_shards: int = 1,
-) -> Backbone:
-    """Load processor and, if asked, model.
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a checkpoint is loaded.
 
     Args:
-        checkpoint: A Hugging Face folder, or a Hub id (taken from the local cache when `HF_HUB_OFFLINE=1`). A folder
-            of adapters names the checkpoint that they belong to.
         frame_size_px: Side of the square at which a frame is shown; as the checkpoint's processor has it where None.
         family: The expected family; read from the checkpoint where None.
         revision: Revision of a Hub id.
@@ -71,50 +58,88 @@ def load_backbone(
         attn_implementation: As in transformers.
         trust_remote_code: Whether code that ships with the checkpoint may run.
         quantization: `nf4` keeps the linear layers in four bits; None leaves them as they are.
+        native_video: Whether the frames of a video go in the way the family has for videos, not as images.
         num_replicas: Copies of the model among the connected processes.
         num_shards: Processes that share a copy: each reads its shard of every tensor only.
-        native_video: Whether the frames of a video go in the way the family has for videos, not as images.
+    """
+
+    frame_size_px: int | None = None
+    family: str | None = None
+    revision: str | None = None
+    with_model: bool = True
+    dtype: torch.dtype | str = torch.float32
+    attn_implementation: str = "sdpa"
+    trust_remote_code: bool = False
+    quantization: str | None = None
+    native_video: bool = False
+    num_replicas: int = 1
+    num_shards: int = 1
+
+    @classmethod
+    def of(cls, settings: BackboneSettings | CheckpointOptions, **others: Any) -> Self:
+        """The options that the settings name, and others; `attn_implementation` may be `auto` in the settings."""
+        return cls(
+            family=settings.family,
+            revision=settings.revision,
+            frame_size_px=settings.frame_size_px,
+            trust_remote_code=settings.trust_remote_code,
+            native_video=bool(settings.native_video),
+            **others,
+        )
+
+
+def load_backbone(checkpoint: str, options: LoadOptions | None = None, **changes: Any) -> Backbone:
+    """Load processor and, if asked, model.
+
+    Args:
+        checkpoint: A Hugging Face folder, or a Hub id (taken from the local cache when `HF_HUB_OFFLINE=1`). A folder
+            of adapters names the checkpoint that they belong to.
+        options: How it is loaded.
+        changes: Fields of `LoadOptions` by keyword, in place of those of `options`.
 
     Raises:
         BackboneError: If the checkpoint is missing, of another family, or has code of its own; or if native video or
             flash attention is asked of a family that it is not offered for.
     """
-    given = Checkpoint(user_path(checkpoint), revision)
-    if family is not None:
-        check_family(family)
-    adapter = find_family(family_of(given, family))
-    if "flash" in attn_implementation:
+    options = replace(options or LoadOptions(), **changes)
+    given = Checkpoint(user_path(checkpoint), options.revision)
+    if options.family is not None:
+        check_family(options.family)
+    adapter = find_family(family_of(given, options.family))
+    if "flash" in options.attn_implementation:
         check_flash_attention(adapter.family)
     require_processor(given)
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    code: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     with explained(given):
-        config = AutoConfig.from_pretrained(given.name, revision=revision, **options)
+        config = AutoConfig.from_pretrained(given.name, revision=given.revision, **code)
         # Pillow resizes alike whether torchvision is installed or not.
-        processor = adapter.processor_class.from_pretrained(given.name, revision=revision, backend="pil", **options)
+        processor = adapter.processor_class.from_pretrained(given.name, revision=given.revision, backend="pil", **code)
         origin = given.pinned
     # What does not fit is refused before the weights are read.
-    size_px = frame_size_px or adapter.frame_size_of(processor)
-    backbone = adapter(processor, config, size_px, native_video=native_video)
+    size_px = options.frame_size_px or adapter.frame_size_of(processor)
+    backbone = adapter(processor, config, size_px, native_video=options.native_video)
     backbone.origin = origin
-    if not with_model:
+    if not options.with_model:
         return backbone
-    if quantization is not None:
-        options["quantization_config"] = nf4()
-    if num_replicas * num_shards > 1:
+    of_model = code | {"dtype": options.dtype, "attn_implementation": options.attn_implementation}
+    if options.quantization is not None:
+        of_model["quantization_config"] = nf4()
+    if options.num_replicas * options.num_shards > 1:
         from transformers.distributed.configuration_utils import DistributedConfig
 
-        options["distributed_config"] = DistributedConfig(fsdp_size=num_shards, dp_replicate_size=num_replicas)
-    model = _read_model(given, dtype=dtype, attn_implementation=attn_implementation, **options)
-    return _attending(backbone.with_model(model), attn_implementation)
+        of_model["distributed_config"] = DistributedConfig(
+            fsdp_size=options.num_shards, dp_replicate_size=options.num_replicas
+        )
+    return _attending(backbone.with_model(_read_model(given, **of_model)), options.attn_implementation)
 
 
-def outline(backbone: Backbone, *, dtype: torch.dtype, attn_implementation: str) -> Backbone:
+def outline(backbone: Backbone, options: LoadOptions) -> Backbone:
     """The backbone with its model on the meta device: all modules and shapes, no weights."""
     with torch.device("meta"):
         model: nn.Module = AutoModelForImageTextToText.from_config(
-            backbone.config, dtype=dtype, attn_implementation=attn_implementation
+            backbone.config, dtype=options.dtype, attn_implementation=options.attn_implementation
         )
-    return _attending(backbone.with_model(model), attn_implementation)
+    return _attending(backbone.with_model(model), options.attn_implementation)
 
 
 def _attending(backbone: Backbone, attn_implementation: str) -> Backbone:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import MiniCPMV4_6Config, ProcessorMixin
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import MiniCPMV4_6ImageProcessorPil
@@ -61,6 +61,7 @@ class MiniCPMV(Backbone):
     processor_class: ClassVar[Any] = MiniCPMV4_6Processor
     video_processor_type = "MiniCPMV4_6VideoProcessor"
     native_checkpoints: ClassVar[tuple[str, ...]] = ("openbmb/MiniCPM-V-4.6",)
+    module_names = ("vision_tower", "merger", "language_model")
     # The state of linear attention runs on over cached padding.
     skips_cached_padding = False
 
@@ -72,11 +73,6 @@ class MiniCPMV(Backbone):
         image_processor.use_image_id = False
         image_processor.downsample_mode = "16x"
         image_processor.scale_resolution = self.frame_size_px
-
-    @property
-    @override
-    def image_token_id(self) -> int:
-        return int(self.tokenizer.image_token_id)
 
     @override
     def frame_token_ids(self, size: Size) -> list[int]:
@@ -115,35 +111,16 @@ class MiniCPMV(Backbone):
         attention_mask: Tensor | None,
         frames: Frames | None,
         *,
-        position_ids: Tensor | None = None,
         logits_to_keep: Tensor | int = 0,
-        past_key_values: Any = None,
-        use_cache: bool = False,
+        **options: Any,
     ) -> Any:
         """As the base class; the model itself would compute the logits of every position."""
         head: Any = self.model.lm_head
         hook = head.register_forward_pre_hook(lambda _, inputs: slice_logits_to_keep(inputs[0], logits_to_keep))
         try:
-            return super().forward(
-                input_ids,
-                attention_mask,
-                frames,
-                position_ids=position_ids,
-                past_key_values=past_key_values,
-                use_cache=use_cache,
-            )
+            return super().forward(input_ids, attention_mask, frames, **options)
         finally:
             hook.remove()
-
-    @override
-    def parts(self) -> dict[str, nn.Module]:
-        core: Any = self.model.model
-        return self._three_parts(core.vision_tower, core.merger, core.language_model)
-
-    @override
-    def blocks(self) -> list[nn.Module]:
-        core: Any = self.model.model
-        return [*core.vision_tower.encoder.layers, *core.language_model.layers]
 
     @staticmethod
     @override

@@ -28,7 +28,7 @@ class MiniCPMV4_7(MiniCPMV):  # noqa: N801
     native_checkpoints = ("openbmb/MiniCPM-V-4.7-1B",)
 
     # The model computes chosen logits only, other than 4.6.
-    forward = Backbone.forward
+    forward = Backbone.forward  # type: ignore[assignment]
 
     @override
     def token_inputs(self, input_ids: Tensor) -> dict[str, Tensor]:

@@ -43,7 +43,14 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
     processor_class: ClassVar[Any] = Qwen2_5_VLProcessor
     video_processor_type = "Qwen2VLVideoProcessor"
     native_checkpoints: ClassVar[tuple[str, ...]] = ("Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct")
+    vision_blocks = "visual.blocks"
+    config_class: ClassVar[Any] = Qwen2_5_VLConfig
     vision_merging_parts: ClassVar[tuple[str, ...]] = ("merger",)
+
+    tiny_text: ClassVar[dict[str, Any]] = {
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": TINY_ROPE_SECTIONS}
+    }
+    tiny_colours: ClassVar[dict[str, Any]] = {}
 
     @property
     def _step_px(self) -> int:
@@ -60,19 +67,9 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
             "longest_edge": most,
         }
 
-    @property
-    @override
-    def image_token_id(self) -> int:
-        return int(self.processor.image_token_id)
-
     @override
     def frame_token_ids(self, size: Size) -> list[int]:
         return [self.image_token_id] * (size[0] * size[1] // self._step_px**2)
-
-    @property
-    @override
-    def video_token_id(self) -> int:
-        return int(self.processor.video_token_id)
 
     def video_placeholders(self, size: Size, times_s: Sequence[float]) -> list[tuple[str, list[int]]]:
         """One block of all tokens; times are in the positions."""
@@ -222,11 +219,6 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
         projector = nn.ModuleDict({name: of_vision.pop(name) for name in self.vision_merging_parts})
         return self._three_parts(nn.ModuleDict(of_vision), projector, core.language_model)
 
-    @override
-    def blocks(self) -> list[nn.Module]:
-        core: Any = self.model.model
-        return [*core.visual.blocks, *core.language_model.layers]
-
     @staticmethod
     @override
     def frame_size_of(processor: Any) -> int:
@@ -238,14 +230,8 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>", *VISION_TOKENS.values()]
         )
-        config = Qwen2_5_VLConfig(
-            **token_ids(
-                tokenizer,
-                image_token_id="<|image_pad|>",
-                video_token_id="<|video_pad|>",
-                vision_start_token_id="<|vision_start|>",
-                vision_end_token_id="<|vision_end|>",
-            ),
+        config = cls.config_class(
+            **token_ids(tokenizer, **VISION_TOKENS),
             vision_config={
                 "depth": 2,
                 "hidden_size": sizes.vision_width,
@@ -253,12 +239,14 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
                 "num_heads": sizes.num_heads,
                 "out_hidden_size": sizes.text_width,
                 "patch_size": PATCH_PX,
-                "window_size": 4 * PATCH_PX,
-                "fullatt_block_indexes": [1],
+                **cls.tiny_vision(frame_size_px),
             },
-            text_config=sizes.text(
-                tokenizer,
-                rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": TINY_ROPE_SECTIONS},
-            ),
+            text_config=sizes.text(tokenizer, **cls.tiny_text),
         )
-        return config, Qwen2_5_VLProcessor(Qwen2VLImageProcessorPil(patch_size=PATCH_PX), tokenizer, None)
+        image_processor = Qwen2VLImageProcessorPil(patch_size=PATCH_PX, **cls.tiny_colours)
+        return config, cls.processor_class(image_processor, tokenizer, None)
+
+    @staticmethod
+    def tiny_vision(frame_size_px: int) -> dict[str, Any]:
+        """Settings of the tiny vision encoder that the family does not share with its kin."""
+        return {"window_size": 4 * PATCH_PX, "fullatt_block_indexes": [1]}

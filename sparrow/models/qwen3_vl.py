@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import transformers
 from torch import Tensor
 from transformers import Qwen3VLConfig
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from typing_extensions import override
 
-from sparrow.models.backbone import Size
-from sparrow.models.frame_buffer import Frames
+from sparrow.models.frame_buffer import Frames, Size
 from sparrow.models.processors import WithoutVideo
-from sparrow.models.qwen2_5_vl import TINY_ROPE_SECTIONS, VISION_TOKENS, Qwen2_5_VL
-from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX, TinySizes, token_ids, train_tokenizer
+from sparrow.models.qwen2_5_vl import TINY_ROPE_SECTIONS, Qwen2_5_VL
+from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX
 
 
 class Qwen3VLProcessor(WithoutVideo, transformers.Qwen3VLProcessor):
@@ -31,6 +29,17 @@ class Qwen3VL(Qwen2_5_VL):
     video_processor_type = "Qwen3VLVideoProcessor"
     native_checkpoints = ("Qwen/Qwen3-VL-2B-Instruct", "Qwen/Qwen3-VL-4B-Instruct", "Qwen/Qwen3-VL-8B-Instruct")
     vision_merging_parts = ("merger", "deepstack_merger_list")
+    config_class = Qwen3VLConfig
+    tiny_text: ClassVar[dict[str, Any]] = {
+        "head_dim": HEAD_WIDTH,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 5e6,
+            "mrope_section": TINY_ROPE_SECTIONS,
+            "mrope_interleaved": True,
+        },
+    }
+    tiny_colours: ClassVar[dict[str, Any]] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
     def video_placeholders(self, size: Size, times_s: Sequence[float]) -> list[tuple[str, list[int]]]:
         """A block a patch in time, after the mean of the times of its first and last frame."""
@@ -50,42 +59,7 @@ class Qwen3VL(Qwen2_5_VL):
             for _ in range(self._times_patches(video.num_frames) if video is not None else 1):
                 yield torch.zeros(1, dtype=torch.int64), size
 
-    @classmethod
+    @staticmethod
     @override
-    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
-        tokenizer = train_tokenizer(
-            texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>", *VISION_TOKENS.values()]
-        )
-        config = Qwen3VLConfig(
-            **token_ids(
-                tokenizer,
-                image_token_id="<|image_pad|>",
-                video_token_id="<|video_pad|>",
-                vision_start_token_id="<|vision_start|>",
-                vision_end_token_id="<|vision_end|>",
-            ),
-            vision_config={
-                "depth": 2,
-                "hidden_size": sizes.vision_width,
-                "intermediate_size": 2 * sizes.vision_width,
-                "num_heads": sizes.num_heads,
-                "out_hidden_size": sizes.text_width,
-                "patch_size": PATCH_PX,
-                "num_position_embeddings": (frame_size_px // PATCH_PX) ** 2,
-                "deepstack_visual_indexes": [0],
-            },
-            text_config=sizes.text(
-                tokenizer,
-                head_dim=HEAD_WIDTH,
-                rope_parameters={
-                    "rope_type": "default",
-                    "rope_theta": 5e6,
-                    "mrope_section": TINY_ROPE_SECTIONS,
-                    "mrope_interleaved": True,
-                },
-            ),
-        )
-        image_processor = Qwen2VLImageProcessorPil(
-            patch_size=PATCH_PX, image_mean=[0.5, 0.5, 0.5], image_std=[0.5, 0.5, 0.5]
-        )
-        return config, Qwen3VLProcessor(image_processor, tokenizer, None)
+    def tiny_vision(frame_size_px: int) -> dict[str, Any]:
+        return {"num_position_embeddings": (frame_size_px // PATCH_PX) ** 2, "deepstack_visual_indexes": [0]}

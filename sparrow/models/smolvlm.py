@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import transformers
 from transformers import SmolVLMConfig
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
-from typing_extensions import override
 
 from sparrow.models.idefics3 import Idefics3
 from sparrow.models.processors import WithoutVideo
-from sparrow.models.tiny import TinySizes, token_ids, train_tokenizer
 
 
 class SmolVLMProcessor(WithoutVideo, transformers.SmolVLMProcessor):
@@ -31,6 +28,9 @@ class SmolVLM(Idefics3):
     family = "smolvlm"
     template = "idefics3"
     processor_class = SmolVLMProcessor
+    config_class = SmolVLMConfig
+    image_processor_class = SmolVLMImageProcessorPil
+    tiny_bos_token = "<|im_start|>"
     video_processor_type = "SmolVLMVideoProcessor"
     native_checkpoints = (
         "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
@@ -41,21 +41,3 @@ class SmolVLM(Idefics3):
     def time_words(self, time_s: float) -> str:
         """The form of the family's own video prompt."""
         return f"\nFrame from {int(time_s // 60):02d}:{int(time_s % 60):02d}:"
-
-    @classmethod
-    @override
-    def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
-        tokenizer = train_tokenizer(
-            texts,
-            bos_token="<|im_start|>",
-            eos_token=cls.end_of_turn,
-            other_special_tokens=["<fake_token_around_image>", "<image>", "<global-img>"],
-        )
-        config = SmolVLMConfig(
-            **token_ids(tokenizer, image_token_id="<image>"),
-            scale_factor=2,
-            tie_word_embeddings=False,
-            vision_config=sizes.vision(image_size=frame_size_px),
-            text_config=sizes.text(tokenizer, model_type="llama"),
-        )
-        return config, SmolVLMProcessor(SmolVLMImageProcessorPil(), tokenizer)

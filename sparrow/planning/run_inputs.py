@@ -24,7 +24,7 @@ from sparrow.evaluation.run_benchmarks import make_evaluator
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone
-from sparrow.models.loading import ensure_tiny, find_family, load_backbone
+from sparrow.models.loading import LoadOptions, ensure_tiny, find_family, load_backbone
 from sparrow.models.tuning import check_tuning
 from sparrow.planning.order import selected_rows
 from sparrow.runs.status import is_main_process
@@ -60,15 +60,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     """
     checkpoint = checkpoint or resolve_checkpoint(config)
     cache_root = Path(config.paths.cache_root)
-    backbone = load_backbone(
-        checkpoint,
-        family=config.backbone.family,
-        revision=config.backbone.revision,
-        frame_size_px=config.backbone.frame_size_px,
-        with_model=False,
-        trust_remote_code=config.backbone.trust_remote_code,
-        native_video=config.backbone.native_video,
-    )
+    backbone = load_backbone(checkpoint, LoadOptions.of(config.backbone, with_model=False))
     backbone.require_room(config.frames.max_frames)
     make_evaluator(config).require_room(backbone)
     check_tuning(backbone, config.tuning)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from sparrow.models.adapters import merge_adapters
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.checkpoint_files import base_of_adapters
-from sparrow.models.loading import load_backbone, outline
+from sparrow.models.loading import LoadOptions, load_backbone, outline
 from sparrow.models.precision import weights_dtype
 from sparrow.models.tuning import apply_tuning
 from sparrow.training.strategies import Sharding, gather_into
@@ -25,26 +26,24 @@ def attention_of(config: ExperimentConfig) -> str:
     return choose_attention(backbone.attn_implementation, trainer.precision, trainer.accelerator, backbone.family)
 
 
-def load_model(config: ExperimentConfig, checkpoint: str, *, num_replicas: int = 1, num_shards: int = 1) -> Backbone:
-    """The model that a run starts from, whole, or this rank's shard of every tensor."""
-    return load_backbone(
-        checkpoint,
-        family=config.backbone.family,
-        revision=config.backbone.revision,
-        frame_size_px=config.backbone.frame_size_px,
+def load_options(config: ExperimentConfig) -> LoadOptions:
+    """How the model that a run starts from is loaded on this machine."""
+    return LoadOptions.of(
+        config.backbone,
         dtype=weights_dtype(config.trainer.precision),
         attn_implementation=attention_of(config),
-        trust_remote_code=config.backbone.trust_remote_code,
         quantization=config.tuning.quantization,
-        native_video=config.backbone.native_video,
-        num_replicas=num_replicas,
-        num_shards=num_shards,
     )
+
+
+def load_model(config: ExperimentConfig, checkpoint: str, **changes: Any) -> Backbone:
+    """The model that a run starts from, whole, or this rank's shard of every tensor where `changes` say so."""
+    return load_backbone(checkpoint, load_options(config), **changes)
 
 
 def tuned_outline(config: ExperimentConfig, backbone: Backbone) -> Backbone:
     """The model without its weights, frozen, adapted or trained as it is to be."""
-    result = outline(backbone, dtype=weights_dtype(config.trainer.precision), attn_implementation=attention_of(config))
+    result = outline(backbone, load_options(config))
     apply_tuning(result, config.tuning)
     return result
 
@@ -57,9 +56,9 @@ def sharding_of(config: ExperimentConfig, checkpoint: str) -> Sharding | None:
     def read(device: torch.device, replicas: int, shards: int) -> nn.Module:
         # transformers reads shards onto the machine's accelerator only, and no shards of adapters.
         if base_of_adapters(checkpoint) is not None or device.type != _accelerator():
-            backbone = load_model(config, checkpoint)
-            merge_adapters(backbone.model)
-            return backbone.model
+            model = load_model(config, checkpoint).model
+            merge_adapters(model)
+            return model
         # It warns of rules for modules that a family lacks.
         logging.getLogger("transformers.distributed.mixin").setLevel(logging.ERROR)
         os.environ.setdefault("LOCAL_RANK", str(device.index or 0))

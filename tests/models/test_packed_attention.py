@@ -10,7 +10,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from sparrow.models.frame_buffer import Frames
 from sparrow.models.hidden_states import hidden_states
-from sparrow.models.loading import outline
+from sparrow.models.loading import LoadOptions, outline
 from sparrow.models.packed_attention import BY_SAMPLE
 from sparrow.training.strategies import fill_outline
 from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded
@@ -50,7 +50,7 @@ def require_packing(backbone):
 def test_no_mask_is_built_for_a_packed_row(backbone, frames, monkeypatch, filled_in_later):
     require_packing(backbone)
     if filled_in_later:  # as shards are
-        whole, backbone = backbone, outline(backbone, dtype=torch.float32, attn_implementation="sdpa")
+        whole, backbone = backbone, outline(backbone, LoadOptions())
         fill_outline(backbone.model, whole.model.state_dict(), whole.model)
     samples = samples_of(backbone, frames)
     expected = alone(backbone, samples)

@@ -15,7 +15,7 @@ from sparrow.core.config import Strategy
 from sparrow.data.encode import EncodedSample
 from sparrow.data.micro_batches import pack, pad
 from sparrow.models.frame_buffer import NativeVideo
-from sparrow.models.loading import load_backbone, outline
+from sparrow.models.loading import LoadOptions, load_backbone, outline
 from sparrow.models.registry import NATIVE_VIDEO
 from sparrow.training.losses import segment_losses
 from sparrow.training.strategies import Sharding, gradients_stay_apart
@@ -94,9 +94,7 @@ def compare(folder, *, native_video):
     own = micro_batches(whole, ORDERS[rank])
     found = {"ddp": accumulated(copied, own, DistributedDataParallel(copied))}
 
-    sharded = outline(
-        load_backbone(folder, with_model=False, **options), dtype=torch.float32, attn_implementation="sdpa"
-    )
+    sharded = outline(load_backbone(folder, with_model=False, **options), LoadOptions())
 
     def read(device, replicas, shards):
         return load_backbone(folder, num_replicas=replicas, num_shards=shards).model

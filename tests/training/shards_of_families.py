@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from sparrow.core.config import Strategy
-from sparrow.models.loading import load_backbone, outline
+from sparrow.models.loading import LoadOptions, load_backbone, outline
 from sparrow.training.strategies import Sharding, gather_into
 
 
@@ -24,15 +24,14 @@ def main(out, folders):
             def read(device, replicas, shards, folder=folder):
                 return load_backbone(folder, num_replicas=replicas, num_shards=shards).model
 
-            empty = {"dtype": torch.float32, "attn_implementation": "sdpa"}
-            sharded = outline(load_backbone(folder, with_model=False), **empty)
+            sharded = outline(load_backbone(folder, with_model=False), LoadOptions())
             sharding = Sharding(Strategy(hybrid_sharding=hybrid), 2, "32-true", read)
             sharding.apply(sharded, torch.device("cpu"))
             sharding.apply(sharded, torch.device("cpu"))  # changes nothing
             one_copy = sum(p.numel() for p in sharded.model.parameters())
             held = sum(p.to_local().numel() for p in sharded.model.parameters())
             assert held == one_copy if hybrid else held < 0.55 * one_copy
-            together = gather_into(sharded, outline(sharded, **empty))
+            together = gather_into(sharded, outline(sharded, LoadOptions()))
             assert (together is None) == (dist.get_rank() > 0)
             if together is not None:
                 expected, found = dict(whole.model.named_buffers()), dict(together.model.named_buffers())
