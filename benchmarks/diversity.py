@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sparrow.core.config import Embedder
 from sparrow.instructions.corpus import make_corpus
 from sparrow.instructions.diagnostics import cluster, nearest_distances
 from sparrow.instructions.embedding import embed
 from sparrow.instructions.metrics import METRICS, estimate
 from sparrow.instructions.selection import SELECTIONS, select
+from sparrow.instructions.settings import Embedder
 
 SAMPLE = 5_000
 

@@ -32,7 +32,7 @@ from sparrow.evaluation.predictions import Prediction
 from sparrow.evaluation.prompts import Protocol
 from sparrow.evaluation.questions import Question, prompt_text
 from sparrow.evaluation.units import group_into_units
-from sparrow.media.frames import FramePolicy
+from sparrow.media.settings import FramePolicy
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.world import world_texts

@@ -20,9 +20,9 @@ from PIL import Image
 
 from sparrow.app.entry import set_up
 from sparrow.app.schema import checked
-from sparrow.core.config import ExperimentConfig
 from sparrow.data.encode import load_frames
 from sparrow.planning.run_inputs import Prepared, prepare
+from sparrow.settings import ExperimentConfig
 
 
 def settings(folder: Path, num_samples: int) -> ExperimentConfig:

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from transformers import AutoModelForImageTextToText
 
-from sparrow.core.config import Optimizer, Tuning
 from sparrow.models.qwen3_vl import Qwen3VL
 from sparrow.models.tiny import TinySizes
 from sparrow.models.tuning import apply_tuning, tuning_table
 from sparrow.training.optim import build_optimizer
+from sparrow.models.settings import Tuning
+from sparrow.training.settings import Optimizer
 from sparrow.world import world_texts
 
 FRAME_SIZE_PX = 448

@@ -57,8 +57,6 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 from training_mixture import Mixture, make_mixture
 
-from sparrow.core.config import Logger, Optimizer, Schedule, Strategy, Tuning
-from sparrow.core.config import Trainer as TrainerSettings
 from sparrow.core.process_memory import GIBIBYTE, peak_memory_bytes
 from sparrow.data.batching import StepBatch
 from sparrow.data.datamodule import PlannedData
@@ -73,6 +71,9 @@ from sparrow.training.loggers import make_loggers
 from sparrow.training.mfu import device_peak_flops
 from sparrow.training.module import FineTuning
 from sparrow.training.optim import build_optimizer, build_schedule
+from sparrow.models.settings import Tuning
+from sparrow.training.settings import Logger, Optimizer, Schedule, Strategy
+from sparrow.training.settings import Trainer as TrainerSettings
 from sparrow.training.strategies import trainer_options
 from sparrow.training.throughput import Throughput
 from sparrow.world import world_texts

@@ -25,8 +25,8 @@ from sparrow.data.mixture import Selection
 from sparrow.data.plan import Plan
 from sparrow.data.plan_builder import build_plan
 from sparrow.data.sources import SourceData
-from sparrow.media.frames import FramePolicy
 from sparrow.media.pages import TextStyle, render_text
+from sparrow.media.settings import FramePolicy
 from sparrow.models.backbone import Backbone
 from sparrow.world import world_texts
 

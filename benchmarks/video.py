@@ -18,7 +18,8 @@ import decord
 import numpy as np
 
 from sparrow.media.cache import FrameCache
-from sparrow.media.frames import FramePolicy, frame_indices, probe_video, read_frames
+from sparrow.media.frames import frame_indices, probe_video, read_frames
+from sparrow.media.settings import FramePolicy
 
 FPS = 25
 WIDTH_PX, HEIGHT_PX = 640, 360

@@ -73,7 +73,7 @@ def settings(cache_root: Path) -> Iterator[Callable]:
 
     from sparrow.app.entry import set_up
     from sparrow.app.schema import checked
-    from sparrow.core.config import ExperimentConfig
+    from sparrow.settings import ExperimentConfig
 
     set_up()
 

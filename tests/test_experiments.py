@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 
 import sparrow.conf
 from sparrow.commands.train import train
-from sparrow.core.config import EvaluateConfig
 from sparrow.planning.run_inputs import prepare
 from sparrow.report import build_report
+from sparrow.settings import EvaluateConfig
 from tests.conftest import SMALL_WORLD
 
 FOLDER = Path(sparrow.conf.__file__).parent / "experiment"

@@ -18,9 +18,9 @@ from hydra.errors import HydraException
 
 from sparrow.app.help import CONF_FOLDER, EVALUATE_GROUPS, options_by_group
 from sparrow.app.sweeps import values_of
-from sparrow.core.config import EvaluateConfig
 from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.models.registry import refuse_without_port
+from sparrow.settings import EvaluateConfig
 
 MULTIRUN = ("--multirun", "-m")
 SHOWING = ("--cfg", "-c", "--info", "-i")

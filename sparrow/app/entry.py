@@ -19,10 +19,11 @@ from sparrow.app.current_job import gpus_per_node, one_message, run_name
 from sparrow.app.help import help_text
 from sparrow.app.launching import register_launchers
 from sparrow.app.remember_sweep import RememberSweep
-from sparrow.app.schema import SCHEMAS, register_schemas
+from sparrow.app.schema import register_schemas
 from sparrow.app.trained_defaults import as_trained
 from sparrow.core.errors import SparrowError
 from sparrow.core.files import user_path
+from sparrow.settings import SCHEMAS
 
 CONFIG_PATH = "pkg://sparrow.conf"
 ENDED_BY_SIGNAL = 128  # a shell's exit code for a process that a signal ended, less the signal's number

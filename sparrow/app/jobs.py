@@ -20,11 +20,11 @@ from sparrow.commands.evaluate import evaluate
 from sparrow.commands.prepare import show_plan
 from sparrow.commands.preview import preview
 from sparrow.commands.train import train
-from sparrow.core.config import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
 from sparrow.report import print_table, read_studies
 from sparrow.runs.record import RunRecord
 from sparrow.runs.status import MODEL_FOLDER, Interrupted, is_main_process
+from sparrow.settings import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.training.strategies import cluster_environment
 
 log = logging.getLogger(__name__)

@@ -19,11 +19,12 @@ from omegaconf import DictConfig
 from sparrow.app.arguments import unknown_names
 from sparrow.app.provenance import as_typed, config_folders, quoted
 from sparrow.app.schema import checked
-from sparrow.core.config import DiversityConfig, ExperimentConfig, run_id
 from sparrow.core.errors import ConfigError
+from sparrow.core.settings import run_id
 from sparrow.runs.folder import open_run
 from sparrow.runs.record import FILE_NAME, RunRecord
 from sparrow.runs.status import is_main_process
+from sparrow.settings import DiversityConfig, ExperimentConfig
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -7,9 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sparrow.commands.checkpoint_settings import ALIKE, select, settings_of
 from sparrow.core.errors import RunError
-from sparrow.runs.checkpoint_settings import ALIKE, select, settings_of
-from sparrow.runs.settings import leaves
 
 
 def as_trained(key: str, default: Any = None, *, _root_: DictConfig) -> Any:
@@ -22,11 +21,13 @@ def as_trained(key: str, default: Any = None, *, _root_: DictConfig) -> Any:
     return OmegaConf.create(found) if isinstance(found, list) else found
 
 
-def with_trained_defaults(schema: DictConfig) -> DictConfig:
-    """The settings of `sparrow evaluate` with what is `ALIKE` in training taken from there; groups do it themselves."""
-    result = OmegaConf.create(OmegaConf.to_container(schema))  # of plain values, which may be interpolations
-    assert isinstance(result, DictConfig)
-    for key, value in leaves(OmegaConf.to_container(schema)):
-        if any(key == alike or key.startswith(f"{alike}.") for alike in ALIKE):
-            OmegaConf.update(result, key, f"${{as_trained:{key},{json.dumps(value)}}}")
-    return result
+def with_trained_defaults(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The defaults of `sparrow evaluate` with what is `ALIKE` in training taken from there; groups do it themselves."""
+    return {
+        name: with_trained_defaults(value, f"{prefix}{name}.")
+        if isinstance(value, dict)
+        else f"${{as_trained:{prefix}{name},{json.dumps(value)}}}"
+        if any(f"{prefix}{name}.".startswith(f"{alike}.") for alike in ALIKE)
+        else value
+        for name, value in plain.items()
+    }

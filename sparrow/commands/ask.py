@@ -9,7 +9,7 @@ from string import ascii_uppercase
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from sparrow.core.config import CheckpointOptions
+from sparrow.commands.checkpoint_settings import as_trained, model_of, select, settings_of
 from sparrow.core.errors import ConfigError, DataError, MediaError
 from sparrow.data.encode import Presentation
 from sparrow.evaluation.engine import answer
@@ -19,9 +19,10 @@ from sparrow.evaluation.prompts import Protocol, clip_of
 from sparrow.evaluation.questions import Question
 from sparrow.evaluation.workers import device_of, open_checkpoint
 from sparrow.media.fonts import SHIPPED_FONT
-from sparrow.media.frames import Clip, FramePolicy
+from sparrow.media.frames import Clip
+from sparrow.media.settings import FramePolicy
 from sparrow.models.backbone import Backbone
-from sparrow.runs.checkpoint_settings import as_trained, model_of, select, settings_of
+from sparrow.models.settings import CheckpointOptions
 
 MAX_SHEET_COLUMNS = 6
 THUMBNAIL_PX = 224

@@ -15,9 +15,10 @@ from sparrow.analysis.intervals import MIN_CLUSTERS
 from sparrow.analysis.paired import paired_difference
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.tables import NOTHING, Table, counted, duration, interval, p_value, percent
+from sparrow.runs.differences import leaves
 from sparrow.runs.find import PHASES
 from sparrow.runs.record import FILE_NAME, RunRecord, Score
-from sparrow.runs.settings import SCHEMAS, is_recorded, leaves
+from sparrow.settings import SCHEMAS, is_recorded
 
 Row = tuple[str, ...]
 COUNTED = ["num_frames", "visual_tokens", "text_tokens", "supervised_tokens"]

@@ -8,19 +8,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-from sparrow.core.config import EvaluateConfig, run_id
+from sparrow.commands.checkpoint_settings import as_trained, model_of, unlike_training
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
 from sparrow.core.hashing import content_hash
 from sparrow.core.process_memory import peak_memory_bytes, reset_peak_memory
+from sparrow.core.settings import run_id
 from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
 from sparrow.evaluation.workers import Answering, answer_all, load_checkpoint, require_devices
 from sparrow.models.fingerprint import fingerprint
 from sparrow.report import print_table, read_studies
-from sparrow.runs.checkpoint_settings import as_trained, model_of, unlike_training
 from sparrow.runs.folder import earlier_run, locked, open_run
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions
 from sparrow.runs.status import recorded_outcome, signals_interrupt
+from sparrow.settings import EvaluateConfig
 
 log = logging.getLogger(__name__)
 

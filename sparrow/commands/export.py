@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from sparrow.commands.model_card import model_card
-from sparrow.core.config import ExperimentConfig
 from sparrow.core.errors import RunError
 from sparrow.core.files import drafted, write_atomically
 from sparrow.models.adapters import merge_adapters
@@ -22,6 +21,7 @@ from sparrow.planning.run_inputs import resolve_checkpoint
 from sparrow.runs.decoding import decode
 from sparrow.runs.record import RunRecord
 from sparrow.runs.status import CHECKPOINT_FOLDER, MODEL_FOLDER
+from sparrow.settings import ExperimentConfig
 from sparrow.training.checkpoints import checkpoints_in, damage
 from sparrow.training.sharded_checkpoints import read_model
 from sparrow.training.trained_model import load_model

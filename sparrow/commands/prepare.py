@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from sparrow.core.config import ExperimentConfig, PrepareConfig
 from sparrow.core.files import write_atomically
 from sparrow.core.tables import counted
 from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
@@ -13,6 +12,7 @@ from sparrow.data.trainer_export import export_mixture
 from sparrow.planning.contamination import overlap_of, overlap_text, write_overlap
 from sparrow.planning.manifest import manifest_table
 from sparrow.planning.run_inputs import Prepared, prepare
+from sparrow.settings import ExperimentConfig, PrepareConfig
 from sparrow.training.memory_estimate import estimate_memory, longest_planned, tokens_of
 from sparrow.training.trained_model import sharding_of, tuned_outline
 

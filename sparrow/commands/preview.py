@@ -14,16 +14,16 @@ from typing import Literal
 from PIL import Image
 from torch import Tensor
 
-from sparrow.core.config import ExperimentConfig, PreviewConfig
 from sparrow.core.files import write_atomically
 from sparrow.core.templating import render
 from sparrow.data.batching import StepDataset
 from sparrow.data.encode import IGNORED, EncodedSample
 from sparrow.data.plan import Plan
-from sparrow.media.style import TextStyle
+from sparrow.media.settings import TextStyle
 from sparrow.models.backbone import Backbone
 from sparrow.planning.manifest import num_left_out, reasons
 from sparrow.planning.run_inputs import Prepared, prepare
+from sparrow.settings import ExperimentConfig, PreviewConfig
 
 MAX_FRAMES = 24
 MAX_REJECTED = 500

@@ -14,13 +14,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from sparrow.core.config import ExperimentConfig, run_id
 from sparrow.core.errors import RunError
 from sparrow.core.hashing import content_hash
 from sparrow.core.process_memory import peak_memory_bytes, reset_peak_memory
+from sparrow.core.settings import run_id
 from sparrow.data.datamodule import PlannedData
 from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
-from sparrow.evaluation.workers import Answering, answer_all, as_evaluation, device_of, require_devices
+from sparrow.evaluation.workers import Answering, answer_all, device_of, require_devices
 from sparrow.instructions.diversity_summary import diversity_of
 from sparrow.models.backbone import Backbone
 from sparrow.models.compilation import compile_blocks
@@ -45,6 +45,7 @@ from sparrow.runs.status import (
     signals_interrupt,
     wait_for_scores,
 )
+from sparrow.settings import ExperimentConfig
 from sparrow.training.callbacks import Heartbeat, StopOnSignal, read_failed, read_skipped_steps
 from sparrow.training.checkpoints import Chooser, SaveCheckpoints, checkpoints_in
 from sparrow.training.loggers import make_loggers
@@ -202,7 +203,7 @@ def _evaluate_before(
     checkpoint, quantization = prepared.checkpoint, config.tuning.quantization
     weights = content_hash([fingerprint(checkpoint, config.backbone.revision), quantization])
     model_id = evaluator.shared_id(weights, prepared.backbone)
-    settings = as_evaluation(config, checkpoint)
+    settings = config.as_evaluation(checkpoint)
     if quantization is not None:
         settings.trainer = replace(settings.trainer, devices=1)  # its weights have been put on this rank's device
     elif whole is not None and settings.trainer.devices == 1:

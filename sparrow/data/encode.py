@@ -17,10 +17,10 @@ from sparrow.core.files import inside_root
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
 from sparrow.media.cache import FrameCache
-from sparrow.media.frames import FramePolicy, VideoInfo, planned_frames, probe_video, read_frames
+from sparrow.media.frames import VideoInfo, planned_frames, probe_video, read_frames
 from sparrow.media.images import naming, read_image
 from sparrow.media.pages import count_pages, missing_characters, render_text, style_fingerprint
-from sparrow.media.style import TextStyle
+from sparrow.media.settings import FramePolicy, TextStyle
 from sparrow.models.backbone import Backbone, Size, TokenizedChat
 from sparrow.models.frame_buffer import Frames, NativeVideo
 

@@ -10,11 +10,11 @@ from itertools import count, filterfalse, islice
 
 import pandas as pd
 
-from sparrow.core.config import Component, Mixture
 from sparrow.core.errors import ConfigError, DataError, MediaError
 from sparrow.core.hashing import hash_order
 from sparrow.core.samples import LongText, Sample, Text
 from sparrow.data.page_counts import PageCounts
+from sparrow.data.settings import Component, Mixture
 from sparrow.data.sources import SourceData
 
 FIRST_CHUNK = 256

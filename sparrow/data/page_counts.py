@@ -14,7 +14,7 @@ from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
 from sparrow.data.supervised_loader import AtWork, watched, with_progress
 from sparrow.media.pages import count_pages, style_fingerprint
-from sparrow.media.style import TextStyle
+from sparrow.media.settings import TextStyle
 
 COUNTING_VERSION = 1  # raised whenever the same text and style come to have other pages
 PARALLEL_FROM = 64

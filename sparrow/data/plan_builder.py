@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sparrow.core.config import Tuning
 from sparrow.core.hashing import combined_hash, content_hash, hash_order
 from sparrow.data.encode import Presentation
 from sparrow.data.mixture import Selection
@@ -20,6 +19,7 @@ from sparrow.data.sample_costs import measure_samples
 from sparrow.data.sources import SourceData
 from sparrow.models.backbone import Backbone
 from sparrow.models.flops import ModelFlops
+from sparrow.models.settings import Tuning
 
 MOST_REASONS = 20  # of rejected records, in a manifest; the texts of some hold what stands in the record
 

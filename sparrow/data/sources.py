@@ -16,7 +16,6 @@ import numpy as np
 from filelock import FileLock
 
 from sparrow.core import samples
-from sparrow.core.config import Source
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.files import drafted, remove_drafts, write_atomically, write_json
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
@@ -27,6 +26,7 @@ from sparrow.data.converters import placeholders as chat
 from sparrow.data.converters import raw_record as record
 from sparrow.data.converters.conversion import Conversion, Rejected, SourceStats
 from sparrow.data.converters.raw_record import Record
+from sparrow.data.settings import Source
 
 _FLUSH_CHARS = 1 << 21
 _FLUSH_ROWS = 4_096

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
-from sparrow.core.config import Benchmark
 from sparrow.core.errors import DataError
 from sparrow.evaluation.formats import brings_prompts, oddities, read_benchmark, size_note
 from sparrow.evaluation.questions import Question, missing_videos
-from sparrow.evaluation.subtitles import Subtitles
+from sparrow.evaluation.settings import Benchmark
 from sparrow.world import TABLES, WorldSettings, ensure_world
 
 log = logging.getLogger(__name__)
@@ -85,7 +83,7 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
         root / file,
         benchmark=name,
         protocol=settings.protocol,
-        subtitles=cast(Subtitles, settings.subtitles),
+        subtitles=settings.subtitles,
         tasks=settings.tasks,
     )
     note = size_note(settings.format, questions)

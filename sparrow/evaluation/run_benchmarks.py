@@ -9,27 +9,26 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from filelock import FileLock
 
 from sparrow.analysis.answers import read_predictions
 from sparrow.analysis.scores import Score, score
-from sparrow.core.config import Benchmark, EvaluateConfig, ExperimentConfig, FramesSettings, World
 from sparrow.core.hashing import content_hash
 from sparrow.core.tables import counted
 from sparrow.data.encode import Presentation
 from sparrow.evaluation.benchmark import Asked, read_asked, standing_in
 from sparrow.evaluation.engine import Protocol, answer
 from sparrow.evaluation.predictions import PredictionWriter, finalise, finished
-from sparrow.evaluation.prompts import Scoring, prompt_hash
+from sparrow.evaluation.prompts import prompt_hash
 from sparrow.evaluation.questions import Question
-from sparrow.evaluation.subtitles import Subtitles
+from sparrow.evaluation.settings import Benchmark, EvaluationSettings
 from sparrow.evaluation.units import group_into_units
-from sparrow.media.frames import FramePolicy
+from sparrow.media.settings import FramePolicy
 from sparrow.models.backbone import Backbone
-from sparrow.world import WorldSettings
+from sparrow.world.settings import WorldSettings
 
 log = logging.getLogger(__name__)
 NEWS_EVERY_S = 30.0
@@ -51,8 +50,8 @@ class Evaluator:
     def __init__(
         self,
         benchmarks: Mapping[str, Benchmark],
-        frames: FramesSettings,
-        world: World,
+        frames: FramePolicy,
+        world: WorldSettings,
         data_seed: int,
         cache_root: Path,
         *,
@@ -237,8 +236,7 @@ class Evaluator:
 
     def _read(self, name: str) -> Asked:
         if name not in self._asked:
-            world = WorldSettings(**vars(self.world))
-            self._asked[name] = read_asked(name, self.benchmarks[name], world, self.data_seed, self.cache_root)
+            self._asked[name] = read_asked(name, self.benchmarks[name], self.world, self.data_seed, self.cache_root)
         return self._asked[name]
 
     def _hashes(self, name: str, model_id: str, phase: str) -> dict[str, str]:
@@ -252,18 +250,18 @@ class Evaluator:
 
     def _protocol(self, name: str, phase: str) -> Protocol:
         settings = self.benchmarks[name]
-        policy = FramePolicy(**vars(self.frames))
+        policy = self.frames
         if settings.max_frames is not None:
             policy = replace(policy, max_frames=settings.max_frames)
         if phase == "one_frame":
             policy = replace(policy, policy="uniform", fps=None, max_frames=1)
         return Protocol(
-            scoring=cast(Scoring, settings.scoring),
+            scoring=settings.scoring,
             show_options=settings.show_options,
             lower_case=settings.lower_case,
             max_new_tokens=settings.max_new_tokens,
             max_new_tokens_open_ended=settings.max_new_tokens_open_ended,
-            subtitles=cast(Subtitles, settings.subtitles),
+            subtitles=settings.subtitles,
             presentation=Presentation(frames=policy),
             blind=phase == "blind",
         )
@@ -275,7 +273,7 @@ class Evaluator:
         return contextlib.nullcontext()
 
 
-def make_evaluator(config: EvaluateConfig | ExperimentConfig) -> Evaluator:
+def make_evaluator(config: EvaluationSettings) -> Evaluator:
     """The evaluator of the benchmarks of an evaluation or of a training run."""
     return Evaluator(
         config.benchmark,
@@ -284,7 +282,7 @@ def make_evaluator(config: EvaluateConfig | ExperimentConfig) -> Evaluator:
         config.data_seed,
         Path(config.paths.cache_root),
         precision=config.trainer.precision,
-        num_workers=config.num_workers if isinstance(config, EvaluateConfig) else min(1, config.batching.num_workers),
+        num_workers=config.num_workers,
     )
 
 

@@ -19,15 +19,16 @@ from torch.multiprocessing import get_context, set_start_method
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 from transformers.utils import logging as transformers_logging
 
-from sparrow.core.config import CheckpointOptions, EvaluateConfig, ExperimentConfig, Trainer
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import user_path
 from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
+from sparrow.evaluation.settings import CheckpointEvaluation, Machine
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.checkpoint_files import Checkpoint, family_of
 from sparrow.models.loading import LoadOptions, load_backbone
 from sparrow.models.precision import weights_dtype
+from sparrow.models.settings import CheckpointOptions
 
 Counters = Mapping[tuple[str, str], "Synchronized[int]"]
 
@@ -45,35 +46,12 @@ class Answering:
         phases: As `Evaluator.evaluate` has them.
     """
 
-    config: EvaluateConfig
+    config: CheckpointEvaluation
     checkpoint: str
     model_id: str
     folder: Path
     folders: Mapping[str, Path]
     phases: tuple[str, ...]
-
-
-def as_evaluation(config: ExperimentConfig, checkpoint: str) -> EvaluateConfig:
-    """Settings by which the model that a run starts from is asked as the run itself asks."""
-    backbone = config.backbone
-    return EvaluateConfig(
-        checkpoint=checkpoint,
-        paths=config.paths,
-        data_seed=config.data_seed,
-        world=config.world,
-        frames=config.frames,
-        backbone=CheckpointOptions(
-            family=backbone.family,
-            revision=backbone.revision,
-            frame_size_px=backbone.frame_size_px,
-            native_video=backbone.native_video,
-            attn_implementation=backbone.attn_implementation,
-            trust_remote_code=backbone.trust_remote_code,
-        ),
-        benchmark=config.benchmark,
-        num_workers=min(1, config.batching.num_workers),
-        trainer=config.trainer,
-    )
 
 
 def answer_all(work: Answering, evaluator: Evaluator, backbone: Backbone | None = None) -> None:
@@ -145,7 +123,7 @@ def device_of(accelerator: str, rank: int = 0) -> torch.device:
     return torch.device("cuda", rank) if torch.cuda.is_available() and accelerator != "cpu" else torch.device("cpu")
 
 
-def require_devices(trainer: Trainer) -> None:
+def require_devices(trainer: Machine) -> None:
     """Refuse GPUs that this machine does not have; to be called where the work is done, not where it is submitted.
 
     Raises:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from sparrow.core.config import Embedder
 from sparrow.core.files import write_json
 from sparrow.core.hashing import content_hash
 from sparrow.data.plan import Plan
@@ -16,6 +15,7 @@ from sparrow.data.sources import SourceData
 from sparrow.instructions.corpus import make_corpus
 from sparrow.instructions.extraction import EXTRACTION_VERSION, sample_instructions
 from sparrow.instructions.metrics import METRICS
+from sparrow.instructions.settings import Embedder
 from sparrow.instructions.source_comparison import common_size, embed_all
 from sparrow.instructions.tfidf import TFIDF_VERSION
 from sparrow.instructions.whole_mixture import WHOLE, mixed

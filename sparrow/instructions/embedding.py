@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sparrow.core.config import Embedder
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
+from sparrow.instructions.settings import Embedder
 from sparrow.instructions.text_encoder import encode_texts, encoder_identity
 from sparrow.instructions.tfidf import TFIDF_VERSION, tfidf_vectors
 

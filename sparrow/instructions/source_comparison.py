@@ -10,11 +10,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sparrow.core.config import Embedder
 from sparrow.instructions.corpus import Corpus, make_corpus
 from sparrow.instructions.diagnostics import Clusters, Coverage, cluster, coverage, source_distances
 from sparrow.instructions.embedding import embed
 from sparrow.instructions.metrics import Estimate, estimate
+from sparrow.instructions.settings import Embedder
 
 K = TypeVar("K")
 

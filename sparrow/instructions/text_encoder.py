@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparrow.core.config import Embedder
 from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import file_hash
+from sparrow.instructions.settings import Embedder
 
 ENCODER_VERSION = 1  # raised whenever the same texts come to have other vectors
 POOLINGS = ("mean", "cls")

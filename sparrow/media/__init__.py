@@ -1,6 +1,7 @@
 """What a run sees: frames of videos and pages of rendered text, as uint8 arrays."""
 
-from sparrow.media.frames import FramePolicy, read_frames
+from sparrow.media.frames import read_frames
 from sparrow.media.pages import TextStyle, render_text
+from sparrow.media.settings import FramePolicy
 
 __all__ = ["FramePolicy", "TextStyle", "read_frames", "render_text"]

@@ -12,10 +12,10 @@ import numpy as np
 
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
-from sparrow.media.frame_choice import FramePolicy
 from sparrow.media.frame_folders import frame_files
 from sparrow.media.frames import read_frames
 from sparrow.media.images import naming
+from sparrow.media.settings import FramePolicy
 
 CACHE_VERSION = 2  # raised whenever the same file and policy come to mean other frames
 

@@ -8,44 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparrow.core.errors import ConfigError, MediaError
+from sparrow.core.errors import MediaError
+from sparrow.media.settings import FramePolicy
 
-POLICIES = ("uniform", "fps", "all")
 _EPSILON = 1e-6  # s or frames: what rounding may add to a time that a record gives in decimals
-
-
-@dataclass(frozen=True)
-class FramePolicy:
-    """Which frames of a video are shown, and how; the defaults are those of Sparrow (arXiv 2411.19951).
-
-    Args:
-        policy: `uniform`: `max_frames` spread evenly. `fps`: `fps` frames a second of video. `all`: every frame. Both
-            are thinned evenly to `max_frames` where they are more.
-        max_frames: Most frames of a video; None, with `fps` and `all`: no limit.
-        fps: Frames a second of the policy `fps`.
-        timestamps: Whether each frame stands after its time in words, counted from the video's first frame.
-
-    Raises:
-        ConfigError: If a setting is out of its range or missing.
-    """
-
-    policy: str = "uniform"
-    max_frames: int | None = 24
-    fps: float | None = None
-    timestamps: bool = False
-
-    def __post_init__(self) -> None:
-        problems = []
-        if self.policy not in POLICIES:
-            problems.append(f"frames.policy is {self.policy!r}; choose one of {', '.join(POLICIES)}")
-        if self.max_frames is not None and self.max_frames < 1:
-            problems.append(f"frames.max_frames is {self.max_frames}; use 1 or more")
-        if self.policy == "uniform" and self.max_frames is None:
-            problems.append("frames.policy is 'uniform' without frames.max_frames; set it, or use the policy 'all'")
-        if self.policy == "fps" and (self.fps is None or not self.fps > 0):
-            problems.append(f"frames.policy is 'fps' with frames.fps {self.fps}; set it above 0")
-        if problems:
-            raise ConfigError("\n".join(problems))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from sparrow.media.animations import AnimationReader, is_animation
-from sparrow.media.frame_choice import FramePolicy, VideoInfo, frame_indices, planned_frames
+from sparrow.media.frame_choice import VideoInfo, frame_indices, planned_frames
 from sparrow.media.frame_folders import FolderReader
 from sparrow.media.images import checked_file, naming
+from sparrow.media.settings import FramePolicy
 from sparrow.media.video_files import VideoFileReader
 
 __all__ = [

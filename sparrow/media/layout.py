@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sparrow.core.errors import MediaError
+from sparrow.media.settings import TextStyle
 from sparrow.media.shaping import LEFT_TO_RIGHT_MARK, RIGHT_TO_LEFT_MARK, ShapedTypeface, is_rtl
-from sparrow.media.style import TextStyle
 from sparrow.media.tokens import treebank_tokens
 from sparrow.media.typeface import PIXEL, Extent, Typeface, is_ignorable
 

@@ -12,8 +12,8 @@ from sparrow.core.hashing import content_hash, hash_order
 from sparrow.media.fonts import font_chain, fonts_fingerprint
 from sparrow.media.frame_choice import frame_indices
 from sparrow.media.layout import Line, Page, set_text
+from sparrow.media.settings import TextStyle
 from sparrow.media.shaping import ShapedTypeface
-from sparrow.media.style import TextStyle
 from sparrow.media.typeface import Typeface, blend
 
 __all__ = [

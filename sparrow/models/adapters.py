@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from sparrow.core.config import Lora
 from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.models.checkpoint_files import Checkpoint
+from sparrow.models.settings import Lora
 
 TRAINED_FILE = "trained_parts.safetensors"
 

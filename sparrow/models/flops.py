@@ -27,8 +27,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
-from sparrow.core.config import Tuning
 from sparrow.models.backbone import Backbone
+from sparrow.models.settings import Tuning
 
 DELTA_RULE_CHUNK_TOKENS = 64
 PATCHES_MERGED = 4

@@ -14,7 +14,6 @@ from filelock import FileLock
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from sparrow.core.config import BackboneSettings, CheckpointOptions
 from sparrow.core.errors import BackboneError
 from sparrow.core.files import drafted, remove_drafts, user_path
 from sparrow.core.hashing import content_hash, file_hash
@@ -32,6 +31,7 @@ from sparrow.models.checkpoint_files import (
 from sparrow.models.packed_attention import use_attention_by_sample
 from sparrow.models.quantization import nf4
 from sparrow.models.registry import FAMILIES, check_family, check_flash_attention
+from sparrow.models.settings import BackboneSettings, CheckpointOptions
 
 
 def find_family(name: str) -> type[Backbone]:

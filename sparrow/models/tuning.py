@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
-from sparrow.core.config import Tuning
 from sparrow.core.errors import ConfigError
 from sparrow.models.adapters import add_adapters, linear_layers, merge_adapters
 from sparrow.models.backbone import Backbone
 from sparrow.models.checkpoint_files import base_of_adapters
+from sparrow.models.settings import Tuning
 
 
 def check_tuning(backbone: Backbone, settings: Tuning) -> None:

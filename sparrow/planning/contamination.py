@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from sparrow.core.config import ExperimentConfig
 from sparrow.core.errors import DataError
 from sparrow.core.files import write_json
 from sparrow.data.overlap import BenchmarkItem, Finding, Overlap, find_overlap
 from sparrow.evaluation.questions import Question, prompt_text
 from sparrow.evaluation.run_benchmarks import make_evaluator
 from sparrow.planning.run_inputs import Prepared
+from sparrow.settings import ExperimentConfig
 
 FILE_NAME = "overlap.json"
 TOLD = 3

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sparrow.core.config import Component, ExperimentConfig
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
+from sparrow.data.settings import Component
 from sparrow.data.sources import SourceData
 from sparrow.instructions.embedding import embed, embedding_key
 from sparrow.instructions.extraction import EXTRACTION_VERSION, read_instructions
 from sparrow.instructions.selection import SELECTION_VERSION, select
+from sparrow.settings import ExperimentConfig
 
 log = logging.getLogger(__name__)
 FIRST_KEPT = 1_024

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from sparrow.core.config import Component, ExperimentConfig, Mixture, Source, World
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.data.encode import Presentation
 from sparrow.data.mixture import Selection, draw, without_empty
@@ -19,16 +18,17 @@ from sparrow.data.page_counts import PageCounts
 from sparrow.data.plan import Plan
 from sparrow.data.plan_builder import build_plan
 from sparrow.data.sample_costs import measure_samples
+from sparrow.data.settings import Component, Mixture, Source
 from sparrow.data.sources import SourceData, load_source, missing_files
 from sparrow.evaluation.run_benchmarks import make_evaluator
-from sparrow.media.frames import FramePolicy
-from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import LoadOptions, ensure_tiny, find_family, load_backbone
 from sparrow.models.tuning import check_tuning
 from sparrow.planning.order import selected_rows
 from sparrow.runs.status import is_main_process
-from sparrow.world import TABLES, WorldSettings, ensure_world, world_texts
+from sparrow.settings import ExperimentConfig
+from sparrow.world import TABLES, ensure_world, world_texts
+from sparrow.world.settings import WorldSettings
 
 log = logging.getLogger(__name__)
 LEAST_PAGE_SCALE = 0.75  # the paper shows pages of 448 pixels on frames of 364
@@ -109,7 +109,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
         )
 
     num_held_out = math.ceil(config.validation.num_samples / config.sample_divisor)
-    style = TextStyle(**vars(config.text_to_image))
+    style = config.text_to_image
 
     def in_order(component: Component) -> Iterator[int]:
         return selected_rows(component, sources[component.source], config)
@@ -149,10 +149,10 @@ def resolve_checkpoint(config: ExperimentConfig) -> str:
 def presentation(config: ExperimentConfig, component: Component) -> Presentation:
     """How a component's samples are shown."""
     return Presentation(
-        frames=FramePolicy(**vars(config.frames)),
-        style=TextStyle(**vars(config.text_to_image)),
+        frames=config.frames,
+        style=config.text_to_image,
         frame_cache=Path(config.paths.cache_root) / "frames" if config.batching.cache_frames else None,
-        present_as=component.present_as,  # type: ignore[arg-type]  # checked with the configuration
+        present_as=component.present_as,
     )
 
 
@@ -190,13 +190,13 @@ def load_sources(config: ExperimentConfig, mixture: Mixture) -> dict[str, Source
     }
 
 
-def with_world(source: Source, world: World, data_seed: int, cache_root: str) -> Source:
+def with_world(source: Source, world: WorldSettings, data_seed: int, cache_root: str) -> Source:
     """The source as it is, or reading its table of the generated world, which is written first if need be."""
     if not source.use_world:
         return source
     assert source.world is not None, "checked with the configuration"
     table = TABLES[source.world]
-    folder = ensure_world(Path(cache_root), WorldSettings(**vars(world)), data_seed)
+    folder = ensure_world(Path(cache_root), world, data_seed)
     return replace(source, converter=table.schema, files=[table.file], root=str(folder), media_root=table.media_root)
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparrow.core.hashing import content_hash
+from sparrow.runs.differences import leaves
 from sparrow.runs.find import SEEDS
 from sparrow.runs.record import RunRecord
-from sparrow.runs.settings import SCHEMAS, is_recorded, leaves
+from sparrow.settings import SCHEMAS, is_recorded
 
 ABSENT = "-"
 NAMED_GROUPS = ("source", "benchmark")

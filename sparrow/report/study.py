@@ -11,12 +11,12 @@ from typing import Any
 
 from sparrow.analysis.scores import PAPER_MEANS
 from sparrow.analysis.seeds import Estimate, holm
-from sparrow.core.config import Study
 from sparrow.report.arm import Arm, checkpoint_of, factors_of, label_of, telling
 from sparrow.report.arm_pairs import Comparison, compare
 from sparrow.report.confounds import Difference, undeclared_differences
 from sparrow.runs.find import SEEDS, FoundRun, find_runs
 from sparrow.runs.record import Phase
+from sparrow.runs.settings import Study
 
 UNKNOWN_STUDY = "unknown study"
 ZERO_SHOT = "zero-shot"

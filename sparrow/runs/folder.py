@@ -11,8 +11,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sparrow.core.config import identity
 from sparrow.core.errors import RunError
+from sparrow.core.settings import identity
 from sparrow.runs.record import FILE_NAME, RunRecord
 from sparrow.runs.status import is_main_process
 

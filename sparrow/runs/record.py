@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sparrow.analysis.scores import Accuracy, Score
-from sparrow.core.config import Study
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import write_json
 from sparrow.runs.decoding import DecodingError, decode
+from sparrow.runs.settings import Study
 
 __all__ = [
     "FILE_NAME",

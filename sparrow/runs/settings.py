@@ -1,38 +1,37 @@
-"""Settings of runs laid side by side: leaves by key, and which of them can change a result."""
+"""Settings of a study, and of where runs read and write."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields as dataclass_fields
-from dataclasses import is_dataclass
-from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
-from sparrow.core.config import EvaluateConfig, ExperimentConfig
-
-SCHEMAS = {"train": ExperimentConfig, "evaluate": EvaluateConfig}
+from sparrow.core.settings import REQUIRED, setting, settings
 
 
-def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys and values of all leaves of a document, keys joined with dots."""
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from leaves(item, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value
+@settings
+class Study:
+    """The question of a set of runs, what it varies on purpose, and what was published (docs/studies.md)."""
+
+    name: str = setting("folder of the study's runs", default="untitled")
+    question: str = setting("what the study is to answer", default="")
+    factors: list[str] = setting("groups and settings that it varies on purpose", default_factory=list)
+    metric: str | None = setting("BENCHMARK or BENCHMARK.PHASE, whose score a sweeper maximises", default=None)
+    baseline: str | None = setting(
+        "arm or curve that others are compared with: its label, the value of a factor, or factors as `a=1, b=x`; "
+        "null: the first one",
+        default=None,
+    )
+    primary: list[str] = setting(
+        "benchmarks on which arms are judged: p values are adjusted over these comparisons; empty: over all",
+        default_factory=list,
+    )
+    fit: Literal["logarithm", "power_law"] = setting("form of learning curves", default="logarithm")
+    published: dict[str, Any] = setting("published numbers to print beside ours", default_factory=dict)
 
 
-@cache
-def is_recorded(schema: Any, key: str) -> bool:
-    """Whether a setting is only recorded: marked so in the schema, or below one that is."""
-    for name in key.split("."):
-        if get_origin(schema) is dict:
-            schema = get_args(schema)[1]
-        elif is_dataclass(schema):
-            field = next((field for field in dataclass_fields(schema) if field.name == name), None)
-            if field is None:
-                return False
-            if field.metadata.get("recorded"):
-                return True
-            schema = get_type_hints(schema)[name]
-    return False
+@settings
+class Paths:
+    """Where data is read, runs are written, and what can be made again is kept."""
+
+    data_root: str = setting("folder of the data sets", default=REQUIRED)
+    output_root: str = setting("folder of the runs", default=REQUIRED)
+    cache_root: str = setting("folder of what can be made again", default=REQUIRED)

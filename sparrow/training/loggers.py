@@ -10,8 +10,8 @@ from typing import Any
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from sparrow.core.config import Logger as LoggerSettings
 from sparrow.core.files import write_atomically
+from sparrow.training.settings import Logger as LoggerSettings
 
 CSV_FILE = "metrics.csv"
 COLUMNS = ("step", "metric", "value")

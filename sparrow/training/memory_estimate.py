@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparrow.core.config import Optimizer
 from sparrow.core.process_memory import GIBIBYTE
 from sparrow.data.plan import Plan
 from sparrow.models.backbone import Backbone
 from sparrow.models.precision import computes_in_16_bits
+from sparrow.training.settings import Optimizer
 
 STATES_PER_PARAMETER = {"adamw": 2, "adamw_8bit": 2, "adafactor": 0}
 

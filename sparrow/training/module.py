@@ -13,12 +13,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from sparrow.core.config import Optimizer, Schedule, Tuning
 from sparrow.core.errors import RunError
 from sparrow.data.batching import StepBatch
 from sparrow.models.backbone import Backbone
+from sparrow.models.settings import Tuning
 from sparrow.training.losses import segment_losses, segment_weights
 from sparrow.training.optim import build_optimizer, build_schedule
+from sparrow.training.settings import Optimizer, Schedule
 from sparrow.training.strategies import Sharding, clip_gradients, gradients_stay_apart
 from sparrow.training.throughput import StepCounts, StepTimer, is_logging_step
 

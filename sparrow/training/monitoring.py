@@ -6,15 +6,15 @@ from pathlib import Path
 
 from pytorch_lightning.callbacks import Callback
 
-from sparrow.core.config import ExperimentConfig
 from sparrow.data.datamodule import PlannedData
 from sparrow.training.callbacks import AllRanks, LogFrames, Progress, RecordTrouble, SamePlan
 from sparrow.training.profiling import Profile
+from sparrow.training.settings import TrainingSettings
 from sparrow.training.trial import TryLongest
 from sparrow.training.validation import Validation
 
 
-def watching(config: ExperimentConfig, data: PlannedData, folder: Path, checkpoints: Path) -> list[Callback]:
+def watching(config: TrainingSettings, data: PlannedData, folder: Path, checkpoints: Path) -> list[Callback]:
     """Callbacks for logging, validation, the profiler and what is looked at before the first step.
 
     Args:

@@ -16,7 +16,8 @@ from transformers.optimization import (
     get_wsd_schedule,
 )
 
-from sparrow.core.config import Optimizer, Schedule, Tuning
+from sparrow.models.settings import Tuning
+from sparrow.training.settings import Optimizer, Schedule
 
 
 def parameter_groups(parts: Mapping[str, nn.Module], settings: Optimizer, tuning: Tuning) -> list[dict[str, Any]]:

@@ -25,12 +25,12 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from sparrow.core.config import Strategy, Trainer
 from sparrow.core.errors import ConfigError
 from sparrow.models.adapters import reset_adapters
 from sparrow.models.backbone import Backbone
 from sparrow.training import sharded_checkpoints
 from sparrow.training.checkpoints import CheckpointFiles, Chooser, not_written, remove
+from sparrow.training.settings import Strategy, Trainer
 
 BASE_LAYER = ".base_layer."
 

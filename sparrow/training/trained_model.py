@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparrow.core.config import ExperimentConfig
 from sparrow.models.adapters import merge_adapters
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
@@ -17,16 +16,17 @@ from sparrow.models.checkpoint_files import base_of_adapters
 from sparrow.models.loading import LoadOptions, load_backbone, outline
 from sparrow.models.precision import weights_dtype
 from sparrow.models.tuning import apply_tuning
+from sparrow.training.settings import TrainingSettings
 from sparrow.training.strategies import Sharding, gather_into
 
 
-def attention_of(config: ExperimentConfig) -> str:
+def attention_of(config: TrainingSettings) -> str:
     """The attention that a run computes with on this machine."""
     backbone, trainer = config.backbone, config.trainer
     return choose_attention(backbone.attn_implementation, trainer.precision, trainer.accelerator, backbone.family)
 
 
-def load_options(config: ExperimentConfig) -> LoadOptions:
+def load_options(config: TrainingSettings) -> LoadOptions:
     """How the model that a run starts from is loaded on this machine."""
     return LoadOptions.of(
         config.backbone,
@@ -36,19 +36,19 @@ def load_options(config: ExperimentConfig) -> LoadOptions:
     )
 
 
-def load_model(config: ExperimentConfig, checkpoint: str, **changes: Any) -> Backbone:
+def load_model(config: TrainingSettings, checkpoint: str, **changes: Any) -> Backbone:
     """The model that a run starts from, whole, or this rank's shard of every tensor where `changes` say so."""
     return load_backbone(checkpoint, load_options(config), **changes)
 
 
-def tuned_outline(config: ExperimentConfig, backbone: Backbone) -> Backbone:
+def tuned_outline(config: TrainingSettings, backbone: Backbone) -> Backbone:
     """The model without its weights, frozen, adapted or trained as it is to be."""
     result = outline(backbone, load_options(config))
     apply_tuning(result, config.tuning)
     return result
 
 
-def sharding_of(config: ExperimentConfig, checkpoint: str) -> Sharding | None:
+def sharding_of(config: TrainingSettings, checkpoint: str) -> Sharding | None:
     """How the outline becomes shards; None where every rank holds the whole model."""
     if config.strategy.name != "fsdp":
         return None
@@ -67,7 +67,7 @@ def sharding_of(config: ExperimentConfig, checkpoint: str) -> Sharding | None:
     return Sharding(config.strategy, config.trainer.num_nodes, config.trainer.precision, read)
 
 
-def put_together(config: ExperimentConfig, planned: Backbone, backbone: Backbone) -> Backbone | None:
+def put_together(config: TrainingSettings, planned: Backbone, backbone: Backbone) -> Backbone | None:
     """A sharded model whole on the CPU of rank 0, None on other ranks; to be called on all.
 
     Args:

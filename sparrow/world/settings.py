@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from sparrow.core.errors import ConfigError
+from pydantic import Field, model_validator
+
+from sparrow.core.settings import AtLeast0, Share, conflict_if, frozen_settings, setting
 from sparrow.world.phrasings import NUM_PHRASINGS, NUM_TEXT_TEMPLATES, NUM_TRAINED_PHRASINGS, PHRASINGS
 from sparrow.world.scene_questions import MIN_EVENTS
 
@@ -16,110 +18,71 @@ RARE_KINDS = ("count", "last", "after")
 MOTION_KINDS = tuple(kind for kind in PHRASINGS if kind != "where")
 
 
-@dataclass(frozen=True)
+Kinds = list[Literal[MOTION_KINDS]]  # type: ignore[valid-type]
+NonEmptyKinds = Annotated[Kinds, Field(min_length=1)]
+NumEvents = Annotated[list[Annotated[int, Field(ge=1, le=MAX_EVENTS)]], Field(min_length=1)]
+NumShapes = Annotated[list[Annotated[int, Field(ge=1, le=MAX_STILL_SHAPES)]], Field(min_length=1)]
+
+
+def _listed(*values: Any) -> Any:
+    return lambda: list(values)
+
+
+@frozen_settings
 class WorldSettings:
-    """Everything but the seed that determines a world.
+    """Everything but the seed that determines a world."""
 
-    Args:
-        num_stills: Still pictures with questions.
-        num_pages: Texts of one event with a question.
-        num_clips: Training clips.
-        num_clips_all_kinds: Training clips that ask the kinds of the event texts in all trained wordings.
-        num_event_texts: Long texts with one instruction each, in each of the tables of them.
-        num_benchmark_clips: Items of each benchmark, one question per clip, still or page.
-        frame_size_px: Side of a frame; a multiple of 16.
-        still_shapes: Numbers of shapes on the still pictures, 2 at most.
-        clip_events: Numbers of events of the training clips and of the short benchmark.
-        text_events: Numbers of events of the event texts.
-        long_events: Numbers of events of the long benchmark.
-        clip_kinds: Kinds of questions that clips commonly ask.
-        clip_rare_kinds: Kinds that few clips ask, see `clip_rare_share`.
-        clip_rare_share: Share of clips whose first question is of a rare kind.
-        clip_caption_share: Share of clips that end with a request for a caption.
-        clip_phrasings: Number of wordings of a kind of question in stills and clips.
-        text_kinds: Kinds of questions that event texts ask.
-        text_templates: Number of instruction templates of a kind in event texts.
-        benchmark_kinds: Kinds of questions, and so categories, of the benchmarks.
-        benchmark_phrasing: The wording that benchmarks use; those from `NUM_TRAINED_PHRASINGS` on are never trained.
+    num_stills: AtLeast0 = setting("still pictures with questions", default=200)
+    num_pages: AtLeast0 = setting("texts of one event with a question", default=200)
+    num_clips: AtLeast0 = setting("training clips", default=100)
+    num_clips_all_kinds: AtLeast0 = setting(
+        "training clips with the event texts' kinds in all trained wordings", default=0
+    )
+    num_event_texts: AtLeast0 = setting("long texts with one instruction each, in each of their tables", default=100)
+    num_benchmark_clips: AtLeast0 = setting("items of each benchmark, one question per clip, still or page", default=40)
+    frame_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = setting("side of a frame", default=64, unit="px")
+    still_shapes: NumShapes = setting("numbers of shapes on the still pictures", default_factory=_listed(1, 2))
+    clip_events: NumEvents = setting(
+        "numbers of events of the training clips and of the short benchmark", default_factory=_listed(1, 2)
+    )
+    text_events: NumEvents = setting("numbers of events of the event texts", default_factory=_listed(4, 8))
+    long_events: NumEvents = setting("numbers of events of the long benchmark", default_factory=_listed(8))
+    clip_kinds: NonEmptyKinds = setting(
+        "kinds of questions that clips commonly ask", default_factory=_listed(*COMMON_KINDS)
+    )
+    clip_rare_kinds: Kinds = setting("kinds that few clips ask", default_factory=_listed(*RARE_KINDS))
+    clip_rare_share: Share = setting("share of clips whose first question is of a rare kind", default=0.0)
+    clip_caption_share: Share = setting("share of clips that end with a request for a caption", default=0.1)
+    clip_phrasings: Annotated[int, Field(ge=1, le=NUM_TRAINED_PHRASINGS)] = setting(
+        "wordings of a kind of question in stills and clips", default=2
+    )
+    text_kinds: NonEmptyKinds = setting(
+        "kinds of questions that event texts ask", default_factory=_listed(*COMMON_KINDS, *RARE_KINDS, "exists")
+    )
+    text_templates: Annotated[int, Field(ge=1, le=NUM_TEXT_TEMPLATES)] = setting(
+        "instruction templates of a kind in event texts", default=NUM_TEXT_TEMPLATES
+    )
+    benchmark_kinds: NonEmptyKinds = setting(
+        "kinds of questions, and so categories, of the benchmarks", default_factory=_listed(*COMMON_KINDS, *RARE_KINDS)
+    )
+    benchmark_phrasing: Annotated[int, Field(ge=0, lt=NUM_PHRASINGS)] = setting(
+        "the wording that benchmarks use; the last two are never trained", default=0
+    )
 
-    Raises:
-        ConfigError: If a number is out of range or a kind unknown; all faults at once.
-    """
+    @model_validator(mode="after")
+    def _check(self) -> WorldSettings:
+        conflict_if(self._conflicts())
+        return self
 
-    num_stills: int = 200
-    num_pages: int = 200
-    num_clips: int = 100
-    num_clips_all_kinds: int = 0
-    num_event_texts: int = 100
-    num_benchmark_clips: int = 40
-    frame_size_px: int = 64
-    still_shapes: Sequence[int] = (1, 2)
-    clip_events: Sequence[int] = (1, 2)
-    text_events: Sequence[int] = (4, 8)
-    long_events: Sequence[int] = (8,)
-    clip_kinds: Sequence[str] = COMMON_KINDS
-    clip_rare_kinds: Sequence[str] = RARE_KINDS
-    clip_rare_share: float = 0.0
-    clip_caption_share: float = 0.1
-    clip_phrasings: int = 2
-    text_kinds: Sequence[str] = (*COMMON_KINDS, *RARE_KINDS, "exists")
-    text_templates: int = NUM_TEXT_TEMPLATES
-    benchmark_kinds: Sequence[str] = (*COMMON_KINDS, *RARE_KINDS)
-    benchmark_phrasing: int = 0
-
-    def __post_init__(self) -> None:
-        faults = [
-            f"world.{name} is {getattr(self, name)}, expected {low} or more"
-            for name, low in (
-                ("num_stills", 0),
-                ("num_pages", 0),
-                ("num_clips", 0),
-                ("num_clips_all_kinds", 0),
-                ("num_event_texts", 0),
-                ("num_benchmark_clips", 0),
-                ("frame_size_px", 16),
-            )
-            if getattr(self, name) < low
-        ]
-        if self.frame_size_px % 16:
-            faults.append(f"world.frame_size_px is {self.frame_size_px}, expected a multiple of 16")
-        for name in ("still_shapes", "clip_events", "text_events", "long_events"):
-            if not getattr(self, name) or min(getattr(self, name)) < 1:
-                faults.append(f"world.{name} is {list(getattr(self, name))}, expected one or more numbers from 1 on")
-        for name in ("clip_events", "text_events", "long_events"):
-            if max(getattr(self, name), default=0) > MAX_EVENTS:
-                faults.append(
-                    f"world.{name} is {list(getattr(self, name))}, expected {MAX_EVENTS} at most: in longer scenes "
-                    "everything comes up again and again, so that nearly none has an answer"
-                )
-        if max(self.still_shapes, default=0) > MAX_STILL_SHAPES:
-            faults.append(f"world.still_shapes is {list(self.still_shapes)}, expected {MAX_STILL_SHAPES} at most")
-        for name in ("clip_kinds", "clip_rare_kinds", "text_kinds", "benchmark_kinds"):
-            kinds = getattr(self, name)
-            unknown = sorted(set(kinds) - set(MOTION_KINDS))
-            if unknown or not (kinds or name == "clip_rare_kinds"):
-                faults.append(f"world.{name} is {list(kinds)}, expected some of {', '.join(MOTION_KINDS)}")
-        for name in ("clip_rare_share", "clip_caption_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                faults.append(f"world.{name} is {getattr(self, name)}, expected a share between 0 and 1")
+    def _conflicts(self) -> Iterator[tuple[str, str]]:
         if self.clip_rare_share > 0 and not self.clip_rare_kinds:
-            faults.append("world.clip_rare_share is above 0, but world.clip_rare_kinds is empty")
-        for name, low, high in (
-            ("clip_phrasings", 1, NUM_TRAINED_PHRASINGS),
-            ("text_templates", 1, NUM_TEXT_TEMPLATES),
-            ("benchmark_phrasing", 0, NUM_PHRASINGS - 1),
-        ):
-            if not low <= getattr(self, name) <= high:
-                faults.append(f"world.{name} is {getattr(self, name)}, expected {low} to {high}")
-        rare_kinds = self.clip_rare_kinds if self.clip_rare_share > 0 else ()
+            yield "clip_rare_share", "is above 0, but world.clip_rare_kinds is empty"
+        rare_kinds = self.clip_rare_kinds if self.clip_rare_share > 0 else []
         for name, kinds in (
-            ("clip_events", (*self.clip_kinds, *rare_kinds, *self.benchmark_kinds)),
+            ("clip_events", [*self.clip_kinds, *rare_kinds, *self.benchmark_kinds]),
             ("text_events", self.text_kinds),
             ("long_events", self.benchmark_kinds),
         ):
-            longest = max(getattr(self, name), default=0)
-            lacking = sorted({kind for kind in kinds if longest < MIN_EVENTS.get(kind, 1)})
-            if lacking:
-                faults.append(f"world.{name} has no scene of two events, which {', '.join(lacking)} need")
-        if faults:
-            raise ConfigError("\n".join(faults))
+            longest = max(getattr(self, name))
+            if lacking := sorted({kind for kind in kinds if longest < MIN_EVENTS.get(kind, 1)}):
+                yield name, f"has no scene of two events, which {', '.join(lacking)} need"

@@ -3,8 +3,8 @@
 import pytest
 
 from sparrow.app.arguments import check_arguments, flags_apart
-from sparrow.core.config import EvaluateConfig, ExperimentConfig
 from sparrow.core.errors import ConfigError
+from sparrow.settings import EvaluateConfig, ExperimentConfig
 
 KNOWN = [
     ["experiment=paper/data_scaling", "mixture=world_video,world_sparrow", "seed=0,1", "-m"],

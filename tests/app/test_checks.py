@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 
 from sparrow.app.checks import check
-from sparrow.core.config import Source
+from sparrow.data.settings import Source
 
 VIDEO, TEXT = "mixture.components.video", "mixture.components.text"
 ASKED = "benchmark.world_short"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sparrow.core.config import Study
 from sparrow.core.errors import ConfigError
+from sparrow.runs.settings import Study
 from tests.report.run_folders import add_exact_run
 
 

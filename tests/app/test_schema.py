@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 
 import sparrow.conf
 from sparrow.app.entry import _quoted
-from sparrow.core.config import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.core.errors import ConfigError
 from sparrow.models.registry import WITHOUT_PACKING
+from sparrow.settings import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 
 CONF = Path(sparrow.conf.__file__).parent
 EXPERIMENTS = sorted(

@@ -12,11 +12,10 @@ from sparrow.analysis.scores import Score, score
 from sparrow.argparse_commands import compare as main
 from sparrow.commands.compare import compare, paired_tables
 from sparrow.core import config
-from sparrow.core.config import EvaluateConfig, ExperimentConfig
 from sparrow.core.errors import RunError
 from sparrow.data.plan import Origin, Plan
 from sparrow.runs.record import RunRecord
-from sparrow.runs.settings import is_recorded
+from sparrow.settings import EvaluateConfig, ExperimentConfig, is_recorded
 
 BASE = ExperimentConfig(
     mixture=config.Mixture(num_samples=6, components={"video": config.Component(source="clips", num_samples=6)})

@@ -12,14 +12,15 @@ from sparrow.commands.diversity.figures import write_pictures
 from sparrow.commands.diversity.measure import diversity_text, measure_diversity, write_diversity
 from sparrow.commands.diversity.projection import project
 from sparrow.commands.diversity.scatter_page import write_page
-from sparrow.core.config import DiversityConfig, Mixture, Source
 from sparrow.core.errors import ConfigError, DataError
+from sparrow.data.settings import Mixture, Source
 from sparrow.instructions import diversity_summary as diversity_record
 from sparrow.instructions.diversity_summary import diversity_of
 from sparrow.instructions.metrics import METRICS
 from sparrow.instructions.whole_mixture import WHOLE, mixed
 from sparrow.planning.run_inputs import prepare
 from sparrow.runs.record import RunRecord
+from sparrow.settings import DiversityConfig
 
 HOSTILE = "Is </script><script>alert('x')</script> & \"this\" <b>bold</b>?"
 AWKWARD = {

@@ -9,12 +9,12 @@ import pytest
 from filelock import FileLock, Timeout
 
 from sparrow.commands.evaluate import evaluate
-from sparrow.core.config import EvaluateConfig
 from sparrow.core.errors import BackboneError, RunError
 from sparrow.models.fingerprint import fingerprint
 from sparrow.models.loading import load_backbone
 from sparrow.runs.record import RunRecord
 from sparrow.runs.status import Interrupted
+from sparrow.settings import EvaluateConfig
 
 
 @pytest.fixture

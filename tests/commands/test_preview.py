@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 
 from sparrow.commands.preview import MAX_FRAMES, choose, frame_uri, write_preview
-from sparrow.core.config import Component, ExperimentConfig, Mixture, Source
 from sparrow.data.batching import StepDataset
+from sparrow.data.settings import Component, Mixture, Source
 from sparrow.planning.run_inputs import Prepared, prepare
+from sparrow.settings import ExperimentConfig
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 170, 70), "blue": (40, 70, 220), "white": (240, 240, 240)}
 END = "<end_of_utterance>"

@@ -3,9 +3,9 @@ from dataclasses import fields, replace
 import pytest
 
 from sparrow.core import config
-from sparrow.core.config import ExperimentConfig, run_id
-from sparrow.media.frames import FramePolicy
-from sparrow.media.style import TextStyle
+from sparrow.core.settings import run_id
+from sparrow.media.settings import FramePolicy, TextStyle
+from sparrow.settings import ExperimentConfig
 from sparrow.world import WorldSettings
 
 

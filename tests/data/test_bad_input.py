@@ -14,11 +14,11 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from sparrow.core.config import Source
 from sparrow.core.errors import DataError
 from sparrow.data.batching import StepDataset
 from sparrow.data.mixture import Selection
 from sparrow.data.plan_builder import build_plan
+from sparrow.data.settings import Source
 from sparrow.data.sources import SourceData, load_source
 from sparrow.planning.run_inputs import Prepared, prepare
 from tests.media.video_clips import write_clip

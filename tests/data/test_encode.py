@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from sparrow.core.config import Source
 from sparrow.core.errors import MediaError
 from sparrow.core.samples import Image, LongText, Message, Sample, Text, Video
 from sparrow.data.encode import Presentation, encode, measure
 from sparrow.data.sample_costs import measure_samples
+from sparrow.data.settings import Source
 from sparrow.data.sources import load_source
-from sparrow.media.frames import FramePolicy, read_frames
+from sparrow.media.frames import read_frames
+from sparrow.media.settings import FramePolicy
 from sparrow.models.loading import load_backbone
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from tests.evaluation.benchmark_folders import write_video

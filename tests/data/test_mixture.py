@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparrow.core.config import Component, Mixture
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.samples import LongText, Message, Sample, Text
 from sparrow.data import page_counts
 from sparrow.data.mixture import component_sizes, draw
 from sparrow.data.page_counts import PageCounts
+from sparrow.data.settings import Component, Mixture
 from sparrow.media.pages import count_pages
-from sparrow.media.style import TextStyle
+from sparrow.media.settings import TextStyle
 
 
 @dataclass

@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from sparrow.core.config import Source
 from sparrow.data.overlap import CHUNK_BYTES, SHOWN, BenchmarkItem, find_overlap, text_key
+from sparrow.data.settings import Source
 from sparrow.data.sources import load_source
 from sparrow.planning.contamination import overlap_of, overlap_text, write_overlap
 from sparrow.planning.run_inputs import prepare

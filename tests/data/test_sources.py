@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 import pytest
 import yaml
 
-from sparrow.core.config import Source
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.samples import LongText, Message, Sample, Text, Video
 from sparrow.data.converters import CONVERTERS
 from sparrow.data.converters.conversion import Conversion, unique_ids
+from sparrow.data.settings import Source
 from sparrow.data.sources import SourceData, load_source, missing_files
 
 SOURCE_CONFIGS = sorted((Path(__file__).parents[2] / "conf/source").glob("*.yaml"))

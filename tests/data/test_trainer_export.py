@@ -9,19 +9,18 @@ import pyarrow.json
 import pytest
 from PIL import Image as PILImage
 
-from sparrow.core.config import Source
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.files import inside_root
 from sparrow.core.samples import Image, LongText, Message, Sample, Text, Video
 from sparrow.data.encode import Presentation, load_frames
 from sparrow.data.plan import Plan
+from sparrow.data.settings import Source
 from sparrow.data.sources import load_source
 from sparrow.data.trainer_export import export_mixture
 from sparrow.data.trainer_records import DATASET_NAME, EXPORTS
-from sparrow.media.frames import FramePolicy
 from sparrow.media.images import read_image
 from sparrow.media.pages import render_text
-from sparrow.media.style import TextStyle
+from sparrow.media.settings import FramePolicy, TextStyle
 from sparrow.planning.run_inputs import prepare
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparrow.core.config import EvaluateConfig
+from sparrow.settings import EvaluateConfig
 from tests.evaluation.benchmark_folders import FIXTURES, MEDIA_ROOTS, MISSING, OFFICIAL, questions_of, write_video
 
 

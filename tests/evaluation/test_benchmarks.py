@@ -13,11 +13,12 @@ import pytest
 
 from sparrow.commands.evaluate import evaluate
 from sparrow.commands.train import MODEL_FOLDER
-from sparrow.core.config import CheckpointOptions, EvaluateConfig
 from sparrow.core.errors import BackboneError, ConfigError, DataError, RunError
 from sparrow.evaluation.predictions import read_predictions
-from sparrow.runs.checkpoint_settings import as_trained, unlike_training
+from sparrow.models.settings import CheckpointOptions
+from sparrow.commands.checkpoint_settings import as_trained, unlike_training
 from sparrow.runs.record import RunRecord
+from sparrow.settings import EvaluateConfig
 from tests.evaluation.benchmark_folders import FPS, MISSING, OFFICIAL, questions_of, write_video
 
 QUICK = {

@@ -13,7 +13,8 @@ from sparrow.evaluation.prompts import Protocol, chat_of, clip_of, rows_of
 from sparrow.evaluation.questions import Question, prompt_text
 from sparrow.evaluation.subtitles import Subtitle
 from sparrow.evaluation.units import Units, group_into_units
-from sparrow.media.frames import Clip, FramePolicy
+from sparrow.media.frames import Clip
+from sparrow.media.settings import FramePolicy
 from sparrow.models.loading import load_backbone
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from tests.evaluation.benchmark_folders import FPS, write_video

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sparrow.core.config import Benchmark, FramesSettings
 from sparrow.core.errors import DataError
 from sparrow.evaluation.run_benchmarks import Evaluator
+from sparrow.evaluation.settings import Benchmark
+from sparrow.media.settings import FramePolicy
 from sparrow.models.loading import load_backbone
 
 
@@ -21,7 +22,7 @@ def an_evaluator(benchmark, config, **changes):
     world = replace(config.world, **changes)
     return Evaluator(
         {"b": benchmark},
-        FramesSettings(policy="uniform", max_frames=4),
+        FramePolicy(policy="uniform", max_frames=4),
         world,
         config.data_seed,
         Path(config.paths.cache_root),

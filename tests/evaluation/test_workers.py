@@ -15,11 +15,11 @@ import torch
 
 from sparrow.commands.evaluate import evaluate
 from sparrow.commands.train import train
-from sparrow.core.config import EvaluateConfig
 from sparrow.core.errors import ConfigError
 from sparrow.evaluation import workers as ranks
 from sparrow.evaluation.workers import Answering, answer_all
 from sparrow.runs.status import Interrupted, signals_interrupt
+from sparrow.settings import EvaluateConfig
 from tests.conftest import wait_until
 
 

@@ -10,10 +10,10 @@ from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from sparrow.core.config import Embedder
 from sparrow.core.errors import ConfigError
 from sparrow.instructions import embedding
 from sparrow.instructions.embedding import EMBEDDERS, embed, embedding_key
+from sparrow.instructions.settings import Embedder
 from tests.instructions.texts import instructions
 
 TEXTS = [*instructions(5, 40), "", "Who?"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sparrow.core.config import Source
+from sparrow.data.settings import Source
 from sparrow.data.sources import load_source
 from sparrow.instructions.extraction import clean, read_instructions, sample_instructions
 

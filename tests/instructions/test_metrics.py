@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparrow.core.config import Embedder
 from sparrow.instructions.corpus import make_corpus, words_of
 from sparrow.instructions.metrics import METRICS, Estimate, estimate
+from sparrow.instructions.settings import Embedder
 from sparrow.instructions.source_comparison import compare, embed_all
 from tests.instructions.texts import instructions
 

@@ -10,7 +10,8 @@ from PIL import Image
 from sparrow.core.errors import MediaError
 from sparrow.media import cache as cache_module
 from sparrow.media.cache import FrameCache
-from sparrow.media.frames import FramePolicy, read_frames
+from sparrow.media.frames import read_frames
+from sparrow.media.settings import FramePolicy
 from tests.media.video_clips import write_clip
 
 POLICY = FramePolicy(max_frames=4)

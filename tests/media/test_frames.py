@@ -18,15 +18,9 @@ from PIL import Image
 
 from sparrow.core.errors import ConfigError, MachineError, MediaError
 from sparrow.media.frame_choice import Clock
-from sparrow.media.frames import (
-    FramePolicy,
-    VideoInfo,
-    frame_indices,
-    planned_frames,
-    probe_video,
-    read_frames,
-)
+from sparrow.media.frames import VideoInfo, frame_indices, planned_frames, probe_video, read_frames
 from sparrow.media.images import read_image
+from sparrow.media.settings import FramePolicy
 from tests.media.video_clips import index_of, picture, write_clip
 
 ALL = FramePolicy("all", max_frames=None)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparrow.core.config import PartTuning, Tuning
 from sparrow.models.flops import ModelFlops
 from sparrow.models.tuning import apply_tuning
+from sparrow.models.settings import PartTuning, Tuning
 from tests.models.chats import CHAT, TEXT_CHAT, encoded
 
 

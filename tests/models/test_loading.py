@@ -8,7 +8,6 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from sparrow.core.config import PartTuning, Tuning
 from sparrow.core.errors import BackboneError
 from sparrow.core.hashing import file_hash
 from sparrow.models import backbone as backbone_module
@@ -16,6 +15,7 @@ from sparrow.models import loading
 from sparrow.models.loading import find_family, load_backbone
 from sparrow.models.registry import FAMILIES, check_family
 from sparrow.models.tuning import apply_tuning
+from sparrow.models.settings import PartTuning, Tuning
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "backbone").glob("*.yaml"))
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sparrow.core.config import Lora, Optimizer, PartTuning, Tuning
 from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.data.encode import EncodedSample
 from sparrow.data.micro_batches import pad
@@ -16,6 +15,8 @@ from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.models.quantization import nf4
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
 from sparrow.training.optim import build_optimizer
+from sparrow.models.settings import Lora, PartTuning, Tuning
+from sparrow.training.settings import Optimizer
 from sparrow.world import world_texts
 from tests.models.chats import CHAT, TEXT_CHAT, encoded
 

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from sparrow.core.config import Component, Source, run_id
 from sparrow.core.errors import ConfigError
+from sparrow.core.settings import run_id
+from sparrow.data.settings import Component, Source
 from sparrow.data.sources import load_source
 from sparrow.instructions.selection import SELECTIONS
 from sparrow.planning import order as selecting

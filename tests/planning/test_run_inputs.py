@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from sparrow.core.config import Component, Mixture
 from sparrow.core.errors import DataError
 from sparrow.data.mixture import component_sizes
+from sparrow.data.settings import Component, Mixture
 from sparrow.planning.run_inputs import prepare, scaled_down
 
 PAGES = ("text_to_image.page_width_px=256", "text_to_image.page_height_px=256", "text_to_image.words_per_page=115")

@@ -5,10 +5,10 @@ from dataclasses import asdict, replace
 import pytest
 
 from sparrow.core import config
-from sparrow.core.config import EvaluateConfig, ExperimentConfig
 from sparrow.report import build_report, print_table, read_studies
 from sparrow.report.confounds import undeclared_differences
 from sparrow.runs.record import DataCounts, GitRevision, RunRecord
+from sparrow.settings import EvaluateConfig, ExperimentConfig
 from tests.report.run_folders import add_exact_run, ask_another, cells
 
 VIDEO = config.Mixture(components={"video": config.Component(source="clips", fraction=1.0)})

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparrow.core.config import Study
 from sparrow.report import build_report
 from sparrow.report.first_frames import MAX_FRAMES, first_frames
+from sparrow.runs.settings import Study
 from tests.report.run_folders import add_exact_run
 
 EVIL = "<script>console.error('x')</script>"

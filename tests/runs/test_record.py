@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from sparrow.core.config import Study
 from sparrow.core.errors import RunError
 from sparrow.runs import record as record_module
 from sparrow.runs.record import (
@@ -21,6 +20,7 @@ from sparrow.runs.record import (
     git_revision,
     package_versions,
 )
+from sparrow.runs.settings import Study
 
 
 def example(**changes) -> RunRecord:

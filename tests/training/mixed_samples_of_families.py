@@ -11,13 +11,13 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from sparrow.core.config import Strategy
 from sparrow.data.encode import EncodedSample
 from sparrow.data.micro_batches import pack, pad
 from sparrow.models.frame_buffer import NativeVideo
 from sparrow.models.loading import LoadOptions, load_backbone, outline
 from sparrow.models.registry import NATIVE_VIDEO
 from sparrow.training.losses import segment_losses
+from sparrow.training.settings import Strategy
 from sparrow.training.strategies import Sharding, gradients_stay_apart
 
 ORDERS = [

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from sparrow.core.config import Strategy
 from sparrow.models.loading import LoadOptions, load_backbone, outline
+from sparrow.training.settings import Strategy
 from sparrow.training.strategies import Sharding, gather_into
 
 

@@ -4,8 +4,8 @@ import pandas as pd
 import pytorch_lightning.loggers
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sparrow.core.config import Logger
 from sparrow.training.loggers import CSV_FILE, TidyCsv, make_loggers
+from sparrow.training.settings import Logger
 
 
 def test_rows_after_the_resumed_step_are_replaced(tmp_path):

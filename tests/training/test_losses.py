@@ -6,13 +6,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sparrow.core.config import Lora, Optimizer, PartTuning, Schedule, Tuning
 from sparrow.data.batching import StepBatch
 from sparrow.data.encode import IGNORED, EncodedSample
 from sparrow.data.micro_batches import pack, pad
 from sparrow.models.tuning import apply_tuning
 from sparrow.training.losses import chunked_cross_entropy, segment_losses, segment_weights
 from sparrow.training.module import FineTuning
+from sparrow.models.settings import Lora, PartTuning, Tuning
+from sparrow.training.settings import Optimizer, Schedule
 from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded
 
 NORMALIZATIONS = ("token", "sample", "micro_batch")

@@ -8,8 +8,9 @@ from types import ModuleType
 import pytest
 import torch
 
-from sparrow.core.config import Optimizer, PartTuning, Schedule, Tuning
 from sparrow.training.optim import build_optimizer, build_schedule, warmup_steps
+from sparrow.models.settings import PartTuning, Tuning
+from sparrow.training.settings import Optimizer, Schedule
 
 
 def three_parts():

@@ -16,10 +16,11 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from sparrow.core.config import Strategy, Trainer, run_id
 from sparrow.core.errors import ConfigError
+from sparrow.core.settings import run_id
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from sparrow.training.checkpoints import Chooser
+from sparrow.training.settings import Strategy, Trainer
 from sparrow.training.strategies import cluster_environment, gradients_stay_apart, trainer_options
 
 ROOT = Path(__file__).parents[2]

@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from sparrow.app.parent import checked_with_parent, finished_run
 from sparrow.app.provenance import as_typed, quoted
 from sparrow.app.remember_sweep import RememberSweep
-from sparrow.app.schema import SCHEMAS
 from sparrow.core.errors import SparrowError
+from sparrow.settings import SCHEMAS
 
 RECORD = "run.json"
 OF_THE_SWEEP = (

@@ -35,9 +35,9 @@ from sparrow.app.launching.multirun import (
 from sparrow.app.launching.rank import EXIT_CODE, run_slurm_task
 from sparrow.app.launching.values import launcher_values, plain
 from sparrow.app.parent import checked_with_parent
-from sparrow.app.schema import SCHEMAS
-from sparrow.core.config import run_id
 from sparrow.core.files import write_json
+from sparrow.core.settings import run_id
+from sparrow.settings import SCHEMAS
 
 log = logging.getLogger(__name__)
 NOTE = "slurm.json"

@@ -9,7 +9,7 @@ from sparrow.commands.diversity.figures import write_pictures
 from sparrow.commands.diversity.measure import diversity_text, measure_diversity, write_diversity
 from sparrow.commands.diversity.projection import project
 from sparrow.commands.diversity.scatter_page import write_page
-from sparrow.core.config import DiversityConfig
+from sparrow.settings import DiversityConfig
 
 log = logging.getLogger(__name__)
 

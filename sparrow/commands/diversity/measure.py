@@ -14,21 +14,22 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from sparrow.core.config import Component, DiversityConfig, Mixture
 from sparrow.core.errors import DataError
 from sparrow.core.files import write_atomically, write_json
 from sparrow.core.hashing import hash_order
 from sparrow.core.tables import Table
 from sparrow.data.mixture import draw, without_empty
 from sparrow.data.page_counts import PageCounts
+from sparrow.data.settings import Component, Mixture
 from sparrow.evaluation.run_benchmarks import make_evaluator
 from sparrow.instructions.extraction import clean, sample_instructions
 from sparrow.instructions.metrics import METRICS, Estimate
 from sparrow.instructions.source_comparison import Comparison, compare, embed_all
 from sparrow.instructions.whole_mixture import WHOLE, mixed
-from sparrow.media.style import TextStyle
+from sparrow.media.settings import TextStyle
 from sparrow.planning.order import selected_rows
 from sparrow.planning.run_inputs import load_sources, lost_by_dividing, scaled_down
+from sparrow.settings import DiversityConfig
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import numpy as np
 from sparrow.commands.diversity.figures import looks
 from sparrow.commands.diversity.measure import Sampled
 from sparrow.commands.diversity.projection import Projection
-from sparrow.core.config import DiversityConfig
 from sparrow.core.files import write_atomically
 from sparrow.core.templating import render
 from sparrow.instructions.metrics import METRICS
+from sparrow.settings import DiversityConfig
 
 GRID = 4_000
 SHAPES = {

@@ -7,11 +7,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from sparrow.core.config import CheckpointOptions, EvaluateConfig, identity
 from sparrow.core.files import user_path
+from sparrow.core.settings import identity
+from sparrow.models.settings import CheckpointOptions
+from sparrow.runs.differences import leaves
 from sparrow.runs.record import FILE_NAME, RunRecord
-from sparrow.runs.settings import leaves
 from sparrow.runs.status import MODEL_FOLDER
+from sparrow.settings import EvaluateConfig
 
 ALIKE = (
     "data_seed",

@@ -1,0 +1,276 @@
+"""Settings: dataclasses validated by pydantic, each with its help, its unit and whether it can change a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as validated_dataclass
+
+from sparrow.core.errors import ConfigError
+from sparrow.core.hashing import content_hash
+from sparrow.core.registry import Registry
+
+T = TypeVar("T")
+REQUIRED = "???"
+MISSING_VALUE = "a value is missing; set it"
+RUN_ID_CHARACTERS = 12
+
+AtLeast0 = Annotated[int, Field(ge=0)]
+AtLeast1 = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+AboveZero = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # NumPy's
+
+
+def setting(
+    help: str = "",
+    *,
+    default: Any = MISSING,
+    default_factory: Any = MISSING,
+    unit: str = "",
+    recorded: bool = False,
+    added: bool = False,
+) -> Any:
+    """A setting of a class of settings.
+
+    Args:
+        help: One line.
+        default: Its default; `REQUIRED` where a user must set it.
+        default_factory: Makes the default where that is a list, a dictionary or further settings.
+        unit: Of a number.
+        recorded: Whether it says only where or how fast a run happens, so that it stands in `run.json` but leaves
+            `run_id` alone.
+        added: Whether it came after the first `run_id`s were given: at its default it does not enter them.
+    """
+    metadata = {"help": help, "unit": unit, "recorded": recorded, "added": added}
+    return field(default=default, default_factory=default_factory, metadata=metadata)
+
+
+@dataclass_transform(field_specifiers=(setting,))
+def settings(cls: type[T]) -> type[T]:
+    """Make a class of settings: a dataclass without unknown keys, whose values are checked when it is made.
+
+    Made by hand, its problems are one `ConfigError`; within `validated` they come together with all others.
+    """
+    made = validated_dataclass(config=ConfigDict(extra="forbid", coerce_numbers_to_str=True))(cls)
+    return _raising_config_errors(cast("type[T]", made))
+
+
+@dataclass_transform(field_specifiers=(setting,), frozen_default=True)
+def frozen_settings(cls: type[T]) -> type[T]:
+    """The same, hashable and unchangeable."""
+    made = validated_dataclass(frozen=True, config=ConfigDict(extra="forbid", coerce_numbers_to_str=True))(cls)
+    return _raising_config_errors(cast("type[T]", made))
+
+
+def _raising_config_errors(cls: type[T]) -> type[T]:
+    validate = cls.__init__
+
+    def validate_once(self: T, *args: Any, **kwargs: Any) -> None:
+        try:
+            validate(self, *args, **kwargs)
+        except ValidationError as error:
+            raise ConfigError("\n".join(str(problem) for problem in _problems_of(error, cls))) from None
+
+    cls.__init__ = validate_once  # type: ignore[assignment,method-assign]
+    return cls
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a setting, and how to fix it.
+
+    Args:
+        key: Its dotted name.
+        what: The message.
+        written: The key that was written, where `key` itself was not.
+    """
+
+    key: str
+    what: str
+    written: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.what}" if self.key else self.what
+
+
+class Conflict(ValueError):
+    """Settings of one class that contradict each other, as (name of a setting, what is wrong and how to fix it)."""
+
+    def __init__(self, *problems: tuple[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {what}" for name, what in problems))
+        self.problems = problems
+
+
+def conflict_if(problems: Iterator[tuple[str, str]]) -> None:
+    """Raise a `Conflict` if there are problems."""
+    if found := tuple(problems):
+        raise Conflict(*found)
+
+
+def one_of(table: Registry[Any], *further: str) -> Any:
+    """Validates a name of a registry, or the dotted path of a user's own entry."""
+
+    def check(name: str) -> str:
+        if name not in further:
+            table.check(name, further)
+        return name
+
+    return AfterValidator(check)
+
+
+def validated(schema: type[T], values: Mapping[str, Any]) -> T | list[Problem]:
+    """Settings of plain values, or every problem with them: unknown keys, missing values, types, ranges, conflicts."""
+    try:
+        made = TypeAdapter(schema).validate_python(_without_missing(values))
+    except ValidationError as error:
+        return _problems_of(error, schema)
+    return [*_missing(made, "")] or made
+
+
+def _missing(value: Any, key: str) -> Iterator[Problem]:
+    """A problem for each required setting below a key that has no value."""
+    if is_dataclass(value):
+        for f in fields(value):
+            below = f"{key}.{f.name}".lstrip(".")
+            item = getattr(value, f.name)
+            if isinstance(item, str) and item == REQUIRED:
+                yield Problem(below, MISSING_VALUE, written=key)
+            else:
+                yield from _missing(item, below)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            near = get_close_matches(name, [other for other in value if other != name], n=1)
+            hint = f", or did you mean '{key}.{near[0]}'?" if near else ""
+            for problem in _missing(item, f"{key}.{name}"):
+                yield replace(problem, what=f"{problem.what}{hint}")
+
+
+def _without_missing(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_missing(item) for key, item in value.items() if item != REQUIRED}
+    return [_without_missing(item) for item in value] if isinstance(value, list) else value
+
+
+def _problems_of(error: ValidationError, schema: Any) -> list[Problem]:
+    found = []
+    for details in error.errors():
+        location = [part for part in details["loc"] if not _is_tag(part)]
+        key = _key(location)
+        cause = (details.get("ctx") or {}).get("error")
+        if isinstance(cause, Conflict):
+            found += [Problem(f"{key}.{name}".strip("."), what) for name, what in cause.problems]
+        elif isinstance(cause, Exception):
+            found.append(Problem(key, str(cause)))
+        elif details["type"] == "unexpected_keyword_argument":
+            near = get_close_matches(str(location[-1]), _names(schema, location[:-1]), n=1)
+            found.append(Problem(key, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")))
+        else:
+            found.append(Problem(key, _message(details, kind_of(schema, location))))
+    return found
+
+
+def _is_tag(part: Any) -> bool:
+    return isinstance(part, str) and part.startswith(("function-", "nullable"))
+
+
+def _key(location: list[Any]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+
+
+def _message(details: Mapping[str, Any], kind: Any) -> str:
+    value, context = details["input"], details.get("ctx") or {}
+    match details["type"]:
+        case "greater_than_equal" if context["ge"] == 0:
+            return f"must not be negative, is {value}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}, is {value}"
+        case "greater_than":
+            return f"must be above {context['gt']}, is {value}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}, is {value}"
+        case "less_than":
+            return f"must be below {context['lt']}, is {value}"
+        case "literal_error":
+            choices = ", ".join(str(choice) for choice in _choices(kind))
+            quote = "; quote it, as YAML reads it as a truth value" if isinstance(value, bool) else ""
+            return f"'{value}' is not one of {choices}{quote}"
+        case _:
+            return f"expected {readable(kind)}, found {value!r}"
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    if type(None) in get_args(kind):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    return get_args(kind)
+
+
+def _names(schema: Any, location: list[Any]) -> list[str]:
+    kind = kind_of(schema, location)
+    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+
+
+def kind_of(schema: Any, location: list[Any]) -> Any:
+    """The type of the setting at a place, without its constraints; `Any` where there is none."""
+    for part in location:
+        if get_origin(schema) in (dict, list, tuple):
+            schema = get_args(schema)[1 if get_origin(schema) is dict else 0]
+        elif is_dataclass(schema):
+            schema = hints(schema).get(str(part), Any)
+        else:
+            return Any
+    return schema
+
+
+def hints(schema: Any) -> dict[str, Any]:
+    """The types of the settings of a class, without their constraints."""
+    return get_type_hints(schema)
+
+
+def readable(kind: Any) -> str:
+    """A type in words."""
+    if get_origin(kind) is list:
+        return f"a list of {readable(get_args(kind)[0])}"
+    if get_origin(kind) is dict or is_dataclass(kind):
+        return "settings"
+    if get_args(kind):
+        return " or ".join("null" if part is type(None) else readable(part) for part in get_args(kind))
+    return str(getattr(kind, "__name__", kind))
+
+
+def defaults(schema: Any) -> dict[str, Any]:
+    """The defaults of a class of settings as plain values; `???` where there is none."""
+    types, found = hints(schema), {}
+    for f in fields(schema):
+        if f.default_factory is not MISSING:
+            value = f.default_factory()
+            found[f.name] = defaults(types[f.name]) if is_dataclass(value) else value
+        else:
+            found[f.name] = REQUIRED if f.default is MISSING else f.default
+    return found
+
+
+def identity(config: Any) -> Any:
+    """The settings that determine a result, as plain values: without what is only recorded, or added and left alone."""
+    if is_dataclass(config):
+        return {
+            f.name: identity(value)
+            for f in fields(config)
+            if not f.metadata.get("recorded")
+            and not ((value := getattr(config, f.name)) == f.default and f.metadata.get("added"))
+        }
+    if isinstance(config, dict):
+        return {key: identity(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [identity(value) for value in config]
+    return config
+
+
+def run_id(config: Any) -> str:
+    """Hash of the settings that determine a result; equal on every machine and for every folder."""
+    return content_hash(identity(config), length=RUN_ID_CHARACTERS)

@@ -1,0 +1,158 @@
+"""Settings of data: sources, mixtures, and how samples are grouped into steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import model_validator
+
+from sparrow.core.registry import Registry
+from sparrow.core.settings import REQUIRED, AtLeast0, AtLeast1, Share, conflict_if, one_of, setting, settings
+
+MIXTURE_TOTALS = ("num_samples", "num_tokens", "num_frames", "num_supervised_tokens")
+ExportName = Literal["llamafactory", "llava", "ms_swift"]
+CONVERTERS: Registry[Any] = Registry(
+    "converter",
+    {
+        "alpaca": "sparrow.data.converters.short_text.ALPACA",
+        "booksum": "sparrow.data.converters.long_text.BOOKSUM",
+        "context_qa": "sparrow.data.converters.long_text.CONTEXT_QA",
+        "llava": "sparrow.data.converters.video.LLAVA",
+        "long_nq": "sparrow.data.converters.long_text.LONG_NQ",
+        "longalpaca": "sparrow.data.converters.long_text.LONGALPACA",
+        "longqlora": "sparrow.data.converters.long_text.LONGQLORA",
+        "messages": "sparrow.data.converters.messages.MESSAGES",
+        "minicpmv": "sparrow.data.converters.video.MINICPMV",
+        "qmsum": "sparrow.data.converters.long_text.QMSUM",
+        "sharegemini": "sparrow.data.converters.video.LLAVA",
+        "videochatgpt": "sparrow.data.converters.video.VIDEOCHATGPT",
+    },
+)
+SELECTIONS: Registry[Any] = Registry(
+    "selection",
+    {
+        "kcenter": "sparrow.instructions.selection.k_center",
+        "cluster_balanced": "sparrow.instructions.selection.cluster_balanced",
+        "dedup": "sparrow.instructions.selection.dedup",
+    },
+)
+
+
+@settings
+class Source:
+    """Records of one publisher: which files, and the converter that makes samples of them."""
+
+    converter: Annotated[str, one_of(CONVERTERS)] = setting(
+        "makes samples of records; a name, or the dotted path of your own", default=REQUIRED
+    )
+    files: list[str] = setting(
+        "files relative to `root`, or `hf:NAME` for a data set of `datasets`", default_factory=list
+    )
+    root: str = setting("folder of the files", default=REQUIRED, recorded=True)
+    media_root: str = setting("folder of the media, relative to `root`", default="")
+    config_name: str | None = setting("configuration of a `datasets` data set", default=None)
+    split: str | None = setting("split of a `datasets` data set", default=None)
+    revision: str | None = setting("revision of a `datasets` data set", default=None)
+    min_context_words: int | None = setting("leave out records with a shorter long text", default=None, unit="words")
+    world: str | None = setting("table of the generated world that has this source's schema", default=None)
+    use_world: bool = setting("read that table in place of `files`", default=False)
+
+
+@settings
+class Component:
+    """One part of a mixture: `num_samples` of a source, a `fraction` of the mixture's total, or its `remainder`.
+
+    The limits leave samples out of the draw, and the next ones take their places.
+    """
+
+    source: str = setting("name of a chosen source", default=REQUIRED)
+    num_samples: AtLeast1 | None = setting("exact size", default=None, unit="samples")
+    fraction: Share | None = setting("share of the mixture's total", default=None)
+    remainder: bool = setting("take what the others leave of the total", default=False)
+    repeat: AtLeast1 = setting("how often each drawn sample is shown per epoch; sizes count all of them", default=1)
+    max_pages: AtLeast1 | None = setting(
+        "leave out longer texts; their number of pages depends on the page style", default=None, unit="pages"
+    )
+    max_instruction_words: AtLeast1 | None = setting("leave out longer instructions", default=None, unit="words")
+    max_context_words: AtLeast1 | None = setting(
+        "leave out longer texts, whatever the style", default=None, unit="words"
+    )
+    max_tokens: AtLeast1 | None = setting(
+        "leave out longer samples, estimated at one token per four bytes of questions and answers and "
+        "`tokens_per_page` per page, so that every backbone draws the same samples",
+        default=None,
+        unit="tokens",
+        added=True,
+    )
+    tokens_per_page: AtLeast1 = setting("estimate of one page for `max_tokens`", default=96, unit="tokens", added=True)
+    selection: Annotated[str, one_of(SELECTIONS, "hash")] = setting(
+        "order in which samples are drawn: `hash` at random, the others by their instructions", default="hash"
+    )
+    present_as: Literal["video", "pages", "text"] = setting(
+        "`video`: media as recorded; `pages`: long texts as page images; `text`: long texts as plain text",
+        default="video",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Component:
+        sizes = (self.num_samples is not None, self.fraction is not None, self.remainder)
+        if sum(sizes) != 1:
+            conflict_if(iter([("", "needs exactly one of num_samples, fraction and remainder=true")]))
+        return self
+
+
+@settings
+class Mixture:
+    """Components by name, and the one total of their fractions."""
+
+    num_samples: AtLeast1 | None = setting("total of the fractions", default=None, unit="samples")
+    num_tokens: AtLeast1 | None = setting("total of the fractions", default=None, unit="tokens")
+    num_frames: AtLeast1 | None = setting("total of the fractions", default=None, unit="frames")
+    num_supervised_tokens: AtLeast1 | None = setting("total of the fractions", default=None, unit="supervised tokens")
+    components: dict[str, Component] = setting("by name", default_factory=dict)
+
+    @property
+    def totals(self) -> list[str]:
+        """Names of the totals that are given; at most one."""
+        return [name for name in MIXTURE_TOTALS if getattr(self, name) is not None]
+
+    @model_validator(mode="after")
+    def _check(self) -> Mixture:
+        conflict_if(self._conflicts())
+        return self
+
+    def _conflicts(self) -> Iterator[tuple[str, str]]:
+        totals = self.totals
+        if len(totals) > 1:
+            yield "", f"has several totals: {', '.join(totals)}; keep one and set the others to null"
+        if sum(component.remainder for component in self.components.values()) > 1:
+            yield "components", "only one component can take the remainder"
+        for name, component in self.components.items():
+            if component.num_samples is None and not totals:
+                yield "num_samples", f"a total is needed for component '{name}'; or num_tokens, num_frames, ..."
+            if component.fraction is None and totals and self.num_samples is None:
+                yield f"components.{name}", f"needs a fraction where the mixture's total is {totals[0]}"
+
+
+@settings
+class Batching:
+    """How samples are grouped into optimizer steps and micro-batches."""
+
+    name: Literal["packed", "padded", "length_grouped", "packed_epoch"] = setting(
+        "`packed` joins the samples of a step to rows in which they do not see each other; `padded` gives each a "
+        "row; these two share the same steps. `length_grouped` pads samples of similar lengths and `packed_epoch` "
+        "packs the rows of a whole epoch first: both change which samples share a step",
+        default="packed",
+    )
+    global_batch_size_samples: AtLeast1 = setting(
+        "of an optimizer step; a mean with `packed_epoch`", default=64, unit="samples"
+    )
+    micro_batch_size_samples: AtLeast1 = setting("rows of a padded micro-batch", default=2, unit="samples")
+    max_seq_len_tokens: AtLeast1 = setting("longest row; a longer sample is rejected", default=10740, unit="tokens")
+    num_epochs: AtLeast1 = setting("how often the mixture is shown", default=1)
+    num_workers: AtLeast0 = setting("loading processes per rank", default=2, recorded=True)
+    sample_timeout_s: AtLeast0 = setting(
+        "loading of a sample ends with an error after this", default=600, unit="s", recorded=True
+    )
+    cache_frames: bool = setting("keep decoded frames on disk", default=False, recorded=True)

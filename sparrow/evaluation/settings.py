@@ -1,0 +1,152 @@
+"""Settings of benchmarks: their files, the protocol by which they are evaluated, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import AfterValidator, model_validator
+
+from sparrow.core.registry import Registry
+from sparrow.core.settings import REQUIRED, AtLeast1, conflict_if, one_of, setting, settings
+from sparrow.media.settings import FramePolicy
+from sparrow.models.settings import CheckpointOptions
+from sparrow.runs.settings import Paths
+from sparrow.world.settings import WorldSettings
+
+FORMATS: Registry[Any] = Registry(
+    "benchmark format",
+    {
+        "multiple_choice": "sparrow.evaluation.questions.MULTIPLE_CHOICE",
+        "video_mme": "sparrow.evaluation.formats.video_mme.VIDEO_MME",
+        "mvbench": "sparrow.evaluation.formats.mvbench.MVBENCH",
+        "tempcompass": "sparrow.evaluation.formats.tempcompass.TEMPCOMPASS",
+        "mlvu": "sparrow.evaluation.formats.mlvu.MLVU",
+        "longvideobench": "sparrow.evaluation.formats.longvideobench.LONGVIDEOBENCH",
+    },
+)
+METRICS = ("accuracy", "macro_accuracy", "by_category.NAME.accuracy", "by_group.AXIS.VALUE.accuracy")
+Subtitles = Literal["off", "on", "interleaved"]
+
+
+def _metric(path: str) -> str:
+    from sparrow.analysis.scores import is_metric
+
+    if not is_metric(path):
+        raise ValueError(f"'{path}' is not one of {', '.join(METRICS)}")
+    return path
+
+
+Metric = Annotated[str, AfterValidator(_metric)]
+
+
+@settings
+class BenchmarkPreset:
+    """What a protocol fixes beside its prompts; the settings are those of `Benchmark`."""
+
+    max_frames: AtLeast1 | None = setting("frames of a video", default=None, unit="frames")
+    subtitles: Subtitles = setting("how subtitles are shown", default="off")
+    tasks: list[str] = setting("tasks that are evaluated", default_factory=list)
+    metric: str = setting("which number is the benchmark's score", default="accuracy")
+
+
+@settings
+class Benchmark:
+    """A set of questions about videos and the protocol by which it is evaluated and scored."""
+
+    format: Annotated[str, one_of(FORMATS)] = setting(
+        "schema of its annotations, or the dotted path of your own", default=REQUIRED
+    )
+    root: str = setting("its folder", default=REQUIRED, recorded=True)
+    file: str = setting("annotation file or folder in `root`; empty: the root itself", default="")
+    media_root: str = setting("folder of the videos in `root`", default="")
+    world: str | None = setting("table of the generated world that can take its place", default=None)
+    use_world: bool = setting("evaluate that table, to rehearse without the benchmark's files", default=False)
+    protocol: Literal["official", "released"] = setting("whose prompts are used", default="official")
+    presets: dict[str, BenchmarkPreset] = setting(
+        "what each protocol sets; a setting that is given wins", default_factory=dict, recorded=True
+    )
+    max_frames: AtLeast1 | None = setting("frames of a video; null: `frames.max_frames`", default=None, unit="frames")
+    subtitles: Subtitles = setting("`on`: listed before the question; `interleaved`: between the frames", default="off")
+    tasks: list[str] = setting("tasks that are evaluated; empty: all", default_factory=list)
+    metric: Metric = setting("which number is the benchmark's score, as a path into it", default="accuracy")
+    scoring: Literal["generate", "letter_likelihood", "option_likelihood"] = setting(
+        "how it is answered", default="generate"
+    )
+    show_options: bool = setting("list the options in the prompt", default=True)
+    lower_case: bool = setting("let a small letter in a reply name an option", default=False)
+    max_new_tokens: AtLeast1 = setting("limit of a reply", default=16, unit="tokens")
+    max_new_tokens_open_ended: AtLeast1 = setting("the same for tasks without options", default=512, unit="tokens")
+    missing_videos: Literal["wrong", "exclude"] = setting(
+        "how questions count whose video is missing; `exclude` is printed with the score", default="wrong"
+    )
+    num_questions: AtLeast1 | None = setting("evaluate only so many, spread evenly; null: all", default=None)
+
+    @model_validator(mode="after")
+    def _check(self) -> Benchmark:
+        conflict_if(self._conflicts())
+        return self
+
+    def _conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.format == "multiple_choice" and self.protocol != "official":
+            yield "protocol", "the prompts stand in its file; leave it out"
+        if self.scoring == "letter_likelihood" and not self.show_options:
+            yield "show_options", "letters can only be scored where the options are shown; set it to true"
+        if self.use_world and self.world is None:
+            yield "world", "no generated table can take its place; set use_world=false"
+        if self.subtitles != "off" and self.format != REQUIRED and not FORMATS[self.format].has_subtitles:
+            yield "subtitles", f"{self.format} has no subtitles; set it to off"
+
+
+@settings
+class Evaluation:
+    """When a run is evaluated: before training, after it, and after it without frames or with one frame alone."""
+
+    before: bool = setting("before training", default=False)
+    after: bool = setting("after training", default=True)
+    blind: bool = setting("after training, without frames", default=False)
+    one_frame: bool = setting("after training, with one frame", default=False)
+
+
+class Machine(Protocol):
+    """What evaluation reads of `trainer`."""
+
+    devices: int
+    num_threads: int | None
+
+    @property
+    def precision(self) -> str:
+        """Numeric precision."""
+
+    @property
+    def accelerator(self) -> str:
+        """Kind of device."""
+
+
+class EvaluationSettings(Protocol):
+    """The settings that evaluation reads, of a run or of `sparrow evaluate`."""
+
+    benchmark: dict[str, Benchmark]
+    frames: FramePolicy
+    world: WorldSettings
+    data_seed: int
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that read the next videos, per device."""
+
+    @property
+    def paths(self) -> Paths:
+        """Where the cache is."""
+
+    @property
+    def trainer(self) -> Machine:
+        """The machine."""
+
+
+class CheckpointEvaluation(EvaluationSettings, Protocol):
+    """The same for a checkpoint that worker processes open."""
+
+    @property
+    def backbone(self) -> CheckpointOptions:
+        """How it is opened."""

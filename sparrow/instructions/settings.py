@@ -1,0 +1,47 @@
+"""Settings of embedders, which turn instructions into vectors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from sparrow.core.registry import Registry
+from sparrow.core.settings import AtLeast1, Conflict, one_of, setting, settings
+
+EMBEDDERS: Registry[Any] = Registry(
+    "embedder",
+    {
+        "tfidf": "sparrow.instructions.tfidf.embed_tfidf",
+        "encoder": "sparrow.instructions.text_encoder.encode_texts",
+    },
+)
+
+
+@settings
+class Embedder:
+    """What turns instructions into vectors, for measuring their diversity and selecting by it."""
+
+    name: Annotated[str, one_of(EMBEDDERS)] = setting(
+        "`tfidf`, fitted on the instructions themselves, or `encoder`, a pretrained model", default="tfidf"
+    )
+    dimensions: AtLeast1 = setting("length of a `tfidf` vector", default=256)
+    model: str | None = setting("folder or Hub id of an encoder", default=None)
+    revision: str | None = setting("its revision on the Hub", default=None)
+    pooling: Literal["mean", "cls"] | None = setting(
+        "over an encoder's tokens; null: as its folder says, else `mean`", default=None
+    )
+    max_length_tokens: AtLeast1 = setting("longer instructions are cut for the encoder", default=384, unit="tokens")
+    duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = setting(
+        "cosine from which the selection `dedup` takes two instructions for the same", default=0.9
+    )
+    batch_size: AtLeast1 = setting("instructions an encoder reads at once", default=64, recorded=True)
+    device: str = setting(
+        "where the encoder runs; `auto` takes a GPU where there is one", default="auto", recorded=True
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Embedder:
+        if self.name == "encoder" and not self.model:
+            raise Conflict(("model", "is not set; give the folder or Hub id of an encoder, or use embedder=tfidf"))
+        return self

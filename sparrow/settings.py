@@ -1,0 +1,284 @@
+"""The settings of each command, composed of those of the packages, and the identity of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import Field
+
+from sparrow.core.errors import BackboneError
+from sparrow.core.settings import REQUIRED, AtLeast0, AtLeast1, Seed, Share, hints, setting, settings
+from sparrow.data.settings import Batching, ExportName, Mixture, Source
+from sparrow.evaluation.settings import Benchmark, Evaluation
+from sparrow.instructions.settings import Embedder
+from sparrow.media.settings import FramePolicy, TextStyle
+from sparrow.models.registry import WITHOUT_PACKING, check_flash_attention, check_native_video
+from sparrow.models.settings import FLASH, BackboneSettings, CheckpointOptions, Tuning
+from sparrow.runs.settings import Paths, Study
+from sparrow.training.settings import (
+    Checkpointing,
+    Logger,
+    Optimizer,
+    Schedule,
+    Strategy,
+    Trainer,
+    ValidationSettings,
+    training_conflicts,
+)
+from sparrow.world.settings import WorldSettings
+
+Conflicts = Iterator[tuple[str, str]]
+
+
+@settings
+class StartFrom:
+    """An experiment whose finished model the run starts from, trained first (once, cached by its `run_id`)."""
+
+    experiment: str | None = setting("name of the experiment; null: start from the backbone's checkpoint", default=None)
+    overrides: list[str] = setting("overrides of that experiment", default_factory=list)
+    gates: dict[str, float] = setting(
+        "accuracies that its model must reach by benchmark; below one, the run fails before it begins",
+        default_factory=dict,
+        recorded=True,
+    )
+
+
+@settings
+class ExperimentConfig:
+    """Everything about the data and the model that `train`, `prepare` and `preview` share."""
+
+    study: Study = setting("what is studied", default_factory=Study, recorded=True)
+    paths: Paths = setting("folders", default_factory=Paths, recorded=True)
+    seed: Seed = setting("initialises what learns", default=0)
+    data_seed: Seed = setting("chooses and orders data, and makes the generated world", default=0)
+    use_world: bool = setting("let every source read the generated table of its schema", default=False)
+    sample_divisor: AtLeast1 = setting("divide the sizes of the mixture, to rehearse a study in minutes", default=1)
+    on_bad_sample: Literal["fail", "skip"] = setting(
+        "what a sample that cannot be used does to the run", default="fail"
+    )
+    max_bad_fraction: Share = setting("share of such samples above which the run fails all the same", default=0.01)
+    world: WorldSettings = setting("the generated world", default_factory=WorldSettings)
+    source: dict[str, Source] = setting("sources by name", default_factory=dict)
+    mixture: Mixture = setting("what is drawn of them", default_factory=Mixture)
+    embedder: Embedder = setting("vectors of instructions", default_factory=Embedder)
+    text_to_image: TextStyle = setting("how long text becomes pages", default_factory=TextStyle)
+    frames: FramePolicy = setting("which frames of a video are shown", default_factory=FramePolicy)
+    backbone: BackboneSettings = setting("the model", default_factory=BackboneSettings)
+    start_from: StartFrom = setting("the run that this one starts from", default_factory=StartFrom)
+    tuning: Tuning = setting("which parts learn, and how", default_factory=Tuning)
+    optimizer: Optimizer = setting("the optimizer", default_factory=Optimizer)
+    schedule: Schedule = setting("learning rate over the steps", default_factory=Schedule)
+    batching: Batching = setting("how samples are grouped", default_factory=Batching)
+    trainer: Trainer = setting("machine and precision", default_factory=Trainer)
+    strategy: Strategy = setting("how a run is spread over devices", default_factory=Strategy)
+    checkpointing: Checkpointing = setting("what is saved", default_factory=Checkpointing, recorded=True)
+    validation: ValidationSettings = setting(
+        "loss on held-out samples", default_factory=ValidationSettings, recorded=True
+    )
+    benchmark: dict[str, Benchmark] = setting("benchmarks by name", default_factory=dict)
+    evaluation: Evaluation = setting("when they are evaluated", default_factory=Evaluation)
+    logger: dict[str, Logger] = setting("loggers by name", default_factory=dict, recorded=True)
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that read the next videos of an evaluation, per device."""
+        return min(1, self.batching.num_workers)
+
+    def as_evaluation(self, checkpoint: str) -> EvaluateConfig:
+        """Settings by which the model that a run starts from is evaluated as the run itself evaluates."""
+        options = {f.name: getattr(self.backbone, f.name) for f in fields(CheckpointOptions)}
+        return EvaluateConfig(
+            checkpoint=checkpoint,
+            paths=self.paths,
+            data_seed=self.data_seed,
+            world=self.world,
+            frames=self.frames,
+            backbone=CheckpointOptions(**options),
+            benchmark=self.benchmark,
+            num_workers=self.num_workers,
+            trainer=self.trainer,
+        )
+
+
+@settings
+class PrepareConfig(ExperimentConfig):
+    """Settings of `sparrow prepare`."""
+
+    export: ExportName | None = setting("trainer whose files are written too", default=None, recorded=True)
+
+
+@settings
+class PreviewConfig(ExperimentConfig):
+    """Settings of `sparrow preview`."""
+
+    num_samples: int = setting("samples on the page", default=24, recorded=True)
+
+
+@settings
+class DiversityConfig(ExperimentConfig):
+    """Settings of `sparrow diversity`, which compares the components of a mixture, or else all chosen sources."""
+
+    num_instructions: AtLeast1 = setting("instructions sampled of each", default=5000, recorded=True)
+    min_instructions: Annotated[int, Field(ge=2)] = setting(
+        "those with fewer are measured as they are, and do not lower the size that others share",
+        default=10,
+        recorded=True,
+    )
+    num_resamples: AtLeast0 = setting("bootstrap resamples behind each interval", default=100, recorded=True)
+    num_clusters: AtLeast1 = setting(
+        "clusters that all instructions together are parted into", default=50, recorded=True
+    )
+    num_templates: AtLeast1 = setting("templates that the bar chart shows", default=10, recorded=True)
+    num_in_pictures: AtLeast1 | None = setting(
+        "points of each in the scatter pictures; null shows all", default=None, recorded=True
+    )
+    pictures: bool = setting("make pictures and the interactive page", default=True, recorded=True)
+
+
+@settings
+class EvaluateConfig:
+    """Settings of `sparrow evaluate`: a checkpoint, the benchmarks, and how frames are chosen."""
+
+    checkpoint: str = setting("a run's folder, a Hugging Face folder or a Hub id", default=REQUIRED)
+    study: Study = setting("what is studied", default_factory=Study, recorded=True)
+    paths: Paths = setting("folders", default_factory=Paths, recorded=True)
+    seed: Seed = setting("initialises what is random", default=0)
+    data_seed: Seed = setting("chooses data, and makes the generated world", default=0)
+    use_world: bool = setting("let every benchmark evaluate the generated table that can take its place", default=False)
+    world: WorldSettings = setting("the generated world", default_factory=WorldSettings)
+    frames: FramePolicy = setting("which frames of a video are shown", default_factory=FramePolicy)
+    backbone: CheckpointOptions = setting("how the checkpoint is opened", default_factory=CheckpointOptions)
+    benchmark: dict[str, Benchmark] = setting("benchmarks by name", default_factory=dict)
+    blind: bool = setting("evaluate without frames too", default=False)
+    one_frame: bool = setting("evaluate with one frame too", default=False)
+    num_workers: AtLeast0 = setting("processes that read the next videos, per device", default=2, recorded=True)
+    trainer: Trainer = setting("machine and precision; devices share the questions", default_factory=Trainer)
+
+
+SCHEMAS = {
+    "train": ExperimentConfig,
+    "prepare": PrepareConfig,
+    "preview": PreviewConfig,
+    "diversity": DiversityConfig,
+    "evaluate": EvaluateConfig,
+}
+
+
+def conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
+    """Contradictions between groups of settings, as (key, what is wrong and how to fix it)."""
+    yield from _attention_conflicts(config)
+    yield from _native_video_conflicts(config)
+    yield from _metric_conflicts(config)
+    for name in config.study.primary:
+        if name not in config.benchmark:
+            yield (
+                "study.primary",
+                f"{_no_benchmark(name, config)}; evaluate it too, or name what the study is judged by",
+            )
+    if isinstance(config, ExperimentConfig):
+        yield from training_conflicts(config)
+        yield from _packing_conflicts(config)
+        yield from _source_conflicts(config)
+        if isinstance(config, DiversityConfig):
+            yield from _diversity_conflicts(config)
+        elif not config.mixture.components:
+            yield "mixture.components", "is empty; choose a mixture, as in mixture=world_sparrow"
+
+
+def _metric_conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
+    """That `study.metric` is measured; otherwise it would be missed after the run."""
+    if config.study.metric is None:
+        return
+    enabled = config if isinstance(config, EvaluateConfig) else config.evaluation
+    phases = [name for name in ("before", "after", "blind", "one_frame") if getattr(enabled, name, name == "after")]
+    benchmark, _, phase = config.study.metric.partition(".")
+    if benchmark not in config.benchmark:
+        yield "study.metric", _no_benchmark(benchmark, config)
+    elif (phase or "after") not in phases:
+        yield "study.metric", f"phase '{phase or 'after'}' is not enabled; enabled: {', '.join(phases) or 'none'}"
+
+
+def _no_benchmark(name: str, config: ExperimentConfig | EvaluateConfig) -> str:
+    return f"'{name}' is not among the benchmarks ({', '.join(config.benchmark) or 'none'})"
+
+
+def _attention_conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
+    if config.backbone.attn_implementation != FLASH:
+        return
+    trainer = config.trainer
+    if trainer.accelerator == "cpu" or "16" not in trainer.precision:
+        yield (
+            "backbone.attn_implementation",
+            f"{FLASH} computes on a GPU in 16 bits only, not with trainer.accelerator={trainer.accelerator} and "
+            f"trainer.precision={trainer.precision}; set it to auto",
+        )
+    yield from _refused("backbone.attn_implementation", check_flash_attention, config.backbone.family)
+
+
+def _native_video_conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
+    if not config.backbone.native_video:
+        return
+    if config.frames.timestamps:
+        yield (
+            "frames.timestamps",
+            "a native video has its family's own way with time (backbone.native_video=true); set it to false",
+        )
+    yield from _refused("backbone.native_video", check_native_video, config.backbone.family)
+
+
+def _refused(key: str, check: Callable[[str], None], family: str | None) -> Conflicts:
+    if family is not None:
+        try:
+            check(family)
+        except BackboneError as error:
+            yield key, str(error)
+
+
+def _packing_conflicts(config: ExperimentConfig) -> Conflicts:
+    reason = WITHOUT_PACKING.get(config.backbone.family)
+    if reason is not None and config.batching.name in ("packed", "packed_epoch"):
+        yield (
+            "batching.name",
+            f"samples of {config.backbone.family} cannot share a row, since {reason}; set batching=padded",
+        )
+
+
+def _source_conflicts(config: ExperimentConfig) -> Conflicts:
+    for name, component in config.mixture.components.items():
+        source = config.source.get(component.source)
+        if source is None:
+            known = ", ".join(sorted(config.source)) or "none"
+            yield (
+                f"mixture.components.{name}.source",
+                f"'{component.source}' is not among the chosen sources ({known}); add it to the "
+                f"mixture's defaults, or from the shell: +source={component.source}",
+            )
+        elif source.use_world and source.world is None:
+            yield f"source.{component.source}.world", "there is no generated table of this source; set use_world=false"
+
+
+def _diversity_conflicts(config: DiversityConfig) -> Conflicts:
+    mixture = config.mixture
+    if not mixture.components and not config.source:
+        yield "mixture", "there is nothing to measure; choose mixture=NAME, or sources, as in '+source=[alpaca,qmsum]'"
+    if mixture.components and mixture.totals not in ([], ["num_samples"]):
+        yield f"mixture.{mixture.totals[0]}", "the draw needs a model's tokens; give the total as mixture.num_samples"
+
+
+@cache
+def is_recorded(schema: Any, key: str) -> bool:
+    """Whether a setting is only recorded: marked so in the schema, or below one that is."""
+    for name in key.split("."):
+        if get_origin(schema) is dict:
+            schema = get_args(schema)[1]
+        elif is_dataclass(schema):
+            f = next((f for f in fields(schema) if f.name == name), None)
+            if f is None:
+                return False
+            if f.metadata.get("recorded"):
+                return True
+            schema = hints(schema)[name]
+    return False

@@ -1,0 +1,175 @@
+"""Settings of fine-tuning: what learns and how, on which machine, what is saved, logged and watched."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field, model_validator
+
+from sparrow.core.errors import BackboneError
+from sparrow.core.settings import (
+    AboveZero,
+    AtLeast0,
+    AtLeast1,
+    Conflict,
+    NotNegative,
+    Share,
+    setting,
+    settings,
+)
+from sparrow.models.quantization import require_bitsandbytes
+from sparrow.models.settings import BackboneSettings, Tuning
+
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Precision = Literal["32-true", "bf16-mixed", "bf16-true"]
+
+
+@settings
+class Optimizer:
+    """The optimizer; `adafactor` takes neither betas nor `eps`."""
+
+    name: Literal["adamw", "adamw_8bit", "adafactor"] = setting("algorithm", default="adamw")
+    learning_rate: AboveZero = setting("highest learning rate", default=5e-06)
+    beta1: BelowOne = setting("decay of the first moment", default=0.9)
+    beta2: BelowOne = setting("decay of the second moment", default=0.95)
+    eps: NotNegative = setting("added to the denominator", default=1e-08)
+    weight_decay: NotNegative = setting("decoupled weight decay", default=0.05)
+    max_grad_norm: AboveZero | None = setting("gradients are clipped to this norm; null: never", default=1.0)
+    on_nan_loss: Literal["stop", "skip"] = setting(
+        "at a loss or gradient norm that is not finite: end the run, or leave the step out on all ranks", default="stop"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Optimizer:
+        if self.name == "adamw_8bit":
+            try:
+                require_bitsandbytes("adamw_8bit", "optimizer=adamw")
+            except BackboneError as error:
+                raise Conflict(("name", str(error))) from error
+        return self
+
+
+@settings
+class Schedule:
+    """Learning rate over the planned steps."""
+
+    name: Literal["cosine", "linear", "constant", "wsd"] = setting("form of the schedule", default="cosine")
+    warmup_ratio: Share = setting("share of the steps that warm up", default=0.03)
+    warmup_steps: AtLeast0 | None = setting("wins over `warmup_ratio`", default=None, unit="steps")
+    decay_ratio: Share = setting("share of the steps in which `wsd` decays", default=0.1)
+    decay_form: Literal["linear", "cosine", "1-sqrt"] = setting("form of that decay", default="1-sqrt")
+
+
+@settings
+class Trainer:
+    """The machine a run uses, its numeric precision, and what of it is looked at."""
+
+    precision: Precision = setting("numeric precision", default="bf16-mixed")
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = setting("kind of device", default="auto", recorded=True)
+    devices: AtLeast1 = setting("devices per node", default=1, recorded=True)
+    num_nodes: AtLeast1 = setting("nodes", default=1, recorded=True)
+    num_threads: AtLeast1 | None = setting(
+        "CPU threads per rank; null: torch's own choice", default=None, recorded=True
+    )
+    log_every_n_steps: AtLeast1 = setting("how often figures are logged", default=10, unit="steps", recorded=True)
+    progress_bar: bool = setting("show a progress bar", default=True, recorded=True)
+    compile: bool = setting("compile the backbone's blocks", default=False, recorded=True)
+    profiler: Literal["torch"] | None = setting("trace a few steps", default=None, recorded=True)
+    try_longest_micro_batch: bool = setting(
+        "try the longest planned micro-batch before the first step", default=True, recorded=True
+    )
+    peak_flops: AboveZero | None = setting(
+        "the device's peak, where the table of `sparrow.training.mfu` lacks it",
+        default=None,
+        unit="FLOP/s",
+        recorded=True,
+    )
+
+
+@settings
+class Strategy:
+    """How a run is spread over devices."""
+
+    name: Literal["single", "ddp", "fsdp"] = setting(
+        "`ddp`: each device holds the model; `fsdp`: each holds a shard of it", default="single", recorded=True
+    )
+    reshard_after_forward: bool = setting(
+        "`fsdp`: free a block's weights after its forward pass and gather them again", default=True, recorded=True
+    )
+    hybrid_sharding: bool = setting(
+        "`fsdp`: shard inside a node and keep a copy on each node", default=False, recorded=True
+    )
+
+
+@settings
+class Checkpointing:
+    """How often a run is saved, and which checkpoints are kept."""
+
+    every_n_steps: AtLeast1 = setting("save this often", default=500, unit="steps", recorded=True)
+    every_n_minutes: AboveZero | None = setting("and this often; null: never", default=30.0, unit="min", recorded=True)
+    keep_last: AtLeast1 = setting("how many are kept", default=2, recorded=True)
+    keep_best: bool = setting("keep that of the least validation loss", default=False, recorded=True)
+
+
+@settings
+class ValidationSettings:
+    """The loss on samples that are drawn after the training samples and held out."""
+
+    num_samples: AtLeast0 = setting("0 validates nothing", default=0, unit="samples", recorded=True)
+    every_n_steps: AtLeast1 = setting("how often", default=100, unit="steps", recorded=True)
+
+
+@settings
+class Logger:
+    """One logger; all but `enabled` are Weights & Biases'."""
+
+    enabled: bool = setting("use it", default=True, recorded=True)
+    project: str = setting("project", default="sparrow", recorded=True)
+    entity: str | None = setting("user or team", default=None, recorded=True)
+    mode: Literal["online", "offline", "disabled"] = setting("how it logs", default="online", recorded=True)
+
+
+LOGGERS = ("tensorboard", "csv", "wandb")
+WITHOUT_SHARDS = {
+    "adafactor": "torch's Adafactor cannot step shards of matrices",
+    "adamw_8bit": "the AdamW of bitsandbytes has not been tried on shards",
+}
+
+
+class TrainingSettings(Protocol):
+    """The groups of settings that training reads."""
+
+    seed: int
+    backbone: BackboneSettings
+    tuning: Tuning
+    optimizer: Optimizer
+    schedule: Schedule
+    trainer: Trainer
+    strategy: Strategy
+    checkpointing: Checkpointing
+    validation: ValidationSettings
+    logger: dict[str, Logger]
+    batching: Any
+
+
+def training_conflicts(config: TrainingSettings) -> Iterator[tuple[str, str]]:
+    """Contradictions between groups of settings of training, as (key, what is wrong and how to fix it)."""
+    trainer, strategy = config.trainer, config.strategy.name
+    if trainer.devices * trainer.num_nodes > 1 and strategy == "single":
+        yield "strategy", f"trainer.devices={trainer.devices} needs strategy=ddp or strategy=fsdp"
+    if strategy == "fsdp" and config.tuning.quantization is not None:
+        yield "strategy", "weights in four bits cannot be sharded; use strategy=ddp"
+    if strategy == "fsdp" and config.optimizer.name in WITHOUT_SHARDS:
+        yield "optimizer.name", f"{WITHOUT_SHARDS[config.optimizer.name]}; use optimizer=adamw, or strategy=ddp"
+    if config.checkpointing.keep_best and config.validation.num_samples == 0:
+        yield "checkpointing.keep_best", "needs validation/loss; set validation.num_samples, as in 64"
+    for name, logger in config.logger.items():
+        if name not in LOGGERS:
+            yield f"logger.{name}", f"'{name}' is not one of {', '.join(LOGGERS)}"
+        elif name == "wandb" and logger.enabled and importlib.util.find_spec("wandb") is None:
+            yield (
+                "logger.wandb",
+                "needs the package wandb, which is not installed; `pip install wandb`, or use logger=[tensorboard,csv]",
+            )
