@@ -329,7 +329,7 @@ def test_every_command_of_the_readme_is_there(command, sparrow):
 
 @pytest.mark.parametrize("command", [c for c in commands_of(ROOT / "docs/backbones.md") if " train " in c])
 def test_the_guides_commands_train_the_backbone_that_they_name(command, settings, monkeypatch):
-    monkeypatch.setattr("sparrow.app.checks.require_bitsandbytes", lambda: None)
+    monkeypatch.setattr("sparrow.models.settings.require_bitsandbytes", lambda: None)
     config = settings(*shlex.split(command)[2:], small=False)
     names_one = "backbone=" in command
     assert config.backbone.tiny != names_one

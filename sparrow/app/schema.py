@@ -63,18 +63,18 @@ def checked(
     problems: list[Problem] = []
     plain = _resolved(config, problems)
     if not problems:
-        made = validated(schema, plain)
-        if isinstance(made, list):
-            problems = [_of_group(problem) for problem in made]
-        else:
-            common = cast("ExperimentConfig | EvaluateConfig", made)
-            found = [*conflicts(common), *_unknown_factors(common), *further(made)]
-            if not found:
-                return made
-            problems = [Problem(key, what) for key, what in found]
+        made = validated(schema, plain, lambda settings: _conflicts(settings, further))
+        if not isinstance(made, list):
+            return made
+        problems = [_of_group(problem) for problem in made]
     lines = [f"{problem}{origin(problem.written or problem.key)}" for problem in problems]
     count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
     raise ConfigError(f"{count} in the configuration:\n  " + "\n  ".join(lines))
+
+
+def _conflicts(settings: T, further: Callable[[T], Iterable[tuple[str, str]]]) -> Iterable[tuple[str, str]]:
+    common = cast("ExperimentConfig | EvaluateConfig", settings)
+    return [*conflicts(common), *_unknown_factors(common), *further(settings)]
 
 
 def _of_group(problem: Problem) -> Problem:

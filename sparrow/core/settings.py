@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
@@ -18,13 +18,28 @@ T = TypeVar("T")
 REQUIRED = "???"
 MISSING_VALUE = "a value is missing; set it"
 RUN_ID_CHARACTERS = 12
+MAX_PASSES = 4
+MAX_SEED = 2**32 - 1  # NumPy's
+
+
+def _seed(seed: int) -> int:
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"must lie between 0 and {MAX_SEED}, is {seed}")
+    return seed
+
+
+def _between_0_and_1(share: float) -> float:
+    if not 0 <= share <= 1:
+        raise ValueError(f"must lie between 0 and 1, is {share}")
+    return share
+
 
 AtLeast0 = Annotated[int, Field(ge=0)]
 AtLeast1 = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 AboveZero = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # NumPy's
+Share = Annotated[float, AfterValidator(_between_0_and_1)]
+Seed = Annotated[int, AfterValidator(_seed)]
 
 
 def setting(
@@ -124,13 +139,61 @@ def one_of(table: Registry[Any], *further: str) -> Any:
     return AfterValidator(check)
 
 
-def validated(schema: type[T], values: Mapping[str, Any]) -> T | list[Problem]:
-    """Settings of plain values, or every problem with them: unknown keys, missing values, types, ranges, conflicts."""
-    try:
-        made = TypeAdapter(schema).validate_python(_without_missing(values))
-    except ValidationError as error:
-        return _problems_of(error, schema)
-    return [*_missing(made, "")] or made
+def validated(
+    schema: type[T],
+    values: Mapping[str, Any],
+    conflicts: Callable[[T], Iterable[tuple[str, str]]] = lambda settings: (),
+) -> T | list[Problem]:
+    """Settings of plain values, or every problem with them.
+
+    What is wrong is set aside and the rest is looked at again, so that contradictions are reported beside wrong values.
+
+    Args:
+        schema: Class of the settings.
+        values: By name; `???` stands for a missing value.
+        conflicts: Finds contradictions between groups of settings, as (key, what is wrong and how to fix it).
+    """
+    problems: list[Problem] = []
+    aside: list[str] = []
+    rest = _without_missing(values)
+    for _ in range(MAX_PASSES):
+        try:
+            made = TypeAdapter(schema).validate_python(rest)
+        except ValidationError as error:
+            problems += _apart_from(aside, _problems_of(error, schema))
+            for details in error.errors():
+                location = [part for part in details["loc"] if not _is_tag(part)]
+                aside.append(_key(location))
+                _set_aside(rest, location)
+            continue
+        missing = _apart_from(aside, _missing(made, ""))
+        problems += missing
+        aside += [problem.key for problem in missing]
+        problems += _apart_from(aside, (Problem(key, what) for key, what in conflicts(made)))
+        return problems or made
+    return problems
+
+
+def _apart_from(aside: list[str], found: Iterable[Problem]) -> list[Problem]:
+    """Problems less those that may only follow from a value that was set aside."""
+    return [
+        problem
+        for problem in found
+        if not any(f"{problem.key}.".startswith(f"{key}.") or key.startswith(f"{problem.key}.") for key in aside)
+    ]
+
+
+def _set_aside(values: Any, location: list[Any]) -> None:
+    for part in location[:-1]:
+        if isinstance(values, dict) and part not in values:
+            return
+        values = values[part]
+        if isinstance(values, list):  # of which no single value can be set aside
+            break
+    if location and isinstance(values, dict):
+        values.pop(location[-1], None)
+    elif isinstance(values, list):
+        values.clear()
 
 
 def _missing(value: Any, key: str) -> Iterator[Problem]:
@@ -191,7 +254,7 @@ def _message(details: Mapping[str, Any], kind: Any) -> str:
         case "greater_than_equal":
             return f"must be at least {context['ge']}, is {value}"
         case "greater_than":
-            return f"must be above {context['gt']}, is {value}"
+            return f"must be above {context['gt']:g}, is {value}"
         case "less_than_equal":
             return f"must be at most {context['le']}, is {value}"
         case "less_than":

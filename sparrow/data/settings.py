@@ -97,7 +97,7 @@ class Component:
     @model_validator(mode="after")
     def _check(self) -> Component:
         sizes = (self.num_samples is not None, self.fraction is not None, self.remainder)
-        if sum(sizes) != 1:
+        if self.source != REQUIRED and sum(sizes) != 1:
             conflict_if(iter([("", "needs exactly one of num_samples, fraction and remainder=true")]))
         return self
 

@@ -78,7 +78,7 @@ def test_every_value_that_is_missing_is_said_with_what_may_be_meant(settings):
         settings(
             "+mixture.components.txt.max_tokens=1000",
             "+source.mine.files=[x.json]",
-            "+benchmark.world_shor={format: world}",
+            "+benchmark.world_shor={format: multiple_choice}",
             "benchmark=[world_short]",
             "~paths",
         )
@@ -122,7 +122,7 @@ def test_contradictions_are_said_at_once(settings):
     ("metric", "message"),
     [
         ("world_shrot", r"study\.metric: 'world_shrot' is not among the benchmarks \(world_short\)"),
-        ("world_short.before", r"study\.metric: 'before' is not asked, only after"),
+        ("world_short.before", r"study\.metric: phase 'before' is not enabled; enabled: after"),
     ],
 )
 def test_a_metric_that_would_not_be_measured_is_refused_before_the_run(settings, metric, message):

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from sparrow.commands.checkpoint_settings import as_trained, unlike_training
 from sparrow.commands.evaluate import evaluate
 from sparrow.commands.train import MODEL_FOLDER
 from sparrow.core.errors import BackboneError, ConfigError, DataError, RunError
 from sparrow.evaluation.predictions import read_predictions
 from sparrow.models.settings import CheckpointOptions
-from sparrow.commands.checkpoint_settings import as_trained, unlike_training
 from sparrow.runs.record import RunRecord
 from sparrow.settings import EvaluateConfig
 from tests.evaluation.benchmark_folders import FPS, MISSING, OFFICIAL, questions_of, write_video

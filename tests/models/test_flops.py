@@ -8,8 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparrow.models.flops import ModelFlops
-from sparrow.models.tuning import apply_tuning
 from sparrow.models.settings import PartTuning, Tuning
+from sparrow.models.tuning import apply_tuning
 from tests.models.chats import CHAT, TEXT_CHAT, encoded
 
 

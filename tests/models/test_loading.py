@@ -14,8 +14,8 @@ from sparrow.models import backbone as backbone_module
 from sparrow.models import loading
 from sparrow.models.loading import find_family, load_backbone
 from sparrow.models.registry import FAMILIES, check_family
-from sparrow.models.tuning import apply_tuning
 from sparrow.models.settings import PartTuning, Tuning
+from sparrow.models.tuning import apply_tuning
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "backbone").glob("*.yaml"))
 

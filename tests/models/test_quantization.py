@@ -9,10 +9,10 @@ from sparrow.commands.export import export
 from sparrow.commands.train import train
 from sparrow.models.adapters import has_adapters
 from sparrow.models.loading import load_backbone
+from sparrow.models.settings import Lora, PartTuning, Tuning
 from sparrow.models.tuning import apply_tuning
 from sparrow.runs.record import RunRecord
 from sparrow.runs.status import Interrupted
-from sparrow.models.settings import Lora, PartTuning, Tuning
 from tests.commands.test_train import stop_after
 from tests.conftest import losses_of
 from tests.models.test_backbones import generate

@@ -13,9 +13,9 @@ from sparrow.models.adapters import TRAINED_FILE, has_adapters, linear_layers, m
 from sparrow.models.checkpoint_files import base_of_adapters
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.models.quantization import nf4
+from sparrow.models.settings import Lora, PartTuning, Tuning
 from sparrow.models.tuning import apply_tuning, check_tuning, tuning_table
 from sparrow.training.optim import build_optimizer
-from sparrow.models.settings import Lora, PartTuning, Tuning
 from sparrow.training.settings import Optimizer
 from sparrow.world import world_texts
 from tests.models.chats import CHAT, TEXT_CHAT, encoded

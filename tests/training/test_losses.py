@@ -9,10 +9,10 @@ from torch.utils.data import DataLoader
 from sparrow.data.batching import StepBatch
 from sparrow.data.encode import IGNORED, EncodedSample
 from sparrow.data.micro_batches import pack, pad
+from sparrow.models.settings import Lora, PartTuning, Tuning
 from sparrow.models.tuning import apply_tuning
 from sparrow.training.losses import chunked_cross_entropy, segment_losses, segment_weights
 from sparrow.training.module import FineTuning
-from sparrow.models.settings import Lora, PartTuning, Tuning
 from sparrow.training.settings import Optimizer, Schedule
 from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded
 

@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from sparrow.training.optim import build_optimizer, build_schedule, warmup_steps
 from sparrow.models.settings import PartTuning, Tuning
+from sparrow.training.optim import build_optimizer, build_schedule, warmup_steps
 from sparrow.training.settings import Optimizer, Schedule
 
 

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from sparrow.models.loading import load_backbone
+from sparrow.models.settings import Lora, PartTuning, Tuning
 from sparrow.models.tuning import apply_tuning
 from sparrow.training.memory_estimate import estimate_memory
-from sparrow.models.settings import Lora, PartTuning, Tuning
 from sparrow.training.settings import Optimizer, Strategy
 from sparrow.training.strategies import Sharding
 from sparrow.training.trial import _advice

@@ -7,7 +7,7 @@ import pytest
 
 from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import content_hash
-from sparrow.world import TABLES, WorldSettings, world_texts
+from sparrow.world import TABLES, world_texts
 from sparrow.world.other_words import in_other_words
 from sparrow.world.phrasings import CAPTION_REQUESTS, NUM_PHRASINGS, NUM_TRAINED_PHRASINGS
 from sparrow.world.scene_questions import QUESTIONS, VALUES
