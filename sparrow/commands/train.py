@@ -23,7 +23,6 @@ from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
 from sparrow.evaluation.workers import Answering, answer_all, as_evaluation, device_of, require_devices
 from sparrow.instructions.diversity_summary import diversity_of
 from sparrow.models.backbone import Backbone
-from sparrow.models.compilation import compile_blocks
 from sparrow.models.fingerprint import fingerprint
 from sparrow.models.tuning import apply_tuning, tuning_table
 from sparrow.planning.run_inputs import Prepared, prepare
@@ -172,7 +171,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         log.info("attention: %s", record.attn_implementation)
         log.info("what is learnt:\n%s", tuning_table(backbone, config.tuning, config.optimizer.learning_rate))
     if config.trainer.compile:
-        compile_blocks(backbone)
+        backbone.compile_blocks()
     with record.timed("train"):
         trained = _fit(config, prepared, backbone, record, folder, sharding, main=main)
     del whole, backbone
@@ -318,12 +317,7 @@ def _fit(
         skip_failed=config.on_bad_sample == "skip",
     )
     checkpoint = latest_checkpoint(folder)
-    save = SaveCheckpoints(
-        checkpoints,
-        every_n_steps=config.checkpointing.every_n_steps,
-        every_n_minutes=config.checkpointing.every_n_minutes,
-        keep_last=config.checkpointing.keep_last,
-    )
+    save = SaveCheckpoints(checkpoints, config.checkpointing)
     stop = StopOnSignal(save.save)
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,

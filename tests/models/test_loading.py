@@ -113,12 +113,12 @@ def test_more_frames_than_the_context_holds_are_refused(load_tiny, family):
 
 
 def test_a_template_without_generation_marks_is_refused(weightless, family, monkeypatch, tmp_path):
-    adapter = find_family(family)
-    original = backbone_module.files("sparrow.models").joinpath(f"templates/{adapter.template}.jinja").read_text()
+    template = find_family(family).template or family
+    original = backbone_module.files("sparrow.models").joinpath(f"templates/{template}.jinja").read_text()
     folder = tmp_path / "package" / "templates"
     folder.mkdir(parents=True)
     unmarked = original.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
-    (folder / f"{adapter.template}.jinja").write_text(unmarked)
+    (folder / f"{template}.jinja").write_text(unmarked)
     checkpoint = str(weightless(family))
     monkeypatch.setattr(backbone_module, "files", lambda _: folder.parent)
     with pytest.raises(BackboneError, match=r"marks no answer.*generation"):
