@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import logging as transformers_logging
 
 from sparrow.commands.model_card import model_card
 from sparrow.core.config import ExperimentConfig
@@ -44,6 +45,7 @@ def export(run: Path, out: Path, *, name: str, from_checkpoint: str | None = Non
         RunError: If the run has no model, or the folder is there already.
         BackboneError: If the model cannot be loaded.
     """
+    transformers_logging.disable_progress_bar()
     record = RunRecord.load(run)
     if out.exists():
         raise RunError(f"{out} is there already; name a folder that is not")

@@ -57,7 +57,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Shown:
+class PreviewedSample:
     """One sample of the page: `step`, from 1, is the first with the sample, `frames` are data URIs of some."""
 
     id: str
@@ -107,7 +107,7 @@ def write_preview(prepared: Prepared, path: Path, num_samples: int, config: Expe
         DataError: If a chosen sample's media can no longer be read.
     """
     plan, backbone = prepared.plan, prepared.backbone
-    dataset = StepDataset(plan, prepared.sources, backbone, prepared.presentations)
+    dataset = StepDataset(plan, prepared)
     chosen = choose(plan, num_samples)
     manifest = plan.manifest()
     refused = _refused(prepared)
@@ -125,7 +125,7 @@ def write_preview(prepared: Prepared, path: Path, num_samples: int, config: Expe
         left_out={name: num_left_out(part) for name, part in manifest["components"].items()},
         limit=limit,
         shown={
-            name: [_shown(dataset, position, step) for position, step in chosen.get(name, [])]
+            name: [_previewed(dataset, position, step) for position, step in chosen.get(name, [])]
             for name in manifest["components"]
         },
         refused=refused[:MAX_REJECTED],
@@ -221,14 +221,14 @@ def frame_uri(frame: Tensor, *, lossless: bool) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _shown(dataset: StepDataset, position: int, step: int) -> Shown:
+def _previewed(dataset: StepDataset, position: int, step: int) -> PreviewedSample:
     sample = dataset.encode(position)
     row = dataset.plan.ledger.iloc[position]
     is_small = dataset.backbone.frame_size_px <= MAX_PNG_SIDE_PX
     is_pages = dataset.presentations[row["component"]].present_as == "pages"
     lossless = is_small or is_pages
     frames = [frame_uri(frame, lossless=lossless) for frame in sample.frames[:MAX_FRAMES]]
-    return Shown(
+    return PreviewedSample(
         id=row["sample_id"],
         step=step,
         spans=spans_of(sample, dataset.backbone, frame_word="page" if is_pages else "frame"),

@@ -308,15 +308,7 @@ def _fit(
     )
     checkpoints = folder / CHECKPOINT_FOLDER
     throughput = Throughput(config.trainer.precision, config.trainer.peak_flops)
-    data = PlannedData(
-        prepared.plan,
-        prepared.sources,
-        prepared.backbone,
-        prepared.presentations,
-        num_workers=config.batching.num_workers,
-        sample_timeout_s=config.batching.sample_timeout_s,
-        skip_failed=config.on_bad_sample == "skip",
-    )
+    data = PlannedData(prepared.plan, prepared, config.batching, skip_failed=config.on_bad_sample == "skip")
     checkpoint = latest_checkpoint(folder)
     save = SaveCheckpoints(
         checkpoints,

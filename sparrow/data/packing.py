@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 WINDOW_STEPS = 50
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """How samples are put together; the fields are those of `sparrow.core.config.Batching`, which explains them."""
-
-    name: str = "padded"
-    micro_batch_size_samples: int = 1
-    max_seq_len_tokens: int = 10_740
-
-    @property
-    def packed(self) -> bool:
-        """Whether the samples of a micro-batch share one row."""
-        return self.name in ("packed", "packed_epoch")
 
 
 def best_fit(lengths: np.ndarray, capacity: int) -> list[np.ndarray]:

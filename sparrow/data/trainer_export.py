@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +20,8 @@ from sparrow.core.files import drafted, inside_root, write_json
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Message, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation
-from sparrow.data.plan import Plan
-from sparrow.data.sources import SourceData
+from sparrow.data.plan import Plan, PlanInputs
+from sparrow.data.rejecting import FAIL, BadSamples
 from sparrow.data.trainer_records import EXPORTS, Form, media_paths
 from sparrow.media.frame_folders import frame_files
 from sparrow.media.frames import planned_frames, probe_video
@@ -52,13 +52,11 @@ class Export:
 
 def export_mixture(
     plan: Plan,
-    sources: Mapping[str, SourceData],
-    presentations: Mapping[str, Presentation],
+    inputs: PlanInputs,
     trainer: str,
     folder: Path,
     *,
-    on_bad_sample: str = "fail",
-    max_bad_fraction: float = 0.0,
+    bad_samples: BadSamples = FAIL,
     num_workers: int = 0,
 ) -> Export:
     """Write the used samples of a plan as its first epoch shows them: in its order, repeated ones repeatedly.
@@ -68,12 +66,10 @@ def export_mixture(
 
     Args:
         plan: The plan.
-        sources: Sources by name.
-        presentations: How each component's samples are shown: long texts become PNG pages or stay text.
+        inputs: What it was built from; long texts become PNG pages or stay text as their component is shown.
         trainer: A key of `EXPORTS`.
         folder: The folder to write.
-        on_bad_sample: `fail` raises on the first sample that the trainer cannot hold, `skip` leaves it out.
-        max_bad_fraction: With `skip`, the largest share that may be left out.
+        bad_samples: What becomes of samples that the trainer cannot hold.
         num_workers: Processes that draw pages.
 
     Raises:
@@ -84,13 +80,13 @@ def export_mixture(
         raise RunError(f"{folder} is there and no export of Sparrow; move it away, or name another hydra.run.dir")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with drafted(folder) as draft:
-        samples = _Samples(plan, sources, presentations, EXPORTS[trainer], draft)
+        samples = _ExportedSamples(plan, inputs, EXPORTS[trainer], draft)
         export = Export(trainer, plan.content_hash)
-        _write_records(samples, export, skip=on_bad_sample == "skip", num_workers=num_workers)
-        if export.num_left_out > max_bad_fraction * len(samples):
+        _write_records(samples, export, skip=bad_samples.policy == "skip", num_workers=num_workers)
+        if export.num_left_out > bad_samples.max_fraction * len(samples):
             raise DataError(
                 f"{trainer} cannot hold {export.num_left_out} of {len(samples)} samples, more than "
-                f"max_bad_fraction={max_bad_fraction}: {'; '.join(export.left_out)}",
+                f"max_bad_fraction={bad_samples.max_fraction}: {'; '.join(export.left_out)}",
                 remedy="choose another trainer, or raise max_bad_fraction",
             )
         for name, document in EXPORTS[trainer].extra_files.items():
@@ -110,7 +106,7 @@ class _Written(NamedTuple):
     problem: DataError | None
 
 
-def _write_records(samples: _Samples, export: Export, *, skip: bool, num_workers: int) -> None:
+def _write_records(samples: _ExportedSamples, export: Export, *, skip: bool, num_workers: int) -> None:
     start, between, end = samples.form.frame
     loader = DataLoader(samples, batch_size=CHUNK, num_workers=num_workers, collate_fn=list)
     with open(samples.folder / samples.form.file, "w", encoding="utf-8", newline="\n") as file:
@@ -128,30 +124,23 @@ def _write_records(samples: _Samples, export: Export, *, skip: bool, num_workers
         file.write(end)
 
 
-class _Samples(Dataset):
+class _ExportedSamples(Dataset):
     """Writes the media of a sample when it is asked for its record."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        sources: Mapping[str, SourceData],
-        presentations: Mapping[str, Presentation],
-        form: Form,
-        folder: Path,
-    ) -> None:
+    def __init__(self, plan: Plan, inputs: PlanInputs, form: Form, folder: Path) -> None:
         positions = list(dict.fromkeys(np.concatenate(plan.steps).tolist()))
         self.rows = plan.ledger[["component", "source", "row", "showing"]].iloc[positions].to_numpy().tolist()
-        self.sources, self.presentations, self.form, self.folder = sources, presentations, form, folder
+        self.inputs, self.form, self.folder = inputs, form, folder
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, position: int) -> _Written:
         component, source, row, showing = self.rows[position]
-        data = self.sources[source]
+        data = self.inputs.sources[source]
         name = f"{component}/{data.ids[row]}" + (f"#{showing + 1}" if showing else "")
         try:
-            sample = with_files(data[row], name, data.media_root, self.presentations[component], self.folder)
+            sample = with_files(data[row], name, data.media_root, self.inputs.presentations[component], self.folder)
             record = json.dumps(self.form.record(sample), ensure_ascii=False)
         except DataError as error:
             # Returned: the loader would wrap what its workers raise into their tracebacks.

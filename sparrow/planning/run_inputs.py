@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from sparrow.core.config import Component, ExperimentConfig, Mixture, Source, World
+from sparrow.core.config import Batching, Component, ExperimentConfig, Mixture, Source, World
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.data.encode import Presentation
 from sparrow.data.mixture import Selection, draw, without_empty
 from sparrow.data.page_counts import PageCounts
-from sparrow.data.plan import Plan
+from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.plan_builder import build_plan
+from sparrow.data.rejecting import BadSamples
 from sparrow.data.sample_costs import measure_samples
 from sparrow.data.sources import SourceData, load_source, missing_files
 from sparrow.evaluation.run_benchmarks import make_evaluator
@@ -35,14 +36,11 @@ LEAST_PAGE_SCALE = 0.75  # the paper shows pages of 448 pixels on frames of 364
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Prepared(PlanInputs):
     """What a run is made of before its model is loaded; `notes` tell what may not be meant."""
 
-    checkpoint: str
-    backbone: Backbone
-    sources: dict[str, SourceData]
-    presentations: dict[str, Presentation]
     plan: Plan
+    checkpoint: str
     notes: list[str] = field(default_factory=list)
 
 
@@ -96,24 +94,15 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
             timeout_s=config.batching.sample_timeout_s,
         )
 
-    def planned(selections: Sequence[Selection], num_epochs: int, max_bad_fraction: float) -> Plan:
+    def planned(selections: Sequence[Selection], batching: Batching, max_bad_fraction: float) -> Plan:
         return build_plan(
             selections,
-            sources,
-            backbone,
-            presentations,
+            PlanInputs(sources, presentations, backbone),
+            batching,
             data_seed=config.data_seed,
-            global_batch_size_samples=config.batching.global_batch_size_samples,
-            batching=config.batching.name,
-            micro_batch_size_samples=config.batching.micro_batch_size_samples,
             tuning=config.tuning,
-            max_seq_len_tokens=config.batching.max_seq_len_tokens,
-            num_epochs=num_epochs,
-            on_bad_sample=config.on_bad_sample,
-            max_bad_fraction=max_bad_fraction,
+            bad_samples=BadSamples(config.on_bad_sample, max_bad_fraction),
             cache_root=cache_root,
-            num_workers=config.batching.num_workers,
-            sample_timeout_s=config.batching.sample_timeout_s,
         )
 
     num_held_out = math.ceil(config.validation.num_samples / config.sample_divisor)
@@ -124,11 +113,11 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
 
     with closing(PageCounts(style, cache_root, config.batching.num_workers)) as pages:
         drawn = draw(mixture, sources, config.data_seed, pages, measured, in_order, num_held_out)
-    plan = planned(drawn, config.batching.num_epochs, config.max_bad_fraction)
+    plan = planned(drawn, config.batching, config.max_bad_fraction)
     held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
     if held_out:
-        plan = replace(plan, held_out=planned(held_out, 1, 1.0))
-    return Prepared(checkpoint, backbone, sources, presentations, plan, notes)
+        plan = replace(plan, held_out=planned(held_out, replace(config.batching, num_epochs=1), 1.0))
+    return Prepared(sources, presentations, backbone, plan, checkpoint, notes)
 
 
 def resolve_checkpoint(config: ExperimentConfig) -> str:

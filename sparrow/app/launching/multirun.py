@@ -19,6 +19,7 @@ from sparrow.app.parent import checked_with_parent, finished_run
 from sparrow.app.provenance import as_typed, quoted
 from sparrow.app.remember_sweep import RememberSweep
 from sparrow.app.schema import SCHEMAS
+from sparrow.app.user_errors import message_of
 from sparrow.core.errors import SparrowError
 
 RECORD = "run.json"
@@ -241,7 +242,7 @@ def name_failures(jobs: Sequence[Job], results: Sequence[JobReturn]) -> None:
 
 def _in_one_line(error: Any) -> str:
     kind = "" if isinstance(error, CompactHydraException) else f"{type(error).__name__}: "
-    return f"{kind}{shorten(str(error), 300)}"
+    return shorten(message_of(error) or f"{kind}{error}", 300)
 
 
 def _last_line(log: Path) -> str:
