@@ -67,10 +67,7 @@ def _reported(report: Callable[[Callable[[], Any]], Any], work: Callable[[], Any
 def run_app(command: str, arguments: list[str], purpose: str) -> None:
     """Run a Hydra command; a multirun ends with its report, also when a job failed or the user stopped it.
 
-    Args:
-        command: Its name, which is that of its primary configuration.
-        arguments: What follows the command on the command line.
-        purpose: The first line of its help.
+    `purpose` is the first line of its help.
     """
     if {"-h", "--help"} & set(arguments):
         print(help_text(command, f"`sparrow {command}`: {purpose}."))

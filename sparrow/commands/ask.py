@@ -35,16 +35,7 @@ GAP_PX = 8
 class VideoQuestion:
     """A question to a model about a video, or about a part of it.
 
-    Args:
-        checkpoint: The model.
-        video: A video file, an animation or a folder of frames.
-        text: The question.
-        options: Texts to choose from, lettered in the prompt.
-        max_frames: As the run was trained where None.
-        start_s: Begin of the part.
-        end_s: Its end.
-        max_new_tokens: Limit of the reply.
-        accelerator: `auto` or `cpu`.
+    `max_frames` is as the run was trained where None.
     """
 
     checkpoint: str

@@ -23,11 +23,6 @@ def show_plan(config: PrepareConfig, folder: Path, checkpoint: str | None = None
     """Plan, look for overlap, write manifest, ledger and what another trainer needs, print the tables.
 
     Media files that are missing are listed in `missing_files.txt`, whether samples without them are an error or not.
-
-    Args:
-        config: The settings.
-        folder: Where the files go.
-        checkpoint: Model folder to start from instead of `backbone.checkpoint`.
     """
     try:
         prepared = prepare(config, checkpoint)

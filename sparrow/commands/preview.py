@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -94,14 +94,7 @@ def preview(config: PreviewConfig, folder: Path, checkpoint: str | None = None) 
 def write_preview(prepared: Prepared, path: Path, num_samples: int, config: ExperimentConfig | None = None) -> Path:
     """Write a self-contained page of the first samples of every component; equal input gives equal bytes.
 
-    Args:
-        prepared: The planned run.
-        path: The HTML file.
-        num_samples: Samples to show, an equal share of each component while it has them, in the plan's order.
-        config: The settings, for the study's name and question and the length limit.
-
-    Returns:
-        The file's path.
+    Each component has an equal share of the samples while it has them, in the plan's order.
 
     Raises:
         DataError: If a chosen sample's media can no longer be read.
@@ -247,16 +240,13 @@ def _page(prepared: Prepared) -> TextStyle | None:
 
 def _refused(prepared: Prepared) -> list[Refused]:
     """Drawn samples that the plan rejects, then records that could not be read at all."""
-
-    def samples() -> Iterator[Refused]:
-        ledger = prepared.plan.ledger
-        for row in ledger[ledger["status"] == "rejected"].itertuples():
-            yield Refused(row.component, row.source, row.sample_id, row.detail or row.reason)
-
-    def records() -> Iterator[Refused]:
-        for name, source in prepared.sources.items():
-            for record in source.rejected:
-                sample = f"{record.id} ({record.where})" if record.id else record.where
-                yield Refused("", name, sample, record.reason)
-
-    return [*samples(), *records()]
+    ledger = prepared.plan.ledger
+    refused = [
+        Refused(row.component, row.source, row.sample_id, row.detail or row.reason)
+        for row in ledger[ledger["status"] == "rejected"].itertuples()
+    ]
+    for name, source in prepared.sources.items():
+        for record in source.rejected:
+            sample = f"{record.id} ({record.where})" if record.id else record.where
+            refused.append(Refused("", name, sample, record.reason))
+    return refused

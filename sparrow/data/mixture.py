@@ -29,12 +29,8 @@ Order = Callable[[Component], Iterator[int]]
 class Selection:
     """The drawn samples of one component.
 
-    Args:
-        component: Its name.
-        source: Name of its source.
-        rows: Positions in the source, in the component's order, a repeated sample repeated.
-        left_out: Samples that came earlier in the order but were left out by the component's rules, by reason.
-        held_out: Positions of samples that come later in the order and are kept for validation.
+    `rows` are positions in the source, in the component's order, a repeated sample repeated; `left_out` counts, by
+    reason, samples that the component's rules skipped before them; `held_out` has later positions, kept for validation.
     """
 
     component: str
@@ -49,7 +45,7 @@ def draw(
     sources: Mapping[str, SourceData],
     data_seed: int,
     pages: PageCounts,
-    measure: Measure,
+    measure: Measure | None,
     selected: Order | None = None,
     num_held_out: int = 0,
 ) -> list[Selection]:
@@ -92,6 +88,7 @@ def draw(
         others, order = drawn[component.source], orders[component.source, component.selection]
         draw_one = draws[name] = _Draw(name, component, sources[component.source], order, others, pages)
         if shares:
+            assert measure is not None, "a total in tokens or frames needs it"
             rows = draw_one.fill(*shares[name], measure)
         else:
             rows = draw_one.take(sizes[name])
@@ -199,21 +196,17 @@ class _Replayed:
             yield self._known[i]
 
 
+@dataclass
 class _Draw:
     """The draw of one component from what no other has drawn of its source's order."""
 
-    def __init__(
-        self,
-        name: str,
-        component: Component,
-        source: SourceData,
-        order: Iterable[int],
-        drawn: set[int],
-        pages: PageCounts,
-    ) -> None:
-        self.name, self.component, self.source = name, component, source
-        self.order, self.drawn, self.pages = order, drawn, pages
-        self.left_out: Counter[str] = Counter()
+    name: str
+    component: Component
+    source: SourceData
+    order: Iterable[int]
+    drawn: set[int]
+    pages: PageCounts
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def _eligible(self) -> Iterator[int]:
         """A pass over the order from its beginning."""

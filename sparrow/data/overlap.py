@@ -95,10 +95,7 @@ def find_overlap(
 ) -> Overlap:
     """Look through the used samples of a plan.
 
-    Args:
-        ledger: The plan's ledger.
-        sources: Sources by name.
-        benchmarks: Questions by benchmark.
+    `benchmarks` has the questions by benchmark.
     """
     benchmarks = benchmarks or {}
     used = ledger[(ledger["status"] == "used") & (ledger["showing"] == 0)]  # a repetition is meant

@@ -20,6 +20,7 @@ from sparrow.data.sources import SourceData
 from sparrow.models.backbone import Backbone
 
 PERCENTILES = (5, 50, 95, 100)
+SUMMED = ("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters")
 
 
 @dataclass(frozen=True)
@@ -139,12 +140,7 @@ class Plan:
                 "source": str(rows["source"].iloc[0]),
                 **{key: value for key, value in asdict(origin).items() if value is not None},
                 **_outcome(rows),
-                "frames": int(used["num_frames"].sum()),
-                "pages": int(used["num_pages"].sum()),
-                "visual_tokens": int(used["visual_tokens"].sum()),
-                "text_tokens": int(used["text_tokens"].sum()),
-                "supervised_tokens": int(used["supervised_tokens"].sum()),
-                "missing_characters": int(used["missing_characters"].sum()),
+                **{name.removeprefix("num_"): int(used[name].sum()) for name in SUMMED},
                 "length_percentiles_tokens": (
                     {str(p): int(np.percentile(lengths, p)) for p in PERCENTILES} if len(lengths) else {}
                 ),

@@ -53,14 +53,8 @@ def build_plan(
     sources, backbone = inputs.sources, inputs.backbone
     tables = []
     for selection in selections:
-        table = measure_samples(
-            sources[selection.source],
-            selection.rows,
-            backbone,
-            inputs.presentations[selection.component],
-            cache_root=cache_root,
-            num_workers=batching.num_workers,
-            timeout_s=batching.sample_timeout_s,
+        table = measure_component(
+            inputs, selection.component, selection.source, selection.rows, batching, cache_root=cache_root
         )
         table.insert(0, "component", selection.component)
         table.insert(1, "source", selection.source)
@@ -81,6 +75,27 @@ def build_plan(
     }
     content = _plan_hash(ledger, steps, inputs)
     return Plan(ledger, steps, content, origins, batching, rows if batching.name == "packed_epoch" else None)
+
+
+def measure_component(
+    inputs: PlanInputs,
+    component: str,
+    source: str,
+    rows: Sequence[int],
+    batching: Batching,
+    *,
+    cache_root: Path | None = None,
+) -> pd.DataFrame:
+    """Frames and tokens of some rows of a source, as a component shows them; see `measure_samples`."""
+    return measure_samples(
+        inputs.sources[source],
+        rows,
+        inputs.backbone,
+        inputs.presentations[component],
+        cache_root=cache_root,
+        num_workers=batching.num_workers,
+        timeout_s=batching.sample_timeout_s,
+    )
 
 
 def _origin(selection: Selection, source: SourceData, how: Presentation) -> Origin:

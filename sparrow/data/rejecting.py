@@ -32,12 +32,7 @@ FAIL = BadSamples()
 class UnusableSamples(DataError):
     """Samples of a mixture cannot be used.
 
-    Args:
-        what: What is wrong.
-        missing: Media files of rejected samples that are not there, all of them.
-        source: Source of the sample that is named.
-        where: That sample.
-        remedy: How to fix it.
+    `source` and `where` name one of them; `missing` has the media files that are not there, of all of them.
     """
 
     def __init__(

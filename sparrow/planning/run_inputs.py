@@ -17,9 +17,8 @@ from sparrow.data.encode import Presentation
 from sparrow.data.mixture import Selection, draw, without_empty
 from sparrow.data.page_counts import PageCounts
 from sparrow.data.plan import Plan, PlanInputs
-from sparrow.data.plan_builder import build_plan
+from sparrow.data.plan_builder import build_plan, measure_component
 from sparrow.data.rejecting import BadSamples
-from sparrow.data.sample_costs import measure_samples
 from sparrow.data.sources import SourceData, load_source, missing_files
 from sparrow.evaluation.run_benchmarks import make_evaluator
 from sparrow.media.frames import FramePolicy
@@ -73,6 +72,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
     sources = load_sources(config, mixture)
     presentations = {name: presentation(config, part) for name, part in mixture.components.items()}
+    inputs = PlanInputs(sources, presentations, backbone)
     notes = [
         *_stand_ins(config, sources),
         *lost_by_dividing(config.mixture, mixture, config.sample_divisor),
@@ -84,20 +84,13 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
             log.warning("%s", note)
 
     def measured(component: str, rows: list[int]) -> pd.DataFrame:
-        return measure_samples(
-            sources[mixture.components[component].source],
-            rows,
-            backbone,
-            presentations[component],
-            cache_root=cache_root,
-            num_workers=config.batching.num_workers,
-            timeout_s=config.batching.sample_timeout_s,
-        )
+        source = mixture.components[component].source
+        return measure_component(inputs, component, source, rows, config.batching, cache_root=cache_root)
 
     def planned(selections: Sequence[Selection], batching: Batching, max_bad_fraction: float) -> Plan:
         return build_plan(
             selections,
-            PlanInputs(sources, presentations, backbone),
+            inputs,
             batching,
             data_seed=config.data_seed,
             tuning=config.tuning,

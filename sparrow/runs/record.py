@@ -16,28 +16,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from sparrow.analysis.scores import Accuracy, Score
+from sparrow.analysis.scores import Score
 from sparrow.core.config import Study
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import write_json
 from sparrow.runs.decoding import DecodingError, decode
-
-__all__ = [
-    "FILE_NAME",
-    "SCHEMA_VERSION",
-    "Accuracy",
-    "DataCounts",
-    "Diversity",
-    "Failure",
-    "GitRevision",
-    "Phase",
-    "RunRecord",
-    "Score",
-    "Tokens",
-    "git_revision",
-    "package_versions",
-    "utc_now",
-]
 
 FILE_NAME = "run.json"
 SCHEMA_VERSION = 1
@@ -289,6 +272,18 @@ class RunRecord:
                 f"{path}: not a run record of this version of Sparrow: {error}; read it with the one that wrote it, or "
                 "move it away and run the same command again"
             ) from None
+
+
+def new_record(config: Any, command: Literal["train", "evaluate"], **values: Any) -> RunRecord:
+    """The record of a run that is to begin with these settings, this code and these packages."""
+    return RunRecord(
+        command=command,
+        config=asdict(config),
+        study=config.study,
+        git=git_revision(),
+        versions=package_versions(),
+        **values,
+    )
 
 
 def _finite(value: Any) -> Any:

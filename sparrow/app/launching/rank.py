@@ -49,9 +49,7 @@ def run_slurm_task(arguments: list[str], max_requeues: int) -> None:
     time, which SLURM takes for failed when it ends by itself, where its partition requeues what is preempted; without
     a grace time SLURM does it.
 
-    Args:
-        arguments: Of `sparrow`.
-        max_requeues: How often the job may be put back into the queue at its time limit.
+    At its time limit, the job goes back into the queue `max_requeues` times at most.
     """
     from submitit import JobEnvironment
 

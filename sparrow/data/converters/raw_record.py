@@ -65,11 +65,7 @@ class Record:
         return self.data.get(name) not in (None, "", [], {})
 
     def text(self, name: str) -> str:
-        """A field that holds words.
-
-        Raises:
-            RecordError: If it is missing, not a string, or blank.
-        """
+        """A field that holds words; an error where it is missing, not a string, or blank."""
         value = self._required(name)
         if not isinstance(value, str):
             raise self.error(f"field '{name}' is {kind_of(value)}, expected text", f"write '{name}' as a string")
@@ -82,11 +78,7 @@ class Record:
         return self.text(name) if self.has(name) else ""
 
     def items(self, name: str) -> list[Any]:
-        """A field that holds a list, or, as in CSV, the JSON of one.
-
-        Raises:
-            RecordError: If it is missing, something else, or empty.
-        """
+        """A field that holds a list, or, as in CSV, the JSON of one; an error where it is missing or empty."""
         value = self._required(name)
         if isinstance(value, str):
             num_unreadable = 0
