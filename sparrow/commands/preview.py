@@ -20,7 +20,6 @@ from sparrow.core.templating import render
 from sparrow.data.batching import StepDataset
 from sparrow.data.encode import IGNORED, EncodedSample
 from sparrow.data.plan import Plan
-from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone
 from sparrow.planning.manifest import num_left_out, reasons
 from sparrow.planning.run_inputs import Prepared, prepare
@@ -95,9 +94,6 @@ def write_preview(prepared: Prepared, path: Path, num_samples: int, config: Expe
     """Write a self-contained page of the first samples of every component; equal input gives equal bytes.
 
     Each component has an equal share of the samples while it has them, in the plan's order.
-
-    Raises:
-        DataError: If a chosen sample's media can no longer be read.
     """
     plan, backbone = prepared.plan, prepared.backbone
     dataset = StepDataset(plan, prepared)
@@ -113,7 +109,7 @@ def write_preview(prepared: Prepared, path: Path, num_samples: int, config: Expe
         backbone=backbone,
         manifest=manifest,
         presentations=prepared.presentations,
-        page=_page(prepared),
+        page=prepared.page_style,
         notes=[*prepared.notes, *reasons(manifest["components"])],
         left_out={name: num_left_out(part) for name, part in manifest["components"].items()},
         limit=limit,
@@ -231,11 +227,6 @@ def _previewed(dataset: StepDataset, position: int, step: int) -> PreviewedSampl
         text_tokens=len(sample.input_ids) - sample.num_visual_tokens,
         supervised_tokens=int((sample.labels != IGNORED).sum()),
     )
-
-
-def _page(prepared: Prepared) -> TextStyle | None:
-    """How pages are drawn, where any component is shown as pages."""
-    return next((how.style for how in prepared.presentations.values() if how.present_as == "pages"), None)
 
 
 def _refused(prepared: Prepared) -> list[Refused]:

@@ -32,7 +32,6 @@ class StepBatch:
     """One optimizer step of one rank.
 
     Args:
-        step: Number of the step in the plan.
         micro_batches: Equally many on every rank.
         sample_ids: Samples of this rank, as `component/id`.
         num_tokens: Tokens of this rank without padding.

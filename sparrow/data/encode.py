@@ -50,11 +50,7 @@ class Presentation:
 class EncodedSample:
     """A sample as tensors.
 
-    Args:
-        input_ids: int64 [n].
-        labels: int64 [n], -100 where nothing is learnt.
-        frames: Prepared frames.
-        num_visual_tokens: Tokens of the n that stand for frames.
+    `input_ids` and `labels` are int64 [n], labels -100 where nothing is learnt.
     """
 
     input_ids: Tensor

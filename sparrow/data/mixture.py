@@ -55,15 +55,10 @@ def draw(
     drawn without overlap, in the order of the components. Where the total is in tokens or frames, a component takes
     samples until one more would exceed its share.
 
-    Args:
-        mixture: What is asked for.
-        sources: Sources by name.
-        data_seed: Decides the order.
-        pages: For rules on the number of pages.
-        measure: Frames and tokens of some rows of a component, where the total is not in samples.
-        selected: Rows of a component's source in the order of its `selection`, for those other than `hash`.
-        num_held_out: Samples kept for validation, in proportion to the components; they are drawn last, so that they
-            change nothing else, and none has the content of a drawn one.
+    `measure` gives frames and tokens of some rows of a component, where the total is not in samples; `selected` the
+    rows of a component's source in the order of its `selection`, for those other than `hash`. The `num_held_out`
+    samples for validation, in proportion to the components, are drawn last, so that they change nothing else, and none
+    has the content of a drawn one.
 
     Raises:
         DataError: If a source has fewer samples than a component asks for, or a component's share does not pay for its
@@ -118,9 +113,6 @@ def component_sizes(mixture: Mixture) -> dict[str, int]:
     """Samples of every component; fractions are rounded so that they add up to `mixture.num_samples` exactly.
 
     Rounding is by largest remainder: every share is cut down, and what is missing goes to the largest remainders.
-
-    Raises:
-        ConfigError: If the sizes do not add up to the total.
     """
     components, total = mixture.components, mixture.num_samples
     fixed = {name: c.num_samples for name, c in components.items() if c.num_samples is not None}
@@ -147,11 +139,7 @@ def component_sizes(mixture: Mixture) -> dict[str, int]:
 
 
 def without_empty(mixture: Mixture) -> Mixture:
-    """The mixture without components of no samples, whose sources then need not be there.
-
-    Raises:
-        ConfigError: If the sizes do not add up.
-    """
+    """The mixture without components of no samples, whose sources then need not be there."""
     _budgets(mixture)  # before a source is read
     sizes = component_sizes(mixture) if mixture.num_samples is not None else {}
     left = {name: c for name, c in mixture.components.items() if c.fraction != 0 and sizes.get(name) != 0}
@@ -162,11 +150,7 @@ def without_empty(mixture: Mixture) -> Mixture:
 
 
 def _budgets(mixture: Mixture) -> dict[str, tuple[str, float]]:
-    """Unit and budget of every component, where the mixture's total is not in samples.
-
-    Raises:
-        ConfigError: If the fractions do not add up to 1.
-    """
+    """Unit and budget of every component, where the mixture's total is not in samples."""
     units = {"num_tokens": "tokens", "num_frames": "num_frames", "num_supervised_tokens": "supervised_tokens"}
     for total_name, column in units.items():
         total = getattr(mixture, total_name)

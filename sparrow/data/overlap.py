@@ -70,12 +70,10 @@ class Overlap:
     """What was found among the samples of a mixture, and between them and benchmarks.
 
     Args:
-        num_samples: Samples that were looked at.
         repeated_within_components: Samples whose words and media another sample of their component has.
         repeated_across_components: The same, of another component.
         contexts_across_components: Media files and long texts that several components show.
         media_copies: Media files with the content of another one.
-        benchmarks: By name.
         not_checked: Benchmarks that could not be read, and why.
     """
 

@@ -17,6 +17,7 @@ from sparrow.core.files import write_atomically, write_json
 from sparrow.data.encode import Presentation
 from sparrow.data.packing import deal_rows, packed_step, padded_step
 from sparrow.data.sources import SourceData
+from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone
 
 PERCENTILES = (5, 50, 95, 100)
@@ -33,6 +34,11 @@ class PlanInputs:
     sources: Mapping[str, SourceData]
     presentations: Mapping[str, Presentation]
     backbone: Backbone
+
+    @property
+    def page_style(self) -> TextStyle | None:
+        """How pages are drawn, where any component is shown as pages."""
+        return next((how.style for how in self.presentations.values() if how.present_as == "pages"), None)
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,6 @@ class Plan:
         steps: For every optimizer step the positions in `ledger` of its samples, all ranks together.
         content_hash: Hash of what the model will see, in order, fonts and tokenizer included; a video counts by its
             record, number of frames and tokens, not by its pixels.
-        origins: What stood behind the draw of every component.
-        batching: How the samples of a step are put into micro-batches.
         rows: For every step the positions in `ledger` of each packed row, where rows were packed from whole epochs.
         held_out: Plan of the samples that validation looks at and training never sees.
     """

@@ -38,14 +38,8 @@ def build_plan(
     Every epoch shows each used sample once, in a hash order of its own; the last step of an epoch may be smaller. A
     sample longer than `batching.max_seq_len_tokens` is rejected, never cut.
 
-    Args:
-        selections: What was drawn, a component each.
-        inputs: The sources, how they are shown, and the backbone that counts the tokens.
-        batching: Sizes of the steps, and the processes that measure.
-        data_seed: Orders the samples.
-        tuning: Which parts learn, for what a sample takes to compute; all of them where None.
-        bad_samples: What becomes of samples that cannot be used.
-        cache_root: Where measurements are kept for the next run.
+    `batching` also says how many processes measure; `tuning` which parts learn, for what a sample takes to compute, all
+    of them where None. Measurements are kept below `cache_root` for the next run.
 
     Raises:
         UnusableSamples: If a sample cannot be used (`fail`), too many cannot (`skip`), or none can.

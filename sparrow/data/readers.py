@@ -30,12 +30,9 @@ def read_records(
 ) -> Iterator[Record]:
     """Records of a file, in order, in bounded memory.
 
-    Args:
-        path: `.json` (an array, or objects one after another), `.jsonl`, `.ndjson` or `.csv`, each plain, `.gz` or
-            `.zst`; or `.parquet`.
-        name: How errors call the file.
-        source: Name of the source, for errors.
-        on_bad: Called for a record that cannot be read while those after it can; by default it is raised.
+    The file is `.json` (an array, or objects one after another), `.jsonl`, `.ndjson` or `.csv`, each plain, `.gz` or
+    `.zst`; or `.parquet`. `on_bad` is called for a record that cannot be read while those after it can; by default it
+    is raised.
 
     Raises:
         DataError: If the file cannot be read on: file, line and remedy.

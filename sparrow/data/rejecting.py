@@ -44,12 +44,12 @@ class UnusableSamples(DataError):
 
 def reject_long(ledger: pd.DataFrame, limit: int) -> None:
     """Reject used samples of more tokens than `limit`."""
-    too_long = (ledger["status"] == "used") & (ledger["visual_tokens"] + ledger["text_tokens"] > limit)
+    num_tokens = ledger["visual_tokens"] + ledger["text_tokens"]
+    too_long = (ledger["status"] == "used") & (num_tokens > limit)
+    remedy = f" tokens, at most {limit}; lower frames.max_frames or raise batching.max_seq_len_tokens"
     ledger.loc[too_long, "status"] = "rejected"
     ledger.loc[too_long, "reason"] = f"longer than {limit} tokens"
-    ledger.loc[too_long, "detail"] = (ledger["visual_tokens"] + ledger["text_tokens"]).astype(
-        str
-    ) + f" tokens, at most {limit}; lower frames.max_frames or raise batching.max_seq_len_tokens"
+    ledger.loc[too_long, "detail"] = num_tokens.astype(str) + remedy
 
 
 def enforce_policy(ledger: pd.DataFrame, sources: Mapping[str, SourceData], bad_samples: BadSamples) -> None:

@@ -37,12 +37,7 @@ _READ_ROWS = 256
 class SourceData:
     """The samples of a source, read from memory-mapped Arrow rows.
 
-    Args:
-        name: The source's name.
-        ids: The sample ids, in the order of the records.
-        media_root: The folder that media paths of the samples are relative to.
-        stats: What became of the records.
-        folder: Where the rows are kept.
+    `ids` are in the order of the records; media paths are relative to `media_root`; `folder` keeps the rows.
     """
 
     name: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +24,6 @@ from sparrow.data.sources import SourceData, load_source, missing_files
 from sparrow.evaluation.run_benchmarks import make_evaluator
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
-from sparrow.models.backbone import Backbone
 from sparrow.models.loading import ensure_tiny, find_family, load_backbone
 from sparrow.models.tuning import check_tuning
 from sparrow.planning.order import selected_rows
@@ -46,9 +46,7 @@ class Prepared(PlanInputs):
 def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared:
     """Read the sources, draw the mixture and plan the steps.
 
-    Args:
-        config: The settings.
-        checkpoint: Model folder to start from instead of `backbone.checkpoint`.
+    `checkpoint` is a model folder to start from instead of `backbone.checkpoint`.
 
     Raises:
         DataError: If a source or sample cannot be used.
@@ -76,7 +74,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     notes = [
         *_stand_ins(config, sources),
         *lost_by_dividing(config.mixture, mixture, config.sample_divisor),
-        *_pages_too_large(backbone, presentations),
+        *_pages_too_large(inputs),
         *_rounded_away(config),
     ]
     if is_main_process():
@@ -101,11 +99,9 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     num_held_out = math.ceil(config.validation.num_samples / config.sample_divisor)
     style = TextStyle(**vars(config.text_to_image))
 
-    def in_order(component: Component) -> Iterator[int]:
-        return selected_rows(component, sources[component.source], config)
-
+    selected = partial(selected_rows, sources=sources, config=config)
     with closing(PageCounts(style, cache_root, config.batching.num_workers)) as pages:
-        drawn = draw(mixture, sources, config.data_seed, pages, measured, in_order, num_held_out)
+        drawn = draw(mixture, sources, config.data_seed, pages, measured, selected, num_held_out)
     plan = planned(drawn, config.batching, config.max_bad_fraction)
     held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
     if held_out:
@@ -237,13 +233,13 @@ def _stand_ins(config: ExperimentConfig, used: Iterable[str]) -> Iterator[str]:
         )
 
 
-def _pages_too_large(backbone: Backbone, presentations: Mapping[str, Presentation]) -> Iterator[str]:
+def _pages_too_large(inputs: PlanInputs) -> Iterator[str]:
     """That the text of pages is shown much smaller than it is drawn."""
-    style = next((how.style for how in presentations.values() if how.present_as == "pages"), None)
+    style = inputs.page_style
     if style is None:
         return
     page = style.page_height_px, style.page_width_px
-    shown = backbone.prepared_size(page)
+    shown = inputs.backbone.prepared_size(page)
     scale = min(shown[0] / page[0], shown[1] / page[1])
     if scale < LEAST_PAGE_SCALE:
         yield (

@@ -26,11 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def run_rank(arguments: list[str]) -> int:
-    """Carry out `sparrow ARGUMENTS` in this process.
-
-    Returns:
-        Its exit code; 128 plus the number of the signal that ended it.
-    """
+    """Carry out `sparrow ARGUMENTS` in this process; its exit code, 128 plus the number of a signal that ended it."""
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _stop)
     sys.argv[1:] = arguments

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
             config.data_seed,
             pages,
             None,  # totals in tokens and frames are refused with the configuration
-            lambda component: selected_rows(component, sources[component.source], config),
+            partial(selected_rows, sources=sources, config=config),
         )
     return {selection.component: (selection.source, selection.rows) for selection in drawn}, sources
 

@@ -44,11 +44,8 @@ def cleaned(value: Any) -> tuple[Any, int]:
 class Record:
     """One row of a file.
 
-    Args:
-        data: The fields as the publisher wrote them.
-        where: File and line, as errors show it: `clips.json, line 12`.
-        source: Name of the source the file belongs to.
-        num_replaced_chars: NULs and lone surrogates that became U+FFFD in this record.
+    `where` is file and line, as errors show it: `clips.json, line 12`. `num_replaced_chars` counts NULs and lone
+    surrogates that became U+FFFD.
     """
 
     data: Mapping[str, Any]
