@@ -36,7 +36,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 from training_mixture import Mixture, make_mixture
 
-from sparrow.core.config import Logger, Optimizer, Schedule, Strategy, Tuning
+from sparrow.core.config import Batching, Logger, Optimizer, Schedule, Strategy, Tuning
 from sparrow.core.config import Trainer as TrainerSettings
 from sparrow.core.process_memory import GIBIBYTE, peak_memory_bytes
 from sparrow.data.batching import StepBatch
@@ -261,7 +261,7 @@ def trainer(work: Work) -> Result:
     timed = np.concatenate(plan.steps[options.warmup : work.num_steps])
     of_step = options.batch
     # In a long run the sampler sorts windows of 50 steps.
-    grouped = get_length_grouped_indices(plan.lengths()[timed].tolist(), of_step, mega_batch_mult=50)
+    grouped = get_length_grouped_indices(plan.lengths[timed].tolist(), of_step, mega_batch_mult=50)
     before, after = plan.steps[: options.warmup], plan.steps[work.num_steps :]
     order = np.concatenate([*before, timed[grouped], *after]).tolist()
 
@@ -347,11 +347,8 @@ def sparrow(work: Work) -> Result:
     )
     data = PlannedData(
         mixture.plan,
-        mixture.sources,
-        work.backbone.with_model(None),
-        mixture.presentations,
-        num_workers=options.workers,
-        sample_timeout_s=600,
+        replace(mixture, backbone=work.backbone.with_model(None)),
+        Batching(num_workers=options.workers, sample_timeout_s=600),
     )
     loggers = {"csv": Logger(), "tensorboard": Logger()}
     strategy = Strategy("ddp" if options.ranks > 1 else "single")
@@ -471,7 +468,7 @@ def main() -> None:
 def describe(mixture: Mixture, options: argparse.Namespace) -> None:
     """What is trained on which machine."""
     plan = mixture.plan
-    lengths = plan.lengths()
+    lengths = plan.lengths
     print(
         f"{len(plan.ledger)} samples of {lengths.min()} to {lengths.max()} tokens (mean {lengths.mean():.0f}), "
         f"{int(plan.ledger['num_frames'].sum())} frames and pages of {options.frame_size_px} px; "
@@ -491,7 +488,7 @@ def report(results: dict[str, list[Result]], mixture: Mixture, options: argparse
     """The table: medians over repetitions, ratios of the medians."""
     plan = mixture.plan
     timed = np.concatenate(plan.steps[options.warmup : options.warmup + options.steps])
-    useful, flops = int(plan.lengths()[timed].sum()), float(plan.flops()[timed].sum())
+    useful, flops = int(plan.lengths[timed].sum()), float(plan.flops[timed].sum())
     peak = device_peak_flops(torch.device(options.device), options.precision)
     seconds = {way: statistics.median(r.seconds for r in own) for way, own in results.items()}
     baselines = [way for way in ("released", "trainer") if way in results]

@@ -11,11 +11,11 @@ from typing import Any
 
 from sparrow.analysis.answers import Predictions, read_predictions
 from sparrow.analysis.intervals import Interval
-from sparrow.analysis.scores import PAPER_MEANS, paper_means, pick
+from sparrow.analysis.scores import PAPER_MEANS, Accuracy, Score, paper_means, pick
 from sparrow.analysis.seeds import Estimate, estimate
 from sparrow.core.errors import DataError
 from sparrow.runs.find import SEEDS, FoundRun
-from sparrow.runs.record import Accuracy, Phase, RunRecord, Score
+from sparrow.runs.record import Phase, RunRecord
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,8 @@ def estimate_memory(
 
 def tokens_of(plan: Plan, positions: np.ndarray) -> int:
     """Tokens of the micro-batch of the samples at some ledger positions, padding included."""
-    own = plan.lengths()[positions]
-    return int(own.sum() if plan.grouping.packed else len(own) * own.max(initial=0))
+    own = plan.lengths[positions]
+    return int(own.sum() if plan.packed else len(own) * own.max(initial=0))
 
 
 def longest_planned(plan: Plan, world_size: int, ranks: Iterable[int]) -> np.ndarray:
@@ -91,4 +91,4 @@ def longest_planned(plan: Plan, world_size: int, ranks: Iterable[int]) -> np.nda
         for rank in chosen
         for positions in shares[rank]
     )
-    return max(planned, key=lambda own: (tokens_of(plan, own), int(plan.lengths()[own].max(initial=0))))
+    return max(planned, key=lambda own: (tokens_of(plan, own), int(plan.lengths[own].max(initial=0))))

@@ -8,8 +8,9 @@ import logging
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +38,7 @@ log = logging.getLogger(__name__)
 class Sampled:
     """Instructions by source, each in random order, their vectors in one space, and what was found.
 
-    Args:
-        texts: By source; the whole mixture is one more source.
-        vectors: [n, d] by source.
-        comparison: What was found.
-        notes: What a reader must know beside the numbers.
+    `vectors` are [n, d] by source; the whole mixture is one more source.
     """
 
     texts: dict[str, list[str]]
@@ -115,18 +112,14 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
             sources,
             config.data_seed,
             pages,
-            _no_measure,
-            lambda component: selected_rows(component, sources[component.source], config),
+            None,  # totals in tokens and frames are refused with the configuration
+            partial(selected_rows, sources=sources, config=config),
         )
     return {selection.component: (selection.source, selection.rows) for selection in drawn}, sources
 
 
 def _divided(config: DiversityConfig) -> Mixture:
     return without_empty(scaled_down(config.mixture, config.sample_divisor))
-
-
-def _no_measure(component: str, rows: list[int]) -> NoReturn:
-    raise AssertionError("totals in tokens and frames are refused with the configuration")
 
 
 def _questions(config: DiversityConfig, notes: list[str]) -> dict[str, list[str]]:

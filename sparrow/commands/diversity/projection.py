@@ -18,9 +18,7 @@ MIN_POINTS = 4
 class Projection:
     """Points of every source in one plane.
 
-    Args:
-        name: How pictures and files call it.
-        points: [n, 2] by source.
+    `points` are [n, 2] by source.
     """
 
     name: str
@@ -32,10 +30,7 @@ def project(sampled: Sampled, num_each: int | None, seed: int) -> list[Projectio
 
     Too few instructions give no projection. The whole mixture, which consists of the others, is left out.
 
-    Args:
-        sampled: The instructions.
-        num_each: Points of each source; all where None.
-        seed: Seeds t-SNE.
+    `num_each` limits the points of each source.
     """
     names = [name for name in sampled.vectors if name != WHOLE]
     sets = [sampled.vectors[name][:num_each] for name in names]
