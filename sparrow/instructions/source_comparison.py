@@ -14,7 +14,7 @@ from sparrow.core.config import Embedder
 from sparrow.instructions.corpus import Corpus, make_corpus
 from sparrow.instructions.diagnostics import Clusters, Coverage, cluster, coverage, source_distances
 from sparrow.instructions.embedding import embed
-from sparrow.instructions.metrics import Estimate, estimate
+from sparrow.instructions.metrics import MetricEstimate, estimate
 
 K = TypeVar("K")
 
@@ -28,7 +28,7 @@ class Template:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSource:
     """One source.
 
     Args:
@@ -43,13 +43,13 @@ class Measured:
     num_instructions: int
     num_distinct: int
     num_compared: int
-    metrics: dict[str, Estimate]
+    metrics: dict[str, MetricEstimate]
     clusters: Clusters
     templates: list[Template]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SourceComparison:
     """Sources beside each other.
 
     Args:
@@ -58,7 +58,7 @@ class Comparison:
         coverage: By benchmark, then source.
     """
 
-    sources: dict[str, Measured]
+    sources: dict[str, MeasuredSource]
     distances: list[list[float]]
     coverage: dict[str, dict[str, Coverage]] = field(default_factory=dict)
 
@@ -87,7 +87,7 @@ def compare(
     num_clusters: int = 50,
     num_templates: int = 10,
     seed: int = 0,
-) -> Comparison:
+) -> SourceComparison:
     """Measure and compare the first instructions of each source, equally many of each.
 
     Args:
@@ -106,7 +106,7 @@ def compare(
     measured = {}
     for name, own in texts.items():
         corpus = make_corpus(own[:size], near[name])
-        measured[name] = Measured(
+        measured[name] = MeasuredSource(
             num_instructions=len(own),
             num_distinct=len(set(own)),
             num_compared=len(corpus),
@@ -118,7 +118,7 @@ def compare(
         benchmark: {name: coverage(asked, own) for name, own in near.items()}
         for benchmark, asked in (questions or {}).items()
     }
-    return Comparison(measured, source_distances(near), covered)
+    return SourceComparison(measured, source_distances(near), covered)
 
 
 def frequent_templates(corpus: Corpus, num_templates: int) -> list[Template]:

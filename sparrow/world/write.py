@@ -14,7 +14,7 @@ from PIL import Image
 
 from sparrow.core.files import drafted, remove_drafts, write_atomically, write_json
 from sparrow.core.hashing import content_hash
-from sparrow.world.generate import TABLES, Table
+from sparrow.world.generate import TABLES, WorldTable
 from sparrow.world.settings import WorldSettings
 
 # Raised whenever the same settings and seed come to mean other files.
@@ -52,7 +52,7 @@ def ensure_world(cache_root: Path, settings: WorldSettings, data_seed: int) -> P
     return folder
 
 
-def _write_table(folder: Path, table: Table, settings: WorldSettings, data_seed: int) -> None:
+def _write_table(folder: Path, table: WorldTable, settings: WorldSettings, data_seed: int) -> None:
     media_root = folder / table.media_root
     media_root.mkdir(exist_ok=True)
     records = []

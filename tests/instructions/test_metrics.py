@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sparrow.core.config import Embedder
 from sparrow.instructions.corpus import make_corpus, words_of
-from sparrow.instructions.metrics import METRICS, Estimate, estimate
+from sparrow.instructions.metrics import METRICS, MetricEstimate, estimate
 from sparrow.instructions.source_comparison import compare, embed_all
 from tests.instructions.texts import instructions
 
@@ -154,4 +154,4 @@ def test_sources_are_compared_at_the_size_of_the_smallest_that_is_large_enough()
         "empty": 0,
     }
     assert found["large"].num_instructions == 60
-    assert found["empty"].metrics["vendi_score"] == Estimate(0.0, 0.0, 0.0)
+    assert found["empty"].metrics["vendi_score"] == MetricEstimate(0.0, 0.0, 0.0)

@@ -23,8 +23,8 @@ from sparrow.data.mixture import draw, without_empty
 from sparrow.data.page_counts import PageCounts
 from sparrow.evaluation.run_benchmarks import make_evaluator
 from sparrow.instructions.extraction import clean, sample_instructions
-from sparrow.instructions.metrics import METRICS, Estimate
-from sparrow.instructions.source_comparison import Comparison, compare, embed_all
+from sparrow.instructions.metrics import METRICS, MetricEstimate
+from sparrow.instructions.source_comparison import SourceComparison, compare, embed_all
 from sparrow.instructions.whole_mixture import WHOLE, mixed
 from sparrow.media.style import TextStyle
 from sparrow.planning.order import selected_rows
@@ -46,7 +46,7 @@ class Sampled:
 
     texts: dict[str, list[str]]
     vectors: dict[str, NDArray[np.float32]]
-    comparison: Comparison
+    comparison: SourceComparison
     notes: list[str]
 
 
@@ -233,7 +233,7 @@ def _tables(sampled: Sampled, *, with_intervals: bool) -> list[Table]:
     return [metrics, clusters, distances, *([covered] if covered.rows else [])]
 
 
-def _number(found: Estimate, with_interval: bool) -> str:
+def _number(found: MetricEstimate, with_interval: bool) -> str:
     def digits(value: float) -> str:
         return f"{value:.3f}" if abs(found.value) < 1 else f"{value:.2f}" if abs(found.value) < 100 else f"{value:.0f}"
 

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sparrow.core.errors import DataError
-from sparrow.evaluation.annotations import content_of
+from sparrow.evaluation.annotations import Problems, content_of, json_records
 from sparrow.evaluation.formats.protocols import Reading
+from sparrow.evaluation.questions import Question, make_questions
+
+
+def read_tasks(
+    location: Path, names: Mapping[str, str], reading: Reading, make: Callable[[str, int, Any, str], Question]
+) -> list[Question]:
+    """Questions of one JSON list a task, each made from its task, its position, its record and the protocol.
+
+    Raises:
+        DataError: If a task's file is missing or wrong; all problems at once.
+    """
+    records = (
+        (f"{path.name}, {line}", (task, number, record, reading.protocol))
+        for task, path in task_files(location, names, reading).items()
+        for number, (line, record) in enumerate(json_records(path, benchmark=reading.benchmark))
+    )
+    return make_questions(records, lambda record: make(*record), Problems(reading.benchmark, location))
 
 
 def task_files(location: Path, names: Mapping[str, str], reading: Reading, folder: str = "json") -> dict[str, Path]:
-    """Files of the tasks that are asked for, in `location/folder` or in `location` itself.
-
-    Args:
-        location: The benchmark's folder.
-        names: File name of each task.
-        reading: Says which tasks are asked for.
-        folder: Folder of the files in the official layout.
+    """Files of the tasks that are asked for, in `location/folder` (the official layout) or in `location` itself.
 
     Raises:
         DataError: If any is missing; it says which, where they were looked for, and what is there.

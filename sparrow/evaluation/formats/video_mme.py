@@ -12,7 +12,7 @@ from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
 from sparrow.evaluation.annotations import Problems, find_files, read_text, records, require
 from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
-from sparrow.evaluation.questions import Question
+from sparrow.evaluation.questions import Question, make_questions
 from sparrow.evaluation.subtitles import Subtitle, parse_srt
 
 PATTERNS = ("videomme/*.parquet", "*.parquet", "*.json")
@@ -44,17 +44,8 @@ def read(location: Path, reading: Reading) -> list[Question]:
     (path, *_) = find_files(location, PATTERNS, benchmark=reading.benchmark)
     problems = Problems(reading.benchmark, path)
     subtitles = _Subtitles(location if location.is_dir() else location.parent, reading, problems)
-    questions = []
-    for where, record in _flat_records(path, reading.benchmark, problems):
-        try:
-            question = _question(record, WORDINGS[reading.protocol], subtitles)
-        except DataError as error:
-            problems.add(where, error.what)
-        else:
-            problems.check_id(where, question.id)
-            questions.append(question)
-    problems.raise_if_any()
-    return questions
+    flat = _flat_records(path, reading.benchmark, problems)
+    return make_questions(flat, lambda record: _question(record, WORDINGS[reading.protocol], subtitles), problems)
 
 
 def _flat_records(path: Path, benchmark: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
