@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 from sparrow.core.config import CheckpointOptions, EvaluateConfig, ExperimentConfig, Trainer
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import user_path
-from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.checkpoint_files import Checkpoint, family_of
@@ -175,7 +175,7 @@ def _rank_main(rank: int, work: Answering, counters: Counters) -> None:
     transformers_logging.disable_progress_bar()
     if rank > 0:
         logging.getLogger("sparrow").setLevel(logging.ERROR)  # what is read is told once
-    _answer(work, make_evaluator(work.config), _opened(work, rank), rank, counters)
+    _answer(work, Evaluator(work.config), _opened(work, rank), rank, counters)
 
 
 def _opened(work: Answering, rank: int = 0) -> Backbone:

@@ -20,7 +20,7 @@ from sparrow.data.plan import Plan
 from sparrow.data.plan_builder import build_plan
 from sparrow.data.sample_costs import measure_samples
 from sparrow.data.sources import SourceData, load_source, missing_files
-from sparrow.evaluation.run_benchmarks import make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
 from sparrow.models.backbone import Backbone
@@ -70,7 +70,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
         native_video=config.backbone.native_video,
     )
     backbone.require_room(config.frames.max_frames)
-    make_evaluator(config).require_room(backbone)
+    Evaluator(config).require_room(backbone)
     check_tuning(backbone, config.tuning)
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
     sources = load_sources(config, mixture)

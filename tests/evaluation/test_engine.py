@@ -1,5 +1,4 @@
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from sparrow.evaluation import engine, prompts
 from sparrow.evaluation.engine import Protocol, answer
 from sparrow.evaluation.questions import Question, read_questions
 from sparrow.evaluation.run_benchmarks import Evaluator
-from sparrow.evaluation.units import group_into_units
+from sparrow.evaluation.units import Units, group_into_units
 from sparrow.models.loading import load_backbone
 
 
@@ -22,15 +21,7 @@ def backbone(tiny_checkpoint):
 @pytest.fixture(scope="module")
 def benchmark(settings):
     config = settings("benchmark=[world_short]")
-    return Evaluator(
-        config.benchmark,
-        config.frames,
-        config.world,
-        config.data_seed,
-        Path(config.paths.cache_root),
-        precision="32-true",
-        num_workers=0,
-    )
+    return Evaluator(config)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +37,8 @@ def protocol(scoring="option_likelihood", **changes):
 
 def ask(backbone, questions, how):
     asked, root = questions
-    units = group_into_units(asked, root, how)
-    answers = answer(backbone, units, root, how, benchmark="b", prompt_hashes=defaultdict(str))
+    units = Units(group_into_units(asked, root, how), backbone, root, how, "b")
+    answers = answer(units, defaultdict(str))
     return [p for unit in answers for p in unit]
 
 

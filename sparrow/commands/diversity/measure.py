@@ -21,7 +21,7 @@ from sparrow.core.hashing import hash_order
 from sparrow.core.tables import Table
 from sparrow.data.mixture import draw, without_empty
 from sparrow.data.page_counts import PageCounts
-from sparrow.evaluation.run_benchmarks import make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.instructions.extraction import clean, sample_instructions
 from sparrow.instructions.metrics import METRICS, MetricEstimate
 from sparrow.instructions.source_comparison import SourceComparison, compare, embed_all
@@ -131,7 +131,7 @@ def _no_measure(component: str, rows: list[int]) -> NoReturn:
 
 def _questions(config: DiversityConfig, notes: list[str]) -> dict[str, list[str]]:
     """Questions of the benchmarks, at most `num_instructions` of each; a benchmark that is not there is noted."""
-    evaluator = make_evaluator(config)
+    evaluator = Evaluator(config)
     found = {}
     for name in config.benchmark:
         try:
