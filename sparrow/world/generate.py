@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
@@ -109,22 +110,15 @@ def _event_texts(settings: WorldSettings, data_seed: int) -> Rows:
         yield {"instruction": instruction, "output": question.answer(scene)}, scene
 
 
-def _event_texts_common(settings: WorldSettings, data_seed: int) -> Rows:
-    return _event_texts(replace(settings, text_kinds=settings.clip_kinds), data_seed)
-
-
-def _event_texts_one_template(settings: WorldSettings, data_seed: int) -> Rows:
-    return _event_texts(replace(settings, text_templates=1), data_seed)
-
-
 def _event_texts_other_words(settings: WorldSettings, data_seed: int) -> Rows:
     for record, scene in _event_texts(settings, data_seed):
         yield {key: in_other_words(text) for key, text in record.items()}, scene
 
 
-def _benchmark(name: str, lengths: Sequence[int], settings: WorldSettings, data_seed: int) -> Rows:
+def _benchmark(name: str, settings: WorldSettings, data_seed: int) -> Rows:
     """One question a clip, so that items are independent; kinds, answers and letters equally often."""
-    rng = _rng(data_seed, name, 0)
+    lengths = settings.clip_events if name == "short" else settings.long_events
+    rng = _rng(data_seed, f"benchmark_{name}", 0)
     kinds = _dealt(settings.benchmark_kinds, rng)
     answers: dict[tuple[str, int], Iterator[str]] = {}
     places: dict[tuple[str, int], Iterator[int]] = {}
@@ -135,21 +129,8 @@ def _benchmark(name: str, lengths: Sequence[int], settings: WorldSettings, data_
         question, scene = _ask(kind, answer, length, rng, held_out=True)
         wrong = question.wrong_options(scene, rng)
         place = next(places.setdefault((kind, len(wrong)), _dealt(range(len(wrong) + 1), rng)))
-        video = f"{name.removeprefix('benchmark_')}_{i:05d}.mp4"
+        video = f"{name}_{i:05d}.mp4"
         yield _item(i, video, question, scene, [*wrong[:place], answer, *wrong[place:]], settings), scene
-
-
-def _benchmark_short(settings: WorldSettings, data_seed: int) -> Rows:
-    return _benchmark("benchmark_short", settings.clip_events, settings, data_seed)
-
-
-def _benchmark_long(settings: WorldSettings, data_seed: int) -> Rows:
-    return _benchmark("benchmark_long", settings.long_events, settings, data_seed)
-
-
-def _benchmark_rephrased(settings: WorldSettings, data_seed: int) -> Rows:
-    """The short benchmark, the same clips, in the last wording, which is never trained on."""
-    return _benchmark_short(replace(settings, benchmark_phrasing=NUM_PHRASINGS - 1), data_seed)
 
 
 def _benchmark_stills(settings: WorldSettings, data_seed: int) -> Rows:
@@ -199,14 +180,28 @@ TABLES: dict[str, WorldTable] = {
     "clips": WorldTable("clips.json", "llava", "clips", _clips),
     "clips_all_kinds": WorldTable("clips_all_kinds.json", "llava", "clips_all_kinds", _clips_all_kinds),
     "event_texts": WorldTable("event_texts.json", "longalpaca", "", _event_texts),
-    "event_texts_common": WorldTable("event_texts_common.json", "longalpaca", "", _event_texts_common),
+    "event_texts_common": WorldTable(
+        "event_texts_common.json",
+        "longalpaca",
+        "",
+        lambda settings, seed: _event_texts(replace(settings, text_kinds=settings.clip_kinds), seed),
+    ),
     "event_texts_one_template": WorldTable(
-        "event_texts_one_template.json", "longalpaca", "", _event_texts_one_template
+        "event_texts_one_template.json",
+        "longalpaca",
+        "",
+        lambda settings, seed: _event_texts(replace(settings, text_templates=1), seed),
     ),
     "event_texts_other_words": WorldTable("event_texts_other_words.json", "longalpaca", "", _event_texts_other_words),
-    "benchmark_short": WorldTable("short.jsonl", "multiple_choice", "benchmark_clips", _benchmark_short),
-    "benchmark_long": WorldTable("long.jsonl", "multiple_choice", "benchmark_clips", _benchmark_long),
-    "benchmark_rephrased": WorldTable("rephrased.jsonl", "multiple_choice", "benchmark_clips", _benchmark_rephrased),
+    "benchmark_short": WorldTable("short.jsonl", "multiple_choice", "benchmark_clips", partial(_benchmark, "short")),
+    "benchmark_long": WorldTable("long.jsonl", "multiple_choice", "benchmark_clips", partial(_benchmark, "long")),
+    # The clips of the short benchmark, asked about in the last wording, which is never trained on.
+    "benchmark_rephrased": WorldTable(
+        "rephrased.jsonl",
+        "multiple_choice",
+        "benchmark_clips",
+        lambda settings, seed: _benchmark("short", replace(settings, benchmark_phrasing=NUM_PHRASINGS - 1), seed),
+    ),
     "benchmark_stills": WorldTable(
         "stills.jsonl", "multiple_choice", "benchmark_stills", _benchmark_stills, draw_still
     ),

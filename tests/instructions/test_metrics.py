@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparrow.core.config import Embedder
+from sparrow.core.config import DiversityConfig, Embedder
 from sparrow.instructions.corpus import make_corpus, words_of
 from sparrow.instructions.metrics import METRICS, MetricEstimate, estimate
 from sparrow.instructions.source_comparison import compare, embed_all
@@ -146,7 +146,7 @@ def test_compression_ratio_finds_repetition():
 
 def test_sources_are_compared_at_the_size_of_the_smallest_that_is_large_enough():
     texts = {"large": instructions(50, 60), "small": instructions(9, 20), "tiny": ["Who?"], "empty": []}
-    found = compare(texts, embed_all(texts, Embedder()), num_resamples=3).sources
+    found = compare(texts, embed_all(texts, Embedder()), {}, DiversityConfig(num_resamples=3)).sources
     assert {name: measured.num_compared for name, measured in found.items()} == {
         "large": 20,
         "small": 20,

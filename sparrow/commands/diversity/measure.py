@@ -24,8 +24,7 @@ from sparrow.data.page_counts import PageCounts
 from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.instructions.extraction import clean, sample_instructions
 from sparrow.instructions.metrics import METRICS, MetricEstimate
-from sparrow.instructions.source_comparison import SourceComparison, compare, embed_all
-from sparrow.instructions.whole_mixture import WHOLE, mixed
+from sparrow.instructions.source_comparison import WHOLE, SourceComparison, compare, embed_all, mixed
 from sparrow.media.style import TextStyle
 from sparrow.planning.order import selected_rows
 from sparrow.planning.run_inputs import load_sources, lost_by_dividing, scaled_down
@@ -72,11 +71,7 @@ def measure_diversity(config: DiversityConfig) -> Sampled:
         texts,
         own_vectors,
         {name: vectors["benchmark", name] for name in questions},
-        min_instructions=config.min_instructions,
-        num_resamples=config.num_resamples,
-        num_clusters=config.num_clusters,
-        num_templates=config.num_templates,
-        seed=config.data_seed,
+        config,
     )
     sizes = {name: measured.num_compared for name, measured in comparison.sources.items()}
     if len(set(sizes.values())) > 1:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparrow.commands.diversity.measure import Sampled
-from sparrow.instructions.whole_mixture import WHOLE
+from sparrow.instructions.source_comparison import WHOLE
 
 PERPLEXITY = 30.0
 MIN_POINTS = 4

@@ -12,8 +12,7 @@ from typing import Any
 from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
 from sparrow.evaluation.annotations import Problems, find_files, read_json, records, require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
-from sparrow.evaluation.formats.tasks import seconds
+from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording, seconds
 from sparrow.evaluation.questions import Question, make_questions
 from sparrow.evaluation.subtitles import Subtitle, parse_longvideobench
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparrow.evaluation.annotations import require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
-from sparrow.evaluation.formats.tasks import gold_by_text, read_tasks
+from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording, gold_by_text, read_tasks
 from sparrow.evaluation.questions import Question
 
 MULTIPLE_CHOICE = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")

@@ -7,8 +7,7 @@ from typing import Any
 
 from sparrow.core.errors import DataError
 from sparrow.evaluation.annotations import require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
-from sparrow.evaluation.formats.tasks import gold_by_text, read_tasks, seconds
+from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording, gold_by_text, read_tasks, seconds
 from sparrow.evaluation.questions import Question
 
 # Sources share basenames, so that the folder belongs to a video's name.

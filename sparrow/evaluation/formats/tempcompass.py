@@ -9,8 +9,7 @@ from typing import Any
 
 from sparrow.core.errors import DataError
 from sparrow.evaluation.annotations import Problems, parquet_records, read_json, require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading
-from sparrow.evaluation.formats.tasks import task_files
+from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, task_files
 from sparrow.evaluation.questions import Question, make_questions, split_prompt
 
 TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
