@@ -139,14 +139,7 @@ def score(
 ) -> Score:
     """The score of a benchmark's answers, over all questions (micro), over categories (macro) and by each breakdown.
 
-    Args:
-        predictions: Answers to all questions of the benchmark.
-        metric: Which number is the benchmark's score.
-        scoring: How the answers were read from the model.
-        file: Where the predictions are stored, relative to the run's folder.
-        protocol: How the questions were asked.
-        missing_videos: Videos that were not there.
-        seed: Seed of the bootstrap.
+    `predictions` answer all questions of the benchmark; the other arguments are kept as the fields of `Score`.
     """
     everything = np.ones(len(predictions), dtype=np.bool_)
     low, high = accuracy_interval(predictions.correct, predictions.videos, predictions.categories, seed=seed)

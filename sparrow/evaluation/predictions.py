@@ -177,9 +177,8 @@ def read_predictions(path: Path, *, resuming: bool = False) -> list[Prediction]:
 def finished(paths: Iterable[Path], prompt_hashes: Mapping[str, str]) -> dict[str, Prediction]:
     """The predictions that need not be asked for again, by question id.
 
-    Args:
-        paths: Files that predictions were appended to, one per rank; those that do not exist are left out.
-        prompt_hashes: The digest that each question has now; predictions with another one are stale.
+    `paths` are the files of the ranks, of which those that do not exist are left out. Predictions with another digest
+    than `prompt_hashes` has now are stale.
     """
     found: dict[str, Prediction] = {}
     for prediction in (p for path in paths if path.exists() for p in read_predictions(path, resuming=True)):

@@ -71,19 +71,6 @@ class Evaluator:
             key = "frames.max_frames" if settings.max_frames is None else f"benchmark.{name}.max_frames"
             backbone.require_room(self._protocol(name, "after").presentation.frames.max_frames, key)
 
-    def evaluate(self, backbone: Backbone, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
-        """Answer all benchmarks and score them; questions answered before a kill are not asked again.
-
-        Args:
-            backbone: With its model.
-            model_id: Identifies the weights.
-            folder: The run's folder; predictions go to `predictions/<phase>/<benchmark>.jsonl`.
-            phase: `before`, `after`; `blind`: then without frames; `one_frame`: with the frame in the middle alone.
-        """
-        for name in self.benchmarks:
-            self.answer(name, backbone, model_id, folder, phase)
-        return self.collect(model_id, folder, phase)
-
     def shared_id(self, weights: str, backbone: Backbone) -> str:
         """Identifies a model that several runs start from, as it is asked: its weights, precision and inputs."""
         shown = [backbone.frame_size_px, backbone.native_video, backbone.chat_template]
@@ -124,16 +111,10 @@ class Evaluator:
         rank: int = 0,
         take: Iterable[int] | None = None,
     ) -> None:
-        """Answer what is unanswered of a benchmark, into the rank's own file.
+        """Answer what is unanswered of a benchmark, into the rank's own file below `predictions/<phase>` in the folder.
 
-        Args:
-            name: The benchmark.
-            backbone: With its model.
-            model_id: Identifies the weights.
-            folder: The run's folder.
-            phase: As in `evaluate`.
-            rank: Number of this process.
-            take: Positions of the units that this process takes; all where None.
+        The phase is `before`, `after`, `blind` (without frames) or `one_frame` (with the frame in the middle alone).
+        `take` are the positions of the units that this process takes, all where None.
         """
         questions, media_root = self.questions(name)
         protocol = self._protocol(name, phase)

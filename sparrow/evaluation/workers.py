@@ -36,13 +36,7 @@ Counters = Mapping[tuple[str, str], "Synchronized[int]"]
 class Answering:
     """What is asked of a checkpoint.
 
-    Args:
-        config: How.
-        checkpoint: The model's folder or Hub id.
-        model_id: Identifies the weights.
-        folder: The run's folder.
-        folders: Where the answers to each benchmark go.
-        phases: As `Evaluator.evaluate` has them.
+    `folders` say where the answers to each benchmark go; `phases` are those of `Evaluator.answer`.
     """
 
     config: EvaluateConfig
@@ -79,10 +73,7 @@ def as_evaluation(config: ExperimentConfig, checkpoint: str) -> EvaluateConfig:
 def answer_all(work: Answering, evaluator: Evaluator, backbone: Backbone | None = None) -> None:
     """Answer what is unanswered, on `trainer.devices` processes.
 
-    Args:
-        work: What is asked.
-        evaluator: Of its benchmarks.
-        backbone: The checkpoint, where it is open already; used if there is one process.
+    `backbone` is the checkpoint where it is open already, used if there is one process.
 
     Raises:
         RunError: If a process fails; the others are stopped, as they are at a signal, the answers so far kept.

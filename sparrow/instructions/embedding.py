@@ -33,11 +33,7 @@ def embed(
 ) -> Vectors:
     """Unit vectors of texts; equal texts have equal vectors, and the order of the texts changes none.
 
-    Args:
-        texts: [n] instructions.
-        embedder: Which vectors.
-        cache_root: Where vectors are kept for the next time.
-        progress: Whether an encoder shows a progress bar.
+    Vectors are kept under `cache_root`, if given, for the next time.
 
     Returns:
         [n, d] float32; a text without anything to go by has a vector of zeros.

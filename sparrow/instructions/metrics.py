@@ -24,15 +24,8 @@ _TINY = 1e-12
 class Metric:
     """One way to put diversity into a number.
 
-    Args:
-        label: How tables call it.
-        measure: Its value for a set that is not empty.
-        definition: What it is.
-        source: Who proposed it.
-        more_is_diverse: Whether a higher value means more diversity.
-        low: Least possible value.
-        high: Largest possible value.
-        empty: Value of an empty set.
+    Tables show it by its `label`. `measure` takes a set that is not empty, and `empty` is the value of an empty one;
+    `low` and `high` are the bounds of all values.
     """
 
     label: str

@@ -31,16 +31,7 @@ class Template:
 
 @dataclass(frozen=True)
 class MeasuredSource:
-    """One source.
-
-    Args:
-        num_instructions: Instructions sampled.
-        num_distinct: Different ones among them.
-        num_compared: Those that the metrics and diagnostics are of.
-        metrics: By name in `METRICS`.
-        clusters: How they lie in the clusters of all sources.
-        templates: The most frequent templates.
-    """
+    """One source: the metrics are of `num_compared` of its instructions, by name in `METRICS`."""
 
     num_instructions: int
     num_distinct: int
@@ -54,10 +45,8 @@ class MeasuredSource:
 class SourceComparison:
     """Sources beside each other.
 
-    Args:
-        sources: By name.
-        distances: Mean distance of the instructions of a source (row) to the nearest of another (column).
-        coverage: By benchmark, then source.
+    `distances` are mean distances of the instructions of a source (row) to the nearest of another (column); `coverage`
+    is by benchmark, then source.
     """
 
     sources: dict[str, MeasuredSource]
@@ -87,11 +76,7 @@ def compare(
 ) -> SourceComparison:
     """Measure and compare the first instructions of each source, equally many of each.
 
-    Args:
-        texts: Instructions by source, each in random order.
-        vectors: Their vectors [n, d].
-        questions: Vectors of the questions by benchmark.
-        config: How; its `data_seed` seeds clusters and resamples.
+    The texts of each source are in random order.
     """
     size = common_size([len(own) for own in texts.values()], config.min_instructions)
     near = {name: own[:size] for name, own in vectors.items()}

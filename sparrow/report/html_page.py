@@ -38,10 +38,7 @@ class Link:
 def page(studies: list[StudyResults], pictures: list[Picture], out: Path) -> bytes:
     """The page's bytes; texts of any kind are escaped, and nothing is loaded from outside.
 
-    Args:
-        studies: What is reported.
-        pictures: Their pictures, put in as PNG.
-        out: The folder that the page goes to, from which the links lead.
+    The links lead from the folder `out`, where the page goes.
     """
     text = render(
         "report.html.jinja",

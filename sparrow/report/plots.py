@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,7 @@ def _saved(figure: Figure) -> tuple[bytes, bytes]:
 
 def bars(studies: list[StudyResults]) -> Picture | None:
     """Scores before and after training, arms one below the other, so that names of any length stay apart."""
-    panels = [Panel(s, name, _bar_panel(s, name)) for s in studies for name in s.benchmarks]
+    panels = [Panel(s, name, partial(_draw_bars, s, name)) for s in studies for name in s.benchmarks]
     title = "Score before and after training, by arm and benchmark"
     return picture("report", title, panels, lambda study: 1.3 + _arm_height(study) * len(study.arms))
 
@@ -138,29 +139,25 @@ def _was_asked_before(study: StudyResults) -> bool:
     return any(arm.estimate(name, "before") for arm in study.arms for name in study.benchmarks)
 
 
-def _bar_panel(study: StudyResults, benchmark: str) -> Callable[[Axes], None]:
+def _draw_bars(study: StudyResults, benchmark: str, axes: Axes) -> None:
     has_two_bars = _was_asked_before(study)
-
-    def draw(axes: Axes) -> None:
-        for phase, beside, style in BARS:
-            offset = beside if has_two_bars else 0.0
-            for place, arm in enumerate(study.arms):
-                if found := arm.estimate(benchmark, phase):
-                    _bar(axes, place + offset, found, style)
-                if phase == "after" and (blind := arm.estimate(benchmark, "blind")):
-                    mark = axes.scatter(100 * blind.mean, place + offset, s=26, marker="D", zorder=5, label=LEGEND[4])
-                    mark.set(facecolor="white", edgecolor="black")
-        scores = [score for arm in study.arms for r in arm.records for score in r.scores.get(benchmark, {}).values()]
-        for chance in {chance for score in scores if (chance := score.official_chance) is not None}:
-            axes.axvline(100 * chance, color="black", linestyle="--", linewidth=1, zorder=4, label=LEGEND[3])
-        axes.set_yticks(range(len(study.arms)), map(_label, study.arms))
-        axes.set_ylim(len(study.arms) - 0.4, -0.6)
-        axes.set_xlim(0, 112)
-        axes.set_xticks(range(0, 101, 25))
-        metrics = sorted({score.metric for score in scores})
-        axes.set_xlabel(f"{', '.join(metrics)} (%)")
-
-    return draw
+    for phase, beside, style in BARS:
+        offset = beside if has_two_bars else 0.0
+        for place, arm in enumerate(study.arms):
+            if found := arm.estimate(benchmark, phase):
+                _bar(axes, place + offset, found, style)
+            if phase == "after" and (blind := arm.estimate(benchmark, "blind")):
+                mark = axes.scatter(100 * blind.mean, place + offset, s=26, marker="D", zorder=5, label=LEGEND[4])
+                mark.set(facecolor="white", edgecolor="black")
+    scores = [score for arm in study.arms for r in arm.records for score in r.scores.get(benchmark, {}).values()]
+    for chance in {chance for score in scores if (chance := score.official_chance) is not None}:
+        axes.axvline(100 * chance, color="black", linestyle="--", linewidth=1, zorder=4, label=LEGEND[3])
+    axes.set_yticks(range(len(study.arms)), map(_label, study.arms))
+    axes.set_ylim(len(study.arms) - 0.4, -0.6)
+    axes.set_xlim(0, 112)
+    axes.set_xticks(range(0, 101, 25))
+    metrics = sorted({score.metric for score in scores})
+    axes.set_xlabel(f"{', '.join(metrics)} (%)")
 
 
 def _bar(axes: Axes, y: float, found: Estimate, style: dict[str, Any]) -> None:
@@ -199,31 +196,28 @@ def _styles() -> Callable[[], dict[str, Any]]:
 
 
 def _scaling(studies: list[StudyResults]) -> Picture | None:
-    panels = [Panel(s, name, _scaling_panel(s, name)) for s in studies if curves(s) for name in s.measures]
+    panels = [Panel(s, name, partial(_draw_curves, s, name)) for s in studies if curves(s) for name in s.measures]
     return picture("scaling", "Score by number of samples", panels, lambda study: PANEL_HEIGHT)
 
 
-def _scaling_panel(study: StudyResults, name: str) -> Callable[[Axes], None]:
-    def draw(axes: Axes) -> None:
-        next_style = _styles()
-        found = curves(study)
-        sizes = [size for curve in found for size in curve.sizes]
-        apart = BESIDE * (max(sizes) - min(sizes))
-        for place, curve in enumerate(found):
-            points = [(size, estimate) for size, arm in curve.measured(name) if (estimate := arm.estimate(name))]
-            if zero := study.zero_shot(curve.arms[0], name):
-                points.insert(0, (0.0, zero))
-            shift = apart * (place - (len(found) - 1) / 2)
-            _line(axes, [(size + shift, estimate) for size, estimate in points], curve.label, next_style())
-        for table in read_published(study.study.published)[0]:
-            _published_lines(axes, study, found, table, name)
-        unit = found[0].unit.replace("_", " ")
-        axes.set_xlabel(f"{unit} (curves set side by side)" if len(found) > 1 else unit)
-        axes.set_ylabel("score (%)")
-        axes.tick_params(labelleft=True)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}K" if value >= 1000 else f"{value:g}")
-
-    return draw
+def _draw_curves(study: StudyResults, name: str, axes: Axes) -> None:
+    next_style = _styles()
+    found = curves(study)
+    sizes = [size for curve in found for size in curve.sizes]
+    apart = BESIDE * (max(sizes) - min(sizes))
+    for place, curve in enumerate(found):
+        points = [(size, estimate) for size, arm in curve.measured(name) if (estimate := arm.estimate(name))]
+        if zero := study.zero_shot(curve.arms[0], name):
+            points.insert(0, (0.0, zero))
+        shift = apart * (place - (len(found) - 1) / 2)
+        _line(axes, [(size + shift, estimate) for size, estimate in points], curve.label, next_style())
+    for table in read_published(study.study.published)[0]:
+        _published_lines(axes, study, found, table, name)
+    unit = found[0].unit.replace("_", " ")
+    axes.set_xlabel(f"{unit} (curves set side by side)" if len(found) > 1 else unit)
+    axes.set_ylabel("score (%)")
+    axes.tick_params(labelleft=True)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}K" if value >= 1000 else f"{value:g}")
 
 
 def _published_lines(axes: Axes, study: StudyResults, found: list[Curve], table: Published, name: str) -> None:
@@ -261,7 +255,7 @@ def _against(
     studies: list[StudyResults], name: str, what: str, amount: Callable[[Arm], float | None]
 ) -> Picture | None:
     panels = [
-        Panel(study, measure, _against_panel(study, measure, what, amount))
+        Panel(study, measure, partial(_draw_against, what, amount, study, measure))
         for study in studies
         if sum(amount(arm) is not None for arm in study.arms) > 1
         for measure in study.measures
@@ -269,21 +263,16 @@ def _against(
     return picture(f"score_by_{name}", f"Score by {what}", panels, lambda study: PANEL_HEIGHT)
 
 
-def _against_panel(
-    study: StudyResults, measure: str, what: str, amount: Callable[[Arm], float | None]
-) -> Callable[[Axes], None]:
-    def draw(axes: Axes) -> None:
-        next_style = _styles()
-        for arm in study.arms:
-            style, x, found = next_style(), amount(arm), arm.estimate(measure)
-            if x is not None and found:
-                _line(axes, [(x, found)], arm.label, {**style, "linestyle": "none"})
-        axes.set_xlabel(what)
-        axes.locator_params(axis="x", nbins=4)
-        axes.set_ylabel("score (%)")
-        axes.tick_params(labelleft=True)
-
-    return draw
+def _draw_against(what: str, amount: Callable[[Arm], float | None], study: StudyResults, name: str, axes: Axes) -> None:
+    next_style = _styles()
+    for arm in study.arms:
+        style, x, found = next_style(), amount(arm), arm.estimate(name)
+        if x is not None and found:
+            _line(axes, [(x, found)], arm.label, {**style, "linestyle": "none"})
+    axes.set_xlabel(what)
+    axes.locator_params(axis="x", nbins=4)
+    axes.set_ylabel("score (%)")
+    axes.tick_params(labelleft=True)
 
 
 def _diversity_sizes(study: StudyResults) -> set[int]:

@@ -32,12 +32,8 @@ ANSWER_BY_LETTER = "Answer with the option's letter from the given choices direc
 class WorldTable:
     """One file of the world.
 
-    Args:
-        file: Name inside the world's folder.
-        schema: The converter or benchmark format that reads it.
-        media_root: Folder that its media paths are relative to; empty where it has no media.
-        rows: Makes the records from the settings and the data seed.
-        draw: Makes the frames of a scene, uint8 [n, size, size, 3], for records with media.
+    `schema` is the converter or benchmark format that reads it. Media paths are relative to `media_root`. `rows` makes
+    the records from the settings and the data seed, `draw` the frames of a scene, uint8 [n, size, size, 3].
     """
 
     file: str

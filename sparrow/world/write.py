@@ -28,10 +28,7 @@ X264_OPTIONS = {"crf": "12", "preset": "veryfast", "x264-params": "mbtree=0"}
 def ensure_world(cache_root: Path, settings: WorldSettings, data_seed: int) -> Path:
     """The folder of a world, written first if it is not there; safe to call from several processes at once.
 
-    Args:
-        cache_root: Folder of things that can be made again; the world lies in `world/<hash>` under it.
-        settings: Sizes and contents of the tables.
-        data_seed: Chooses the scenes and questions.
+    The world lies in `world/<hash>` under `cache_root`.
 
     Returns:
         A folder with the files and media roots that `TABLES` names.

@@ -36,11 +36,7 @@ log = logging.getLogger(__name__)
 class Sampled:
     """Instructions by source, each in random order, their vectors in one space, and what was found.
 
-    Args:
-        texts: By source; the whole mixture is one more source.
-        vectors: [n, d] by source.
-        comparison: What was found.
-        notes: What a reader must know beside the numbers.
+    The whole mixture is one more source; `notes` are what a reader must know beside the numbers.
     """
 
     texts: dict[str, list[str]]

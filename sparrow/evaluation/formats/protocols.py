@@ -47,11 +47,8 @@ class Wording:
 class Reading:
     """What a reader of annotations is asked for.
 
-    Args:
-        benchmark: Name of the benchmark, for messages.
-        protocol: `official` or `released` (the released code of arXiv 2411.19951).
-        subtitles: Whether subtitles are read too.
-        tasks: Tasks that are read; all when empty.
+    `protocol` is `official` or `released` (the released code of arXiv 2411.19951); all tasks are read where none is
+    named.
     """
 
     benchmark: str
