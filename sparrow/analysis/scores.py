@@ -222,13 +222,9 @@ def _parts_of(metric: str) -> tuple[str, str, str, str]:
 
 
 def paper_means(scores: Mapping[str, Score]) -> dict[str, float]:
-    """The means that the paper (arXiv 2411.19951) reports, of those whose benchmarks are all there.
+    """The means `general` and `long` of the paper (arXiv 2411.19951), as fractions, where all their benchmarks are there.
 
-    Args:
-        scores: By benchmark format.
-
-    Returns:
-        `general` and `long`, or one or none of them, as fractions.
+    Scores are given by benchmark format.
     """
     return {
         name: sum(pick(scores[benchmark], metric)[0] for benchmark, metric in parts.items()) / len(parts)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from string import ascii_uppercase
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from sparrow.analysis.answers import read_lines
@@ -152,9 +151,7 @@ class PredictionWriter:
         self._file.truncate(whole)  # a line torn by a kill would run into the next one
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         assert self._file is not None
         self._file.close()
 

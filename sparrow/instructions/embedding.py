@@ -31,12 +31,9 @@ EMBEDDERS: dict[str, Callable[[Sequence[str], Embedder, bool], Vectors]] = {
 def embed(
     texts: Sequence[str], embedder: Embedder, *, cache_root: Path | None = None, progress: bool = False
 ) -> Vectors:
-    """Unit vectors of texts; equal texts have equal vectors, and the order of the texts changes none.
+    """Unit vectors [n, d] of texts; equal texts have equal vectors, and the order of the texts changes none.
 
-    Vectors are kept under `cache_root`, if given, for the next time.
-
-    Returns:
-        [n, d] float32; a text without anything to go by has a vector of zeros.
+    A text without anything to go by has zeros. Vectors are kept under `cache_root`, if given, for the next time.
 
     Raises:
         ConfigError: If an encoder cannot be loaded.

@@ -28,10 +28,7 @@ X264_OPTIONS = {"crf": "12", "preset": "veryfast", "x264-params": "mbtree=0"}
 def ensure_world(cache_root: Path, settings: WorldSettings, data_seed: int) -> Path:
     """The folder of a world, written first if it is not there; safe to call from several processes at once.
 
-    The world lies in `world/<hash>` under `cache_root`.
-
-    Returns:
-        A folder with the files and media roots that `TABLES` names.
+    It lies in `world/<hash>` under `cache_root`, and holds the files and media roots that `TABLES` names.
     """
     name = content_hash({"version": GENERATOR_VERSION, "data_seed": data_seed, "settings": asdict(settings)})
     folder = cache_root / "world" / name
