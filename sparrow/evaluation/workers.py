@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from multiprocessing import active_children
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -49,21 +49,14 @@ class Answering:
 
 def as_evaluation(config: ExperimentConfig, checkpoint: str) -> EvaluateConfig:
     """Settings by which the model that a run starts from is asked as the run itself asks."""
-    backbone = config.backbone
+    options = {option.name: getattr(config.backbone, option.name) for option in fields(CheckpointOptions)}
     return EvaluateConfig(
         checkpoint=checkpoint,
         paths=config.paths,
         data_seed=config.data_seed,
         world=config.world,
         frames=config.frames,
-        backbone=CheckpointOptions(
-            family=backbone.family,
-            revision=backbone.revision,
-            frame_size_px=backbone.frame_size_px,
-            native_video=backbone.native_video,
-            attn_implementation=backbone.attn_implementation,
-            trust_remote_code=backbone.trust_remote_code,
-        ),
+        backbone=CheckpointOptions(**options),
         benchmark=config.benchmark,
         num_workers=min(1, config.batching.num_workers),
         trainer=config.trainer,
