@@ -19,6 +19,7 @@ from sparrow.evaluation.formats.protocols import DIRECTLY
 from sparrow.evaluation.predictions import Prediction
 from sparrow.evaluation.prompts import Protocol, clip_of
 from sparrow.evaluation.questions import Question
+from sparrow.evaluation.units import Units
 from sparrow.evaluation.workers import device_of, open_checkpoint
 from sparrow.media.fonts import SHIPPED_FONT
 from sparrow.media.frames import Clip, FramePolicy
@@ -118,9 +119,7 @@ def _read(question: Question, video: Path, protocol: Protocol) -> Clip:
 
 
 def _predict(backbone: Backbone, question: Question, media_root: Path, protocol: Protocol) -> Prediction:
-    ((prediction,),) = answer(
-        backbone, [[question]], media_root, protocol, benchmark="ask", prompt_hashes={question.id: ""}
-    )
+    ((prediction,),) = answer(Units([[question]], backbone, media_root, protocol, "ask"), {question.id: ""})
     if prediction.rule is not None and prediction.reply is None and prediction.likelihoods is None:
         raise DataError(prediction.rule)
     return prediction

@@ -13,7 +13,7 @@ from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
 from sparrow.core.hashing import content_hash
 from sparrow.core.process_memory import peak_memory_bytes, reset_peak_memory
-from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.evaluation.workers import Answering, answer_all, load_checkpoint, require_devices
 from sparrow.models.fingerprint import fingerprint
 from sparrow.report import print_table, read_studies
@@ -45,7 +45,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     weights = fingerprint(checkpoint, config.backbone.revision)
     run = content_hash([run_id(config), weights], length=12)
     record = new_record(config, "evaluate", run_id=run, name=_name_of(config), factors=factors or {})
-    evaluator = make_evaluator(config)
+    evaluator = Evaluator(config)
     if not folder.exists():  # so that nothing is written where there is nothing to ask
         _require_answerable(evaluator, config, checkpoint)
     earlier_run(folder, record, config)  # refused before it is waited for

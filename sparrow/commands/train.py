@@ -19,7 +19,7 @@ from sparrow.core.errors import RunError
 from sparrow.core.hashing import content_hash
 from sparrow.core.process_memory import peak_memory_bytes, reset_peak_memory
 from sparrow.data.datamodule import PlannedData
-from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.evaluation.workers import Answering, answer_all, as_evaluation, device_of, require_devices
 from sparrow.instructions.diversity_summary import diversity_of
 from sparrow.models.backbone import Backbone
@@ -121,7 +121,7 @@ def training_record(
 
 def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent: Path | None, *, main: bool) -> None:
     pl.seed_everything(config.seed, verbose=False)
-    evaluator = make_evaluator(config)
+    evaluator = Evaluator(config)
     for benchmark in evaluator.benchmarks:
         evaluator.questions(benchmark)
     with record.timed("prepare"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from multiprocessing import active_children
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 from sparrow.core.config import CheckpointOptions, EvaluateConfig, ExperimentConfig, Trainer
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import user_path
-from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.checkpoint_files import Checkpoint, family_of
@@ -36,13 +36,7 @@ Counters = Mapping[tuple[str, str], "Synchronized[int]"]
 class Answering:
     """What is asked of a checkpoint.
 
-    Args:
-        config: How.
-        checkpoint: The model's folder or Hub id.
-        model_id: Identifies the weights.
-        folder: The run's folder.
-        folders: Where the answers to each benchmark go.
-        phases: As `Evaluator.evaluate` has them.
+    `folders` say where the answers to each benchmark go; `phases` are those of `Evaluator.answer`.
     """
 
     config: EvaluateConfig
@@ -55,21 +49,14 @@ class Answering:
 
 def as_evaluation(config: ExperimentConfig, checkpoint: str) -> EvaluateConfig:
     """Settings by which the model that a run starts from is asked as the run itself asks."""
-    backbone = config.backbone
+    options = {option.name: getattr(config.backbone, option.name) for option in fields(CheckpointOptions)}
     return EvaluateConfig(
         checkpoint=checkpoint,
         paths=config.paths,
         data_seed=config.data_seed,
         world=config.world,
         frames=config.frames,
-        backbone=CheckpointOptions(
-            family=backbone.family,
-            revision=backbone.revision,
-            frame_size_px=backbone.frame_size_px,
-            native_video=backbone.native_video,
-            attn_implementation=backbone.attn_implementation,
-            trust_remote_code=backbone.trust_remote_code,
-        ),
+        backbone=CheckpointOptions(**options),
         benchmark=config.benchmark,
         num_workers=min(1, config.batching.num_workers),
         trainer=config.trainer,
@@ -79,10 +66,7 @@ def as_evaluation(config: ExperimentConfig, checkpoint: str) -> EvaluateConfig:
 def answer_all(work: Answering, evaluator: Evaluator, backbone: Backbone | None = None) -> None:
     """Answer what is unanswered, on `trainer.devices` processes.
 
-    Args:
-        work: What is asked.
-        evaluator: Of its benchmarks.
-        backbone: The checkpoint, where it is open already; used if there is one process.
+    `backbone` is the checkpoint where it is open already, used if there is one process.
 
     Raises:
         RunError: If a process fails; the others are stopped, as they are at a signal, the answers so far kept.
@@ -167,7 +151,7 @@ def _rank_main(rank: int, work: Answering, counters: Counters) -> None:
     transformers_logging.disable_progress_bar()
     if rank > 0:
         logging.getLogger("sparrow").setLevel(logging.ERROR)  # what is read is told once
-    _answer(work, make_evaluator(work.config), _opened(work, rank), rank, counters)
+    _answer(work, Evaluator(work.config), _opened(work, rank), rank, counters)
 
 
 def _opened(work: Answering, rank: int = 0) -> Backbone:

@@ -21,7 +21,7 @@ from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.plan_builder import build_plan, measure_component
 from sparrow.data.rejecting import BadSamples
 from sparrow.data.sources import SourceData, load_source, missing_files
-from sparrow.evaluation.run_benchmarks import make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.media.frames import FramePolicy
 from sparrow.media.style import TextStyle
 from sparrow.models.loading import LoadOptions, ensure_tiny, find_family, load_backbone
@@ -57,7 +57,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     cache_root = Path(config.paths.cache_root)
     backbone = load_backbone(checkpoint, LoadOptions.of(config.backbone, with_model=False))
     backbone.require_room(config.frames.max_frames)
-    make_evaluator(config).require_room(backbone)
+    Evaluator(config).require_room(backbone)
     check_tuning(backbone, config.tuning)
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
     sources = load_sources(config, mixture)

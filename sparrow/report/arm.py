@@ -75,7 +75,6 @@ class Arm:
         Args:
             name: A benchmark, for its own score; `general` or `long`, the paper's means; or a benchmark and one of its
                 categories, groups or other numbers: `video_mme.long`, `mlvu.macro_accuracy`.
-            phase: When it was asked.
         """
         found = [number for record in self.records if (number := number_of(record, name, phase))]
         return estimate([value for value, _ in found], [bounds for _, bounds in found]) if found else None

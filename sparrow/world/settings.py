@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sparrow.core.config import World
 from sparrow.core.errors import ConfigError
 from sparrow.world.phrasings import NUM_PHRASINGS, NUM_TEXT_TEMPLATES, NUM_TRAINED_PHRASINGS, PHRASINGS
 from sparrow.world.scene_questions import MIN_EVENTS
@@ -12,12 +12,11 @@ from sparrow.world.scene_questions import MIN_EVENTS
 COMMON_KINDS = ("colour", "shape", "direction")
 MAX_STILL_SHAPES = 2
 MAX_EVENTS = 24
-RARE_KINDS = ("count", "last", "after")
 MOTION_KINDS = tuple(kind for kind in PHRASINGS if kind != "where")
 
 
-@dataclass(frozen=True)
-class WorldSettings:
+@dataclass
+class WorldSettings(World):
     """Everything but the seed that determines a world.
 
     Args:
@@ -46,39 +45,11 @@ class WorldSettings:
         ConfigError: If a number is out of range or a kind unknown; all faults at once.
     """
 
-    num_stills: int = 200
-    num_pages: int = 200
-    num_clips: int = 100
-    num_clips_all_kinds: int = 0
-    num_event_texts: int = 100
-    num_benchmark_clips: int = 40
-    frame_size_px: int = 64
-    still_shapes: Sequence[int] = (1, 2)
-    clip_events: Sequence[int] = (1, 2)
-    text_events: Sequence[int] = (4, 8)
-    long_events: Sequence[int] = (8,)
-    clip_kinds: Sequence[str] = COMMON_KINDS
-    clip_rare_kinds: Sequence[str] = RARE_KINDS
-    clip_rare_share: float = 0.0
-    clip_caption_share: float = 0.1
-    clip_phrasings: int = 2
-    text_kinds: Sequence[str] = (*COMMON_KINDS, *RARE_KINDS, "exists")
-    text_templates: int = NUM_TEXT_TEMPLATES
-    benchmark_kinds: Sequence[str] = (*COMMON_KINDS, *RARE_KINDS)
-    benchmark_phrasing: int = 0
-
     def __post_init__(self) -> None:
+        least = {name: 0 for name in vars(self) if name.startswith("num_")} | {"frame_size_px": 16}
         faults = [
             f"world.{name} is {getattr(self, name)}, expected {low} or more"
-            for name, low in (
-                ("num_stills", 0),
-                ("num_pages", 0),
-                ("num_clips", 0),
-                ("num_clips_all_kinds", 0),
-                ("num_event_texts", 0),
-                ("num_benchmark_clips", 0),
-                ("frame_size_px", 16),
-            )
+            for name, low in least.items()
             if getattr(self, name) < low
         ]
         if self.frame_size_px % 16:

@@ -22,11 +22,10 @@ from sparrow.core.hashing import hash_order
 from sparrow.core.tables import Table
 from sparrow.data.mixture import draw, without_empty
 from sparrow.data.page_counts import PageCounts
-from sparrow.evaluation.run_benchmarks import make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.instructions.extraction import clean, sample_instructions
-from sparrow.instructions.metrics import METRICS, Estimate
-from sparrow.instructions.source_comparison import Comparison, compare, embed_all
-from sparrow.instructions.whole_mixture import WHOLE, mixed
+from sparrow.instructions.metrics import METRICS, MetricEstimate
+from sparrow.instructions.source_comparison import WHOLE, SourceComparison, compare, embed_all, mixed
 from sparrow.media.style import TextStyle
 from sparrow.planning.order import selected_rows
 from sparrow.planning.run_inputs import load_sources, lost_by_dividing, scaled_down
@@ -38,12 +37,12 @@ log = logging.getLogger(__name__)
 class Sampled:
     """Instructions by source, each in random order, their vectors in one space, and what was found.
 
-    `vectors` are [n, d] by source; the whole mixture is one more source.
+    The whole mixture is one more source; `notes` are what a reader must know beside the numbers.
     """
 
     texts: dict[str, list[str]]
     vectors: dict[str, NDArray[np.float32]]
-    comparison: Comparison
+    comparison: SourceComparison
     notes: list[str]
 
 
@@ -69,11 +68,7 @@ def measure_diversity(config: DiversityConfig) -> Sampled:
         texts,
         own_vectors,
         {name: vectors["benchmark", name] for name in questions},
-        min_instructions=config.min_instructions,
-        num_resamples=config.num_resamples,
-        num_clusters=config.num_clusters,
-        num_templates=config.num_templates,
-        seed=config.data_seed,
+        config,
     )
     sizes = {name: measured.num_compared for name, measured in comparison.sources.items()}
     if len(set(sizes.values())) > 1:
@@ -124,7 +119,7 @@ def _divided(config: DiversityConfig) -> Mixture:
 
 def _questions(config: DiversityConfig, notes: list[str]) -> dict[str, list[str]]:
     """Questions of the benchmarks, at most `num_instructions` of each; a benchmark that is not there is noted."""
-    evaluator = make_evaluator(config)
+    evaluator = Evaluator(config)
     found = {}
     for name in config.benchmark:
         try:
@@ -226,7 +221,7 @@ def _tables(sampled: Sampled, *, with_intervals: bool) -> list[Table]:
     return [metrics, clusters, distances, *([covered] if covered.rows else [])]
 
 
-def _number(found: Estimate, with_interval: bool) -> str:
+def _number(found: MetricEstimate, with_interval: bool) -> str:
     def digits(value: float) -> str:
         return f"{value:.3f}" if abs(found.value) < 1 else f"{value:.2f}" if abs(found.value) < 100 else f"{value:.0f}"
 
