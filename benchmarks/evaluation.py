@@ -31,7 +31,7 @@ from sparrow.evaluation.engine import answer
 from sparrow.evaluation.predictions import Prediction
 from sparrow.evaluation.prompts import Protocol
 from sparrow.evaluation.questions import Question, prompt_text
-from sparrow.evaluation.units import group_into_units
+from sparrow.evaluation.units import Units, group_into_units
 from sparrow.media.settings import FramePolicy
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import ensure_tiny, load_backbone
@@ -106,10 +106,8 @@ def letters_after(backbone: Backbone, prompt: Sample, encoded: EncodedSample, co
 def ours(
     backbone: Backbone, questions: list[Question], root: Path, protocol: Protocol, num_workers: int
 ) -> list[Prediction]:
-    units = group_into_units(questions, root, protocol)
-    answers = answer(
-        backbone, units, root, protocol, benchmark="b", prompt_hashes=defaultdict(str), num_workers=num_workers
-    )
+    units = Units(group_into_units(questions, root, protocol), backbone, root, protocol, "b")
+    answers = answer(units, defaultdict(str), num_workers=num_workers)
     return [prediction for unit in answers for prediction in unit]
 
 

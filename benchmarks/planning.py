@@ -90,7 +90,7 @@ def main() -> None:
         again, _ = seconds(lambda: prepare(config))
         assert isinstance(prepared, Prepared)
         naive, num_tokens = seconds(lambda: decode_and_process(prepared))
-    assert num_tokens == int(prepared.plan.lengths().sum()), "the plan counts what the processor gives"
+    assert num_tokens == int(prepared.plan.lengths.sum()), "the plan counts what the processor gives"
     print(f"{options.num_samples} samples, {int(prepared.plan.ledger['num_frames'].sum())} frames of 448 px")
     for name, value in (("decode and process", naive), ("plan, first", first), ("plan, again", again)):
         print(f"{name:20s}{value:8.2f} s {options.num_samples / value:10.0f} samples/s {naive / value:8.1f}x")

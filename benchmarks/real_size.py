@@ -17,10 +17,10 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from sparrow.models.qwen3_vl import Qwen3VL
+from sparrow.models.settings import Tuning
 from sparrow.models.tiny import TinySizes
 from sparrow.models.tuning import apply_tuning, tuning_table
 from sparrow.training.optim import build_optimizer
-from sparrow.models.settings import Tuning
 from sparrow.training.settings import Optimizer
 from sparrow.world import world_texts
 

@@ -36,7 +36,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ from sparrow.core.process_memory import GIBIBYTE, peak_memory_bytes
 from sparrow.data.batching import StepBatch
 from sparrow.data.datamodule import PlannedData
 from sparrow.data.encode import IGNORED, Shown, tokenize
+from sparrow.data.settings import Batching
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import ensure_tiny, load_backbone
@@ -71,8 +72,7 @@ from sparrow.training.loggers import make_loggers
 from sparrow.training.mfu import device_peak_flops
 from sparrow.training.module import FineTuning
 from sparrow.training.optim import build_optimizer, build_schedule
-from sparrow.models.settings import Tuning
-from sparrow.training.settings import Logger, Optimizer, Schedule, Strategy
+from sparrow.training.settings import Logger, Optimizer, Schedule, Strategy, Tuning
 from sparrow.training.settings import Trainer as TrainerSettings
 from sparrow.training.strategies import trainer_options
 from sparrow.training.throughput import Throughput
@@ -262,7 +262,7 @@ def trainer(work: Work) -> Result:
     timed = np.concatenate(plan.steps[options.warmup : work.num_steps])
     of_step = options.batch
     # In a long run the sampler sorts windows of 50 steps.
-    grouped = get_length_grouped_indices(plan.lengths()[timed].tolist(), of_step, mega_batch_mult=50)
+    grouped = get_length_grouped_indices(plan.lengths[timed].tolist(), of_step, mega_batch_mult=50)
     before, after = plan.steps[: options.warmup], plan.steps[work.num_steps :]
     order = np.concatenate([*before, timed[grouped], *after]).tolist()
 
@@ -348,11 +348,8 @@ def sparrow(work: Work) -> Result:
     )
     data = PlannedData(
         mixture.plan,
-        mixture.sources,
-        work.backbone.with_model(None),
-        mixture.presentations,
-        num_workers=options.workers,
-        sample_timeout_s=600,
+        replace(mixture, backbone=work.backbone.with_model(None)),
+        Batching(num_workers=options.workers, sample_timeout_s=600),
     )
     loggers = {"csv": Logger(), "tensorboard": Logger()}
     strategy = Strategy("ddp" if options.ranks > 1 else "single")
@@ -472,7 +469,7 @@ def main() -> None:
 def describe(mixture: Mixture, options: argparse.Namespace) -> None:
     """What is trained on which machine."""
     plan = mixture.plan
-    lengths = plan.lengths()
+    lengths = plan.lengths
     print(
         f"{len(plan.ledger)} samples of {lengths.min()} to {lengths.max()} tokens (mean {lengths.mean():.0f}), "
         f"{int(plan.ledger['num_frames'].sum())} frames and pages of {options.frame_size_px} px; "
@@ -492,7 +489,7 @@ def report(results: dict[str, list[Result]], mixture: Mixture, options: argparse
     """The table: medians over repetitions, ratios of the medians."""
     plan = mixture.plan
     timed = np.concatenate(plan.steps[options.warmup : options.warmup + options.steps])
-    useful, flops = int(plan.lengths()[timed].sum()), float(plan.flops()[timed].sum())
+    useful, flops = int(plan.lengths[timed].sum()), float(plan.flops[timed].sum())
     peak = device_peak_flops(torch.device(options.device), options.precision)
     seconds = {way: statistics.median(r.seconds for r in own) for way, own in results.items()}
     baselines = [way for way in ("released", "trainer") if way in results]

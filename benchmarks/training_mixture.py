@@ -22,8 +22,9 @@ from sparrow.core.samples import LongText, Message, Part, Sample, Text, Video
 from sparrow.data.converters.conversion import SourceStats
 from sparrow.data.encode import PresentAs, Presentation
 from sparrow.data.mixture import Selection
-from sparrow.data.plan import Plan
+from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.plan_builder import build_plan
+from sparrow.data.settings import Batching
 from sparrow.data.sources import SourceData
 from sparrow.media.pages import TextStyle, render_text
 from sparrow.media.settings import FramePolicy
@@ -54,16 +55,13 @@ class InMemory(SourceData):
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(PlanInputs):
     """A plan with what its samples are made of; `folder` holds one folder of PNG files a sample, by its id.
 
     `backbone` counted the tokens; it has no model.
     """
 
-    backbone: Backbone
     plan: Plan
-    sources: dict[str, InMemory]
-    presentations: dict[str, Presentation]
     folder: Path
 
     def sample(self, position: int) -> tuple[Sample, Presentation, Path]:
@@ -127,15 +125,18 @@ def make_mixture(
         presentations[kind] = Presentation(FramePolicy(max_frames=frames), style, PRESENT_AS[kind])
     plan = build_plan(
         [Selection(kind, kind, list(range(len(own)))) for kind, own in samples.items()],
-        sources,
-        backbone,
-        presentations,
+        PlanInputs(sources, presentations, backbone),
+        Batching(
+            "packed",
+            global_batch_size_samples=batch_size_samples,
+            micro_batch_size_samples=1,
+            max_seq_len_tokens=MAX_SEQ_LEN_TOKENS // divisor,
+            num_workers=0,
+            sample_timeout_s=0,
+        ),
         data_seed=0,
-        global_batch_size_samples=batch_size_samples,
-        max_seq_len_tokens=MAX_SEQ_LEN_TOKENS // divisor,
-        batching="packed",
     )
-    return Mixture(backbone, plan, sources, presentations, folder)
+    return Mixture(sources, presentations, backbone, plan, folder)
 
 
 def write_video(folder: Path, num_frames: int, side_px: int, seed: int) -> None:

@@ -1,35 +1,155 @@
-"""The `sparrow` command line: one table of the commands; `python -m sparrow COMMAND` is the same."""
+"""The `sparrow` command line: one table of the commands, and one place where their errors become messages.
+
+`python -m sparrow COMMAND` is the same. What does the work is imported once the arguments are known to be right, so
+that `--help` is quick.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from argparse import ArgumentParser
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
+from pathlib import Path
 
 from sparrow import __version__
+from sparrow.app.user_errors import message_of
+
+ENDED_BY_SIGNAL = 128  # a shell's exit code for a process that a signal ended, less the signal's number
+
+
+def _export(parser: ArgumentParser, arguments: list[str]) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished training run")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write, which must not be there yet")
+    parser.add_argument(
+        "--from-checkpoint",
+        nargs="?",
+        const="newest",
+        choices=["newest", "best"],
+        help="take the newest checkpoint of a run, finished or not, or that of the least validation loss",
+    )
+    parser.add_argument("--name", help="name in the model card (default: that of OUT)")
+    given = parser.parse_args(arguments)
+
+    from sparrow.commands.export import export
+
+    export(given.run, given.out, name=given.name or given.out.name, from_checkpoint=given.from_checkpoint)
+    print(given.out)
+
+
+def _report(parser: ArgumentParser, arguments: list[str]) -> None:
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a folder with runs in it or below")
+    parser.add_argument("--out", type=Path, help="where report.html and the other files go (default: the folder)")
+    parser.add_argument(
+        "--status", action="store_true", help="only print how each job stands: done, running, failed, missing, ..."
+    )
+    given = parser.parse_args(arguments)
+    if given.status and given.out is not None:
+        parser.error("--status prints and writes nothing: leave --out away")
+    if given.out is None and len(given.folders) > 1 and not given.status:
+        parser.error("with several folders, say with --out where the report goes")
+
+    from sparrow.commands.report import print_status, report
+
+    if given.status:
+        from sparrow.app.sweeps import expected_jobs
+
+        print_status(given.folders, expected_jobs)
+    else:
+        report(given.folders, given.out or given.folders[0])
+
+
+def _compare(parser: ArgumentParser, arguments: list[str]) -> None:
+    parser.add_argument("first", type=Path, metavar="RUN", help="folder of a run, or of `sparrow prepare`: A")
+    parser.add_argument("second", type=Path, metavar="RUN", help="folder of another: B")
+    given = parser.parse_args(arguments)
+
+    from sparrow.commands.compare import compare
+
+    print(compare(given.first, given.second))
+
+
+def _rescore(parser: ArgumentParser, arguments: list[str]) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run, with its run.json")
+    given = parser.parse_args(arguments)
+
+    from sparrow.commands.rescore import rescore, rescored_table
+
+    for folder in given.runs:
+        print(f"{folder}\n\n{rescored_table(rescore(folder)).text()}")
+
+
+def _ask(parser: ArgumentParser, arguments: list[str]) -> None:
+    parser.add_argument("checkpoint", help="a run's folder, a Hugging Face folder or a Hub id")
+    parser.add_argument("video", type=Path, help="a video file, an animation or a folder of frames")
+    parser.add_argument("text", metavar="question")
+    parser.add_argument("--options", nargs="+", default=[], metavar="TEXT", help="texts to choose from")
+    parser.add_argument(
+        "--frames", type=int, dest="max_frames", help="most frames (default: as the run was trained, or 24)"
+    )
+    parser.add_argument("--start", type=float, dest="start_s", help="begin of the part that is shown, in seconds")
+    parser.add_argument("--end", type=float, dest="end_s", help="its end")
+    parser.add_argument("--max-new-tokens", type=int, default=256, help="limit of the reply (default: 256)")
+    parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="write a picture of the frames shown")
+    parser.add_argument("--accelerator", choices=("auto", "cpu"), default="auto")
+    given = vars(parser.parse_args(arguments))
+    sheet = given.pop("contact_sheet")
+
+    from sparrow.commands.ask import VideoQuestion, ask, contact_sheet, described
+
+    asked = VideoQuestion(**given)
+    answered = ask(asked)
+    print(described(answered, asked))
+    if sheet is not None:
+        contact_sheet(answered.clip).save(sheet, format="PNG")
+        print(f"sheet:  {sheet}")
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a command is for, and what reads its command line: Hydra or argparse."""
+    """What a command is for, and what carries it out where argparse reads its command line; Hydra reads the others."""
 
     purpose: str
-    kind: Literal["hydra", "argparse"]
+    run: Callable[[ArgumentParser, list[str]], None] | None = None
 
 
 COMMANDS = {
-    "train": Command("fine-tune a backbone on a mixture, evaluate it before and after", "hydra"),
-    "evaluate": Command("ask a checkpoint the questions of benchmarks", "hydra"),
-    "prepare": Command("plan a mixture: counts, tokens, steps, rejected samples; nothing is trained", "hydra"),
-    "preview": Command("one HTML page of samples as the model gets them", "hydra"),
-    "diversity": Command("how diverse instructions are: metrics, clusters, pictures", "hydra"),
-    "export": Command("a run's model as a Hugging Face folder, with a model card", "argparse"),
-    "report": Command("tables and plots over folders of runs", "argparse"),
-    "compare": Command("what differs between two runs in settings, data and scores", "argparse"),
-    "rescore": Command("recompute a run's scores from its stored predictions, without a model", "argparse"),
-    "ask": Command("one question about one video: the reply, the frames, the options weighed", "argparse"),
+    "train": Command("fine-tune a backbone on a mixture, evaluate it before and after"),
+    "evaluate": Command("ask a checkpoint the questions of benchmarks"),
+    "prepare": Command("plan a mixture: counts, tokens, steps, rejected samples; nothing is trained"),
+    "preview": Command("one HTML page of samples as the model gets them"),
+    "diversity": Command("how diverse instructions are: metrics, clusters, pictures"),
+    "export": Command("a run's model as a Hugging Face folder, adapters merged, with a model card", _export),
+    "report": Command("tables and plots over folders of runs, or how their jobs stand", _report),
+    "compare": Command("what differs between two runs in settings, data and scores", _compare),
+    "rescore": Command("recompute a run's scores from its stored predictions, without a model", _rescore),
+    "ask": Command("one question about one video: the reply, the frames, the options weighed", _ask),
 }
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """Carry out a command; its exit status. An error that a user can fix is one message, without a traceback."""
+    command = COMMANDS[name]
+    try:
+        if command.run is None:
+            from sparrow.app.entry import run_app
+
+            run_app(name, arguments, command.purpose)
+        else:
+            command.run(ArgumentParser(f"sparrow {name}", description=f"{command.purpose}."), arguments)
+    except KeyboardInterrupt as error:
+        print("sparrow: interrupted", file=sys.stderr)
+        return ENDED_BY_SIGNAL + (error.args[0] if error.args else signal.SIGINT)
+    except Exception as error:
+        message = message_of(error)
+        if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(message, file=sys.stderr)
+        return 1
+    return 0
 
 
 def main() -> None:
@@ -51,11 +171,4 @@ def main() -> None:
         near = get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(COMMANDS)}"
         sys.exit(f"sparrow: unknown command '{name}'; {hint}")
-    if COMMANDS[name].kind == "hydra":
-        from sparrow.app.entry import run_app
-
-        run_app(name, arguments, COMMANDS[name].purpose)
-    else:
-        from sparrow import argparse_commands
-
-        sys.exit(getattr(argparse_commands, name)(arguments))
+    sys.exit(run(name, arguments))

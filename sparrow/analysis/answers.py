@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 
+T = TypeVar("T")
 _FIELDS = ("question_id", "video", "category", "options", "gold", "choice", "correct")
 
 
@@ -99,26 +100,43 @@ class Predictions:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read a predictions file.
+    """Read a predictions file to compute scores.
 
     Raises:
         DataError: If the file is missing, or a line is not a prediction; file and line are named.
     """
-    rows = []
+    return Predictions.from_rows(read_lines(path, _checked))
+
+
+def read_lines(path: Path, parse: Callable[[Any], T], *, resuming: bool = False) -> list[T]:
+    """The lines of a predictions file, each parsed as JSON and then by `parse`.
+
+    A last line torn by a kill is dropped where a run is resumed, which asks its question again; where scores are
+    computed it is an error, since a question would be missing.
+
+    Raises:
+        DataError: If the file is missing, or a line is not a prediction; file and line are named.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read ({type(error).__name__})", where=str(path), remedy="evaluate again") from None
-    for number, line in enumerate(lines, start=1):
-        where = f"{path}, line {number}"
+        data = path.read_bytes()
+    except OSError as error:
+        what = f"cannot be read ({type(error).__name__})"
+        raise DataError(what, where=str(path), remedy="evaluate the run first") from error
+    rows = []
+    for number, line in enumerate(data.split(b"\n")[:-1] if resuming else data.removesuffix(b"\n").split(b"\n"), 1):
         try:
-            row = json.loads(line)
+            rows.append(parse(json.loads(line)))
         except ValueError as error:
-            raise DataError(f"not valid JSON ({error})", where=where, remedy="evaluate again") from None
-        missing = [name for name in _FIELDS if name not in row] if isinstance(row, dict) else list(_FIELDS)
-        if missing:
-            raise DataError(f"a prediction lacks {', '.join(missing)}", where=where, remedy="evaluate again")
-        if not (isinstance(row["correct"], bool) and isinstance(row["options"], list)):
-            raise DataError("'correct' must be true or false, 'options' a list", where=where, remedy="evaluate again")
-        rows.append(row)
-    return Predictions.from_rows(rows)
+            what = error.what if isinstance(error, DataError) else f"not valid JSON ({error})"
+            remedy = "delete the file and evaluate again"
+            raise DataError(what, where=f"{path}, line {number}", remedy=remedy) from error
+    return rows
+
+
+def _checked(row: Any) -> dict[str, Any]:
+    missing = [name for name in _FIELDS if name not in row] if isinstance(row, dict) else list(_FIELDS)
+    if missing:
+        raise DataError(f"a prediction lacks {', '.join(missing)}")
+    if not (isinstance(row["correct"], bool) and isinstance(row["options"], list)):
+        raise DataError("'correct' must be true or false, 'options' a list")
+    return row

@@ -21,17 +21,11 @@ def bootstrap_interval(
 ) -> Interval | None:
     """Percentile interval of a mean, or of the mean of the means of strata, by a bootstrap over whole clusters.
 
-    With s_jk and n_jk the sum and number of the values of cluster j in stratum k, each resample draws as many
-    clusters as there are, with replacement, and gives the mean over k of sum_j(s_jk) / sum_j(n_jk); strata that the
-    resample misses are left out. The interval is its 2.5 and 97.5 % quantiles.
-    Source: Davison & Hinkley, Bootstrap Methods and their Application (1997), sections 3.8 and 5.3; for
-    evaluations of language models, Miller, Adding Error Bars to Evals (arXiv 2411.00640), section 2.2.
-
-    Args:
-        values: [n] numbers.
-        clusters: [n] cluster of each value.
-        strata: [n] stratum of each value; one stratum where None.
-        seed: Seed of the resampling; the order of the values does not matter.
+    With s_jk and n_jk the sum and number of the values of cluster j in stratum k, each resample draws as many clusters
+    as there are, with replacement, and gives the mean over k of sum_j(s_jk) / sum_j(n_jk); strata that the resample
+    misses are left out. The interval is its 2.5 and 97.5 % quantiles. Source: Davison & Hinkley, Bootstrap Methods and
+    their Application (1997), sections 3.8 and 5.3; for evaluations of language models, Miller, Adding Error Bars to
+    Evals (arXiv 2411.00640), section 2.2. The order of the values does not matter.
 
     Returns:
         None where a bootstrap says nothing: with fewer than twenty clusters, where its intervals are too narrow, and
@@ -115,15 +109,9 @@ def difference_interval(
 ) -> Interval:
     """95 % interval of a mean of paired differences, each between -1 and 1, or of weight times difference.
 
-    The bootstrap over videos; where that says nothing, the share of gains minus the share of losses, each in its
-    exact 97.5 % interval with a video as one trial, which together hold at 95 % (Bonferroni). Weights make the trials
-    fewer by their mean square (Kish, Survey Sampling, 1965, section 11.7).
-
-    Args:
-        differences: [n] numbers.
-        videos: [n] video of each.
-        weights: [n] with a mean of 1; 1 each where None.
-        seed: Seed of the bootstrap.
+    The bootstrap over videos; where that says nothing, the share of gains minus the share of losses, each in its exact
+    97.5 % interval with a video as one trial, which together hold at 95 % (Bonferroni). Weights, which
+    have a mean of 1, make the trials fewer by their mean square (Kish, Survey Sampling, 1965, section 11.7).
     """
     differences = np.asarray(differences, dtype=float)
     weights = np.ones_like(differences) if weights is None else np.asarray(weights, dtype=float)

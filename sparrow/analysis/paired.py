@@ -97,14 +97,9 @@ def paired_differences(
 
     With three pairs of runs or more the seed is the unit: the interval and p value are Student's over the pairs'
     differences, which hold for other seeds. Otherwise the question is: each counts with the mean over the runs, in
-    clusters of videos, and with its weight where the number is the mean over categories (`scores.weights_of`). The
-    same where all pairs differ by as much, which tells nothing of other seeds.
-
-    Args:
-        firsts: Answers of the first arm, a run each.
-        seconds: Answers of the second arm; runs of one place are a pair.
-        metric: The number that is compared, one of `scores.METRICS`.
-        seed: Seed of the bootstrap.
+    clusters of videos, and with its weight where the number is the mean over categories (`scores.weights_of`). The same
+    where all pairs differ by as much, which tells nothing of other seeds. Runs of one place in `firsts` and `seconds`
+    are a pair.
 
     Raises:
         DataError: If the runs of a pair do not answer the same questions, or there are none; if pairs answer other

@@ -51,11 +51,6 @@ class CurveFit:
 def fit_curve(sizes: Sequence[float], scores: Sequence[float], form: str = LOGARITHM) -> CurveFit:
     """Fit a curve to scores at numbers of samples above zero.
 
-    Args:
-        sizes: [k] numbers of samples.
-        scores: [k] scores.
-        form: One of `FORMS`.
-
     Raises:
         DataError: With fewer than three different sizes: two numbers are fitted, and one point more is the least that
             can speak against the curve. A power law also if a score leaves no error.
@@ -103,18 +98,11 @@ def equivalent_samples(
 ) -> EquivalentSamples:
     """The smallest n in the baseline's measured range at which its fitted curve reaches a score.
 
-    n_eq = exp((target - a) / b) for s(n) = a + b ln n with b > 0; a power law is the same for -ln(1 - s). The
-    interval is the 2.5 and 97.5 % quantiles of n_eq over resamples of videos, curve and target resampled
-    alike and the curve fitted anew in each; resamples whose n_eq lies outside the range count as below or above all
-    others. A curve that falls reaches a score at its smallest n or never.
-
-    Args:
-        sizes: Samples of the baseline's [k] arms, above zero.
-        scores: Their scores, [k].
-        target: The score to be reached.
-        form: Of the curve, one of `FORMS`.
-        resampled_scores: The same in resamples, [r, k].
-        resampled_target: [r].
+    n_eq = exp((target - a) / b) for s(n) = a + b ln n with b > 0; a power law is the same for -ln(1 - s). The interval
+    is the 2.5 and 97.5 % quantiles of n_eq over resamples of videos, curve and target resampled alike and the curve
+    fitted anew in each; resamples whose n_eq lies outside the range count as below or above all others. A curve that
+    falls reaches a score at its smallest n or never. For k sizes above zero and r resamples,
+    `resampled_scores` is [r, k] and `resampled_target` [r].
 
     Raises:
         DataError: With fewer than three different sizes, or of a power law if a score leaves no error.
@@ -160,14 +148,8 @@ def interval_over_seeds(
     It is the range of all n that Student's t does not reject: those for which the 95 % interval of the mean of
     target_i - s_i(n) over the seeds i holds zero, with s_i the curve fitted to the scores of seed i; of many n along
     the measured range, where it reaches an end of which it is open. Source: Fieller, Journal of the Royal Statistical
-    Society B 16 (1954).
-
-    Args:
-        sizes: Samples of the baseline's [k] arms, above zero, of three different sizes or more.
-        seed_scores: Their scores of each seed, [m, k].
-        seed_targets: The score to be reached of each seed, [m].
-        found: What `equivalent_samples` found, which the interval includes.
-        form: Of the curve, one of `FORMS`.
+    Society B 16 (1954). For k sizes and m seeds, `seed_scores` is [m, k] and `seed_targets` [m]. The interval
+    includes `found`.
     """
     log_sizes = np.linspace(np.log(min(sizes)), np.log(max(sizes)), NUM_TRIED_SIZES)
     lines = _straightened(seed_scores, form) @ _solver(sizes).T

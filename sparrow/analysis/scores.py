@@ -135,31 +135,23 @@ def score(
     file: str = "",
     protocol: Mapping[str, Any] | None = None,
     missing_videos: Sequence[str] = (),
-    seed: int = 0,
 ) -> Score:
     """The score of a benchmark's answers, over all questions (micro), over categories (macro) and by each breakdown.
 
-    Args:
-        predictions: Answers to all questions of the benchmark.
-        metric: Which number is the benchmark's score.
-        scoring: How the answers were read from the model.
-        file: Where the predictions are stored, relative to the run's folder.
-        protocol: How the questions were asked.
-        missing_videos: Videos that were not there.
-        seed: Seed of the bootstrap.
+    `predictions` answer all questions of the benchmark; the other arguments are kept as the fields of `Score`.
     """
     everything = np.ones(len(predictions), dtype=np.bool_)
-    low, high = accuracy_interval(predictions.correct, predictions.videos, predictions.categories, seed=seed)
+    low, high = accuracy_interval(predictions.correct, predictions.videos, predictions.categories)
     return Score(
-        **asdict(_accuracy(predictions, everything, seed)),
+        **asdict(_accuracy(predictions, everything)),
         macro_accuracy=stratified_mean(predictions.correct, predictions.categories) if len(predictions) else None,
         macro_low=low,
         macro_high=high,
         num_videos=len(np.unique(predictions.videos)),
         questions_hash=predictions.questions_hash,
         num_unscored=predictions.num_unscored,
-        by_category=_parts(predictions, predictions.categories, seed),
-        by_group={axis: _parts(predictions, values, seed) for axis, values in predictions.groups.items()},
+        by_category=_parts(predictions, predictions.categories),
+        by_group={axis: _parts(predictions, values) for axis, values in predictions.groups.items()},
         metric=metric,
         scoring=scoring,
         predictions=file,
@@ -229,13 +221,9 @@ def _parts_of(metric: str) -> tuple[str, str, str, str]:
 
 
 def paper_means(scores: Mapping[str, Score]) -> dict[str, float]:
-    """The means that the paper (arXiv 2411.19951) reports, of those whose benchmarks are all there.
+    """The means `general` and `long` of the paper (arXiv 2411.19951), each where all its benchmarks have scores.
 
-    Args:
-        scores: By benchmark format.
-
-    Returns:
-        `general` and `long`, or one or none of them, as fractions.
+    Scores are given by benchmark format; means are fractions.
     """
     return {
         name: sum(pick(scores[benchmark], metric)[0] for benchmark, metric in parts.items()) / len(parts)
@@ -244,13 +232,13 @@ def paper_means(scores: Mapping[str, Score]) -> dict[str, float]:
     }
 
 
-def _parts(predictions: Predictions, values: NDArray[np.str_], seed: int) -> dict[str, Accuracy]:
-    return {str(value): _accuracy(predictions, values == value, seed) for value in np.unique(values) if value}
+def _parts(predictions: Predictions, values: NDArray[np.str_]) -> dict[str, Accuracy]:
+    return {str(value): _accuracy(predictions, values == value) for value in np.unique(values) if value}
 
 
-def _accuracy(predictions: Predictions, chosen: NDArray[np.bool_], seed: int) -> Accuracy:
+def _accuracy(predictions: Predictions, chosen: NDArray[np.bool_]) -> Accuracy:
     correct, num_questions = predictions.correct[chosen], int(chosen.sum())
-    low, high = accuracy_interval(correct, predictions.videos[chosen], seed=seed)
+    low, high = accuracy_interval(correct, predictions.videos[chosen])
     return Accuracy(
         accuracy=float(correct.mean()) if num_questions else None,
         low=low,

@@ -29,10 +29,6 @@ def estimate(values: Sequence[float], intervals: Sequence[Interval | None]) -> E
     With three runs or more the interval is Student's over the runs, which holds for other seeds and the same questions.
     With one it is the run's own, over questions; with two the mean of both bounds, as if the two runs erred alike,
     which is wide; and so with runs that are all equal, such as a zero-shot score, which tell nothing of other seeds.
-
-    Args:
-        values: A number a run, at least one.
-        intervals: The interval of each run over its questions, where there is one.
     """
     sd = stdev(values) if len(values) > 1 else None
     if len(values) >= MIN_SEEDS and sd:
@@ -55,11 +51,8 @@ def welch(firsts: Sequence[float], seconds: Sequence[float]) -> tuple[Interval, 
     """95 % interval of mean(seconds) - mean(firsts) of independent values, and its two-sided p value.
 
     With e_i = s_i^2 / n_i the interval is the difference -+ t(0.975, d) sqrt(e_1 + e_2), for degrees of freedom
-    d = (e_1 + e_2)^2 / (e_1^2 / (n_1 - 1) + e_2^2 / (n_2 - 1)). Source: Welch, Biometrika 34 (1947).
-
-    Args:
-        firsts: Two values or more.
-        seconds: Two values or more; not all values of both may be equal.
+    d = (e_1 + e_2)^2 / (e_1^2 / (n_1 - 1) + e_2^2 / (n_2 - 1)). Source: Welch, Biometrika 34 (1947). Each side has two
+    values or more; not all values of both may be equal.
     """
     one, other = (stdev(values) ** 2 / len(values) for values in (firsts, seconds))
     freedom = (one + other) ** 2 / (one**2 / (len(firsts) - 1) + other**2 / (len(seconds) - 1))

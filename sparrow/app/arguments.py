@@ -30,10 +30,6 @@ MAX_NAMED_OPTIONS = 30
 def check_arguments(arguments: Sequence[str], schema: Any) -> None:
     """Check flags, then names of settings and groups, and the choices of groups, swept ones too.
 
-    Args:
-        arguments: What stands behind the command.
-        schema: Dataclass of the command's settings.
-
     Raises:
         ConfigError: With every flag or name that is not known, and one that is near; or if a multirun is to be shown,
             or the folder of settings is not there.
@@ -74,13 +70,7 @@ def _no_flag(typed: str, known: list[str]) -> str:
 def unknown_names(overrides: Sequence[str], folders: Sequence[Path], schema: Any) -> list[str]:
     """Every name of a setting, a group or a choice that is not known, with one that is near.
 
-    Args:
-        overrides: As on the command line.
-        folders: Those that groups are looked for in.
-        schema: Dataclass of the command's settings.
-
-    Returns:
-        Nothing where the overrides cannot be read at all, which Hydra says best itself.
+    Nothing where the overrides cannot be read at all, which Hydra says best itself.
     """
     options = options_by_group(folders)
     try:

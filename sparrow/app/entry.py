@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -15,18 +14,17 @@ from hydra._internal import utils as hydra_utils
 from omegaconf import DictConfig, OmegaConf
 
 from sparrow.app.arguments import check_arguments, flags_apart
-from sparrow.app.current_job import gpus_per_node, one_message, run_name
+from sparrow.app.current_job import gpus_per_node, run_name
 from sparrow.app.help import help_text
 from sparrow.app.launching import register_launchers
 from sparrow.app.remember_sweep import RememberSweep
 from sparrow.app.schema import register_schemas
 from sparrow.app.trained_defaults import as_trained
-from sparrow.core.errors import SparrowError
+from sparrow.app.user_errors import message_of
 from sparrow.core.files import user_path
 from sparrow.settings import SCHEMAS
 
 CONFIG_PATH = "pkg://sparrow.conf"
-ENDED_BY_SIGNAL = 128  # a shell's exit code for a process that a signal ended, less the signal's number
 PATH_KEYS = ("checkpoint", "hydra.run.dir")
 
 
@@ -53,34 +51,35 @@ def _quoted(argument: str) -> str:
 
 
 def _reported(report: Callable[[Callable[[], Any]], Any], work: Callable[[], Any]) -> Any:
-    """What Hydra does and reports, with its own folders' errors as one message: it makes them outside of the job."""
-    return report(partial(one_message, work))
+    """What Hydra does, with its own report of an error, unless the command line has a message for it."""
+    try:
+        return work()
+    except Exception as error:
+        if message_of(error) is not None:
+            raise
+        fault = error
+
+    def failing() -> None:
+        raise fault
+
+    return report(failing)
 
 
 def run_app(command: str, arguments: list[str], purpose: str) -> None:
     """Run a Hydra command; a multirun ends with its report, also when a job failed or the user stopped it.
 
-    Args:
-        command: Its name, which is that of its primary configuration.
-        arguments: What follows the command on the command line.
-        purpose: The first line of its help.
+    `purpose` is the first line of its help.
     """
     if {"-h", "--help"} & set(arguments):
         print(help_text(command, f"`sparrow {command}`: {purpose}."))
         return
     arguments = flags_apart([_quoted(argument) for argument in arguments])
     set_up()
-    try:
-        check_arguments(arguments, SCHEMAS[command])
-    except SparrowError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    check_arguments(arguments, SCHEMAS[command])
     hydra_utils.run_and_report = partial(_reported, hydra_utils.run_and_report)
     sys.argv[1:] = arguments  # which Hydra reads
     try:
         hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name=command)(_task(command, arguments))()
-    except KeyboardInterrupt as error:
-        print("sparrow: interrupted", file=sys.stderr)
-        sys.exit(ENDED_BY_SIGNAL + (error.args[0] if error.args else signal.SIGINT))
     finally:
         for folder in RememberSweep.folders:
             if any(folder.rglob("run.json")):
@@ -93,8 +92,9 @@ def _task(command: str, arguments: list[str]) -> Callable[[DictConfig], float | 
     """The work of one job of a command, imported when it begins, so that settings are shown without torch."""
 
     def task(config: DictConfig) -> float | None:
-        from sparrow.app.jobs import JOBS
+        from sparrow.app.jobs import JOBS, quiet_libraries
 
+        quiet_libraries()
         sys.argv[1:] = [command, *arguments]  # by which Lightning starts further ranks
         return JOBS[command](config)
 

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from transformers.utils import logging as transformers_logging
 
-from sparrow.app.current_job import factors_of, is_sweep, one_message, run_folder
+from sparrow.app.current_job import factors_of, is_sweep, run_folder
 from sparrow.app.parent import checked_with_parent, ensure_parent
 from sparrow.app.provenance import is_typed, origin_of
 from sparrow.app.schema import checked
@@ -22,7 +22,6 @@ from sparrow.commands.preview import preview
 from sparrow.commands.train import train
 from sparrow.core.errors import ConfigError
 from sparrow.report import print_table, read_studies
-from sparrow.runs.record import RunRecord
 from sparrow.runs.status import MODEL_FOLDER, Interrupted, is_main_process
 from sparrow.settings import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.training.strategies import cluster_environment
@@ -46,27 +45,19 @@ def train_job(config: DictConfig) -> float | None:
     Raises:
         KeyboardInterrupt: If the run was interrupted, so that a sweep does not go on to the next job.
     """
-    quiet_libraries()
-
-    def work() -> RunRecord:
-        settings = checked_with_parent(config, ExperimentConfig)
-        _refuse_nested_launch(settings)
-        cluster_environment(settings.trainer)  # refuses, before anything is done, ranks that nothing would start
-        _refuse_folders_apart(settings)
-        _refuse_unused_checkpoint(settings)
-        parent = ensure_parent(settings)
-        name = run_folder().name if is_sweep() else settings.study.name
-        return train(settings, run_folder(), name=name, factors=factors_of(config), parent=parent)
-
+    settings = checked_with_parent(config, ExperimentConfig)
+    _refuse_nested_launch(settings)
+    cluster_environment(settings.trainer)  # refuses, before anything is done, ranks that nothing would start
+    _refuse_folders_apart(settings)
+    _refuse_unused_checkpoint(settings)
+    name = run_folder().name if is_sweep() else settings.study.name
     try:
-        record = one_message(work)
-    except Exception as error:
-        if isinstance(error.__cause__, Interrupted):
-            # The job's folder, also where it was the run that it starts from.
-            there = "" if is_sweep() else f" with hydra.run.dir={run_folder()}"
-            log.warning("%s; run the same command again%s to go on", error.__cause__, there)
-            raise KeyboardInterrupt(error.__cause__.by) from error
-        raise
+        record = train(settings, run_folder(), name=name, factors=factors_of(config), parent=ensure_parent(settings))
+    except Interrupted as error:
+        # The job's folder, also where it was the run that it starts from.
+        there = "" if is_sweep() else f" with hydra.run.dir={run_folder()}"
+        log.warning("%s; run the same command again%s to go on", error, there)
+        raise KeyboardInterrupt(error.by) from error
     if not is_main_process():
         return None
     if not is_sweep():
@@ -77,36 +68,26 @@ def train_job(config: DictConfig) -> float | None:
 
 def prepare_job(config: DictConfig) -> None:
     """Plan a mixture and write what a run would see."""
-    quiet_libraries()
-
-    def work() -> None:
-        settings = checked_with_parent(config, PrepareConfig)
-        show_plan(settings, run_folder(), _parent_model(settings))
-
-    one_message(work)
+    settings = checked_with_parent(config, PrepareConfig)
+    show_plan(settings, run_folder(), _parent_model(settings))
 
 
 def preview_job(config: DictConfig) -> None:
     """Write the preview page."""
-    quiet_libraries()
-
-    def work() -> None:
-        settings = checked_with_parent(config, PreviewConfig)
-        preview(settings, run_folder(), _parent_model(settings))
-
-    one_message(work)
+    settings = checked_with_parent(config, PreviewConfig)
+    preview(settings, run_folder(), _parent_model(settings))
 
 
 def evaluate_job(config: DictConfig) -> float | None:
     """Evaluate a checkpoint; returns the value of `study.metric`."""
-    quiet_libraries()
-
-    def work() -> RunRecord:
-        return evaluate(checked(config, EvaluateConfig), run_folder(), factors=factors_of(config))
-
-    record = one_message(work)
+    record = evaluate(checked(config, EvaluateConfig), run_folder(), factors=factors_of(config))
     log.info("finished: %s", run_folder())
     return record.metric()
+
+
+def diversity_job(config: DictConfig) -> None:
+    """Measure how diverse instructions are."""
+    diversity(checked(config, DiversityConfig), run_folder())
 
 
 def quiet_libraries() -> None:
@@ -155,12 +136,6 @@ def _refuse_unused_checkpoint(config: ExperimentConfig) -> None:
             f"{origin_of('backbone.tiny')} takes the family's tiny sibling with random weights; "
             "leave the checkpoint out, or set backbone.tiny=false and the frame size that it is made for"
         )
-
-
-def diversity_job(config: DictConfig) -> None:
-    """Measure how diverse instructions are."""
-    quiet_libraries()
-    one_message(lambda: diversity(checked(config, DiversityConfig), run_folder()))
 
 
 JOBS: dict[str, Callable[[DictConfig], float | None]] = {

@@ -160,10 +160,10 @@ def finished_run(config: DictConfig, folder: Path) -> RunRecord | None:
     Raises:
         RunError: If the folder holds a run with other settings.
     """
-    from sparrow.commands.train import new_record  # loads torch, which showing settings does without
+    from sparrow.commands.train import training_record  # loads torch, which showing settings does without
 
     settings = checked_with_parent(config, ExperimentConfig)
     parent = parent_folder(compose_parent(settings)) if settings.start_from.experiment is not None else None
     if parent is not None and not (parent / FILE_NAME).is_file():
         return None
-    return open_run(folder, new_record(settings, parent), settings)
+    return open_run(folder, training_record(settings, parent), settings)

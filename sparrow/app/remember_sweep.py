@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sparrow.app.provenance import as_typed
+from sparrow.app.sweeps import parsed_overrides
 
 
 class RememberSweep(Callback):
@@ -19,8 +19,7 @@ class RememberSweep(Callback):
     The report is written by the entry point when everything has ended; Hydra's own `on_multirun_end` is not called
     when a job failed.
 
-    Args:
-        swept_keys: Given to a process that carries out one job of a multirun; None everywhere else.
+    `swept_keys` are given to a process that carries out one job of a multirun.
     """
 
     folders: ClassVar[list[Path]] = []
@@ -39,13 +38,9 @@ class RememberSweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the keys."""
-        given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-        overrides = OverridesParser.create().parse_overrides([*given, *as_typed(config.hydra.overrides.task)])
-        RememberSweep.swept_keys = tuple(
-            dict.fromkeys(
-                override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override()
-            )
-        )
+        overrides = parsed_overrides(config.hydra.sweeper.get("params") or {}, as_typed(config.hydra.overrides.task))
+        swept = (override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override())
+        RememberSweep.swept_keys = tuple(dict.fromkeys(swept))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the folder, where this process carries the jobs out itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,7 @@ def expected_jobs(folder: Path) -> list[ExpectedJob]:
         stored = OmegaConf.load(path)
         given = OmegaConf.select(stored, "hydra.sweeper.params", default=None) or {}
         task = OmegaConf.select(stored, "hydra.overrides.task", default=None) or []
-        lines = [f"{key}={value}" for key, value in given.items()] + list(task)
-        overrides = OverridesParser.create().parse_overrides(lines)
+        overrides = parsed_overrides(given, list(task))
         # As in Hydra, what is typed later replaces the value of the same key.
         by_key = {override.get_key_element().lstrip("+"): override for override in overrides}
         swept = {key: values_of(override) for key, override in by_key.items() if override.is_sweep_override()}
@@ -38,6 +38,12 @@ def expected_jobs(folder: Path) -> list[ExpectedJob]:
     if not swept or not all(swept.values()):
         return []
     return [ExpectedJob(dict(zip(swept, values, strict=True))) for values in product(*swept.values())]
+
+
+def parsed_overrides(given: Mapping[str, Any], task: Sequence[str]) -> list[Override]:
+    """The overrides of a sweep: those of its sweeper's `params`, then those that were typed."""
+    lines = [f"{key}={value}" for key, value in given.items()]
+    return OverridesParser.create().parse_overrides([*lines, *task])
 
 
 def values_of(override: Override) -> list[Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from transformers.utils import logging as transformers_logging
 
 from sparrow.commands.checkpoint_settings import as_trained, model_of, select, settings_of
 from sparrow.core.errors import ConfigError, DataError, MediaError
@@ -17,6 +19,7 @@ from sparrow.evaluation.formats.protocols import DIRECTLY
 from sparrow.evaluation.predictions import Prediction
 from sparrow.evaluation.prompts import Protocol, clip_of
 from sparrow.evaluation.questions import Question
+from sparrow.evaluation.units import Units
 from sparrow.evaluation.workers import device_of, open_checkpoint
 from sparrow.media.fonts import SHIPPED_FONT
 from sparrow.media.frames import Clip
@@ -31,6 +34,24 @@ GAP_PX = 8
 
 
 @dataclass(frozen=True)
+class VideoQuestion:
+    """A question to a model about a video, or about a part of it.
+
+    `max_frames` is as the run was trained where None.
+    """
+
+    checkpoint: str
+    video: Path
+    text: str
+    options: Sequence[str] = ()
+    max_frames: int | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    max_new_tokens: int = 256
+    accelerator: str = "auto"
+
+
+@dataclass(frozen=True)
 class Answer:
     """A reply, the option it names, the log-probability of each option's letter, and the frames shown."""
 
@@ -41,58 +62,38 @@ class Answer:
     clip: Clip
 
 
-def ask(
-    checkpoint: str,
-    video: Path,
-    text: str,
-    options: tuple[str, ...] = (),
-    *,
-    max_frames: int | None = None,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    max_new_tokens: int = 256,
-    accelerator: str = "auto",
-) -> Answer:
+def ask(asked: VideoQuestion) -> Answer:
     """Ask a run's model, a Hugging Face folder or a Hub id.
-
-    Args:
-        checkpoint: The model.
-        video: A video file, an animation or a folder of frames.
-        text: The question.
-        options: Texts to choose from, lettered in the prompt.
-        max_frames: Most frames; as the run was trained where None.
-        start_s: Begin of the part that is shown, in seconds.
-        end_s: Its end.
-        max_new_tokens: Limit of the reply.
-        accelerator: `auto` or `cpu`.
 
     Raises:
         ConfigError: If there is one option only.
         MediaError: If the video cannot be read.
         BackboneError: If the checkpoint cannot be loaded.
     """
+    transformers_logging.disable_progress_bar()
+    checkpoint, video, options = asked.checkpoint, asked.video, tuple(asked.options)
     if len(options) == 1:
         raise ConfigError("one option is no choice; give two or more, or none")
     question = Question(
         id="question",
         video=video.name,
-        question=text,
+        question=asked.text,
         options=options,
         gold=None,
         category="",
         instruction=DIRECTLY if options else "",
-        start_s=start_s,
-        end_s=end_s,
+        start_s=asked.start_s,
+        end_s=asked.end_s,
     )
     protocol = Protocol(
         scoring="generate",
         show_options=True,
-        max_new_tokens=max_new_tokens,
-        max_new_tokens_open_ended=max_new_tokens,
-        presentation=Presentation(frames=_policy(checkpoint, max_frames)),
+        max_new_tokens=asked.max_new_tokens,
+        max_new_tokens_open_ended=asked.max_new_tokens,
+        presentation=Presentation(frames=_policy(checkpoint, asked.max_frames)),
     )
     clip = _read(question, video, protocol)
-    device = device_of(accelerator)
+    device = device_of(asked.accelerator)
     precision = "32-true" if device.type == "cpu" else "bf16-true"
     backbone = open_checkpoint(model_of(checkpoint), as_trained(checkpoint, CheckpointOptions()), device, precision)
     replied = _predict(backbone, question, video.parent, protocol)
@@ -119,9 +120,7 @@ def _read(question: Question, video: Path, protocol: Protocol) -> Clip:
 
 
 def _predict(backbone: Backbone, question: Question, media_root: Path, protocol: Protocol) -> Prediction:
-    ((prediction,),) = answer(
-        backbone, [[question]], media_root, protocol, benchmark="ask", prompt_hashes={question.id: ""}
-    )
+    ((prediction,),) = answer(Units([[question]], backbone, media_root, protocol, "ask"), {question.id: ""})
     if prediction.rule is not None and prediction.reply is None and prediction.likelihoods is None:
         raise DataError(prediction.rule)
     return prediction
@@ -132,18 +131,18 @@ def _policy(checkpoint: str, max_frames: int | None) -> FramePolicy:
     return policy if max_frames is None else replace(policy, max_frames=max_frames)
 
 
-def described(answered: Answer, video: Path, options: tuple[str, ...]) -> str:
+def described(answered: Answer, asked: VideoQuestion) -> str:
     """The answer as lines of text."""
     times = ", ".join(f"{time:.1f}" for time in answered.clip.times_s)
     lines = [f"reply:  {answered.reply or '(empty)'}"]
-    if options:
+    if asked.options:
         named = ascii_uppercase[answered.choice] if answered.choice is not None else "none"
         lines.append(f"option: {named} (by the rule: {answered.rule})")
         likeliest = max(answered.likelihoods, default=None)
-        for letter, option, value in zip(ascii_uppercase, options, answered.likelihoods, strict=False):
+        for letter, option, value in zip(ascii_uppercase, asked.options, answered.likelihoods, strict=False):
             mark = ", the likeliest" if value == likeliest else ""
             lines.append(f"  {letter}. {option}: log-probability {value:.3f}{mark}")
-    lines.append(f"frames: {len(answered.clip.frames)} of {video}, at {times} s")
+    lines.append(f"frames: {len(answered.clip.frames)} of {asked.video}, at {times} s")
     return "\n".join(lines)
 
 

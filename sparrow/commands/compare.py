@@ -13,11 +13,12 @@ import pandas as pd
 from sparrow.analysis.answers import read_predictions
 from sparrow.analysis.intervals import MIN_CLUSTERS
 from sparrow.analysis.paired import paired_difference
+from sparrow.analysis.scores import Score
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.tables import NOTHING, Table, counted, duration, interval, p_value, percent
 from sparrow.runs.differences import leaves
 from sparrow.runs.find import PHASES
-from sparrow.runs.record import FILE_NAME, RunRecord, Score
+from sparrow.runs.record import FILE_NAME, RunRecord
 from sparrow.settings import SCHEMAS, is_recorded
 
 Row = tuple[str, ...]

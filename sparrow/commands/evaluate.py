@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,12 +14,12 @@ from sparrow.core.files import user_path
 from sparrow.core.hashing import content_hash
 from sparrow.core.process_memory import peak_memory_bytes, reset_peak_memory
 from sparrow.core.settings import run_id
-from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.evaluation.workers import Answering, answer_all, load_checkpoint, require_devices
 from sparrow.models.fingerprint import fingerprint
 from sparrow.report import print_table, read_studies
 from sparrow.runs.folder import earlier_run, locked, open_run
-from sparrow.runs.record import FILE_NAME, Phase, RunRecord, git_revision, package_versions
+from sparrow.runs.record import FILE_NAME, Phase, RunRecord, new_record
 from sparrow.runs.status import recorded_outcome, signals_interrupt
 from sparrow.settings import EvaluateConfig
 
@@ -44,17 +44,9 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     if difference := unlike_training(config):
         log.warning("%s", difference)
     weights = fingerprint(checkpoint, config.backbone.revision)
-    record = RunRecord(
-        run_id=content_hash([run_id(config), weights], length=12),
-        name=_name_of(config),
-        command="evaluate",
-        config=asdict(config),
-        study=config.study,
-        factors=factors or {},
-        git=git_revision(),
-        versions=package_versions(),
-    )
-    evaluator = make_evaluator(config)
+    run = content_hash([run_id(config), weights], length=12)
+    record = new_record(config, "evaluate", run_id=run, name=_name_of(config), factors=factors or {})
+    evaluator = Evaluator(config)
     if not folder.exists():  # so that nothing is written where there is nothing to ask
         _require_answerable(evaluator, config, checkpoint)
     earlier_run(folder, record, config)  # refused before it is waited for

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import logging as transformers_logging
 
 from sparrow.commands.model_card import model_card
 from sparrow.core.errors import RunError
@@ -33,17 +34,14 @@ log = logging.getLogger(__name__)
 def export(run: Path, out: Path, *, name: str, from_checkpoint: str | None = None) -> None:
     """Write the model of a training run to a new folder, all of it or nothing.
 
-    Args:
-        run: The run's folder.
-        out: The new folder.
-        name: In the model card.
-        from_checkpoint: `newest` or `best` (of the least validation loss) takes that checkpoint of a run, finished or
-            not, put together if it is sharded; None the model that the run ended with.
+    `from_checkpoint` takes the `newest` or the `best` checkpoint (of the least validation loss) of a run, finished or
+    not, put together if it is sharded; None the model that the run ended with.
 
     Raises:
         RunError: If the run has no model, or the folder is there already.
         BackboneError: If the model cannot be loaded.
     """
+    transformers_logging.disable_progress_bar()
     record = RunRecord.load(run)
     if out.exists():
         raise RunError(f"{out} is there already; name a folder that is not")

@@ -21,13 +21,7 @@ KEYS = {"trainer": ("precision",), "strategy": ("name",), "start_from": ("experi
 
 
 def model_card(record: RunRecord, backbone: Backbone, name: str) -> str:
-    """The card as Markdown.
-
-    Args:
-        record: Of the run that the model is from.
-        backbone: The model, as it is exported.
-        name: Of the model.
-    """
+    """The card as Markdown."""
     made_from = record.config["backbone"]
     tiny, checkpoint = made_from["tiny"], made_from["checkpoint"]
     side = backbone.frame_size_px

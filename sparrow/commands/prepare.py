@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sparrow.core.files import write_atomically
 from sparrow.core.tables import counted
-from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
+from sparrow.data.rejecting import BadSamples, UnusableSamples, missing_media, missing_text
 from sparrow.data.trainer_export import export_mixture
 from sparrow.planning.contamination import overlap_of, overlap_text, write_overlap
 from sparrow.planning.manifest import manifest_table
@@ -23,11 +23,6 @@ def show_plan(config: PrepareConfig, folder: Path, checkpoint: str | None = None
     """Plan, look for overlap, write manifest, ledger and what another trainer needs, print the tables.
 
     Media files that are missing are listed in `missing_files.txt`, whether samples without them are an error or not.
-
-    Args:
-        config: The settings.
-        folder: Where the files go.
-        checkpoint: Model folder to start from instead of `backbone.checkpoint`.
     """
     try:
         prepared = prepare(config, checkpoint)
@@ -59,12 +54,10 @@ def _list_missing(files: list[Path], folder: Path) -> None:
 def _export(config: PrepareConfig, prepared: Prepared, folder: Path) -> str:
     export = export_mixture(
         prepared.plan,
-        prepared.sources,
-        prepared.presentations,
+        prepared,
         folder.name,
         folder,
-        on_bad_sample=config.on_bad_sample,
-        max_bad_fraction=config.max_bad_fraction,
+        bad_samples=BadSamples(config.on_bad_sample, config.max_bad_fraction),
         num_workers=config.batching.num_workers,
     )
     left_out = [f"  {len(ids):,} left out: {reason}: {ids[0]}" for reason, ids in export.left_out.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +19,6 @@ from sparrow.core.templating import render
 from sparrow.data.batching import StepDataset
 from sparrow.data.encode import IGNORED, EncodedSample
 from sparrow.data.plan import Plan
-from sparrow.media.settings import TextStyle
 from sparrow.models.backbone import Backbone
 from sparrow.planning.manifest import num_left_out, reasons
 from sparrow.planning.run_inputs import Prepared, prepare
@@ -57,7 +56,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Shown:
+class PreviewedSample:
     """One sample of the page: `step`, from 1, is the first with the sample, `frames` are data URIs of some."""
 
     id: str
@@ -94,20 +93,10 @@ def preview(config: PreviewConfig, folder: Path, checkpoint: str | None = None) 
 def write_preview(prepared: Prepared, path: Path, num_samples: int, config: ExperimentConfig | None = None) -> Path:
     """Write a self-contained page of the first samples of every component; equal input gives equal bytes.
 
-    Args:
-        prepared: The planned run.
-        path: The HTML file.
-        num_samples: Samples to show, an equal share of each component while it has them, in the plan's order.
-        config: The settings, for the study's name and question and the length limit.
-
-    Returns:
-        The file's path.
-
-    Raises:
-        DataError: If a chosen sample's media can no longer be read.
+    Each component has an equal share of the samples while it has them, in the plan's order.
     """
     plan, backbone = prepared.plan, prepared.backbone
-    dataset = StepDataset(plan, prepared.sources, backbone, prepared.presentations)
+    dataset = StepDataset(plan, prepared)
     chosen = choose(plan, num_samples)
     manifest = plan.manifest()
     refused = _refused(prepared)
@@ -120,12 +109,12 @@ def write_preview(prepared: Prepared, path: Path, num_samples: int, config: Expe
         backbone=backbone,
         manifest=manifest,
         presentations=prepared.presentations,
-        page=_page(prepared),
+        page=prepared.page_style,
         notes=[*prepared.notes, *reasons(manifest["components"])],
         left_out={name: num_left_out(part) for name, part in manifest["components"].items()},
         limit=limit,
         shown={
-            name: [_shown(dataset, position, step) for position, step in chosen.get(name, [])]
+            name: [_previewed(dataset, position, step) for position, step in chosen.get(name, [])]
             for name in manifest["components"]
         },
         refused=refused[:MAX_REJECTED],
@@ -221,14 +210,14 @@ def frame_uri(frame: Tensor, *, lossless: bool) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _shown(dataset: StepDataset, position: int, step: int) -> Shown:
+def _previewed(dataset: StepDataset, position: int, step: int) -> PreviewedSample:
     sample = dataset.encode(position)
     row = dataset.plan.ledger.iloc[position]
     is_small = dataset.backbone.frame_size_px <= MAX_PNG_SIDE_PX
     is_pages = dataset.presentations[row["component"]].present_as == "pages"
     lossless = is_small or is_pages
     frames = [frame_uri(frame, lossless=lossless) for frame in sample.frames[:MAX_FRAMES]]
-    return Shown(
+    return PreviewedSample(
         id=row["sample_id"],
         step=step,
         spans=spans_of(sample, dataset.backbone, frame_word="page" if is_pages else "frame"),
@@ -240,23 +229,15 @@ def _shown(dataset: StepDataset, position: int, step: int) -> Shown:
     )
 
 
-def _page(prepared: Prepared) -> TextStyle | None:
-    """How pages are drawn, where any component is shown as pages."""
-    return next((how.style for how in prepared.presentations.values() if how.present_as == "pages"), None)
-
-
 def _refused(prepared: Prepared) -> list[Refused]:
     """Drawn samples that the plan rejects, then records that could not be read at all."""
-
-    def samples() -> Iterator[Refused]:
-        ledger = prepared.plan.ledger
-        for row in ledger[ledger["status"] == "rejected"].itertuples():
-            yield Refused(row.component, row.source, row.sample_id, row.detail or row.reason)
-
-    def records() -> Iterator[Refused]:
-        for name, source in prepared.sources.items():
-            for record in source.rejected:
-                sample = f"{record.id} ({record.where})" if record.id else record.where
-                yield Refused("", name, sample, record.reason)
-
-    return [*samples(), *records()]
+    ledger = prepared.plan.ledger
+    refused = [
+        Refused(row.component, row.source, row.sample_id, row.detail or row.reason)
+        for row in ledger[ledger["status"] == "rejected"].itertuples()
+    ]
+    for name, source in prepared.sources.items():
+        for record in source.rejected:
+            sample = f"{record.id} ({record.where})" if record.id else record.where
+            refused.append(Refused("", name, sample, record.reason))
+    return refused

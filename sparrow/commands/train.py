@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,15 @@ from sparrow.core.hashing import content_hash
 from sparrow.core.process_memory import peak_memory_bytes, reset_peak_memory
 from sparrow.core.settings import run_id
 from sparrow.data.datamodule import PlannedData
-from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.evaluation.workers import Answering, answer_all, device_of, require_devices
 from sparrow.instructions.diversity_summary import diversity_of
 from sparrow.models.backbone import Backbone
-from sparrow.models.compilation import compile_blocks
 from sparrow.models.fingerprint import fingerprint
 from sparrow.models.tuning import apply_tuning, tuning_table
 from sparrow.planning.run_inputs import Prepared, prepare
 from sparrow.runs.folder import earlier_run, locked, open_run, settings_difference
-from sparrow.runs.record import (
-    DataCounts,
-    Phase,
-    RunRecord,
-    Tokens,
-    git_revision,
-    package_versions,
-)
+from sparrow.runs.record import DataCounts, Phase, RunRecord, Tokens, new_record
 from sparrow.runs.status import (
     CHECKPOINT_FOLDER,
     MODEL_FOLDER,
@@ -72,19 +64,14 @@ def train(
 
     A finished run is returned as it is; an unfinished one goes on from its last checkpoint.
 
-    Args:
-        config: Checked settings.
-        folder: The run's own folder.
-        name: Readable name of the run.
-        factors: Values of the study's factors.
-        parent: Folder of the finished run whose model this one starts from.
+    `parent` is the folder of the finished run whose model this one starts from.
 
     Raises:
         ConfigError: If a GPU is asked for that is not there.
         RunError: If the folder holds a run with other settings, or the parent misses a gate of `start_from`.
         Interrupted: If a signal asked the run to stop; the folder holds a checkpoint.
     """
-    record = new_record(config, parent, name=name, factors=factors)
+    record = training_record(config, parent, name=name, factors=factors)
     main = is_main_process()
     earlier_run(folder, record, config)  # refused before it is waited for
     with locked(folder) if main else nullcontext():
@@ -105,10 +92,7 @@ def train(
 def require_gates(gates: Mapping[str, float], parent: RunRecord, folder: Path) -> None:
     """Refuse to start from a model that did not learn what the study rests on.
 
-    Args:
-        gates: Least accuracy after training, by benchmark of the parent.
-        parent: The finished run that is started from.
-        folder: Its folder.
+    `gates` are accuracies after training, by benchmark of the parent.
 
     Raises:
         RunError: If it was not asked a benchmark, or stays below a gate; all of them at once.
@@ -127,27 +111,18 @@ def require_gates(gates: Mapping[str, float], parent: RunRecord, folder: Path) -
         )
 
 
-def new_record(
+def training_record(
     config: ExperimentConfig, parent: Path | None, *, name: str = "", factors: dict[str, Any] | None = None
 ) -> RunRecord:
     """The record of a run that is to begin; arguments as of `train`."""
     parent_id = RunRecord.load(parent).run_id if parent is not None else None
-    return RunRecord(
-        run_id=content_hash([run_id(config), parent_id], length=12),
-        name=name,
-        command="train",
-        config=asdict(config),
-        study=config.study,
-        factors=factors or {},
-        git=git_revision(),
-        versions=package_versions(),
-        parent=parent_id,
-    )
+    run = content_hash([run_id(config), parent_id], length=12)
+    return new_record(config, "train", run_id=run, name=name, factors=factors or {}, parent=parent_id)
 
 
 def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent: Path | None, *, main: bool) -> None:
     pl.seed_everything(config.seed, verbose=False)
-    evaluator = make_evaluator(config)
+    evaluator = Evaluator(config)
     for benchmark in evaluator.benchmarks:
         evaluator.questions(benchmark)
     with record.timed("prepare"):
@@ -173,9 +148,9 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         log.info("attention: %s", record.attn_implementation)
         log.info("what is learnt:\n%s", tuning_table(backbone, config.tuning, config.optimizer.learning_rate))
     if config.trainer.compile:
-        compile_blocks(backbone)
+        backbone.compile_blocks()
     with record.timed("train"):
-        trained = _fit(config, prepared, backbone, record, folder, sharding, main=main)
+        trained = _fit(config, prepared, backbone, record, folder, sharding)
     del whole, backbone
     # The trainer refers to itself: shards and optimizer states would lie beside the model that is asked.
     gc.collect()
@@ -294,8 +269,6 @@ def _fit(
     record: RunRecord,
     folder: Path,
     sharding: Sharding | None,
-    *,
-    main: bool,
 ) -> Backbone | None:
     """Train; returns the whole model, where it is sharded on rank 0 only."""
     module = FineTuning(
@@ -309,22 +282,9 @@ def _fit(
     )
     checkpoints = folder / CHECKPOINT_FOLDER
     throughput = Throughput(config.trainer.precision, config.trainer.peak_flops)
-    data = PlannedData(
-        prepared.plan,
-        prepared.sources,
-        prepared.backbone,
-        prepared.presentations,
-        num_workers=config.batching.num_workers,
-        sample_timeout_s=config.batching.sample_timeout_s,
-        skip_failed=config.on_bad_sample == "skip",
-    )
+    data = PlannedData(prepared.plan, prepared, config.batching, skip_failed=config.on_bad_sample == "skip")
     checkpoint = latest_checkpoint(folder)
-    save = SaveCheckpoints(
-        checkpoints,
-        every_n_steps=config.checkpointing.every_n_steps,
-        every_n_minutes=config.checkpointing.every_n_minutes,
-        keep_last=config.checkpointing.keep_last,
-    )
+    save = SaveCheckpoints(checkpoints, config.checkpointing)
     stop = StopOnSignal(save.save)
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
@@ -362,7 +322,7 @@ def _fit(
             f"a checkpoint is kept in {checkpoints}",
             stop.received,
         )
-    if main:
+    if is_main_process():
         record.throughput = throughput.summary(trainer) or record.throughput
         record.skipped_steps = read_skipped_steps(folder)
         _count_failed(record, prepared, folder)

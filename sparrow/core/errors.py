@@ -17,12 +17,6 @@ class DataError(SparrowError):
     """A record, file or sample cannot be used.
 
     The message reads `source 'NAME', WHERE: WHAT; REMEDY`.
-
-    Args:
-        what: What is wrong, in a few words.
-        source: Name of the source, if known.
-        where: The place inside the source: file and line, record or sample id.
-        remedy: How to fix it.
     """
 
     def __init__(

@@ -85,10 +85,6 @@ def user_path(written: str) -> str:
 def inside_root(root: Path, relative: str) -> Path:
     """The path of a media file named by a record.
 
-    Args:
-        root: Folder that all media of the source lie in.
-        relative: Path as the record names it.
-
     Raises:
         MediaError: If the path is absolute, climbs out with `..`, or cannot be followed, or a link leads out of the
             root.

@@ -157,14 +157,7 @@ class Sample:
         )
 
 
-EMPTY_PART: dict[str, Any] = {
-    "type": None,
-    "text": None,
-    "path": None,
-    "start_s": None,
-    "end_s": None,
-    "fps": None,
-}
+EMPTY_PART: dict[str, Any] = dict.fromkeys(("type", "text", "path", "start_s", "end_s", "fps"))
 
 
 def _part_from_row(part: dict[str, Any]) -> Part:

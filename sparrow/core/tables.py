@@ -35,14 +35,8 @@ def wrap(text: str, width: int) -> list[str]:
 class Table:
     """Cells under a title; the first `left` columns hold words, the others numbers.
 
-    Args:
-        title: Heading.
-        header: Names of the columns.
-        rows: Cells as they are printed.
-        left: Columns of words.
-        note: What a reader has to know.
-        bold: (row, column) of cells that stand out; marked with `*` in plain text.
-        marked: Whether something undeclared stands behind the numbers: a dagger beside the title.
+    `bold` is (row, column) of cells that stand out, marked with `*` in plain text; `marked` puts a dagger beside the
+    title where something undeclared stands behind the numbers.
     """
 
     title: str

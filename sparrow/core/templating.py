@@ -9,12 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 
 def render(template: str, /, **values: Any) -> str:
-    """A template with its values; in HTML they are escaped.
-
-    Args:
-        template: The file's name.
-        **values: What it names; all of it must be given.
-    """
+    """A template with its values; in HTML they are escaped."""
     return _environment().get_template(template).render(values)
 
 

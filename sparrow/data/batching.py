@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -11,12 +11,10 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from sparrow.core.errors import DataError
-from sparrow.data.encode import EncodedSample, Presentation, encode
+from sparrow.data.encode import EncodedSample, encode
 from sparrow.data.micro_batches import MicroBatch, pack, pad
-from sparrow.data.plan import Plan
-from sparrow.data.sources import SourceData
+from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.supervised_loader import AtWork, watched
-from sparrow.models.backbone import Backbone
 
 
 class FailedSample(NamedTuple):
@@ -34,7 +32,6 @@ class StepBatch:
     """One optimizer step of one rank.
 
     Args:
-        step: Number of the step in the plan.
         micro_batches: Equally many on every rank.
         sample_ids: Samples of this rank, as `component/id`.
         num_tokens: Tokens of this rank without padding.
@@ -70,20 +67,16 @@ class StepDataset(Dataset):
     def __init__(
         self,
         plan: Plan,
-        sources: Mapping[str, SourceData],
-        backbone: Backbone,
-        presentations: Mapping[str, Presentation],
+        inputs: PlanInputs,
         *,
         rank: int = 0,
         world_size: int = 1,
         skip_failed: bool = False,
     ) -> None:
-        self.plan, self.sources, self.backbone, self.presentations = plan, sources, backbone, presentations
-        self.rank, self.world_size = rank, world_size
-        self.skip_failed = skip_failed
+        self.plan, self.rank, self.world_size, self.skip_failed = plan, rank, world_size, skip_failed
+        self.sources, self.backbone, self.presentations = inputs.sources, inputs.backbone, inputs.presentations
         self.at_work = AtWork()
-        self.lengths, self.flops = plan.lengths(), plan.flops()
-        self.component_names = list(presentations)
+        self.component_names = list(inputs.presentations)
         columns = ("component", "source", "row", "sample_id")
         self.rows: list[tuple[Any, ...]] = list(plan.ledger[list(columns)].itertuples(index=False, name=None))
 
@@ -104,7 +97,7 @@ class StepDataset(Dataset):
             num_tokens=sum(len(sample.input_ids) for sample in samples),
             num_visual_tokens=sum(sample.num_visual_tokens for sample in samples),
             num_computed_tokens=sum(micro_batch.input_ids.numel() for micro_batch in micro_batches),
-            flops=float(sum(self.flops[p] for positions in mine for p in positions.tolist() if p not in lost)),
+            flops=float(sum(self.plan.flops[p] for positions in mine for p in positions.tolist() if p not in lost)),
             failed=failed,
         )
 
@@ -113,7 +106,7 @@ class StepDataset(Dataset):
         return self._joined(self._encode_all(positions.tolist(), []))
 
     def _joined(self, samples: Sequence[tuple[EncodedSample, int]]) -> MicroBatch:
-        join = pack if self.plan.grouping.packed else pad
+        join = pack if self.plan.packed else pad
         return join(samples, self.backbone)
 
     def _encode_all(self, positions: Sequence[int], failed: list[FailedSample]) -> list[tuple[EncodedSample, int]]:
@@ -146,9 +139,9 @@ class StepDataset(Dataset):
             sample = encode(data[row], data.media_root, self.backbone, self.presentations[component])
         except DataError as error:
             raise error.within(f"sample {sample_id!r}", source) from error
-        if len(sample.input_ids) != self.lengths[position]:
+        if len(sample.input_ids) != self.plan.lengths[position]:
             raise DataError(
-                f"it has {len(sample.input_ids)} tokens, {self.lengths[position]} were planned",
+                f"it has {len(sample.input_ids)} tokens, {self.plan.lengths[position]} were planned",
                 source=source,
                 where=f"sample {sample_id!r}",
                 remedy="a media file changed after planning; run again",

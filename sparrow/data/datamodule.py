@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytorch_lightning as pl
 import torch
 
 from sparrow.data.batching import StepBatch, StepDataset, StepLoader
-from sparrow.data.encode import Presentation
-from sparrow.data.plan import Plan
-from sparrow.data.sources import SourceData
-from sparrow.models.backbone import Backbone
+from sparrow.data.plan import Plan, PlanInputs
+from sparrow.data.settings import Batching
 
 
 class PlannedData(pl.LightningDataModule):
     """Serves `StepBatch`es of a plan; a resumed run goes on at the trainer's global step."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        sources: Mapping[str, SourceData],
-        backbone: Backbone,
-        presentations: Mapping[str, Presentation],
-        *,
-        num_workers: int,
-        sample_timeout_s: int = 0,
-        skip_failed: bool = False,
-    ) -> None:
+    def __init__(self, plan: Plan, inputs: PlanInputs, batching: Batching, *, skip_failed: bool = False) -> None:
         super().__init__()
-        self.plan, self.sources, self.backbone, self.presentations = plan, sources, backbone, presentations
-        self.num_workers, self.sample_timeout_s, self.skip_failed = num_workers, sample_timeout_s, skip_failed
+        self.plan, self.inputs, self.batching, self.skip_failed = plan, inputs, batching, skip_failed
 
     def dataset(self, plan: Plan) -> StepDataset:
         """Steps of a plan for this rank."""
         assert self.trainer is not None
         return StepDataset(
             plan,
-            self.sources,
-            self.backbone,
-            self.presentations,
+            self.inputs,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
             skip_failed=self.skip_failed,
@@ -50,9 +33,9 @@ class PlannedData(pl.LightningDataModule):
         assert self.trainer is not None
         return StepLoader(
             self.dataset(plan),
-            self.num_workers,
+            self.batching.num_workers,
             first_step=first_step,
-            sample_timeout_s=self.sample_timeout_s,
+            sample_timeout_s=self.batching.sample_timeout_s,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 

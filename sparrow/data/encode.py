@@ -50,11 +50,7 @@ class Presentation:
 class EncodedSample:
     """A sample as tensors.
 
-    Args:
-        input_ids: int64 [n].
-        labels: int64 [n], -100 where nothing is learnt.
-        frames: Prepared frames.
-        num_visual_tokens: Tokens of the n that stand for frames.
+    `input_ids` and `labels` are int64 [n], labels -100 where nothing is learnt.
     """
 
     input_ids: Tensor
@@ -71,7 +67,7 @@ class Shown:
     times_s: tuple[float, ...] | None = None
 
 
-class Measured(NamedTuple):
+class SampleCost(NamedTuple):
     """What a sample costs: its tokens, its frames, and how many of the frames are pages."""
 
     chat: TokenizedChat
@@ -135,7 +131,7 @@ def missing_in_pages(sample: Sample, how: Presentation) -> int:
     return sum(sum(missing_characters(text, how.style).values()) for text in texts)
 
 
-def measure(sample: Sample, media_root: Path, backbone: Backbone, how: Presentation) -> Measured:
+def measure(sample: Sample, media_root: Path, backbone: Backbone, how: Presentation) -> SampleCost:
     """Tokens and numbers of frames and pages of a sample without decoding anything.
 
     Raises:
@@ -148,7 +144,7 @@ def measure(sample: Sample, media_root: Path, backbone: Backbone, how: Presentat
         raise DataError("no token is supervised", remedy="a training sample needs an assistant turn")
     num_frames = [len(part.sizes) for part in shown]
     of_texts = [count for part, count in zip(parts, num_frames, strict=True) if isinstance(part, LongText)]
-    return Measured(chat, sum(num_frames), sum(of_texts))
+    return SampleCost(chat, sum(num_frames), sum(of_texts))
 
 
 def encode(

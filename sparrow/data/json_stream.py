@@ -28,9 +28,7 @@ class JsonValue(NamedTuple):
 class JsonStream:
     """The values of a JSON array, or those that stand one after another in a file.
 
-    Args:
-        chunks: The text, a piece at a time.
-        error: Makes the error for something wrong: `error(what, line)`.
+    `error(what, line)` makes the error for something wrong.
     """
 
     def __init__(self, chunks: Iterator[str], error: Callable[[str, int], DataError]) -> None:

@@ -29,12 +29,8 @@ Order = Callable[[Component], Iterator[int]]
 class Selection:
     """The drawn samples of one component.
 
-    Args:
-        component: Its name.
-        source: Name of its source.
-        rows: Positions in the source, in the component's order, a repeated sample repeated.
-        left_out: Samples that came earlier in the order but were left out by the component's rules, by reason.
-        held_out: Positions of samples that come later in the order and are kept for validation.
+    `rows` are positions in the source, in the component's order, a repeated sample repeated; `left_out` counts, by
+    reason, samples that the component's rules skipped before them; `held_out` has later positions, kept for validation.
     """
 
     component: str
@@ -49,7 +45,7 @@ def draw(
     sources: Mapping[str, SourceData],
     data_seed: int,
     pages: PageCounts,
-    measure: Measure,
+    measure: Measure | None,
     selected: Order | None = None,
     num_held_out: int = 0,
 ) -> list[Selection]:
@@ -59,15 +55,10 @@ def draw(
     drawn without overlap, in the order of the components. Where the total is in tokens or frames, a component takes
     samples until one more would exceed its share.
 
-    Args:
-        mixture: What is asked for.
-        sources: Sources by name.
-        data_seed: Decides the order.
-        pages: For rules on the number of pages.
-        measure: Frames and tokens of some rows of a component, where the total is not in samples.
-        selected: Rows of a component's source in the order of its `selection`, for those other than `hash`.
-        num_held_out: Samples kept for validation, in proportion to the components; they are drawn last, so that they
-            change nothing else, and none has the content of a drawn one.
+    `measure` gives frames and tokens of some rows of a component, where the total is not in samples; `selected` the
+    rows of a component's source in the order of its `selection`, for those other than `hash`. The `num_held_out`
+    samples for validation, in proportion to the components, are drawn last, so that they change nothing else, and none
+    has the content of a drawn one.
 
     Raises:
         DataError: If a source has fewer samples than a component asks for, or a component's share does not pay for its
@@ -92,6 +83,7 @@ def draw(
         others, order = drawn[component.source], orders[component.source, component.selection]
         draw_one = draws[name] = _Draw(name, component, sources[component.source], order, others, pages)
         if shares:
+            assert measure is not None, "a total in tokens or frames needs it"
             rows = draw_one.fill(*shares[name], measure)
         else:
             rows = draw_one.take(sizes[name])
@@ -121,9 +113,6 @@ def component_sizes(mixture: Mixture) -> dict[str, int]:
     """Samples of every component; fractions are rounded so that they add up to `mixture.num_samples` exactly.
 
     Rounding is by largest remainder: every share is cut down, and what is missing goes to the largest remainders.
-
-    Raises:
-        ConfigError: If the sizes do not add up to the total.
     """
     components, total = mixture.components, mixture.num_samples
     fixed = {name: c.num_samples for name, c in components.items() if c.num_samples is not None}
@@ -150,11 +139,7 @@ def component_sizes(mixture: Mixture) -> dict[str, int]:
 
 
 def without_empty(mixture: Mixture) -> Mixture:
-    """The mixture without components of no samples, whose sources then need not be there.
-
-    Raises:
-        ConfigError: If the sizes do not add up.
-    """
+    """The mixture without components of no samples, whose sources then need not be there."""
     _budgets(mixture)  # before a source is read
     sizes = component_sizes(mixture) if mixture.num_samples is not None else {}
     left = {name: c for name, c in mixture.components.items() if c.fraction != 0 and sizes.get(name) != 0}
@@ -165,11 +150,7 @@ def without_empty(mixture: Mixture) -> Mixture:
 
 
 def _budgets(mixture: Mixture) -> dict[str, tuple[str, float]]:
-    """Unit and budget of every component, where the mixture's total is not in samples.
-
-    Raises:
-        ConfigError: If the fractions do not add up to 1.
-    """
+    """Unit and budget of every component, where the mixture's total is not in samples."""
     units = {"num_tokens": "tokens", "num_frames": "num_frames", "num_supervised_tokens": "supervised_tokens"}
     for total_name, column in units.items():
         total = getattr(mixture, total_name)
@@ -199,21 +180,17 @@ class _Replayed:
             yield self._known[i]
 
 
+@dataclass
 class _Draw:
     """The draw of one component from what no other has drawn of its source's order."""
 
-    def __init__(
-        self,
-        name: str,
-        component: Component,
-        source: SourceData,
-        order: Iterable[int],
-        drawn: set[int],
-        pages: PageCounts,
-    ) -> None:
-        self.name, self.component, self.source = name, component, source
-        self.order, self.drawn, self.pages = order, drawn, pages
-        self.left_out: Counter[str] = Counter()
+    name: str
+    component: Component
+    source: SourceData
+    order: Iterable[int]
+    drawn: set[int]
+    pages: PageCounts
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def _eligible(self) -> Iterator[int]:
         """A pass over the order from its beginning."""

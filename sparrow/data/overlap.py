@@ -70,12 +70,10 @@ class Overlap:
     """What was found among the samples of a mixture, and between them and benchmarks.
 
     Args:
-        num_samples: Samples that were looked at.
         repeated_within_components: Samples whose words and media another sample of their component has.
         repeated_across_components: The same, of another component.
         contexts_across_components: Media files and long texts that several components show.
         media_copies: Media files with the content of another one.
-        benchmarks: By name.
         not_checked: Benchmarks that could not be read, and why.
     """
 
@@ -95,14 +93,11 @@ def find_overlap(
 ) -> Overlap:
     """Look through the used samples of a plan.
 
-    Args:
-        ledger: The plan's ledger.
-        sources: Sources by name.
-        benchmarks: Questions by benchmark.
+    `benchmarks` has the questions by benchmark.
     """
     benchmarks = benchmarks or {}
     used = ledger[(ledger["status"] == "used") & (ledger["showing"] == 0)]  # a repetition is meant
-    samples = _Samples({text_key(words) for items in benchmarks.values() for i in items for words in i.wordings})
+    samples = _HashedSamples({text_key(words) for items in benchmarks.values() for i in items for words in i.wordings})
     for (component, source), rows in used.groupby(["component", "source"], sort=False):
         samples.read(str(component), sources[str(source)], rows["row"].to_numpy())
     num_shown = len(samples.files)
@@ -115,7 +110,7 @@ def find_overlap(
     for number, name in enumerate(names):
         if contents[number] != number:
             overlap.media_copies.add(name, names[contents[number]])
-    shown = _Shown(samples, contents)
+    shown = _FirstSamples(samples, contents)
     for name, items in benchmarks.items():
         overlap.benchmarks[name] = _with_benchmark(items, numbers, shown)
     return overlap
@@ -129,7 +124,7 @@ def text_key(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(letters, digest_size=8).digest())
 
 
-class _Samples:
+class _HashedSamples:
     """What is kept of every sample: hashes of its words and long texts, and numbers of its files.
 
     Args:
@@ -188,10 +183,10 @@ class _Samples:
         self.long_texts.append(tuple(long_texts))
 
 
-class _Shown:
+class _FirstSamples:
     """The first sample that shows a content, has a file of a name, or asks a question about a content."""
 
-    def __init__(self, samples: _Samples, contents: Sequence[int]) -> None:
+    def __init__(self, samples: _HashedSamples, contents: Sequence[int]) -> None:
         self.name, self.contents, self.asking = samples.name, contents, samples.asking
         self.by_content: dict[int, int] = {}
         self.by_file_name: dict[str, int] = {}
@@ -249,7 +244,7 @@ def _sampled_hash(name: str, size: int) -> bytes:
     return digest.digest()
 
 
-def _among_samples(samples: _Samples, contents: Sequence[int], overlap: Overlap) -> None:
+def _among_samples(samples: _HashedSamples, contents: Sequence[int], overlap: Overlap) -> None:
     wholes: dict[tuple[int, ...], int] = {}
     contexts: dict[tuple[str, int], int] = {}
     told: set[tuple[str, int]] = set()
@@ -268,7 +263,9 @@ def _among_samples(samples: _Samples, contents: Sequence[int], overlap: Overlap)
                 overlap.contexts_across_components.add(samples.name(sample), samples.name(first))
 
 
-def _with_benchmark(items: Sequence[BenchmarkItem], numbers: Mapping[Path, int], shown: _Shown) -> BenchmarkOverlap:
+def _with_benchmark(
+    items: Sequence[BenchmarkItem], numbers: Mapping[Path, int], shown: _FirstSamples
+) -> BenchmarkOverlap:
     found = BenchmarkOverlap(len(items))
 
     def note(finding: Finding, item: BenchmarkItem, sample: int | None) -> None:

@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 WINDOW_STEPS = 50
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """How samples are put together; the fields are those of `sparrow.core.config.Batching`, which explains them."""
-
-    name: str = "padded"
-    micro_batch_size_samples: int = 1
-    max_seq_len_tokens: int = 10_740
-
-    @property
-    def packed(self) -> bool:
-        """Whether the samples of a micro-batch share one row."""
-        return self.name in ("packed", "packed_epoch")
 
 
 def best_fit(lengths: np.ndarray, capacity: int) -> list[np.ndarray]:
@@ -29,12 +14,7 @@ def best_fit(lengths: np.ndarray, capacity: int) -> list[np.ndarray]:
 
     The rooms that some bin has are the bits of one integer, so that the smallest one that suffices is found at once.
 
-    Args:
-        lengths: int64 [n], each at most `capacity`.
-        capacity: Tokens that a bin holds.
-
-    Returns:
-        Indices of each bin's members, longest first.
+    No length is above the capacity. The members of a bin are returned as indices, longest first.
     """
     order = np.argsort(-lengths, kind="stable")
     with_room: list[list[int]] = [[] for _ in range(capacity + 1)]
@@ -61,12 +41,7 @@ def deal(costs: np.ndarray, room: Sequence[int]) -> list[list[int]]:
 
     Dearest first, each to the cheapest rank with room: Graham's LPT rule (1969) with a limit on the number of items.
 
-    Args:
-        costs: float or int [n].
-        room: Items that each rank takes, together at least n.
-
-    Returns:
-        Indices of each rank's items, dearest first.
+    `room` says how many items each rank takes, together at least all of them; indices are returned, dearest first.
     """
     dearest_first: list[int] = np.argsort(-costs, kind="stable").tolist()
     if len(room) == 1:
@@ -99,14 +74,8 @@ def packed_step(lengths: np.ndarray, costs: np.ndarray, capacity: int, world_siz
 
     The samples are dealt to ranks by cost first, so that no rank waits long for another at the end of the step.
 
-    Args:
-        lengths: int64 [n], each at most `capacity`.
-        costs: What each sample takes to compute, [n].
-        capacity: Tokens of a row.
-        world_size: Number of ranks.
-
-    Returns:
-        For every rank equally many micro-batches, each the indices of its samples, the dearest first.
+    No length is above the capacity. Every rank gets equally many micro-batches, each the indices of its samples, the
+    dearest first.
     """
     shares = [np.asarray(share, dtype=np.int64) for share in deal(costs, [len(lengths)] * world_size)]
     num_rows = max(1, *(-(-int(lengths[share].sum()) // capacity) for share in shares))
@@ -153,10 +122,7 @@ def length_grouped(order: np.ndarray, lengths: np.ndarray, batch_size: int) -> l
 
     As the length-grouped sampler of Hugging Face's Trainer, but the steps of a window are not in order of length.
 
-    Args:
-        order: The samples in the order in which they would be shown, as indices of `lengths`.
-        lengths: int64 [n].
-        batch_size: Samples of a step.
+    `order` has the samples as they would be shown, as indices of `lengths`.
     """
     steps: list[np.ndarray] = []
     for begin in range(0, len(order), WINDOW_STEPS * batch_size):
@@ -172,11 +138,8 @@ def length_grouped(order: np.ndarray, lengths: np.ndarray, batch_size: int) -> l
 def packed_epoch(order: np.ndarray, lengths: np.ndarray, capacity: int, batch_size: int) -> list[list[np.ndarray]]:
     """Steps of packed rows, the rows packed from a whole epoch.
 
-    Args:
-        order: The samples in the order in which they would be shown, as indices of `lengths`.
-        lengths: int64 [n].
-        capacity: Tokens of a row.
-        batch_size: Samples of a step on average; every step but the last has equally many rows.
+    `order` has the samples as they would be shown, as indices of `lengths`. A step has `batch_size` samples on average;
+    all but the last have equally many rows.
     """
     rows = [order[members] for members in best_fit(lengths[order], capacity)]
     place = {int(sample): number for number, sample in enumerate(order)}

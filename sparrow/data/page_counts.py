@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-
-from torch.utils.data import Dataset
 
 from sparrow.core.errors import MediaError
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
-from sparrow.data.supervised_loader import AtWork, watched, with_progress
+from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progress
 from sparrow.media.pages import count_pages, style_fingerprint
 from sparrow.media.settings import TextStyle
 
@@ -23,10 +22,7 @@ PARALLEL_FROM = 64
 class PageCounts:
     """Numbers of pages of whole texts, whatever part of them the style shows.
 
-    Args:
-        style: The page style; its own `max_pages` does not count.
-        cache_root: Where the counts are kept; None: nowhere.
-        num_workers: Processes that count ahead.
+    The style's own `max_pages` does not count. `cache_root` keeps the counts; `num_workers` processes count ahead.
     """
 
     def __init__(self, style: TextStyle, cache_root: Path | None = None, num_workers: int = 0) -> None:
@@ -59,7 +55,7 @@ class PageCounts:
         if self._num_workers < 2 or len(unknown) < PARALLEL_FROM:
             return
         counts = watched(
-            _Counts(list(unknown.values()), self._style),
+            Mapped(partial(_count, style=self._style), list(unknown.values())),
             AtWork(),
             str,
             num_workers=self._num_workers,
@@ -76,15 +72,8 @@ class PageCounts:
             write_atomically(self._file, json.dumps(self._known))
 
 
-class _Counts(Dataset):
-    def __init__(self, texts: list[str], style: TextStyle) -> None:
-        self.texts, self.style = texts, style
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __getitem__(self, index: int) -> int | None:
-        try:
-            return count_pages(self.texts[index], self.style)
-        except MediaError:
-            return None  # raised where it is asked for
+def _count(text: str, style: TextStyle) -> int | None:
+    try:
+        return count_pages(text, style)
+    except MediaError:
+        return None  # raised where it is asked for

@@ -13,9 +13,32 @@ import numpy as np
 import pandas as pd
 
 from sparrow.core.files import write_atomically, write_json
-from sparrow.data.packing import Grouping, deal_rows, packed_step, padded_step
+from sparrow.data.encode import Presentation
+from sparrow.data.packing import deal_rows, packed_step, padded_step
+from sparrow.data.settings import Batching
+from sparrow.data.sources import SourceData
+from sparrow.media.settings import TextStyle
+from sparrow.models.backbone import Backbone
 
 PERCENTILES = (5, 50, 95, 100)
+SUMMED = ("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters")
+
+
+@dataclass(frozen=True)
+class PlanInputs:
+    """What a plan is built from, and its samples are encoded with.
+
+    `sources` by name; `presentations` by component; `backbone` needs no model.
+    """
+
+    sources: Mapping[str, SourceData]
+    presentations: Mapping[str, Presentation]
+    backbone: Backbone
+
+    @property
+    def page_style(self) -> TextStyle | None:
+        """How pages are drawn, where any component is shown as pages."""
+        return next((how.style for how in self.presentations.values() if how.present_as == "pages"), None)
 
 
 @dataclass(frozen=True)
@@ -48,8 +71,6 @@ class Plan:
         steps: For every optimizer step the positions in `ledger` of its samples, all ranks together.
         content_hash: Hash of what the model will see, in order, fonts and tokenizer included; a video counts by its
             record, number of frames and tokens, not by its pixels.
-        origins: What stood behind the draw of every component.
-        grouping: How the samples of a step are put into micro-batches.
         rows: For every step the positions in `ledger` of each packed row, where rows were packed from whole epochs.
         held_out: Plan of the samples that validation looks at and training never sees.
     """
@@ -58,7 +79,7 @@ class Plan:
     steps: list[np.ndarray]
     content_hash: str
     origins: dict[str, Origin] = field(default_factory=dict)
-    grouping: Grouping = field(default_factory=Grouping)
+    batching: Batching = field(default_factory=lambda: Batching(name="padded", micro_batch_size_samples=1))
     rows: list[list[np.ndarray]] | None = None
     held_out: Plan | None = None
 
@@ -67,19 +88,24 @@ class Plan:
         """Samples over all steps; a sample counts once an epoch."""
         return int(sum(len(step) for step in self.steps))
 
+    @property
+    def packed(self) -> bool:
+        """Whether the samples of a micro-batch share one row."""
+        return self.batching.name in ("packed", "packed_epoch")
+
     def micro_batches(self, step: int, world_size: int) -> list[list[np.ndarray]]:
         """How a step is computed: for every rank equally many micro-batches, each the ledger positions of its samples.
 
         A pure function of plan and number of ranks; a micro-batch without samples keeps its rank in step.
         """
-        positions, grouping = self.steps[step], self.grouping
+        positions, batching = self.steps[step], self.batching
         if self.rows is not None:
-            return deal_rows(self.rows[step], self.flops(), world_size)
-        lengths = self.lengths()[positions]
-        if grouping.packed:
-            shares = packed_step(lengths, self.flops()[positions], grouping.max_seq_len_tokens, world_size)
+            return deal_rows(self.rows[step], self.flops, world_size)
+        lengths = self.lengths[positions]
+        if self.packed:
+            shares = packed_step(lengths, self.flops[positions], batching.max_seq_len_tokens, world_size)
         else:
-            shares = padded_step(lengths, grouping.micro_batch_size_samples, world_size)
+            shares = padded_step(lengths, batching.micro_batch_size_samples, world_size)
         return [[positions[indices] for indices in share] for share in shares]
 
     def packing_efficiency(self) -> float:
@@ -87,9 +113,9 @@ class Plan:
 
         Frames that only keep ranks in step are left out.
         """
-        if self.grouping.packed:
+        if self.packed:
             return 1.0
-        lengths = self.lengths()
+        lengths = self.lengths
         computed = 0
         for step in range(len(self.steps)):
             (rows,) = self.micro_batches(step, 1)
@@ -98,20 +124,14 @@ class Plan:
         return round(useful / computed, 4) if computed else 1.0
 
     @cached_property
-    def _lengths(self) -> np.ndarray:
-        return (self.ledger["visual_tokens"] + self.ledger["text_tokens"]).to_numpy()
-
     def lengths(self) -> np.ndarray:
         """Tokens of every ledger row, int64."""
-        return self._lengths
+        return (self.ledger["visual_tokens"] + self.ledger["text_tokens"]).to_numpy()
 
     @cached_property
-    def _flops(self) -> np.ndarray:
-        return self.ledger["flops"].to_numpy()
-
     def flops(self) -> np.ndarray:
         """Operations of training once on every ledger row, float64."""
-        return self._flops
+        return self.ledger["flops"].to_numpy()
 
     def manifest(self) -> dict[str, Any]:
         """Counts a component, which reconcile (requested = used + rejected), lengths, steps and the content hash."""
@@ -124,12 +144,7 @@ class Plan:
                 "source": str(rows["source"].iloc[0]),
                 **{key: value for key, value in asdict(origin).items() if value is not None},
                 **_outcome(rows),
-                "frames": int(used["num_frames"].sum()),
-                "pages": int(used["num_pages"].sum()),
-                "visual_tokens": int(used["visual_tokens"].sum()),
-                "text_tokens": int(used["text_tokens"].sum()),
-                "supervised_tokens": int(used["supervised_tokens"].sum()),
-                "missing_characters": int(used["missing_characters"].sum()),
+                **{name.removeprefix("num_"): int(used[name].sum()) for name in SUMMED},
                 "length_percentiles_tokens": (
                     {str(p): int(np.percentile(lengths, p)) for p in PERCENTILES} if len(lengths) else {}
                 ),

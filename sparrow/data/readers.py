@@ -16,6 +16,7 @@ from sparrow.core.hashing import content_hash
 from sparrow.data import json_stream
 from sparrow.data.converters.raw_record import Record, RecordError, cleaned, kind_of
 from sparrow.data.json_stream import JsonStream, json_fault
+from sparrow.data.settings import Source
 
 OnBad = Callable[[RecordError], None]
 HUB_PREFIX = "hf:"
@@ -29,12 +30,9 @@ def read_records(
 ) -> Iterator[Record]:
     """Records of a file, in order, in bounded memory.
 
-    Args:
-        path: `.json` (an array, or objects one after another), `.jsonl`, `.ndjson` or `.csv`, each plain, `.gz` or
-            `.zst`; or `.parquet`.
-        name: How errors call the file.
-        source: Name of the source, for errors.
-        on_bad: Called for a record that cannot be read while those after it can; by default it is raised.
+    The file is `.json` (an array, or objects one after another), `.jsonl`, `.ndjson` or `.csv`, each plain, `.gz` or
+    `.zst`; or `.parquet`. `on_bad` is called for a record that cannot be read while those after it can; by default it
+    is raised.
 
     Raises:
         DataError: If the file cannot be read on: file, line and remedy.
@@ -54,28 +52,13 @@ def read_records(
 
 
 def read_hub_records(
-    reference: str,
-    *,
-    root: Path,
-    cache_root: Path,
-    source: str = "unnamed",
-    config_name: str | None = None,
-    split: str | None = None,
-    revision: str | None = None,
+    reference: str, settings: Source, *, cache_root: Path, source: str = "unnamed"
 ) -> tuple[str, Iterator[Record]]:
     """A fingerprint and the records of a `datasets` data set, named `hf:NAME[:SPLIT]`.
 
-    Pictures and videos stored in the data set are not decoded.
-
-    Args:
-        reference: NAME is a folder under `root` (written by `save_to_disk`, or of data files) or an id on the Hub.
-        root: The folder that local data sets lie in.
-        cache_root: Where `datasets` keeps the Arrow files of a folder of data files.
-        source: Name of the source, for errors.
-        config_name: Which of its configurations is read, where it has several.
-        split: The split where `reference` names none, `train` unless given; slices such as `train[:10%]` are those
-            of `datasets`. What was saved without splits is read whole.
-        revision: Branch, tag or commit of a data set on the Hub.
+    NAME is a folder under the root of the settings (written by `save_to_disk`, or of data files) or an id on the Hub.
+    Without a SPLIT it is that of the settings, or `train`; what was saved without splits is read whole. Slices such as
+    `train[:10%]` are those of `datasets`. Pictures and videos stored in the data set are not decoded.
 
     Raises:
         DataError: If there is no such data set, configuration, split or revision.
@@ -83,9 +66,10 @@ def read_hub_records(
     import datasets
 
     name, _, own_split = reference.removeprefix(HUB_PREFIX).partition(":")
-    chosen = own_split or split
+    config_name, revision = settings.config_name, settings.revision
+    chosen = own_split or settings.split
     split = chosen or "train"
-    folder = root / name
+    folder = Path(settings.root) / name
     saved = (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()
 
     def error(what: str, remedy: str) -> DataError:

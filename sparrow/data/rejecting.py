@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -14,15 +15,24 @@ from sparrow.data.sources import SourceData
 SHOWN = 10
 
 
+@dataclass(frozen=True)
+class BadSamples:
+    """What becomes of samples that cannot be used.
+
+    With the policy `fail` the first one is an error, with `skip` only more than the fraction.
+    """
+
+    policy: str = "fail"
+    max_fraction: float = 0.0
+
+
+FAIL = BadSamples()
+
+
 class UnusableSamples(DataError):
     """Samples of a mixture cannot be used.
 
-    Args:
-        what: What is wrong.
-        missing: Media files of rejected samples that are not there, all of them.
-        source: Source of the sample that is named.
-        where: That sample.
-        remedy: How to fix it.
+    `source` and `where` name one of them; `missing` has the media files that are not there, of all of them.
     """
 
     def __init__(
@@ -34,21 +44,19 @@ class UnusableSamples(DataError):
 
 def reject_long(ledger: pd.DataFrame, limit: int) -> None:
     """Reject used samples of more tokens than `limit`."""
-    too_long = (ledger["status"] == "used") & (ledger["visual_tokens"] + ledger["text_tokens"] > limit)
+    num_tokens = ledger["visual_tokens"] + ledger["text_tokens"]
+    too_long = (ledger["status"] == "used") & (num_tokens > limit)
+    remedy = f" tokens, at most {limit}; lower frames.max_frames or raise batching.max_seq_len_tokens"
     ledger.loc[too_long, "status"] = "rejected"
     ledger.loc[too_long, "reason"] = f"longer than {limit} tokens"
-    ledger.loc[too_long, "detail"] = (ledger["visual_tokens"] + ledger["text_tokens"]).astype(
-        str
-    ) + f" tokens, at most {limit}; lower frames.max_frames or raise batching.max_seq_len_tokens"
+    ledger.loc[too_long, "detail"] = num_tokens.astype(str) + remedy
 
 
-def enforce_policy(
-    ledger: pd.DataFrame, sources: Mapping[str, SourceData], on_bad_sample: str, max_bad_fraction: float
-) -> None:
+def enforce_policy(ledger: pd.DataFrame, sources: Mapping[str, SourceData], bad_samples: BadSamples) -> None:
     """Accept the rejected samples of a ledger, or raise.
 
     Raises:
-        UnusableSamples: If there is one and the policy is `fail`, or more than `max_bad_fraction`, or no other.
+        UnusableSamples: If there are more than the policy accepts, or no others.
     """
     bad = ledger[ledger["status"] == "rejected"]
     if not len(bad):
@@ -59,12 +67,12 @@ def enforce_policy(
     if len(bad) == len(ledger):
         what = f"none of the {len(ledger)} samples can be used; the first: {first['detail']}"
         raise UnusableSamples(what, missing_media(ledger, sources), **place, remedy="fix them")
-    if on_bad_sample == "fail":
+    if bad_samples.policy == "fail":
         remedy = f"{of_all}: fix them, or set on_bad_sample=skip"
         raise UnusableSamples(str(first["detail"]), missing_media(ledger, sources), **place, remedy=remedy)
-    if len(bad) > max_bad_fraction * len(ledger):
+    if len(bad) > bad_samples.max_fraction * len(ledger):
         ids = ", ".join(f"{row.sample_id} ({row.reason})" for row in bad.head(5).itertuples())
-        what = f"{of_all}, more than max_bad_fraction={max_bad_fraction}: {ids}"
+        what = f"{of_all}, more than max_bad_fraction={bad_samples.max_fraction}: {ids}"
         raise UnusableSamples(what, missing_media(ledger, sources), remedy="fix them, or raise max_bad_fraction")
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock
-from torch.utils.data import Dataset
 
 from sparrow.core.errors import DataError
 from sparrow.core.files import write_atomically
@@ -16,7 +15,7 @@ from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Sample
 from sparrow.data.encode import Presentation, measure, media_files, missing_in_pages
 from sparrow.data.sources import SourceData
-from sparrow.data.supervised_loader import AtWork, watched, with_progress
+from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progress
 from sparrow.media.frame_folders import file_states
 from sparrow.models.backbone import Backbone
 
@@ -112,9 +111,27 @@ def _measure(
     if len(rows) < PARALLEL_FROM:
         num_workers = min(num_workers, 1)  # a worker even so: only there can a decoder that hangs be given up
     at_work = AtWork()
-    dataset = _Measurements(source, rows, backbone, how, at_work)
+
+    def line_of(row: int) -> dict[str, Any]:
+        at_work.begin(row)
+        line = {"row": row, "sample_id": source.ids[row], "status": "used", "reason": "", "detail": ""}
+        try:
+            sample = source[row]
+            chat, num_frames, num_pages = measure(sample, source.media_root, backbone, how)
+            num_missing = missing_in_pages(sample, how)
+        except DataError as error:
+            return line | {"status": "rejected", "reason": error.what, "detail": str(error), **dict.fromkeys(COUNTS, 0)}
+        return line | {
+            "num_frames": num_frames,
+            "num_pages": num_pages,
+            "visual_tokens": chat.num_visual_tokens,
+            "text_tokens": len(chat.input_ids) - chat.num_visual_tokens,
+            "supervised_tokens": int(chat.supervised.sum()),
+            "missing_characters": num_missing,
+        }
+
     chunks = watched(
-        dataset,
+        Mapped(line_of, rows),
         at_work,
         lambda row: f"{source.name}/{source.ids[row]}",
         num_workers=num_workers,
@@ -124,42 +141,6 @@ def _measure(
     )
     for chunk in with_progress(chunks, -(-len(rows) // CHUNK), f"measuring {source.name}"):
         yield from chunk
-
-
-class _Measurements(Dataset):
-    def __init__(
-        self, source: SourceData, rows: list[int], backbone: Backbone, how: Presentation, at_work: AtWork
-    ) -> None:
-        self.source, self.rows, self.backbone, self.how, self.at_work = source, rows, backbone, how, at_work
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        row = self.rows[position]
-        self.at_work.begin(row)
-        line: dict[str, Any] = {
-            "row": row,
-            "sample_id": self.source.ids[row],
-            "status": "used",
-            "reason": "",
-            "detail": "",
-            **dict.fromkeys(COUNTS, 0),
-        }
-        try:
-            sample = self.source[row]
-            chat, num_frames, num_pages = measure(sample, self.source.media_root, self.backbone, self.how)
-            num_missing = missing_in_pages(sample, self.how)
-        except DataError as error:
-            return line | {"status": "rejected", "reason": error.what, "detail": str(error)}
-        return line | {
-            "num_frames": num_frames,
-            "num_pages": num_pages,
-            "visual_tokens": chat.num_visual_tokens,
-            "text_tokens": len(chat.input_ids) - chat.num_visual_tokens,
-            "supervised_tokens": int(chat.supervised.sum()),
-            "missing_characters": num_missing,
-        }
 
 
 def _cache_file(cache_root: Path, source: SourceData, backbone: Backbone, how: Presentation) -> Path:

@@ -37,12 +37,7 @@ _READ_ROWS = 256
 class SourceData:
     """The samples of a source, read from memory-mapped Arrow rows.
 
-    Args:
-        name: The source's name.
-        ids: The sample ids, in the order of the records.
-        media_root: The folder that media paths of the samples are relative to.
-        stats: What became of the records.
-        folder: Where the rows are kept.
+    `ids` are in the order of the records; media paths are relative to `media_root`; `folder` keeps the rows.
     """
 
     name: str
@@ -206,8 +201,7 @@ def _inputs(name: str, source: Source, cache_root: Path) -> list[Input]:
             source=name,
             remedy=f"put them there (docs/get-the-data.md says where they come from) or set source.{name}.root",
         )
-    of_hub = {"config_name": source.config_name, "split": source.split, "revision": source.revision}
-    given = [key for key, value in of_hub.items() if value is not None]
+    given = [key for key in ("config_name", "split", "revision") if getattr(source, key) is not None]
     if given and not any(entry.startswith(readers.HUB_PREFIX) for entry in source.files):
         raise ConfigError(
             f"source.{name}.{given[0]}: none of its files is a `datasets` data set; leave it out, or name the data "
@@ -217,9 +211,7 @@ def _inputs(name: str, source: Source, cache_root: Path) -> list[Input]:
     inputs: list[Input] = []
     for entry in source.files:
         if entry.startswith(readers.HUB_PREFIX):
-            fingerprint, records = readers.read_hub_records(
-                entry, root=Path(source.root), cache_root=cache_root, source=name, **of_hub
-            )
+            fingerprint, records = readers.read_hub_records(entry, source, cache_root=cache_root, source=name)
             inputs.append(Input(entry, fingerprint, records))
         else:
             found = _found(source, entry).items()

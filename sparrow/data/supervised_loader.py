@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -94,6 +94,19 @@ def worker_lost(signal_name: str | None, busy: str | None = None) -> DataError:
         + (f"; the workers were busy with {busy}" if busy else ""),
         remedy="if memory ran out, lower batching.num_workers; then run the same command again to go on",
     )
+
+
+class Mapped(Dataset):
+    """What a function makes of each item, made when it is asked for."""
+
+    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
+        self.function, self.items = function, items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.function(self.items[index])
 
 
 class _Guarded(Dataset):

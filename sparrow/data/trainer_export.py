@@ -6,13 +6,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from sparrow.core.errors import DataError, RunError
@@ -20,8 +21,9 @@ from sparrow.core.files import drafted, inside_root, write_json
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Message, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation
-from sparrow.data.plan import Plan
-from sparrow.data.sources import SourceData
+from sparrow.data.plan import Plan, PlanInputs
+from sparrow.data.rejecting import FAIL, BadSamples
+from sparrow.data.supervised_loader import Mapped
 from sparrow.data.trainer_records import EXPORTS, Form, media_paths
 from sparrow.media.frame_folders import frame_files
 from sparrow.media.frames import planned_frames, probe_video
@@ -52,13 +54,11 @@ class Export:
 
 def export_mixture(
     plan: Plan,
-    sources: Mapping[str, SourceData],
-    presentations: Mapping[str, Presentation],
+    inputs: PlanInputs,
     trainer: str,
     folder: Path,
     *,
-    on_bad_sample: str = "fail",
-    max_bad_fraction: float = 0.0,
+    bad_samples: BadSamples = FAIL,
     num_workers: int = 0,
 ) -> Export:
     """Write the used samples of a plan as its first epoch shows them: in its order, repeated ones repeatedly.
@@ -66,15 +66,7 @@ def export_mixture(
     The folder appears when it is whole, and replaces an earlier export. Videos and pictures are hard links, or copies
     where the file system has no such links; so the folder can be moved, and no path leads out of it.
 
-    Args:
-        plan: The plan.
-        sources: Sources by name.
-        presentations: How each component's samples are shown: long texts become PNG pages or stay text.
-        trainer: A key of `EXPORTS`.
-        folder: The folder to write.
-        on_bad_sample: `fail` raises on the first sample that the trainer cannot hold, `skip` leaves it out.
-        max_bad_fraction: With `skip`, the largest share that may be left out.
-        num_workers: Processes that draw pages.
+    `trainer` is a key of `EXPORTS`; `num_workers` processes draw pages.
 
     Raises:
         DataError: If a sample cannot be written (`fail`), or too many cannot (`skip`).
@@ -84,13 +76,16 @@ def export_mixture(
         raise RunError(f"{folder} is there and no export of Sparrow; move it away, or name another hydra.run.dir")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with drafted(folder) as draft:
-        samples = _Samples(plan, sources, presentations, EXPORTS[trainer], draft)
+        positions = list(dict.fromkeys(np.concatenate(plan.steps).tolist()))
         export = Export(trainer, plan.content_hash)
-        _write_records(samples, export, skip=on_bad_sample == "skip", num_workers=num_workers)
-        if export.num_left_out > max_bad_fraction * len(samples):
+        write = partial(_write_sample, plan, inputs, EXPORTS[trainer], draft)
+        loader = DataLoader(Mapped(write, positions), batch_size=CHUNK, num_workers=num_workers, collate_fn=list)
+        with open(draft / EXPORTS[trainer].file, "w", encoding="utf-8", newline="\n") as file:
+            _write_records(loader, EXPORTS[trainer], file, export, skip=bad_samples.policy == "skip")
+        if export.num_left_out > bad_samples.max_fraction * len(positions):
             raise DataError(
-                f"{trainer} cannot hold {export.num_left_out} of {len(samples)} samples, more than "
-                f"max_bad_fraction={max_bad_fraction}: {'; '.join(export.left_out)}",
+                f"{trainer} cannot hold {export.num_left_out} of {len(positions)} samples, more than "
+                f"max_bad_fraction={bad_samples.max_fraction}: {'; '.join(export.left_out)}",
                 remedy="choose another trainer, or raise max_bad_fraction",
             )
         for name, document in EXPORTS[trainer].extra_files.items():
@@ -110,67 +105,43 @@ class _Written(NamedTuple):
     problem: DataError | None
 
 
-def _write_records(samples: _Samples, export: Export, *, skip: bool, num_workers: int) -> None:
-    start, between, end = samples.form.frame
-    loader = DataLoader(samples, batch_size=CHUNK, num_workers=num_workers, collate_fn=list)
-    with open(samples.folder / samples.form.file, "w", encoding="utf-8", newline="\n") as file:
-        file.write(start)
-        for written in (written for chunk in tqdm(loader, "export", leave=False, disable=None) for written in chunk):
-            if written.problem is not None:
-                if not skip:
-                    raise written.problem
-                export.left_out.setdefault(written.problem.what, []).append(written.name)
-                continue
-            file.write((between if export.num_samples else "") + written.record)
-            export.num_samples += 1
-            export.num_images += written.num_images
-            export.num_videos += written.num_videos
-        file.write(end)
+def _write_records(loader: DataLoader, form: Form, file: TextIO, export: Export, *, skip: bool) -> None:
+    start, between, end = form.frame
+    file.write(start)
+    for written in (written for chunk in tqdm(loader, "export", leave=False, disable=None) for written in chunk):
+        if written.problem is not None:
+            if not skip:
+                raise written.problem
+            export.left_out.setdefault(written.problem.what, []).append(written.name)
+            continue
+        file.write((between if export.num_samples else "") + written.record)
+        export.num_samples += 1
+        export.num_images += written.num_images
+        export.num_videos += written.num_videos
+    file.write(end)
 
 
-class _Samples(Dataset):
-    """Writes the media of a sample when it is asked for its record."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        sources: Mapping[str, SourceData],
-        presentations: Mapping[str, Presentation],
-        form: Form,
-        folder: Path,
-    ) -> None:
-        positions = list(dict.fromkeys(np.concatenate(plan.steps).tolist()))
-        self.rows = plan.ledger[["component", "source", "row", "showing"]].iloc[positions].to_numpy().tolist()
-        self.sources, self.presentations, self.form, self.folder = sources, presentations, form, folder
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, position: int) -> _Written:
-        component, source, row, showing = self.rows[position]
-        data = self.sources[source]
-        name = f"{component}/{data.ids[row]}" + (f"#{showing + 1}" if showing else "")
-        try:
-            sample = with_files(data[row], name, data.media_root, self.presentations[component], self.folder)
-            record = json.dumps(self.form.record(sample), ensure_ascii=False)
-        except DataError as error:
-            # Returned: the loader would wrap what its workers raise into their tracebacks.
-            remedy = error.remedy or "choose another trainer, or leave such samples out with on_bad_sample=skip"
-            problem = DataError(error.what, where=error.where, remedy=remedy)
-            return _Written(name, "", 0, 0, problem.within(f"sample {data.ids[row]!r}", source))
-        return _Written(name, record, len(media_paths(sample, Image)), len(media_paths(sample, Video)), None)
+def _write_sample(plan: Plan, inputs: PlanInputs, form: Form, folder: Path, position: int) -> _Written:
+    """Write the media of the sample at a ledger position; its record."""
+    component, source, row, showing = plan.ledger.loc[position, ["component", "source", "row", "showing"]]
+    data = inputs.sources[source]
+    name = f"{component}/{data.ids[row]}" + (f"#{showing + 1}" if showing else "")
+    try:
+        sample = with_files(data[row], name, data.media_root, inputs.presentations[component], folder)
+        record = json.dumps(form.record(sample), ensure_ascii=False)
+    except DataError as error:
+        # Returned: the loader would wrap what its workers raise into their tracebacks.
+        remedy = error.remedy or "choose another trainer, or leave such samples out with on_bad_sample=skip"
+        problem = DataError(error.what, where=error.where, remedy=remedy)
+        return _Written(name, "", 0, 0, problem.within(f"sample {data.ids[row]!r}", source))
+    return _Written(name, record, len(media_paths(sample, Image)), len(media_paths(sample, Video)), None)
 
 
 def with_files(sample: Sample, name: str, media_root: Path, how: Presentation, folder: Path) -> Sample:
     """The sample as another trainer meets it, with all that it shows written to a folder.
 
-    Args:
-        sample: As read from its source.
-        name: Id of the result.
-        media_root: What its paths are relative to.
-        how: Long texts become pictures of pages (`pages`) or a part of the question (`text`), folders of frames the
-            pictures of the frames that are shown.
-        folder: The export; paths of the result are relative to it.
+    Long texts become pictures of pages or a part of the question, folders of frames the pictures that are shown of
+    them. Paths of the result are relative to the folder.
 
     Raises:
         DataError: If a text holds a placeholder, or a video file is shown in part.

@@ -20,12 +20,8 @@ SHOWN_NAMES = 20
 class Asked:
     """What is asked of a benchmark.
 
-    Args:
-        questions: The questions.
-        media_root: Folder of their videos.
-        missing_videos: Videos that are not there.
-        protocol: Whose prompts are used; `as in the file` where the annotations bring their own.
-        note: What is printed with the score.
+    `protocol` says whose prompts are used, `as in the file` where the annotations bring their own; `note` is printed
+    with the score.
     """
 
     questions: list[Question]
@@ -56,12 +52,7 @@ def standing_in(settings: Benchmark) -> Benchmark:
 def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: int, cache_root: Path) -> Asked:
     """The questions of a benchmark that its settings ask for.
 
-    Args:
-        name: Of the benchmark, for messages.
-        settings: Its settings.
-        world: The generated world, which is read where the settings name a table of it.
-        data_seed: Seed of that world.
-        cache_root: Where it is kept.
+    The generated world is read where the settings name a table of it.
 
     Raises:
         DataError: If annotations are missing or wrong, or none of the videos is there.

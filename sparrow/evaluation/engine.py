@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sparrow.evaluation.predictions import Prediction, predict, read_reply, reply_labels
+from sparrow.evaluation.predictions import Prediction, unanswered
 from sparrow.evaluation.prompts import Protocol, Row, common_length, end_ids
-from sparrow.evaluation.questions import Question
 from sparrow.evaluation.units import Unit, Units
 from sparrow.models.backbone import Backbone
 
@@ -25,41 +23,26 @@ TOKENS_A_PASS = 131_072  # of cached keys and values: rows of a long video go a 
 
 
 def answer(
-    backbone: Backbone,
-    units: list[list[Question]],
-    media_root: Path,
-    protocol: Protocol,
-    *,
-    benchmark: str,
-    prompt_hashes: Mapping[str, str],
-    num_workers: int = 0,
-    take: Iterable[int] | None = None,
+    units: Units, prompt_hashes: Mapping[str, str], *, num_workers: int = 0, take: Iterable[int] | None = None
 ) -> Iterator[list[Prediction]]:
     """Answers, a list a unit; a video that cannot be read leaves its questions unanswered.
 
     Args:
-        backbone: With its model, which is put in evaluation mode.
-        units: From `group_into_units`.
-        media_root: Folder of the videos.
-        protocol: How questions are asked and scored.
-        benchmark: Name, for messages.
+        units: The questions, and the backbone that answers them; its model is put in evaluation mode.
         prompt_hashes: `prompt_hash` of each question by its id, which is kept with the answer.
         num_workers: Processes that read the next videos meanwhile.
         take: Positions of the units that are answered, drawn as workers get free; all in order where None.
     """
-    data = Units(units, backbone, media_root, protocol, benchmark)
-    loader = DataLoader(
-        data, batch_size=None, sampler=range(len(data)) if take is None else take, num_workers=num_workers
-    )
+    sampler = range(len(units)) if take is None else take
+    backbone, protocol = units.backbone, units.protocol
     backbone.model.eval()
     ends = end_ids(backbone)
-    for unit in loader:
+    for unit in DataLoader(units, batch_size=None, sampler=sampler, num_workers=num_workers):
         with torch.inference_mode():
             results = _answer_rows(backbone, unit, ends)
-        yield [
-            _prediction(question, results[number], unit, number, protocol, prompt_hashes[question.id])
-            for number, question in enumerate(unit.questions)
-        ]
+        blanks = [unanswered(q, protocol.scoring, prompt_hashes[q.id], unit.frame_indices) for q in unit.questions]
+        answered = zip(blanks, results, unit.failures, strict=True)
+        yield [_prediction(blank, own, failure, protocol) for blank, own, failure in answered]
 
 
 def _answer_rows(backbone: Backbone, unit: Unit, ends: set[int]) -> list[list[Any]]:
@@ -187,24 +170,10 @@ class _Pass:
         return output.logits
 
 
-def _prediction(
-    question: Question, results: Sequence[Any], unit: Unit, number: int, protocol: Protocol, digest: str
-) -> Prediction:
-    choice, rule, reply, likelihoods = None, unit.failures[number], None, None
-    if results and isinstance(results[0], str):
-        reply = results[0]
-        choice, rule = read_reply(reply, question.options, reply_labels(question), lower_case=protocol.lower_case)
-    elif results:
-        likelihoods = tuple(float(value) for value in results)
-        choice = max(range(len(likelihoods)), key=lambda i: likelihoods[i])
-        rule = protocol.scoring
-    return predict(
-        question,
-        choice=choice,
-        scoring=protocol.scoring if question.options else "generate",
-        prompt_hash=digest,
-        reply=reply,
-        rule=rule,
-        likelihoods=likelihoods,
-        frame_indices=unit.frame_indices,
-    )
+def _prediction(blank: Prediction, results: Sequence[Any], failure: str | None, protocol: Protocol) -> Prediction:
+    if not results:
+        return replace(blank, rule=failure)
+    if isinstance(results[0], str):
+        return replace(blank, reply=results[0]).read_again(lower_case=protocol.lower_case)
+    choice = max(range(len(results)), key=lambda i: results[i])
+    return replace(blank, choice=choice, rule=protocol.scoring, likelihoods=tuple(results))

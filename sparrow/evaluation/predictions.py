@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from string import ascii_uppercase
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from sparrow.analysis.answers import read_lines
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.files import write_atomically
 from sparrow.evaluation.questions import Question, option_names
@@ -82,24 +82,22 @@ class Prediction:
         """The same with its reply read by the rules of today."""
         if self.reply is None:
             return self
-        choice, rule = read_reply(self.reply, self.options, self.labels, lower_case=lower_case)
-        return replace(self, choice=choice, rule=rule)
+        if not self.options:
+            return replace(self, choice=None, rule=UNSCORED)
+        letter, rule = read_choice(self.reply, self.options, lower_case=lower_case, labels=self.labels)
+        return replace(self, choice=None if letter is None else ascii_uppercase.index(letter), rule=rule)
 
     def to_line(self) -> str:
         """The prediction as one JSON line, newline included."""
         return json.dumps({**asdict(self), "correct": self.correct}, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
-    def from_line(cls, line: str) -> Prediction:
-        """The inverse of `to_line`.
+    def from_row(cls, record: Any) -> Prediction:
+        """The prediction of a decoded line.
 
         Raises:
             DataError: If the line is not a prediction, or its `correct` is not what choice and gold say.
         """
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"unreadable JSON: {error.msg}") from error
         names = {f.name for f in fields(cls)}
         if not isinstance(record, dict) or record.keys() != names | {"correct"}:
             raise DataError(f"not a prediction: expected the fields {', '.join(sorted(names | {'correct'}))}")
@@ -113,16 +111,6 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def read_reply(
-    reply: str, options: Sequence[str], labels: Sequence[str] | None, *, lower_case: bool
-) -> tuple[int | None, str]:
-    """Position of the option that a reply names, or None, and the rule by which it was read."""
-    if not options:
-        return None, UNSCORED
-    letter, rule = read_choice(reply, options, lower_case=lower_case, labels=labels)
-    return None if letter is None else ascii_uppercase.index(letter), rule
-
-
 def reply_labels(question: Question) -> tuple[str, ...] | None:
     """What the prompt calls the options, where it lists them by other names than letters; None for a question that
     lists none, as one of yes or no."""
@@ -132,18 +120,8 @@ def reply_labels(question: Question) -> tuple[str, ...] | None:
     return names if any(len(name) > 1 for name in names) else ()
 
 
-def predict(
-    question: Question,
-    *,
-    choice: int | None,
-    scoring: str,
-    prompt_hash: str,
-    reply: str | None = None,
-    rule: str | None = None,
-    likelihoods: Iterable[float] | None = None,
-    frame_indices: Iterable[int] = (),
-) -> Prediction:
-    """The prediction for a question."""
+def unanswered(question: Question, scoring: str, prompt_hash: str, frame_indices: Iterable[int]) -> Prediction:
+    """The prediction for a question, yet without an answer."""
     return Prediction(
         question_id=question.id,
         video=question.video,
@@ -152,11 +130,8 @@ def predict(
         options=question.options,
         labels=reply_labels(question),
         gold=question.gold,
-        choice=choice,
-        scoring=scoring,
-        reply=reply,
-        rule=rule,
-        likelihoods=None if likelihoods is None else tuple(likelihoods),
+        choice=None,
+        scoring=scoring if question.options else "generate",
         frame_indices=tuple(frame_indices),
         prompt_hash=prompt_hash,
     )
@@ -176,9 +151,7 @@ class PredictionWriter:
         self._file.truncate(whole)  # a line torn by a kill would run into the next one
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         assert self._file is not None
         self._file.close()
 
@@ -189,39 +162,23 @@ class PredictionWriter:
         self._file.flush()
 
 
-def read_predictions(path: Path) -> list[Prediction]:
-    """The predictions of a file, in its order; a torn last line is left out.
+def read_predictions(path: Path, *, resuming: bool = False) -> list[Prediction]:
+    """The predictions of a file, in its order; a torn last line is dropped where a run is resumed.
 
     Raises:
-        DataError: If a whole line is not a prediction, with file and line.
+        DataError: If a line is not a prediction, with file and line.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"the predictions cannot be read ({error.strerror})", where=str(path), remedy="evaluate the run first"
-        ) from error
-    predictions = []
-    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
-        try:
-            predictions.append(Prediction.from_line(line.decode()))
-        except (DataError, UnicodeDecodeError) as error:
-            what = error.what if isinstance(error, DataError) else "not UTF-8"
-            raise DataError(
-                what, where=f"{path}, line {number}", remedy="delete the file to ask its questions again"
-            ) from error
-    return predictions
+    return read_lines(path, Prediction.from_row, resuming=resuming)
 
 
 def finished(paths: Iterable[Path], prompt_hashes: Mapping[str, str]) -> dict[str, Prediction]:
     """The predictions that need not be asked for again, by question id.
 
-    Args:
-        paths: Files that predictions were appended to, one per rank; those that do not exist are left out.
-        prompt_hashes: The digest that each question has now; predictions with another one are stale.
+    `paths` are the files of the ranks, of which those that do not exist are left out. Predictions with another digest
+    than `prompt_hashes` has now are stale.
     """
     found: dict[str, Prediction] = {}
-    for prediction in (p for path in paths if path.exists() for p in read_predictions(path)):
+    for prediction in (p for path in paths if path.exists() for p in read_predictions(path, resuming=True)):
         if prompt_hashes.get(prediction.question_id) != prediction.prompt_hash:
             continue
         other = found.setdefault(prediction.question_id, prediction)

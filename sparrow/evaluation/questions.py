@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, TypeVar
 
 from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
@@ -16,6 +16,7 @@ from sparrow.core.samples import UNREADABLE
 from sparrow.evaluation.annotations import Problems, numbered_lines, text_id
 from sparrow.evaluation.subtitles import Subtitle
 
+T = TypeVar("T")
 _LABEL = re.compile(r"\s*(?P<label>\(?(?P<letter>[A-Z])[).:][ \t]*)(?P<text>.*)", re.DOTALL)
 
 
@@ -170,33 +171,45 @@ def read_questions(path: Path, *, benchmark: str) -> list[Question]:
     `video` may be null for a question without one; `start` and `end` (seconds) may bound it; `groups` may hold
     further breakdowns of the score, as `{"duration": "short"}`.
 
-    Args:
-        path: The jsonl file.
-        benchmark: Name of the benchmark, for messages.
-
     Raises:
         DataError: With every problem of the file, each with its line: unreadable JSON, a missing field, a prompt
             without options, a gold outside them, an id that stands twice.
     """
     problems = Problems(benchmark, path)
-    questions: list[Question] = []
-    for number, line in numbered_lines(path, benchmark=benchmark):
-        try:
-            question = _question_of(json.loads(line))
-        except json.JSONDecodeError as error:
-            problems.add(f"line {number}", f"unreadable JSON: {error.msg} (column {error.colno})")
-        except DataError as error:
-            problems.add(f"line {number}", error.what)
-        else:
-            problems.check_id(f"line {number}", question.id)
-            questions.append(question)
-    if not questions and not problems.found:
+    lines = ((f"line {number}", line) for number, line in numbered_lines(path, benchmark=benchmark))
+    questions = make_questions(lines, _question_of, problems)
+    if not questions:
         problems.add("the file", "holds no questions")
     problems.raise_if_any()
     return questions
 
 
-def _question_of(record: Any) -> Question:
+def make_questions(
+    records: Iterable[tuple[str, T]], make: Callable[[T], Question], problems: Problems
+) -> list[Question]:
+    """The questions made from records that come with their places.
+
+    Raises:
+        DataError: With all problems: those noted before, records that `make` refuses, ids that occur twice.
+    """
+    questions = []
+    for where, record in records:
+        try:
+            question = make(record)
+        except DataError as error:
+            problems.add(where, error.what)
+        else:
+            problems.check_id(where, question.id)
+            questions.append(question)
+    problems.raise_if_any()
+    return questions
+
+
+def _question_of(line: str) -> Question:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"unreadable JSON: {error.msg} (column {error.colno})") from error
     if not isinstance(record, dict):
         raise DataError(f"expected an object, found {type(record).__name__}")
     missing = [name for name in ("question_id", "video", "prompt", "GT", "category") if name not in record]

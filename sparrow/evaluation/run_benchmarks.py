@@ -24,11 +24,9 @@ from sparrow.evaluation.engine import Protocol, answer
 from sparrow.evaluation.predictions import PredictionWriter, finalise, finished
 from sparrow.evaluation.prompts import prompt_hash
 from sparrow.evaluation.questions import Question
-from sparrow.evaluation.settings import Benchmark, EvaluationSettings
-from sparrow.evaluation.units import group_into_units
-from sparrow.media.settings import FramePolicy
+from sparrow.evaluation.settings import EvaluationSettings
+from sparrow.evaluation.units import Units, group_into_units
 from sparrow.models.backbone import Backbone
-from sparrow.world.settings import WorldSettings
 
 log = logging.getLogger(__name__)
 NEWS_EVERY_S = 30.0
@@ -37,30 +35,14 @@ NEWS_EVERY_S = 30.0
 class Evaluator:
     """Asks a model the questions of the configured benchmarks.
 
-    Args:
-        benchmarks: Settings by name.
-        frames: The frame policy of training, which a benchmark may narrow by its own `max_frames`.
-        world: The generated world, for benchmarks that are part of it.
-        data_seed: Seed of that world.
-        cache_root: Where the world and shared evaluations are kept.
-        precision: Lightning's name of the numeric precision.
-        num_workers: Processes that read videos.
+    The frame policy is that of training, which a benchmark may narrow by its own `max_frames`.
     """
 
-    def __init__(
-        self,
-        benchmarks: Mapping[str, Benchmark],
-        frames: FramePolicy,
-        world: WorldSettings,
-        data_seed: int,
-        cache_root: Path,
-        *,
-        precision: str,
-        num_workers: int,
-    ) -> None:
-        self.benchmarks = {name: standing_in(settings) for name, settings in benchmarks.items()}
-        self.frames, self.world, self.data_seed = frames, world, data_seed
-        self.cache_root, self.precision, self.num_workers = cache_root, precision, num_workers
+    def __init__(self, config: EvaluationSettings) -> None:
+        self.benchmarks = {name: standing_in(settings) for name, settings in config.benchmark.items()}
+        self.frames, self.world, self.data_seed = config.frames, config.world, config.data_seed
+        self.cache_root, self.precision = Path(config.paths.cache_root), config.trainer.precision
+        self.num_workers = config.num_workers
         self._asked: dict[str, Asked] = {}
         self._digests: dict[tuple[str, str, str], dict[str, str]] = {}
 
@@ -82,19 +64,6 @@ class Evaluator:
         for name, settings in self.benchmarks.items():
             key = "frames.max_frames" if settings.max_frames is None else f"benchmark.{name}.max_frames"
             backbone.require_room(self._protocol(name, "after").presentation.frames.max_frames, key)
-
-    def evaluate(self, backbone: Backbone, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
-        """Answer all benchmarks and score them; questions answered before a kill are not asked again.
-
-        Args:
-            backbone: With its model.
-            model_id: Identifies the weights.
-            folder: The run's folder; predictions go to `predictions/<phase>/<benchmark>.jsonl`.
-            phase: `before`, `after`; `blind`: then without frames; `one_frame`: with the frame in the middle alone.
-        """
-        for name in self.benchmarks:
-            self.answer(name, backbone, model_id, folder, phase)
-        return self.collect(model_id, folder, phase)
 
     def shared_id(self, weights: str, backbone: Backbone) -> str:
         """Identifies a model that several runs start from, as it is asked: its weights, precision and inputs."""
@@ -136,34 +105,24 @@ class Evaluator:
         rank: int = 0,
         take: Iterable[int] | None = None,
     ) -> None:
-        """Answer what is unanswered of a benchmark, into the rank's own file.
+        """Answer what is unanswered of a benchmark, into the rank's own file below `predictions/<phase>` in the folder.
 
-        Args:
-            name: The benchmark.
-            backbone: With its model.
-            model_id: Identifies the weights.
-            folder: The run's folder.
-            phase: As in `evaluate`.
-            rank: Number of this process.
-            take: Positions of the units that this process takes; all where None.
+        The phase is `before`, `after`, `blind` (without frames) or `one_frame` (with the frame in the middle alone).
+        `take` are the positions of the units that this process takes, all where None.
         """
         questions, media_root = self.questions(name)
         protocol = self._protocol(name, phase)
         done = self._answered(name, model_id, folder, phase)
-        units = group_into_units(questions, media_root, protocol)
+        units = Units(group_into_units(questions, media_root, protocol), backbone, media_root, protocol, name)
         # A unit is answered whole or not at all, so that its numbers do not depend on where a kill fell.
-        todo = {i for i, unit in enumerate(units) if any(question.id not in done for question in unit)}
+        todo = {i for i, unit in enumerate(units.groups) if any(question.id not in done for question in unit)}
         if not todo:
             return
         if rank == 0:
             log.info("%s (%s): %s, %d already answered", name, phase, counted(len(questions), "question"), len(done))
         answers = answer(
-            backbone,
             units,
-            media_root,
-            protocol,
-            benchmark=name,
-            prompt_hashes=self._hashes(name, model_id, phase),
+            self._hashes(name, model_id, phase),
             num_workers=self.num_workers,
             take=(i for i in (range(len(units)) if take is None else take) if i in todo),
         )
@@ -271,19 +230,6 @@ class Evaluator:
         if self.precision == "bf16-mixed":
             return torch.autocast(device, dtype=torch.bfloat16)
         return contextlib.nullcontext()
-
-
-def make_evaluator(config: EvaluationSettings) -> Evaluator:
-    """The evaluator of the benchmarks of an evaluation or of a training run."""
-    return Evaluator(
-        config.benchmark,
-        config.frames,
-        config.world,
-        config.data_seed,
-        Path(config.paths.cache_root),
-        precision=config.trainer.precision,
-        num_workers=config.num_workers,
-    )
 
 
 def _predictions_file(phase: str, benchmark: str) -> Path:

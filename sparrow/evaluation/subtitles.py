@@ -55,10 +55,7 @@ def parse_longvideobench(records: Any, *, duration_s: float, starting_s: float) 
     The schemas are `{"timestamp": [start, end], "text"}`, where an end that is no number stands for the duration,
     and `{"start": "h:m:s", "end": "h:m:s", "line"}` (longvideobench_dataset.py of the official repository).
 
-    Args:
-        records: The decoded JSON file.
-        duration_s: Duration of the video.
-        starting_s: `starting_timestamp_for_subtitles`: where in the subtitles' time the clip begins.
+    `starting_s` is where in the subtitles' time the clip begins.
 
     Raises:
         DataError: If a record fits neither schema, with its position.
@@ -73,17 +70,12 @@ def parse_longvideobench(records: Any, *, duration_s: float, starting_s: float) 
                 start, text = float(start), str(record["text"])
                 end = float(end) if isinstance(end, (int, float)) else duration_s
             else:
-                start, end = _clock(record["start"]), _clock(record["end"])
+                start, end = (_seconds(*record[name].split(":")) for name in ("start", "end"))
                 text = str(record["line"])
         except (TypeError, KeyError, ValueError) as error:
             raise DataError(f"fits neither subtitle schema: {record!r}", where=f"subtitle {number}") from error
         found.append(Subtitle(start - starting_s, end - starting_s, text))
     return tuple(found)
-
-
-def _clock(time: str) -> float:
-    hours, minutes, seconds = time.split(":")
-    return _seconds(hours, minutes, seconds)
 
 
 def _seconds(hours: str, minutes: str, seconds: str) -> float:

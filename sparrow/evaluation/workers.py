@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import user_path
-from sparrow.evaluation.run_benchmarks import Evaluator, make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.evaluation.settings import CheckpointEvaluation, Machine
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
@@ -37,13 +37,7 @@ Counters = Mapping[tuple[str, str], "Synchronized[int]"]
 class Answering:
     """What is asked of a checkpoint.
 
-    Args:
-        config: How.
-        checkpoint: The model's folder or Hub id.
-        model_id: Identifies the weights.
-        folder: The run's folder.
-        folders: Where the answers to each benchmark go.
-        phases: As `Evaluator.evaluate` has them.
+    `folders` say where the answers to each benchmark go; `phases` are those of `Evaluator.answer`.
     """
 
     config: CheckpointEvaluation
@@ -57,10 +51,7 @@ class Answering:
 def answer_all(work: Answering, evaluator: Evaluator, backbone: Backbone | None = None) -> None:
     """Answer what is unanswered, on `trainer.devices` processes.
 
-    Args:
-        work: What is asked.
-        evaluator: Of its benchmarks.
-        backbone: The checkpoint, where it is open already; used if there is one process.
+    `backbone` is the checkpoint where it is open already, used if there is one process.
 
     Raises:
         RunError: If a process fails; the others are stopped, as they are at a signal, the answers so far kept.
@@ -145,7 +136,7 @@ def _rank_main(rank: int, work: Answering, counters: Counters) -> None:
     transformers_logging.disable_progress_bar()
     if rank > 0:
         logging.getLogger("sparrow").setLevel(logging.ERROR)  # what is read is told once
-    _answer(work, make_evaluator(work.config), _opened(work, rank), rank, counters)
+    _answer(work, Evaluator(work.config), _opened(work, rank), rank, counters)
 
 
 def _opened(work: Answering, rank: int = 0) -> Backbone:

@@ -72,12 +72,7 @@ def cosine_eigenvalues(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def make_corpus(texts: Sequence[str], vectors: NDArray[np.float32]) -> Corpus:
-    """Take the texts apart.
-
-    Args:
-        texts: [n] instructions.
-        vectors: [n, d] their unit vectors.
-    """
+    """Take the texts apart."""
     words = [words_of(text) for text in texts]
     named = [_template(own, frequent) for frequent in [_frequent(words)] for own in words]
     names = [name for name, _ in sorted(Counter(named).items(), key=lambda item: (-item[1], item[0]))]

@@ -48,10 +48,7 @@ class Coverage:
 def cluster(sources: Mapping[str, Vectors], num_clusters: int, seed: int) -> dict[str, Clusters]:
     """k-means over the vectors of all sources together, and how each source lies in it.
 
-    Args:
-        sources: [n, d] unit vectors by source.
-        num_clusters: Clusters asked for; at most one for each different vector.
-        seed: Seeds the clusters.
+    There is at most one cluster for each different vector.
     """
     together = np.concatenate(list(sources.values())) if sources else np.zeros((0, 1), dtype=np.float32)
     if not len(together):

@@ -16,9 +16,8 @@ from sparrow.instructions.corpus import make_corpus
 from sparrow.instructions.extraction import EXTRACTION_VERSION, sample_instructions
 from sparrow.instructions.metrics import METRICS
 from sparrow.instructions.settings import Embedder
-from sparrow.instructions.source_comparison import common_size, embed_all
+from sparrow.instructions.source_comparison import WHOLE, common_size, embed_all, mixed
 from sparrow.instructions.tfidf import TFIDF_VERSION
-from sparrow.instructions.whole_mixture import WHOLE, mixed
 from sparrow.runs.record import Diversity
 
 log = logging.getLogger(__name__)

@@ -31,16 +31,9 @@ EMBEDDERS: dict[str, Callable[[Sequence[str], Embedder, bool], Vectors]] = {
 def embed(
     texts: Sequence[str], embedder: Embedder, *, cache_root: Path | None = None, progress: bool = False
 ) -> Vectors:
-    """Unit vectors of texts; equal texts have equal vectors, and the order of the texts changes none.
+    """Unit vectors [n, d] of texts; equal texts have equal vectors, and the order of the texts changes none.
 
-    Args:
-        texts: [n] instructions.
-        embedder: Which vectors.
-        cache_root: Where vectors are kept for the next time.
-        progress: Whether an encoder shows a progress bar.
-
-    Returns:
-        [n, d] float32; a text without anything to go by has a vector of zeros.
+    A text without anything to go by has zeros. Vectors are kept under `cache_root`, if given, for the next time.
 
     Raises:
         ConfigError: If an encoder cannot be loaded.

@@ -78,11 +78,7 @@ def read_instructions(data: SourceData, rows: Sequence[int] | None = None) -> It
 def sample_instructions(data: SourceData, rows: Sequence[int], num_instructions: int, seed: int) -> list[str]:
     """A seeded sample of at most `num_instructions`: samples in hash order, all turns of each, until there are enough.
 
-    Args:
-        data: The source.
-        rows: Rows to sample from; a repeated row counts once.
-        num_instructions: Size of the sample; all there are where there are fewer.
-        seed: Decides the order.
+    A repeated row counts once.
     """
     distinct = sorted(set(rows))
     ordered = [distinct[i] for i in hash_order([data.ids[row] for row in distinct], seed, salt="instructions")]

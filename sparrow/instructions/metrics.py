@@ -24,15 +24,8 @@ _TINY = 1e-12
 class Metric:
     """One way to put diversity into a number.
 
-    Args:
-        label: How tables call it.
-        measure: Its value for a set that is not empty.
-        definition: What it is.
-        source: Who proposed it.
-        more_is_diverse: Whether a higher value means more diversity.
-        low: Least possible value.
-        high: Largest possible value.
-        empty: Value of an empty set.
+    Tables show it by its `label`. `measure` takes a set that is not empty, and `empty` is the value of an empty one;
+    `low` and `high` are the bounds of all values.
     """
 
     label: str
@@ -179,7 +172,7 @@ METRICS: dict[str, Metric] = {
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MetricEstimate:
     """The value of a metric and its 95 % interval."""
 
     value: float
@@ -187,7 +180,7 @@ class Estimate:
     high: float
 
 
-def estimate(corpus: Corpus, num_resamples: int, seed: int = 0) -> dict[str, Estimate]:
+def estimate(corpus: Corpus, num_resamples: int, seed: int = 0) -> dict[str, MetricEstimate]:
     """Every metric of a set, with bootstrap intervals.
 
     A resample draws n instructions with replacement. It holds repetitions that the set does not, which makes it look
@@ -197,7 +190,7 @@ def estimate(corpus: Corpus, num_resamples: int, seed: int = 0) -> dict[str, Est
     """
     values = {name: metric(corpus) for name, metric in METRICS.items()}
     if num_resamples == 0 or len(corpus) < 2:
-        return {name: Estimate(value, value, value) for name, value in values.items()}
+        return {name: MetricEstimate(value, value, value) for name, value in values.items()}
     generator = np.random.default_rng(seed)
     resampled: dict[str, list[float]] = {name: [] for name in METRICS}
     for _ in range(num_resamples):
@@ -207,9 +200,9 @@ def estimate(corpus: Corpus, num_resamples: int, seed: int = 0) -> dict[str, Est
     return {name: _interval(METRICS[name], value, np.array(resampled[name])) for name, value in values.items()}
 
 
-def _interval(metric: Metric, value: float, resampled: NDArray[np.float64]) -> Estimate:
+def _interval(metric: Metric, value: float, resampled: NDArray[np.float64]) -> MetricEstimate:
     low, high = value + np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - resampled.mean()
-    return Estimate(value, float(min(value, max(low, metric.low))), float(max(value, min(high, metric.high))))
+    return MetricEstimate(value, float(min(value, max(low, metric.low))), float(max(value, min(high, metric.high))))
 
 
 def _exp_entropy(weights: NDArray[np.float64]) -> float:

@@ -32,11 +32,7 @@ def k_center(vectors: Whole, first: Sequence[int], duplicate_similarity: float) 
 
     The candidates of a round are the farthest vectors; as long as one of them stays farther than every vector outside
     the round was, it is the farthest of all, so that all vectors meet the chosen ones in one matrix product a round.
-
-    Args:
-        vectors: [n, d].
-        first: Rows that were chosen before, in their order; the order goes on behind them.
-        duplicate_similarity: Not used.
+    `first` are the rows chosen before, in their order; the order goes on behind them.
     """
     del duplicate_similarity
     num = len(vectors)
@@ -138,15 +134,9 @@ def select(
     """Positions of the ids in the order of a selection.
 
     Samples with the same vector share one place: the first of each in hash order are ordered by the method, then the
-    second of each follow in the same order, and so on. So repeated instructions cost no time and come last.
-
-    Args:
-        method: A name in `SELECTIONS`.
-        ids: [n] sample ids; their hash order breaks ties.
-        vectors: [n, d] unit vectors.
-        seed: Decides the hash order.
-        duplicate_similarity: Cosine from which `dedup` takes two for the same.
-        first: The beginning of the order where it is known; only what follows is computed and given.
+    second of each follow in the same order, and so on. So repeated instructions cost no time and come last. Ties are
+    broken by the hash order of `ids`, which `seed` decides. `first` is the beginning of the order where it is known;
+    only what follows is computed and given.
     """
     order = np.array(hash_order(ids, seed), dtype=np.int64)
     done = list(first)

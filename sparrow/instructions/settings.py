@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
@@ -45,3 +45,13 @@ class Embedder:
         if self.name == "encoder" and not self.model:
             raise Conflict(("model", "is not set; give the folder or Hub id of an encoder, or use embedder=tfidf"))
         return self
+
+
+class DiversitySettings(Protocol):
+    """The settings by which sources are compared."""
+
+    data_seed: int
+    min_instructions: int
+    num_resamples: int
+    num_clusters: int
+    num_templates: int

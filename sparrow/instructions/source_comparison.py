@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from sparrow.instructions.corpus import Corpus, make_corpus
 from sparrow.instructions.diagnostics import Clusters, Coverage, cluster, coverage, source_distances
 from sparrow.instructions.embedding import embed
-from sparrow.instructions.metrics import Estimate, estimate
-from sparrow.instructions.settings import Embedder
+from sparrow.instructions.metrics import MetricEstimate, estimate
+from sparrow.instructions.settings import DiversitySettings, Embedder
 
+WHOLE = "whole mixture"
 K = TypeVar("K")
 
 
@@ -28,37 +30,26 @@ class Template:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One source.
-
-    Args:
-        num_instructions: Instructions sampled.
-        num_distinct: Different ones among them.
-        num_compared: Those that the metrics and diagnostics are of.
-        metrics: By name in `METRICS`.
-        clusters: How they lie in the clusters of all sources.
-        templates: The most frequent templates.
-    """
+class MeasuredSource:
+    """One source: the metrics are of `num_compared` of its instructions, by name in `METRICS`."""
 
     num_instructions: int
     num_distinct: int
     num_compared: int
-    metrics: dict[str, Estimate]
+    metrics: dict[str, MetricEstimate]
     clusters: Clusters
     templates: list[Template]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SourceComparison:
     """Sources beside each other.
 
-    Args:
-        sources: By name.
-        distances: Mean distance of the instructions of a source (row) to the nearest of another (column).
-        coverage: By benchmark, then source.
+    `distances` are mean distances of the instructions of a source (row) to the nearest of another (column); `coverage`
+    is by benchmark, then source.
     """
 
-    sources: dict[str, Measured]
+    sources: dict[str, MeasuredSource]
     distances: list[list[float]]
     coverage: dict[str, dict[str, Coverage]] = field(default_factory=dict)
 
@@ -80,45 +71,31 @@ def common_size(sizes: Sequence[int], min_instructions: int) -> int | None:
 def compare(
     texts: Mapping[str, Sequence[str]],
     vectors: Mapping[str, NDArray[np.float32]],
-    questions: Mapping[str, NDArray[np.float32]] | None = None,
-    *,
-    min_instructions: int = 10,
-    num_resamples: int = 100,
-    num_clusters: int = 50,
-    num_templates: int = 10,
-    seed: int = 0,
-) -> Comparison:
+    questions: Mapping[str, NDArray[np.float32]],
+    config: DiversitySettings,
+) -> SourceComparison:
     """Measure and compare the first instructions of each source, equally many of each.
 
-    Args:
-        texts: Instructions by source, each in random order.
-        vectors: Their vectors [n, d].
-        questions: Vectors of the questions of benchmarks.
-        min_instructions: Sources with fewer are measured as they are, and do not lower the size that others share.
-        num_resamples: Bootstrap resamples behind each interval; 0 gives none.
-        num_clusters: Clusters of all sources together.
-        num_templates: Templates that are kept of each source.
-        seed: Seeds clusters and resamples.
+    The texts of each source are in random order.
     """
-    size = common_size([len(own) for own in texts.values()], min_instructions)
+    size = common_size([len(own) for own in texts.values()], config.min_instructions)
     near = {name: own[:size] for name, own in vectors.items()}
-    spread = cluster(near, num_clusters, seed)
+    spread = cluster(near, config.num_clusters, config.data_seed)
     measured = {}
     for name, own in texts.items():
         corpus = make_corpus(own[:size], near[name])
-        measured[name] = Measured(
+        measured[name] = MeasuredSource(
             num_instructions=len(own),
             num_distinct=len(set(own)),
             num_compared=len(corpus),
-            metrics=estimate(corpus, num_resamples, seed),
+            metrics=estimate(corpus, config.num_resamples, config.data_seed),
             clusters=spread[name],
-            templates=frequent_templates(make_corpus(own, vectors[name]), num_templates),
+            templates=frequent_templates(make_corpus(own, vectors[name]), config.num_templates),
         )
     covered = {
-        benchmark: {name: coverage(asked, own) for name, own in near.items()}
-        for benchmark, asked in (questions or {}).items()
+        benchmark: {name: coverage(asked, own) for name, own in near.items()} for benchmark, asked in questions.items()
     }
-    return Comparison(measured, source_distances(near), covered)
+    return SourceComparison(measured, source_distances(near), covered)
 
 
 def frequent_templates(corpus: Corpus, num_templates: int) -> list[Template]:
@@ -126,3 +103,17 @@ def frequent_templates(corpus: Corpus, num_templates: int) -> list[Template]:
     counts = np.bincount(corpus.templates, minlength=len(corpus.template_names))[:num_templates].tolist()
     named = zip(corpus.template_names, counts, strict=False)
     return [Template(words, count / len(corpus)) for words, count in named if count > 1]
+
+
+def mixed(texts: Mapping[str, Sequence[str]], sizes: Mapping[str, int], num_instructions: int) -> list[str]:
+    """Instructions of a whole mixture: the first of every component, as many as its share of the samples."""
+    sizes = {name: size for name, size in sizes.items() if texts[name]}
+    whole = sum(sizes.values())
+    total = min([num_instructions, *(len(texts[name]) * whole // size for name, size in sizes.items())])
+    # Evenly interleaved, so that the beginning of the list is a mixture too.
+    placed = [
+        ((i + 0.5) / size, text)
+        for name, size in sizes.items()
+        for i, text in enumerate(texts[name][: round(total * size / whole)])
+    ]
+    return [text for _, text in sorted(placed, key=itemgetter(0))]

@@ -26,17 +26,10 @@ WORD = r"(?u)\w+|[^\w\s]"
 
 
 def tfidf_vectors(texts: Sequence[str], dimensions: int) -> NDArray[np.float32]:
-    """Unit vectors of distinct texts.
+    """Unit vectors of n distinct texts, [n, min(n, dimensions)].
 
     The weights and directions are fitted on at most 20,000 of the texts, chosen by their hash. With no more texts than
     dimensions the reduction loses nothing. Computed on one thread, so that no vector depends on how many there are.
-
-    Args:
-        texts: [n] distinct texts.
-        dimensions: Length of the vectors, where there are more texts.
-
-    Returns:
-        [n, min(n, dimensions)] float32.
     """
     from threadpoolctl import threadpool_limits
 

@@ -25,10 +25,7 @@ class FrameCache:
 
     What is kept is found by the content of the video, the bounds and the policy, never by the video's name: a file
     that is replaced is read anew, one that is renamed is not. Frames are stored as they are, so that a 24-frame clip
-    of 640 x 360 takes 17 MB.
-
-    Args:
-        folder: Where the frames are kept; several processes may use it at once.
+    of 640 x 360 takes 17 MB. Several processes may use a folder at once.
     """
 
     def __init__(self, folder: str | Path) -> None:

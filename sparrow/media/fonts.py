@@ -14,35 +14,11 @@ from sparrow.core.hashing import combined_hash, file_hash
 SHIPPED_FONT = Path(__file__).parent / "fonts" / "LiberationSans-Regular.ttf"
 
 # In the order in which they are asked; general Latin, Greek and Cyrillic first, then scripts, then symbols.
-FALLBACK_NAMES = (
-    "NotoSans-Regular",
-    "NotoSansCJK-Regular",
-    "NotoSansCJKsc-Regular",
-    "NotoSansSC-Regular",
-    "NotoSansArabic-Regular",
-    "NotoSansHebrew-Regular",
-    "NotoSansDevanagari-Regular",
-    "NotoSansThai-Regular",
-    "NotoSansBengali-Regular",
-    "NotoSansTamil-Regular",
-    "NotoSansTelugu-Regular",
-    "NotoSansKannada-Regular",
-    "NotoSansMalayalam-Regular",
-    "NotoSansGujarati-Regular",
-    "NotoSansGurmukhi-Regular",
-    "NotoSansSinhala-Regular",
-    "NotoSansGeorgian-Regular",
-    "NotoSansArmenian-Regular",
-    "NotoSansEthiopic-Regular",
-    "NotoSansKhmer-Regular",
-    "NotoSansLao-Regular",
-    "NotoSansMyanmar-Regular",
-    "NotoSansMath-Regular",
-    "NotoSansSymbols-Regular",
-    "NotoSansSymbols2-Regular",
-    "NotoEmoji-Regular",
-    "DejaVuSans",
+_SCRIPTS = (
+    " CJK CJKsc SC Arabic Hebrew Devanagari Thai Bengali Tamil Telugu Kannada Malayalam Gujarati Gurmukhi Sinhala"
+    " Georgian Armenian Ethiopic Khmer Lao Myanmar Math Symbols Symbols2"
 )
+FALLBACK_NAMES = (*(f"NotoSans{script}-Regular" for script in _SCRIPTS.split(" ")), "NotoEmoji-Regular", "DejaVuSans")
 FONT_SUFFIXES = (".ttf", ".otf", ".ttc")
 VARIABLE = re.compile(r"\[[\w,]+\]$")  # NotoSansThai[wdth,wght].ttf holds all weights of NotoSansThai-Regular.ttf
 OUTLINES = {"glyf", "CFF ", "CFF2"}

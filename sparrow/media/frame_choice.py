@@ -59,12 +59,7 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo(Clock):
-    """What is known of a video without decoding it: enough to plan, and plain JSON values.
-
-    Args:
-        width_px: Width of a frame as shown, after rotation.
-        height_px: Height of a frame as shown, after rotation.
-    """
+    """What is known of a video without decoding it: enough to plan, and plain JSON values; sizes are after rotation."""
 
     width_px: int
     height_px: int
@@ -97,12 +92,6 @@ def planned_frames(
 
     Between bounds only those frames count that are on screen at some time in [start_s, end_s). Where the frame
     rate varies, frames are chosen evenly in time, so that one that stays on screen for long may be shown twice.
-
-    Args:
-        info: What `probe_video` found.
-        policy: Which frames are asked for.
-        start_s: Start of the clip in s from the first frame; None: the first frame.
-        end_s: End of the clip; None, or after the video's end: the end.
 
     Raises:
         MediaError: If no frame lies between the bounds, or times are asked of a folder without a frame rate.

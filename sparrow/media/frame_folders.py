@@ -49,10 +49,6 @@ def file_states(path: Path) -> list[tuple[int, int]]:
 class FolderReader:
     """The pictures of a folder as frames at a constant rate, the first at time 0 whatever its number.
 
-    Args:
-        folder: The folder.
-        fps: Its frame rate; None where it is not known.
-
     Raises:
         MediaError: If it holds no pictures, or, when read, pictures that are damaged or differ in size.
     """

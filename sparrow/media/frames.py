@@ -53,17 +53,9 @@ def probe_video(path: str | Path, *, fps: float | None = None) -> VideoInfo:
         MediaError: If it is missing, empty, not a video, truncated, or has no video stream.
     """
     with _open(path, fps) as reader:
-        clock = reader.clock
         (frame,) = reader.read([0])
         height, width, _ = frame.shape
-        return VideoInfo(
-            num_frames=clock.num_frames,
-            fps=clock.fps,
-            duration_s=clock.duration_s,
-            starts_s=clock.starts_s,
-            width_px=width,
-            height_px=height,
-        )
+        return VideoInfo(**vars(reader.clock), width_px=width, height_px=height)
 
 
 def read_clip(

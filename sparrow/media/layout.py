@@ -46,12 +46,7 @@ class Page:
 
 
 class Typesetter:
-    """Sets words one after another; `pages` holds those that are full.
-
-    Args:
-        style: Settings of the page.
-        face: Typeface that measures the words.
-    """
+    """Sets words one after another; `pages` holds those that are full."""
 
     def __init__(self, style: TextStyle, face: Typeface) -> None:
         self.pages: list[Page] = []

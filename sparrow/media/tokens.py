@@ -17,6 +17,7 @@ _ABBREVIATIONS = (
 ).split()
 _SENTENCE_END = re.compile(r"(?<=[.?!])(?P<closing>[\"'”’)\]}]*)\s+(?=[\"'“‘`(\[]*[A-Z0-9])")
 _LAST_WORD = re.compile(r"(\S+)\.[\"'”’)\]}]*$")
+_CONTRACTIONS = {"can": "not", "d": "'ye", "gim|lem": "me", "gon|wan": "na", "got": "ta", "more": "'n"}
 
 _RULES = [
     # opening quotes
@@ -42,12 +43,7 @@ _CLOSING_RULES = [
     (r"\s+", " "),
     (r"([^' ])('[sSmMdD]|') ", r"\1 \2 "),
     (r"([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) ", r"\1 \2 "),
-    (r"(?i)\b(can)(not)\b", r" \1 \2 "),
-    (r"(?i)\b(d)('ye)\b", r" \1 \2 "),
-    (r"(?i)\b(gim|lem)(me)\b", r" \1 \2 "),
-    (r"(?i)\b(gon|wan)(na)\b", r" \1 \2 "),
-    (r"(?i)\b(got)(ta)\b", r" \1 \2 "),
-    (r"(?i)\b(more)('n)\b", r" \1 \2 "),
+    *((rf"(?i)\b({first})({second})\b", r" \1 \2 ") for first, second in _CONTRACTIONS.items()),
     (r"(?i) ('t)(is|was)\b", r" \1 \2 "),
 ]
 _COMPILED = [(re.compile(pattern), to) for pattern, to in _RULES]

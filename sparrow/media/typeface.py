@@ -21,7 +21,6 @@ from sparrow.media.fonts import VARIABLE, font_characters
 PIXEL = 64  # FreeType's unit of advance widths is 1/64 px
 MAX_WORDS = 20_000  # kept bitmaps; about 20 MB
 _ROUND = PIXEL // 2
-_FAR = 1 << 20
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -96,11 +95,8 @@ class Typeface:
     """A chain of fonts at one size: each character is drawn by the first font that has it, in logical order.
 
     `extents[word]` and `bitmaps[word]` are what a word without white space takes up and looks like;
-    `gaps[before, space, after]` is the width in 1/64 px of white space between two characters.
-
-    Args:
-        font_size_px: Size of the em square.
-        fonts: Paths of font files; characters that none has are drawn as the first font's box.
+    `gaps[before, space, after]` is the width in 1/64 px of white space between two characters. Characters that no font
+    has are drawn as the first one's box.
     """
 
     layout_engine = ImageFont.Layout.BASIC
@@ -172,46 +168,41 @@ class Typeface:
         before, _, after = key
         return self._measure("".join(key)).advance - self._measure(before).advance - self._measure(after).advance
 
-    def _measure(self, text: str) -> Extent:
+    def _place(self, text: str) -> tuple[list[tuple[int, Glyph]], int]:
+        """The glyphs that have ink, each with the x of its origin in px, and the text's advance in 1/64 px."""
+        placed = []
         pen = 0
         last = ""
-        left = top = _FAR
-        right = bottom = -_FAR
         for char in text:
             if last:
                 pen += self._kerning[last + char]
-            _, glyph_left, glyph_top, glyph_right, glyph_bottom, advance, _ = self._glyphs[char]
-            if glyph_right > glyph_left:
-                x = (pen + _ROUND) // PIXEL
-                left = min(left, x + glyph_left)
-                right = max(right, x + glyph_right)
-                top = min(top, glyph_top)
-                bottom = max(bottom, glyph_bottom)
-            pen += advance
+            glyph = self._glyphs[char]
+            if glyph.right > glyph.left:
+                placed.append(((pen + _ROUND) // PIXEL, glyph))
+            pen += glyph.advance
             last = char
-        if right < left:
+        return placed, pen
+
+    def _measure(self, text: str) -> Extent:
+        placed, pen = self._place(text)
+        if not placed:
             return Extent(pen, pen, 0, 0, 0, 0)
-        return Extent(pen, max(pen, right * PIXEL), left, top, right, bottom)
+        right = max(x + glyph.right for x, glyph in placed)
+        left, top = min(x + glyph.left for x, glyph in placed), min(glyph.top for _, glyph in placed)
+        return Extent(pen, max(pen, right * PIXEL), left, top, right, max(glyph.bottom for _, glyph in placed))
 
     def _draw(self, text: str) -> Bitmap:
         _, _, left, top, right, bottom = self.extents[text]
         mask = np.zeros((bottom - top, right - left), np.uint8)
-        pen = drawn_to = 0
-        last = ""
-        for char in text:
-            if last:
-                pen += self._kerning[last + char]
-            glyph, glyph_left, glyph_top, glyph_right, glyph_bottom, advance, _ = self._glyphs[char]
-            if glyph_right > glyph_left:
-                x = (pen + _ROUND) // PIXEL - left
-                place = mask[glyph_top - top : glyph_bottom - top, x + glyph_left : x + glyph_right]
-                if x + glyph_left >= drawn_to:
-                    place[...] = glyph
-                else:
-                    blend(place, glyph)
-                drawn_to = max(drawn_to, x + glyph_right)
-            pen += advance
-            last = char
+        drawn_to = 0
+        for x, glyph in self._place(text)[0]:
+            first, last = x - left + glyph.left, x - left + glyph.right
+            place = mask[glyph.top - top : glyph.bottom - top, first:last]
+            if first >= drawn_to:
+                place[...] = glyph.mask
+            else:
+                blend(place, glyph.mask)
+            drawn_to = max(drawn_to, last)
         return Bitmap(mask, left, top, right, bottom)
 
 

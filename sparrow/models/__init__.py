@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparrow.models.loading import load_backbone
+    from sparrow.models.loading import LoadOptions, load_backbone
 
-__all__ = ["load_backbone"]
+__all__ = ["LoadOptions", "load_backbone"]
 
 
 def __getattr__(name: str) -> Any:
     """Import torch and transformers only where a backbone is loaded: settings are checked without them."""
-    if name == "load_backbone":
-        from sparrow.models.loading import load_backbone
+    if name in __all__:
+        from sparrow.models import loading
 
-        return load_backbone
+        return getattr(loading, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

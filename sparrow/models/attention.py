@@ -17,11 +17,7 @@ ATTENTIONS = ("auto", "sdpa", "eager", FLASH)
 def choose_attention(asked: str, precision: str, accelerator: str, family: str) -> str:
     """The implementation that `auto` stands for: flash attention where it can run, else torch's own (`sdpa`).
 
-    Args:
-        asked: As in transformers, or `auto`.
-        precision: Lightning's name; flash attention computes in 16 bits only.
-        accelerator: Lightning's name; flash attention needs a GPU.
-        family: Of the backbone; flash attention is not for all.
+    Flash attention needs a GPU, computes in 16 bits only, and is not for all families.
 
     Raises:
         BackboneError: If flash attention is asked for and not installed, or not for the family.

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from importlib.resources import files
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -27,7 +26,17 @@ from sparrow.models.frame_buffer import Frames, NativeVideo, Size, normalize
 from sparrow.models.registry import NATIVE_VIDEO, WITHOUT_PACKING, check_native_video
 from sparrow.models.tiny import TinySizes, random_model
 
-__all__ = ["Backbone", "Size", "TokenizedChat"]
+__all__ = ["Backbone", "Size", "TokenizedChat", "WithoutVideo"]
+
+
+class WithoutVideo:
+    """Put before a family's processor class: no video processor, which needs torchvision, is made, loaded or saved."""
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        """The parts of the processor."""
+        parent: Any = super()
+        return [name for name in parent.get_attributes() if name != "video_processor"]
 
 
 class Backbone(ABC):
@@ -54,18 +63,13 @@ class Backbone(ABC):
     family: ClassVar[str]
     end_of_turn: ClassVar[str]
     native_checkpoints: ClassVar[tuple[str, ...]]
-    template: ClassVar[str]
+    template: ClassVar[str | None] = None  # of another family
     processor_class: ClassVar[Any] = AutoProcessor
     video_processor_type: ClassVar[str | None] = None
     skips_cached_padding: ClassVar[bool] = True
     video_needs_times: ClassVar[bool] = True
     module_names: ClassVar[tuple[str, str, str]] = ("vision_tower", "multi_modal_projector", "language_model")
     vision_blocks: ClassVar[str] = "vision_tower.encoder.layers"
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "template" not in cls.__dict__:
-            cls.template = cls.family
 
     def __init__(
         self,
@@ -85,10 +89,11 @@ class Backbone(ABC):
         self.frame_size_px = frame_size_px
         self._model = model
         self.origin: Checkpoint | None = None
-        self.chat_template = files("sparrow.models").joinpath(f"templates/{self.template}.jinja").read_text()
+        template = f"templates/{self.template or self.family}.jinja"
+        self.chat_template = files("sparrow.models").joinpath(template).read_text()
         if not re.search(r"{%-?\s*generation\b", self.chat_template):
             raise BackboneError(
-                f"templates/{self.template}.jinja marks no answer, so that nothing would be learnt; put "
+                f"{template} marks no answer, so that nothing would be learnt; put "
                 "{% generation %} and {% endgeneration %} around an assistant's words and their end marker"
             )
         self.processor.chat_template = self.chat_template
@@ -132,9 +137,7 @@ class Backbone(ABC):
     def video_placeholders(self, size: Size, times_s: Sequence[float]) -> list[tuple[str, list[int]]]:
         """The placeholders that the chat template writes for a native video: words before each, and what it becomes.
 
-        Args:
-            size: (height, width) of the prepared frames.
-            times_s: Time of each frame.
+        `size` is that of the prepared frames.
         """
         raise NotImplementedError
 
@@ -162,12 +165,17 @@ class Backbone(ABC):
     def parts(self) -> dict[str, nn.Module]:
         """The modules `vision`, `projector` and `language_model`, which together hold every parameter."""
         core: Any = self.model.model
-        return self._three_parts(*(getattr(core, name) for name in self.module_names))
+        vision, projector, language_model = map(core.get_submodule, self.module_names)
+        return {
+            "vision": vision,
+            "projector": projector,
+            "language_model": nn.ModuleList([language_model, self.output_head]),
+        }
 
     def blocks(self) -> list[nn.Module]:
         """Transformer blocks of vision encoder and language model: the units of sharding and checkpointing."""
         core: Any = self.model.model
-        return [*attrgetter(self.vision_blocks)(core), *getattr(core, self.module_names[2]).layers]
+        return [*core.get_submodule(self.vision_blocks), *core.get_submodule(self.module_names[2]).layers]
 
     def unused(self) -> list[nn.Module]:
         """Modules that no output depends on: they would never have a gradient, which ranks wait for."""
@@ -210,11 +218,7 @@ class Backbone(ABC):
         return num_frames * len(self.frame_token_ids(prepared))
 
     def require_room(self, num_frames: int | None, key: str = "frames.max_frames") -> None:
-        """Refuse more frames than fit into a sequence, before any is decoded.
-
-        Args:
-            num_frames: The most that a video may show; None says nothing.
-            key: The setting that says so.
+        """Refuse more frames than fit into a sequence, before any is decoded; `key` is the setting that allows them.
 
         Raises:
             BackboneError: If `num_frames` square frames take more tokens than the context length.
@@ -329,12 +333,7 @@ class Backbone(ABC):
         return {}
 
     def position_ids(self, input_ids: Tensor, frames: Frames) -> Tensor:
-        """Positions of one sample's tokens, int64 [n] or [k, n].
-
-        Args:
-            input_ids: int64 [n].
-            frames: Its prepared frames.
-        """
+        """Positions of one sample's tokens, int64 [n] or [k, n]."""
         return torch.arange(len(input_ids), device=input_ids.device)
 
     def position_shift(self, input_ids: Tensor, frames: Frames | None) -> Tensor | int:
@@ -428,13 +427,13 @@ class Backbone(ABC):
         for path in folder.glob("*.safetensors"):
             path.chmod((folder / "config.json").stat().st_mode)  # safetensors gives it to its owner alone
 
-    def _three_parts(self, vision: nn.Module, projector: nn.Module, language_model: nn.Module) -> dict[str, nn.Module]:
-        head: Any = self.model.lm_head
-        return {
-            "vision": vision,
-            "projector": projector,
-            "language_model": nn.ModuleList([language_model, head]),
-        }
+    def compile_blocks(self) -> None:
+        """Let torch compile each block at its first use, for rows of any length; names of parameters stay.
+
+        Blocks of one kind share their code, which takes seconds where the whole model takes minutes.
+        """
+        for block in self.blocks():
+            block.compile(dynamic=True)
 
     def _require_multiple(self, step_px: int) -> None:
         if self.frame_size_px <= 0 or self.frame_size_px % step_px:

@@ -61,9 +61,7 @@ def tokenize(
 def expand(chat: TokenizedChat, tokens_of: Mapping[int, Iterable[Sequence[int]]]) -> TokenizedChat:
     """Put the tokens of what is shown, which are never learnt, in the place of its one token.
 
-    Args:
-        chat: As the template renders it.
-        tokens_of: For the token that stands for an image or a video, the tokens of each of them in order.
+    `tokens_of` gives for the token that stands for an image or a video the tokens of each of them in order.
     """
     ids, supervised = chat.input_ids, chat.supervised
     places = np.flatnonzero(np.isin(ids, list(tokens_of)))

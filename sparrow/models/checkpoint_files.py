@@ -67,10 +67,6 @@ def base_of_adapters(checkpoint: str) -> Checkpoint | None:
 def family_of(checkpoint: Checkpoint, expected: str | None = None) -> str:
     """The family of a checkpoint, which those that its adapters belong to must share.
 
-    Args:
-        checkpoint: The checkpoint.
-        expected: The family that it must be of; any where None.
-
     Raises:
         BackboneError: If it is not there, lacks files, or is of another family.
     """

@@ -43,11 +43,8 @@ PRODUCTS = {
 
 
 class ModelFlops:
-    """Operations of samples on one model.
-
-    Args:
-        backbone: Its model is not needed: layers are counted on one without weights.
-        tuning: Which parts learn; all of them where None.
+    """Operations of samples on one model, whose layers are counted without its weights; where no tuning is given, all
+    parts learn.
     """
 
     def __init__(self, backbone: Backbone, tuning: Tuning | None = None) -> None:
@@ -79,15 +76,9 @@ class ModelFlops:
         num_frames: np.ndarray,
         supervised_tokens: np.ndarray,
     ) -> dict[str, np.ndarray]:
-        """Operations of the forward pass by what they are for, float64 [n] each.
+        """Operations of the forward pass of each sample by what they are for, float64 [n] each.
 
-        The frames of a sample are taken to be of equal size.
-
-        Args:
-            visual_tokens: Tokens of each sample's frames, markers included, [n].
-            text_tokens: Its other tokens, [n].
-            num_frames: Its frames, [n].
-            supervised_tokens: Tokens whose logits are computed, [n].
+        The frames of a sample are taken to be of equal size; visual tokens are counted with their markers.
         """
         frames = np.asarray(num_frames, dtype=np.float64)
         tokens = np.asarray(visual_tokens + text_tokens, dtype=np.float64)

@@ -110,10 +110,7 @@ class Frames:
         if not self.videos:
             return self
         of_videos = {place for video in self.videos for place in video.places}
-        ends = self._ends()
-        kept = [i for i in range(len(self)) if i not in of_videos]
-        pieces = [self.pixels[ends[i] : ends[i + 1]] for i in kept]
-        return Frames(torch.cat(pieces) if pieces else self.pixels[:0], tuple(self.sizes[i] for i in kept))
+        return Frames.joined([self[place : place + 1] for place in range(len(self)) if place not in of_videos])
 
     def video_stacks(self) -> Iterator[Tensor]:
         """The frames of each native video, uint8 [n, 3, h, w]."""

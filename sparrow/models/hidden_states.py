@@ -24,15 +24,9 @@ def hidden_states(
 ) -> Tensor:
     """What the backbone's `output_head` makes logits of, [b, L, d].
 
-    The whole model runs, so that what wraps it is called as ever, but its head is given nothing to compute.
-
-    Args:
-        backbone: With its model.
-        input_ids: As in `Backbone.forward`.
-        attention_mask: As in `Backbone.forward`.
-        frames: As in `Backbone.forward`.
-        position_ids: As in `Backbone.forward`.
-        sample_lengths: Tokens of each sample of a packed row; only spares work, the positions tell them apart too.
+    The whole model runs, so that what wraps it is called as ever, but its head is given nothing to compute. The
+    arguments are those of `Backbone.forward`; `sample_lengths`, the tokens of each sample of a packed row, only spare
+    work: the positions tell the samples apart too.
     """
     seen: list[Tensor] = []
 

@@ -29,9 +29,7 @@ class Idefics3(SquareFrames):
     native_checkpoints: ClassVar[tuple[str, ...]] = ("HuggingFaceM4/Idefics3-8B-Llama3",)
     module_names = ("vision_model", "connector", "text_model")
     vision_blocks = "vision_model.encoder.layers"
-    processor_class: ClassVar[Any] = Idefics3Processor
-    config_class: ClassVar[Any] = Idefics3Config
-    image_processor_class: ClassVar[Any] = Idefics3ImageProcessorPil
+    tiny_classes: ClassVar[tuple[Any, Any, Any]] = (Idefics3Config, Idefics3ImageProcessorPil, Idefics3Processor)
     tiny_bos_token: ClassVar[str] = "<|begin_of_text|>"
 
     @override
@@ -86,17 +84,18 @@ class Idefics3(SquareFrames):
     @classmethod
     @override
     def tiny(cls, texts: Sequence[str], frame_size_px: int, sizes: TinySizes) -> tuple[Any, Any]:
+        config_class, image_processor_class, processor_class = cls.tiny_classes
         tokenizer = train_tokenizer(
             texts,
             bos_token=cls.tiny_bos_token,
             eos_token=cls.end_of_turn,
             other_special_tokens=["<fake_token_around_image>", "<image>", "<global-img>"],
         )
-        config = cls.config_class(
+        config = config_class(
             **token_ids(tokenizer, image_token_id="<image>"),
             scale_factor=2,
             tie_word_embeddings=False,
             vision_config=sizes.vision(image_size=frame_size_px),
             text_config=sizes.text(tokenizer, model_type="llama"),
         )
-        return config, cls.processor_class(cls.image_processor_class(), tokenizer)
+        return config, processor_class(image_processor_class(), tokenizer)

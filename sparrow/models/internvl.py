@@ -11,7 +11,7 @@ from transformers import InternVLConfig
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from typing_extensions import override
 
-from sparrow.models.processors import WithoutVideo
+from sparrow.models.backbone import WithoutVideo
 from sparrow.models.square_frames import SquareFrames
 from sparrow.models.tiny import PATCH_PX, TinySizes, token_ids, train_tokenizer
 

@@ -16,8 +16,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 from typing_extensions import override
 
+from sparrow.models.backbone import WithoutVideo
 from sparrow.models.frame_buffer import Frames, Size
-from sparrow.models.processors import WithoutVideo
 from sparrow.models.square_frames import SquareFrames
 from sparrow.models.tiny import PATCH_PX, TinySizes, token_ids, train_tokenizer
 

@@ -13,9 +13,8 @@ from transformers.modeling_utils import slice_logits_to_keep
 from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import MiniCPMV4_6ImageProcessorPil
 from typing_extensions import override
 
-from sparrow.models.backbone import Backbone, Size
+from sparrow.models.backbone import Backbone, Size, WithoutVideo
 from sparrow.models.frame_buffer import Frames
-from sparrow.models.processors import WithoutVideo
 from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX, TinySizes, train_tokenizer
 
 NAMED_TOKENS = {

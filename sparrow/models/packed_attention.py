@@ -56,13 +56,7 @@ def _attend_each(
 
 @contextlib.contextmanager
 def attending_within(language_model: nn.Module, sample_lengths: Sequence[int], device: torch.device) -> Iterator[None]:
-    """Tell the language model where the samples of its packed row end, in the words of its attention.
-
-    Args:
-        language_model: A text model of transformers.
-        sample_lengths: Tokens of each sample of the row.
-        device: Where the row lies.
-    """
+    """Tell the language model where the samples of its packed row end, in the words of its attention."""
     config: Any = language_model.config
     told: dict[str, Any] = {}
     if config._attn_implementation == BY_SAMPLE:

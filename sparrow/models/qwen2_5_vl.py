@@ -14,9 +14,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 from typing_extensions import override
 
-from sparrow.models.backbone import Backbone, Size
+from sparrow.models.backbone import Backbone, Size, WithoutVideo
 from sparrow.models.frame_buffer import Frames
-from sparrow.models.processors import WithoutVideo
 from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX, TinySizes, token_ids, train_tokenizer
 
 VISION_TOKENS = {
@@ -43,6 +42,7 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
     processor_class: ClassVar[Any] = Qwen2_5_VLProcessor
     video_processor_type = "Qwen2VLVideoProcessor"
     native_checkpoints: ClassVar[tuple[str, ...]] = ("Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct")
+    module_names = ("visual", "visual.merger", "language_model")
     vision_blocks = "visual.blocks"
     config_class: ClassVar[Any] = Qwen2_5_VLConfig
     vision_merging_parts: ClassVar[tuple[str, ...]] = ("merger",)
@@ -217,7 +217,7 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
         core: Any = self.model.model
         of_vision = dict(core.visual.named_children())
         projector = nn.ModuleDict({name: of_vision.pop(name) for name in self.vision_merging_parts})
-        return self._three_parts(nn.ModuleDict(of_vision), projector, core.language_model)
+        return super().parts() | {"vision": nn.ModuleDict(of_vision), "projector": projector}
 
     @staticmethod
     @override

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import Qwen3VLConfig
 from typing_extensions import override
 
+from sparrow.models.backbone import WithoutVideo
 from sparrow.models.frame_buffer import Frames, Size
-from sparrow.models.processors import WithoutVideo
 from sparrow.models.qwen2_5_vl import TINY_ROPE_SECTIONS, Qwen2_5_VL
 from sparrow.models.tiny import HEAD_WIDTH, PATCH_PX
 

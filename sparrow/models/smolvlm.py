@@ -8,8 +8,8 @@ import transformers
 from transformers import SmolVLMConfig
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
+from sparrow.models.backbone import WithoutVideo
 from sparrow.models.idefics3 import Idefics3
-from sparrow.models.processors import WithoutVideo
 
 
 class SmolVLMProcessor(WithoutVideo, transformers.SmolVLMProcessor):
@@ -28,8 +28,7 @@ class SmolVLM(Idefics3):
     family = "smolvlm"
     template = "idefics3"
     processor_class = SmolVLMProcessor
-    config_class = SmolVLMConfig
-    image_processor_class = SmolVLMImageProcessorPil
+    tiny_classes = (SmolVLMConfig, SmolVLMImageProcessorPil, SmolVLMProcessor)
     tiny_bos_token = "<|im_start|>"
     video_processor_type = "SmolVLMVideoProcessor"
     native_checkpoints = (

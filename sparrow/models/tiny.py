@@ -78,11 +78,7 @@ def random_model(config: Any, seed: int) -> Any:
 
 @dataclass(frozen=True)
 class TinySizes:
-    """Sizes of a tiny model; a wider one has more attention heads, each as wide.
-
-    Args:
-        width: Multiple of the narrowest model's widths and heads.
-    """
+    """Sizes of a tiny model: `width` multiplies the number of attention heads, each as wide."""
 
     width: int = 1
 

@@ -11,7 +11,7 @@ from sparrow.core.errors import DataError
 from sparrow.core.files import write_json
 from sparrow.data.overlap import BenchmarkItem, Finding, Overlap, find_overlap
 from sparrow.evaluation.questions import Question, prompt_text
-from sparrow.evaluation.run_benchmarks import make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.planning.run_inputs import Prepared
 from sparrow.settings import ExperimentConfig
 
@@ -21,7 +21,7 @@ TOLD = 3
 
 def overlap_of(config: ExperimentConfig, prepared: Prepared) -> Overlap:
     """What the used samples share with one another and with the configured benchmarks."""
-    evaluator = make_evaluator(config)
+    evaluator = Evaluator(config)
     benchmarks: dict[str, list[BenchmarkItem]] = {}
     not_checked = {}
     for name in config.benchmark:

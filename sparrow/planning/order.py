@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 FIRST_KEPT = 1_024
 
 
-def selected_rows(component: Component, data: SourceData, config: ExperimentConfig) -> Iterator[int]:
-    """Rows of a source in the order of the component's selection.
+def selected_rows(component: Component, sources: Mapping[str, SourceData], config: ExperimentConfig) -> Iterator[int]:
+    """Rows of a component's source in the order of its selection.
 
     The order is over the whole source: the component's rules leave samples out afterwards. What is used of it is
     kept in the cache, so that the next run, and every rank, reads it.
@@ -32,6 +32,7 @@ def selected_rows(component: Component, data: SourceData, config: ExperimentConf
     Raises:
         ConfigError: If an encoder cannot be loaded.
     """
+    data = sources[component.source]
     cache_root = Path(config.paths.cache_root)
     texts = [turns for _, turns in read_instructions(data)]
     distinct = sorted({turn for turns in texts for turn in turns})

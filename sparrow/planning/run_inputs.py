@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,13 +16,12 @@ from sparrow.core.errors import ConfigError, DataError
 from sparrow.data.encode import Presentation
 from sparrow.data.mixture import Selection, draw, without_empty
 from sparrow.data.page_counts import PageCounts
-from sparrow.data.plan import Plan
-from sparrow.data.plan_builder import build_plan
-from sparrow.data.sample_costs import measure_samples
-from sparrow.data.settings import Component, Mixture, Source
+from sparrow.data.plan import Plan, PlanInputs
+from sparrow.data.plan_builder import build_plan, measure_component
+from sparrow.data.rejecting import BadSamples
+from sparrow.data.settings import Batching, Component, Mixture, Source
 from sparrow.data.sources import SourceData, load_source, missing_files
-from sparrow.evaluation.run_benchmarks import make_evaluator
-from sparrow.models.backbone import Backbone
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.models.loading import LoadOptions, ensure_tiny, find_family, load_backbone
 from sparrow.models.tuning import check_tuning
 from sparrow.planning.order import selected_rows
@@ -35,23 +35,18 @@ LEAST_PAGE_SCALE = 0.75  # the paper shows pages of 448 pixels on frames of 364
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Prepared(PlanInputs):
     """What a run is made of before its model is loaded; `notes` tell what may not be meant."""
 
-    checkpoint: str
-    backbone: Backbone
-    sources: dict[str, SourceData]
-    presentations: dict[str, Presentation]
     plan: Plan
+    checkpoint: str
     notes: list[str] = field(default_factory=list)
 
 
 def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared:
     """Read the sources, draw the mixture and plan the steps.
 
-    Args:
-        config: The settings.
-        checkpoint: Model folder to start from instead of `backbone.checkpoint`.
+    `checkpoint` is a model folder to start from instead of `backbone.checkpoint`.
 
     Raises:
         DataError: If a source or sample cannot be used.
@@ -62,15 +57,16 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     cache_root = Path(config.paths.cache_root)
     backbone = load_backbone(checkpoint, LoadOptions.of(config.backbone, with_model=False))
     backbone.require_room(config.frames.max_frames)
-    make_evaluator(config).require_room(backbone)
+    Evaluator(config).require_room(backbone)
     check_tuning(backbone, config.tuning)
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
     sources = load_sources(config, mixture)
     presentations = {name: presentation(config, part) for name, part in mixture.components.items()}
+    inputs = PlanInputs(sources, presentations, backbone)
     notes = [
         *_stand_ins(config, sources),
         *lost_by_dividing(config.mixture, mixture, config.sample_divisor),
-        *_pages_too_large(backbone, presentations),
+        *_pages_too_large(inputs),
         *_rounded_away(config),
     ]
     if is_main_process():
@@ -78,49 +74,31 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
             log.warning("%s", note)
 
     def measured(component: str, rows: list[int]) -> pd.DataFrame:
-        return measure_samples(
-            sources[mixture.components[component].source],
-            rows,
-            backbone,
-            presentations[component],
-            cache_root=cache_root,
-            num_workers=config.batching.num_workers,
-            timeout_s=config.batching.sample_timeout_s,
-        )
+        source = mixture.components[component].source
+        return measure_component(inputs, component, source, rows, config.batching, cache_root=cache_root)
 
-    def planned(selections: Sequence[Selection], num_epochs: int, max_bad_fraction: float) -> Plan:
+    def planned(selections: Sequence[Selection], batching: Batching, max_bad_fraction: float) -> Plan:
         return build_plan(
             selections,
-            sources,
-            backbone,
-            presentations,
+            inputs,
+            batching,
             data_seed=config.data_seed,
-            global_batch_size_samples=config.batching.global_batch_size_samples,
-            batching=config.batching.name,
-            micro_batch_size_samples=config.batching.micro_batch_size_samples,
             tuning=config.tuning,
-            max_seq_len_tokens=config.batching.max_seq_len_tokens,
-            num_epochs=num_epochs,
-            on_bad_sample=config.on_bad_sample,
-            max_bad_fraction=max_bad_fraction,
+            bad_samples=BadSamples(config.on_bad_sample, max_bad_fraction),
             cache_root=cache_root,
-            num_workers=config.batching.num_workers,
-            sample_timeout_s=config.batching.sample_timeout_s,
         )
 
     num_held_out = math.ceil(config.validation.num_samples / config.sample_divisor)
     style = config.text_to_image
 
-    def in_order(component: Component) -> Iterator[int]:
-        return selected_rows(component, sources[component.source], config)
-
+    selected = partial(selected_rows, sources=sources, config=config)
     with closing(PageCounts(style, cache_root, config.batching.num_workers)) as pages:
-        drawn = draw(mixture, sources, config.data_seed, pages, measured, in_order, num_held_out)
-    plan = planned(drawn, config.batching.num_epochs, config.max_bad_fraction)
+        drawn = draw(mixture, sources, config.data_seed, pages, measured, selected, num_held_out)
+    plan = planned(drawn, config.batching, config.max_bad_fraction)
     held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
     if held_out:
-        plan = replace(plan, held_out=planned(held_out, 1, 1.0))
-    return Prepared(checkpoint, backbone, sources, presentations, plan, notes)
+        plan = replace(plan, held_out=planned(held_out, replace(config.batching, num_epochs=1), 1.0))
+    return Prepared(sources, presentations, backbone, plan, checkpoint, notes)
 
 
 def resolve_checkpoint(config: ExperimentConfig) -> str:
@@ -247,13 +225,13 @@ def _stand_ins(config: ExperimentConfig, used: Iterable[str]) -> Iterator[str]:
         )
 
 
-def _pages_too_large(backbone: Backbone, presentations: Mapping[str, Presentation]) -> Iterator[str]:
+def _pages_too_large(inputs: PlanInputs) -> Iterator[str]:
     """That the text of pages is shown much smaller than it is drawn."""
-    style = next((how.style for how in presentations.values() if how.present_as == "pages"), None)
+    style = inputs.page_style
     if style is None:
         return
     page = style.page_height_px, style.page_width_px
-    shown = backbone.prepared_size(page)
+    shown = inputs.backbone.prepared_size(page)
     scale = min(shown[0] / page[0], shown[1] / page[1])
     if scale < LEAST_PAGE_SCALE:
         yield (

@@ -11,11 +11,11 @@ from typing import Any
 
 from sparrow.analysis.answers import Predictions, read_predictions
 from sparrow.analysis.intervals import Interval
-from sparrow.analysis.scores import PAPER_MEANS, paper_means, pick
+from sparrow.analysis.scores import PAPER_MEANS, Accuracy, Score, paper_means, pick
 from sparrow.analysis.seeds import Estimate, estimate
 from sparrow.core.errors import DataError
 from sparrow.runs.find import SEEDS, FoundRun
-from sparrow.runs.record import Accuracy, Phase, RunRecord, Score
+from sparrow.runs.record import Phase, RunRecord
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,6 @@ class Arm:
         Args:
             name: A benchmark, for its own score; `general` or `long`, the paper's means; or a benchmark and one of its
                 categories, groups or other numbers: `video_mme.long`, `mlvu.macro_accuracy`.
-            phase: When it was asked.
         """
         found = [number for record in self.records if (number := number_of(record, name, phase))]
         return estimate([value for value, _ in found], [bounds for _, bounds in found]) if found else None

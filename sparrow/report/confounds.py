@@ -35,10 +35,6 @@ def undeclared_differences(runs: Sequence[Labelled], factors: Iterable[str]) -> 
     settings below them. Seeds are averaged over and differ only if arms were run with other ones. Settings marked
     `recorded` cannot change a result. A source or benchmark that a run lacks is no difference in itself: what is drawn
     from it stands in the mixture, and each benchmark has its own column.
-
-    Args:
-        runs: The label of its arm and the record of each run with scores.
-        factors: The study's declared factors.
     """
     declared = {*factors, *(name for _, record in runs for name in record.factors)} | set(SEEDS)
     found = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import os
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 
 from sparrow.core.templating import render
-from sparrow.report.arm import Arm
 from sparrow.report.first_frames import TENSORBOARD_FOLDER, first_frames
 from sparrow.report.plots import Picture
 from sparrow.report.sections import full_tables
@@ -38,10 +38,7 @@ class Link:
 def page(studies: list[StudyResults], pictures: list[Picture], out: Path) -> bytes:
     """The page's bytes; texts of any kind are escaped, and nothing is loaded from outside.
 
-    Args:
-        studies: What is reported.
-        pictures: Their pictures, put in as PNG.
-        out: The folder that the page goes to, from which the links lead.
+    The links lead from the folder `out`, where the page goes.
     """
     text = render(
         "report.html.jinja",
@@ -52,15 +49,11 @@ def page(studies: list[StudyResults], pictures: list[Picture], out: Path) -> byt
 
 
 def _previews(study: StudyResults) -> list[Preview]:
-    found = [_preview(arm) for arm in study.arms]
-    return [preview for preview in found if preview is not None]
-
-
-def _preview(arm: Arm) -> Preview | None:
-    for run in arm.runs:
-        if frames := first_frames(run.folder):
-            return Preview(arm.label, run.label, frames)
-    return None
+    previews = []
+    for arm in study.arms:
+        shown = ((run.label, frames) for run in arm.runs if (frames := first_frames(run.folder)))
+        previews += [Preview(arm.label, label, frames) for label, frames in islice(shown, 1)]
+    return previews
 
 
 def _links(study: StudyResults, out: Path) -> list[Link]:

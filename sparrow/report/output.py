@@ -12,9 +12,8 @@ from typing import Any, TextIO
 from sparrow.core.errors import RunError
 from sparrow.core.files import write_atomically
 from sparrow.core.tables import DAGGER
-from sparrow.report.curve_plots import pictures
 from sparrow.report.html_page import page
-from sparrow.report.plots import Picture
+from sparrow.report.plots import Picture, pictures
 from sparrow.report.sections import full_tables, paper_tables, short_tables
 from sparrow.report.study import StudyResults, read_studies
 from sparrow.runs.find import EVERY_CATEGORY, tidy_rows

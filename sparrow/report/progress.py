@@ -49,11 +49,6 @@ def status_table(folder: Path, expected: Sequence[ExpectedJob], now: datetime | 
     A run that says `running` is `lost` when it has not shown a sign of life for fifteen minutes: neither a heartbeat,
     which training writes every half minute, nor a change in its files. Planning and evaluating long may look like that.
 
-    Args:
-        folder: The folder of a study.
-        expected: Jobs of its stored sweep.
-        now: The time to compare with; the present where None.
-
     Raises:
         RunError: If the folder does not exist, or holds no run and no sweep.
     """

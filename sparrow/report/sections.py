@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from sparrow.analysis.scores import PAPER_MEANS
+from sparrow.analysis.scores import PAPER_MEANS, Accuracy
 from sparrow.analysis.seeds import Estimate
 from sparrow.core.tables import (
     DAGGER,
@@ -22,7 +22,7 @@ from sparrow.report.arm import Arm
 from sparrow.report.cost import equivalents, fitted, prices, published
 from sparrow.report.difference_tables import against_baseline, between_arms, by_category, within_arms
 from sparrow.report.study import StudyResults
-from sparrow.runs.record import Accuracy, Phase
+from sparrow.runs.record import Phase
 
 Row = tuple[str, ...]
 MAX_NAMED_ARMS = 4

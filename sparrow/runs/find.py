@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from sparrow.analysis.scores import Accuracy
+from sparrow.analysis.scores import Accuracy, Score
 from sparrow.core.errors import RunError
-from sparrow.runs.record import FILE_NAME, Phase, RunRecord, Score
+from sparrow.runs.record import FILE_NAME, Phase, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -61,14 +61,8 @@ def earlier_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | Non
 def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
     """Look at a run's folder before the run.
 
-    Args:
-        folder: The run's folder.
-        record: Of the run that is to begin.
-        config: Its settings.
-
-    Returns:
-        The earlier record if that run is finished; None if there is something to do. What an unfinished run has
-        spent so far is carried over into `record`.
+    Returns the earlier record if that run is finished; None if there is something to do. What an unfinished run has
+    spent so far is carried over into `record`.
 
     Raises:
         RunError: If the folder holds a run of other settings, with the differences.

@@ -16,28 +16,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from sparrow.analysis.scores import Accuracy, Score
+from sparrow.analysis.scores import Score
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import write_json
 from sparrow.runs.decoding import DecodingError, decode
 from sparrow.runs.settings import Study
-
-__all__ = [
-    "FILE_NAME",
-    "SCHEMA_VERSION",
-    "Accuracy",
-    "DataCounts",
-    "Diversity",
-    "Failure",
-    "GitRevision",
-    "Phase",
-    "RunRecord",
-    "Score",
-    "Tokens",
-    "git_revision",
-    "package_versions",
-    "utc_now",
-]
 
 FILE_NAME = "run.json"
 SCHEMA_VERSION = 1
@@ -108,11 +91,8 @@ class DataCounts:
 class Diversity:
     """How diverse the instructions of a run's used samples are (`sparrow.instructions.metrics`).
 
-    Args:
-        embedder: Whose vectors, fitted on these instructions: compare within a study, not beyond.
-        num_instructions: Instructions that each component's values are of, at most.
-        components: Values by component, then metric.
-        mixture: Values of the whole mixture, of as many instructions.
+    Values are by metric, of at most `num_instructions` of each component and of the whole mixture. The vectors of an
+    `embedder` are fitted on these instructions: compare within a study, not beyond.
     """
 
     embedder: str
@@ -131,7 +111,6 @@ class RunRecord:
     """Everything the report needs to know about a run.
 
     Args:
-        config: The resolved configuration.
         factors: Values of the study's factors in this run, by factor.
         data: Counts by component of the mixture.
         num_samples: Samples trained on, repeated epochs counted.
@@ -140,7 +119,6 @@ class RunRecord:
             those up to its last heartbeat.
         throughput: Training in figures, as `docs/logging.md` defines them: `samples_per_s`, `tokens_per_s`, `mfu`, ...
         skipped_steps: Steps whose loss or gradient was not finite and that taught nothing.
-        attn_implementation: The attention that was used.
         peak_memory_bytes: By device, as `peak_memory_bytes()` gives it.
         diversity: Of the used samples' instructions; None where it could not be measured.
         parent: `run_id` of the run whose model this one started from.
@@ -289,6 +267,18 @@ class RunRecord:
                 f"{path}: not a run record of this version of Sparrow: {error}; read it with the one that wrote it, or "
                 "move it away and run the same command again"
             ) from None
+
+
+def new_record(config: Any, command: Literal["train", "evaluate"], **values: Any) -> RunRecord:
+    """The record of a run that is to begin with these settings, this code and these packages."""
+    return RunRecord(
+        command=command,
+        config=asdict(config),
+        study=config.study,
+        git=git_revision(),
+        versions=package_versions(),
+        **values,
+    )
 
 
 def _finite(value: Any) -> Any:

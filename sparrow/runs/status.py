@@ -28,9 +28,7 @@ NOT_ALLOWED = (errno.EACCES, errno.EPERM)
 class Interrupted(SparrowError):
     """The run was asked to stop and has saved where it is.
 
-    Args:
-        message: What the user is told.
-        by: The signal that asked.
+    `by` is the signal that asked.
     """
 
     def __init__(self, message: str, by: signal.Signals = signal.SIGTERM) -> None:

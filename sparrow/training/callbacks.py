@@ -58,9 +58,7 @@ class StopOnSignal(Callback):
         self._module, self._owner = pl_module, os.getpid()
         self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Save and stop if some rank was asked to."""
         assert isinstance(pl_module, FineTuning)
         if trainer.global_step == pl_module.num_steps:
@@ -71,7 +69,7 @@ class StopOnSignal(Callback):
             self.save(trainer)
             trainer.should_stop = True
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def teardown(self, *_: Any, **__: Any) -> None:
         """Give the signals back."""
         self._give_back()
 
@@ -81,21 +79,25 @@ class StopOnSignal(Callback):
         self._previous = {}
 
 
-class AllRanks(Callback):
-    """Ends a run before its first step where other processes are connected than were asked for.
+class RanksAgree(Callback):
+    """Ends a run before its first step where other processes are connected than were asked for, or where ranks, each
+    of which plans by itself, planned different data.
+
+    Samples would be trained twice or never, and ranks with fewer micro-batches would leave the others waiting.
 
     Args:
         num_ranks: Devices of all nodes.
+        plan: This rank's own.
     """
 
-    def __init__(self, num_ranks: int) -> None:
-        self.num_ranks = num_ranks
+    def __init__(self, num_ranks: int, plan: Plan) -> None:
+        self.num_ranks, self.plan = num_ranks, plan
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count them.
+        """Count the ranks and compare their plans.
 
         Raises:
-            RunError: If there are more or fewer.
+            RunError: On all ranks, if there are more or fewer, or with what each planned.
         """
         if trainer.world_size != self.num_ranks:
             raise RunError(
@@ -103,26 +105,6 @@ class AllRanks(Callback):
                 f"{self.num_ranks}; let hydra/launcher=parallel, hydra/launcher=slurm or torchrun start them "
                 "(docs/sweeps.md)"
             )
-
-
-class SamePlan(Callback):
-    """Ends a run before its first step where its ranks, each of which plans by itself, planned different data.
-
-    Samples would be trained twice or never, and ranks with fewer micro-batches would leave the others waiting.
-
-    Args:
-        plan: This rank's own.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare.
-
-        Raises:
-            RunError: On all ranks, if their plans differ, with what each planned.
-        """
         if trainer.world_size == 1:
             return
         plans: list[Any] = [None] * trainer.world_size
@@ -167,9 +149,7 @@ class Heartbeat(Callback):
         self.beat, self.interval_s = beat, interval_s
         self._last = 0.0
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Beat if it is time."""
         now = time.monotonic()
         if trainer.is_global_zero and now - self._last >= self.interval_s:

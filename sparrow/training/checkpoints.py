@@ -23,6 +23,7 @@ from pytorch_lightning.callbacks import Callback
 from sparrow.core.errors import RunError
 from sparrow.core.files import TEMPORARY, atomic_file
 from sparrow.training import sharded_checkpoints
+from sparrow.training.settings import Checkpointing
 
 log = logging.getLogger(__name__)
 PATTERN = "step=*.ckpt"
@@ -53,8 +54,7 @@ def damage(checkpoint: Path) -> str | None:
 class Chooser:
     """Finds the newest whole checkpoint, once the ranks are connected; rank 0 reads, all take its choice.
 
-    Args:
-        tell: Is told on rank 0 of each checkpoint that is not taken, and why.
+    Rank 0 calls `tell` with the reason for each checkpoint that is not taken.
     """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
@@ -127,18 +127,10 @@ class CheckpointFiles(CheckpointIO):
 
 
 class SaveCheckpoints(Callback):
-    """Saves every so many steps and minutes and keeps the last few checkpoints.
+    """Saves every so many steps and, if set, minutes, and keeps the last few checkpoints."""
 
-    Args:
-        folder: Where they are kept.
-        every_n_steps: Optimizer steps between two.
-        every_n_minutes: Minutes after which one is written also between these; None: never.
-        keep_last: How many are kept.
-    """
-
-    def __init__(self, folder: Path, *, every_n_steps: int, every_n_minutes: float | None, keep_last: int) -> None:
-        self.folder, self.keep_last = folder, keep_last
-        self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
+    def __init__(self, folder: Path, settings: Checkpointing) -> None:
+        self.folder, self.settings = folder, settings
         self._saved_step: int | None = None
         self._saved_at = 0.0
 
@@ -149,11 +141,9 @@ class SaveCheckpoints(Callback):
             for leftover in self.folder.glob(f".*{TEMPORARY}"):
                 remove(leftover)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Save if it is time."""
-        if trainer.global_step % self.every_n_steps == 0 or self._minutes_passed(trainer):
+        if trainer.global_step % self.settings.every_n_steps == 0 or self._minutes_passed(trainer):
             self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
@@ -163,13 +153,13 @@ class SaveCheckpoints(Callback):
         trainer.save_checkpoint(checkpoint_path(self.folder, trainer.global_step))
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if trainer.is_global_zero:
-            for old in checkpoints_in(self.folder)[self.keep_last :]:
+            for old in checkpoints_in(self.folder)[self.settings.keep_last :]:
                 remove(old)
 
     def _minutes_passed(self, trainer: pl.Trainer) -> bool:
-        if self.every_n_minutes is None:
+        if self.settings.every_n_minutes is None:
             return False
-        passed = time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
+        passed = time.monotonic() - self._saved_at >= 60 * self.settings.every_n_minutes
         return bool(trainer.strategy.broadcast(passed))  # clocks differ, the ranks must not
 
 

@@ -20,8 +20,7 @@ COLUMNS = ("step", "metric", "value")
 class TidyCsv(Logger):
     """One row a figure, `step,metric,value`, appended as the figures come.
 
-    Args:
-        path: The file; from the first step that is logged on, what it held is dropped, as it comes again.
+    From the first step that is logged on, what the file held is dropped, as it comes again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,14 +66,10 @@ class TidyCsv(Logger):
 def make_loggers(
     settings: Mapping[str, LoggerSettings], folder: Path, *, run_id: str, name: str, first_step: int
 ) -> list[Logger]:
-    """The loggers that are switched on.
+    """The loggers that are switched on, of `tensorboard`, `csv` and `wandb`.
 
-    Args:
-        settings: By name: `tensorboard`, `csv`, `wandb`.
-        folder: The run's folder.
-        run_id: Identifies the run to Weights & Biases, so that a resumed run goes on in the same curves.
-        name: Its readable name.
-        first_step: Step that the run starts or goes on at; later figures of an earlier attempt are replaced.
+    The `run_id` lets a resumed run go on in the same curves of Weights & Biases; figures of an earlier attempt from
+    `first_step` on are replaced.
     """
     loggers: list[Logger] = []
     for kind, logger in settings.items():

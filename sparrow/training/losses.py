@@ -21,11 +21,9 @@ CHUNK_TOKENS = 1024
 
 
 def segment_weights(counts: Tensor, normalization: str) -> Tensor:
-    """What each supervised token of a sample counts, float [s]; weights times counts are the units of a mean.
+    """What each supervised token of a sample counts, float [s]; weights times counts are the units of the mean.
 
-    Args:
-        counts: Supervised tokens of each sample of a micro-batch, int64 [s].
-        normalization: `token`, `sample` or `micro_batch`, what the loss is the mean over.
+    `counts` are the supervised tokens of each sample; the mean is over each `token`, `sample` or `micro_batch`.
     """
     if normalization == "sample":
         return counts.clamp(min=1).float().reciprocal()
@@ -64,12 +62,7 @@ def chunked_cross_entropy(head: nn.Module, hidden: Tensor, targets: Tensor, chun
 
     The logits of a chunk are computed again in the backward pass: four products with the head instead of three. For
     4,096 tokens and a vocabulary of 49,152 in float32, 797 MB instead of 2,316 MB were seen (benchmarks/README.md).
-
-    Args:
-        head: From hidden states [n, d] to logits [n, vocabulary].
-        hidden: [k, d].
-        targets: int64 [k].
-        chunk_tokens: Tokens of a chunk; where one is enough, nothing is computed twice.
+    Where one chunk is enough, nothing is computed twice.
     """
     if len(hidden) <= chunk_tokens:
         return _cross_entropy(head, hidden, targets)

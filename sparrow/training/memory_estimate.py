@@ -51,15 +51,8 @@ def estimate_memory(
     the language model alone, after arXiv 2205.05198 (equations 2 and 6) without attention scores, which memory-
     efficient attention does not keep: 34 bytes a token, layer and hidden unit in 16 bits, twice that in 32; with
     activation checkpointing two a layer and those of one layer whole. Logits of supervised tokens, the vision encoder
-    and the allocator's waste are not counted, nor is the block that sharded weights are gathered for.
-
-    Args:
-        backbone: With its model or an outline of it, tuned.
-        optimizer: Its name tells the states.
-        longest_tokens: Tokens of the longest micro-batch, padding included.
-        checkpointing: Whether activations are computed again in the backward pass.
-        precision: Lightning's name.
-        num_shards: Devices that share the parameters, gradients and optimizer states.
+    and the allocator's waste are not counted, nor is the block that sharded weights are gathered for. The backbone may
+    be a tuned outline; `longest_tokens` are those of the longest micro-batch, padding included.
     """
     parameters = list(backbone.model.parameters())
     trainable = [p for p in parameters if p.requires_grad]
@@ -82,17 +75,13 @@ def estimate_memory(
 
 def tokens_of(plan: Plan, positions: np.ndarray) -> int:
     """Tokens of the micro-batch of the samples at some ledger positions, padding included."""
-    own = plan.lengths()[positions]
-    return int(own.sum() if plan.grouping.packed else len(own) * own.max(initial=0))
+    own = plan.lengths[positions]
+    return int(own.sum() if plan.packed else len(own) * own.max(initial=0))
 
 
 def longest_planned(plan: Plan, world_size: int, ranks: Iterable[int]) -> np.ndarray:
-    """Ledger positions of the planned micro-batch of the most tokens, and of several that with the longest sample.
-
-    Args:
-        plan: With at least one step.
-        world_size: Ranks that share the steps.
-        ranks: Those whose micro-batches are looked at.
+    """Ledger positions of the planned micro-batch of the most tokens on some of the ranks that share the steps; of
+    several such, of that with the longest sample.
     """
     chosen = tuple(ranks)
     planned = (
@@ -102,4 +91,4 @@ def longest_planned(plan: Plan, world_size: int, ranks: Iterable[int]) -> np.nda
         for rank in chosen
         for positions in shares[rank]
     )
-    return max(planned, key=lambda own: (tokens_of(plan, own), int(plan.lengths()[own].max(initial=0))))
+    return max(planned, key=lambda own: (tokens_of(plan, own), int(plan.lengths[own].max(initial=0))))

@@ -54,12 +54,8 @@ def device_peak_flops(device: torch.device, precision: str, given: float | None 
 def mfu(flops: float, seconds: float, num_devices: int, peak: float | None) -> float | None:
     """Model FLOP utilisation (arXiv 2204.02311, appendix B), or None where FLOPs or peak are not known.
 
-    Args:
-        flops: Of the model's forward and backward passes over all devices; a forward pass that activation
-            checkpointing repeats is not counted.
-        seconds: Wall-clock time.
-        num_devices: Devices that worked.
-        peak: FLOP/s of one of them.
+    `flops` are those of the forward and backward passes over all devices, without a forward pass that activation
+    checkpointing repeats; `peak` is that of one device.
     """
     if not flops or not peak or not seconds:
         return None

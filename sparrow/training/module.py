@@ -29,16 +29,8 @@ class FineTuning(pl.LightningModule):
 
     The loss of a step is the mean cross-entropy over the supervised tokens of the global batch, whatever the
     micro-batches, accumulation or number of ranks: every micro-batch contributes the sum over its tokens divided
-    by that number. `tuning.loss_normalization` takes the mean over samples or micro-batches instead.
-
-    Args:
-        backbone: With its model.
-        optimizer: Settings of the optimizer.
-        schedule: Settings of the learning rate.
-        num_steps: Optimizer steps of the plan.
-        component_names: Components of the mixture, whose losses are logged apart.
-        tuning: How the parts learn, and what the loss is a mean over.
-        sharding: Shards the model, which has no weights yet; None leaves it whole.
+    by that number. `tuning.loss_normalization` takes the mean over samples or micro-batches instead. The losses of the
+    components are logged apart. With `sharding`, the model has no weights yet.
     """
 
     def __init__(
@@ -183,6 +175,12 @@ class FineTuning(pl.LightningModule):
         sums[count:].index_add_(0, components[real], counts.double()[real])
         return sums.float()
 
+    def component_losses(self, sums: Tensor) -> dict[str, float]:
+        """The loss of each component that has supervised tokens, from `component_sums` over micro-batches and ranks."""
+        names = self.component_names
+        totals, counts = sums[: len(names)], sums[len(names) : 2 * len(names)]
+        return {n: float(total / count) for n, total, count in zip(names, totals, counts, strict=True) if count > 0}
+
     def _no_gradient_sync(self, *, until_last: bool) -> contextlib.AbstractContextManager:
         wrapped = self.trainer.strategy.model
         return gradients_stay_apart(wrapped) if until_last and wrapped is not None else contextlib.nullcontext()
@@ -205,13 +203,11 @@ class FineTuning(pl.LightningModule):
         self.log("train/loss", loss, prog_bar=True)
         if not is_logging_step(self.trainer, step):
             return  # nobody would see the others, and each costs time
-        count = len(self.component_names)
-        of_components = zip(self.component_names, sums[:count], sums[count : 2 * count], strict=True)
         self.log_dict(
             {
                 "train/gradient_norm": gradient_norm,
                 "train/supervised_tokens": supervised,
                 **rates,
-                **{f"train/loss_{name}": float(total / tokens) for name, total, tokens in of_components if tokens > 0},
+                **{f"train/loss_{name}": loss for name, loss in self.component_losses(sums).items()},
             }
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from pytorch_lightning.callbacks import Callback
 
 from sparrow.data.datamodule import PlannedData
-from sparrow.training.callbacks import AllRanks, LogFrames, Progress, RecordTrouble, SamePlan
+from sparrow.training.callbacks import LogFrames, Progress, RanksAgree, RecordTrouble
 from sparrow.training.profiling import Profile
 from sparrow.training.settings import TrainingSettings
 from sparrow.training.trial import TryLongest
@@ -15,17 +15,10 @@ from sparrow.training.validation import Validation
 
 
 def watching(config: TrainingSettings, data: PlannedData, folder: Path, checkpoints: Path) -> list[Callback]:
-    """Callbacks for logging, validation, the profiler and what is looked at before the first step.
-
-    Args:
-        config: Checked settings.
-        data: Makes the steps of this rank.
-        folder: The run's folder.
-        checkpoints: Folder of its checkpoints.
-    """
+    """Callbacks for logging, validation, the profiler and what is looked at before the first step."""
     plan = data.plan
     num_ranks = config.trainer.devices * config.trainer.num_nodes
-    callbacks: list[Callback] = [AllRanks(num_ranks), SamePlan(plan), LogFrames(), RecordTrouble(folder)]
+    callbacks: list[Callback] = [RanksAgree(num_ranks, plan), LogFrames(), RecordTrouble(folder)]
     if config.trainer.try_longest_micro_batch:
         callbacks.append(TryLongest(lambda: data.dataset(plan), config.trainer.precision))
     held_out = plan.held_out

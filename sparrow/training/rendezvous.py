@@ -21,9 +21,6 @@ class ConnectedRanks:
     takes.
 
     Collectives give up after minutes; the store by which the ranks were connected has no such limit.
-
-    Args:
-        folder: The run's folder.
     """
 
     def __init__(self, folder: Path) -> None:

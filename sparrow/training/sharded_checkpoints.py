@@ -42,12 +42,7 @@ def temporary_for(path: Path) -> Path:
 
 
 def write(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write Lightning's checkpoint of this rank's shards; all ranks call it together, `path` appears at the end.
-
-    Args:
-        checkpoint: With `state_dict` and `optimizer_states`, whose tensors are shards, keyed by parameter.
-        path: The folder, the same on all ranks.
-    """
+    """Write Lightning's checkpoint of this rank's shards; all ranks call it together, `path` appears at the end."""
     temporary = temporary_for(path)
     main = dist.get_rank() == 0
     if main:

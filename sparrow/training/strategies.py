@@ -163,15 +163,7 @@ def clip_gradients(parameters: list[nn.Parameter], limit: float) -> float:
 
 
 def gather_into(backbone: Backbone, outline: Backbone) -> Backbone | None:
-    """Put a sharded model together on the CPU of rank 0; to be called on all ranks.
-
-    Args:
-        backbone: With the sharded model.
-        outline: With the same model without weights, on the meta device; it is filled.
-
-    Returns:
-        `outline` on rank 0, None on the others.
-    """
+    """Put a sharded model together on the CPU of rank 0, into the outline; None on other ranks. To be called on all."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state = get_model_state_dict(backbone.model, options=options)
     if dist.get_rank() > 0:
@@ -181,13 +173,7 @@ def gather_into(backbone: Backbone, outline: Backbone) -> Backbone | None:
 
 
 def fill_outline(outline: Any, state: dict[str, Any], like: Any) -> None:
-    """Give a model on the meta device its weights, and what no checkpoint holds as another model has it.
-
-    Args:
-        outline: The model to fill.
-        state: Its whole `state_dict`.
-        like: A model of the same class, whose buffers and settings for generation are taken over.
-    """
+    """Give a model on the meta device its weights, and the buffers and settings that another of its class has."""
     outline.load_state_dict(state, assign=True)
     outline.tie_weights()
     buffers = dict(like.named_buffers())

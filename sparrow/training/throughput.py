@@ -84,10 +84,6 @@ class Throughput(Callback):
     """Logs rates, times and memory of logging steps, and adds all steps up, also over a stop and a resume.
 
     A step's time is that of waiting for its data and of working on it; checkpoints, validation and logging are apart.
-
-    Args:
-        precision: Lightning's name of the numeric precision.
-        peak_flops: Peak FLOP/s of one device where the table of `sparrow.training.mfu` lacks it.
     """
 
     def __init__(self, precision: str = "32-true", peak_flops: float | None = None) -> None:

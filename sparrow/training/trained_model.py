@@ -70,10 +70,7 @@ def sharding_of(config: TrainingSettings, checkpoint: str) -> Sharding | None:
 def put_together(config: TrainingSettings, planned: Backbone, backbone: Backbone) -> Backbone | None:
     """A sharded model whole on the CPU of rank 0, None on other ranks; to be called on all.
 
-    Args:
-        config: The settings of the run.
-        planned: The backbone that the run was planned with, which needs no model.
-        backbone: The sharded one.
+    The backbone that the run was planned with needs no model.
     """
     return gather_into(backbone, tuned_outline(config, planned))
 

@@ -28,10 +28,6 @@ class TryLongest(Callback):
     """Runs forward and backward on every rank's longest micro-batch, without a step, and forgets it again.
 
     Parameters, gradients and random numbers are as before afterwards.
-
-    Args:
-        dataset: Makes the steps of this rank.
-        precision: Lightning's name, for the estimate.
     """
 
     def __init__(self, dataset: Callable[[], StepDataset], precision: str) -> None:

@@ -25,13 +25,8 @@ class Validation(Callback):
     """Logs `validation/loss` and the loss of every component, after every so many steps and after the last.
 
     The loss is that of training without dropout and without gradients: a mean over the held-out samples of all ranks.
-    Random numbers are as before afterwards.
-
-    Args:
-        batches: Makes an iterator over this rank's held-out samples; equally many micro-batches on every rank.
-        every_n_steps: Steps from one validation to the next.
-        num_steps: Steps of the plan.
-        best_into: Folder that keeps `best.ckpt`, the checkpoint of the least loss so far; None keeps none.
+    Random numbers are as before afterwards. `batches` makes an iterator over this rank's held-out samples, of equally
+    many micro-batches on every rank; `best_into` is the folder that keeps the checkpoint of the least loss so far.
     """
 
     def __init__(
@@ -72,8 +67,7 @@ class Validation(Callback):
 
     def losses(self, trainer: pl.Trainer, module: FineTuning) -> dict[str, float]:
         """Losses on the held-out samples by the name that they are logged under, equal on all ranks."""
-        names, normalization = module.component_names, module.tuning.loss_normalization
-        sums = torch.zeros(2 * len(names) + 2)
+        sums = torch.zeros(2 * len(module.component_names) + 2)
         training = [part for part in module.modules() if part.training]
         module.eval()
         try:
@@ -81,7 +75,7 @@ class Validation(Callback):
                 for batch in self.batches():
                     for micro_batch in batch.micro_batches:
                         counts = micro_batch.supervised_tokens()
-                        weights = segment_weights(counts, normalization)
+                        weights = segment_weights(counts, module.tuning.loss_normalization)
                         losses = segment_losses(module.backbone, micro_batch.to(module.device)).cpu()
                         sums[:-2] += module.component_sums(losses, counts, micro_batch.components)
                         sums[-2:] += torch.stack([(losses * weights).sum(), (counts * weights).sum()])
@@ -89,9 +83,5 @@ class Validation(Callback):
             for part in training:
                 part.training = True
         sums = module.sum_over_ranks(sums)
-        found = {"validation/loss": float(sums[-2] / sums[-1])}
-        count = len(names)
-        for name, total, tokens in zip(names, sums[:count], sums[count : 2 * count], strict=True):
-            if tokens > 0:
-                found[f"validation/loss_{name}"] = float(total / tokens)
-        return found
+        of_components = {f"validation/loss_{name}": loss for name, loss in module.component_losses(sums).items()}
+        return {"validation/loss": float(sums[-2] / sums[-1]), **of_components}

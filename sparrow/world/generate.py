@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from sparrow.core.hashing import hash_key
 from sparrow.world.other_words import in_other_words
 from sparrow.world.phrasings import BOOK_TITLES, CAPTION_REQUESTS, NUM_PHRASINGS, NUM_TRAINED_PHRASINGS, WRAPPERS
-from sparrow.world.scene_questions import MIN_EVENTS, Question, ask, follow_ups, kind_answers
+from sparrow.world.scene_questions import MIN_EVENTS, SceneQuestion, ask, follow_ups, kind_answers
 from sparrow.world.scenes import Scene, draw_frames, draw_page, draw_still, random_still_scene, tell
 from sparrow.world.settings import COMMON_KINDS, MAX_STILL_SHAPES, WorldSettings
 
@@ -28,15 +29,11 @@ ANSWER_BY_LETTER = "Answer with the option's letter from the given choices direc
 
 
 @dataclass(frozen=True)
-class Table:
+class WorldTable:
     """One file of the world.
 
-    Args:
-        file: Name inside the world's folder.
-        schema: The converter or benchmark format that reads it.
-        media_root: Folder that its media paths are relative to; empty where it has no media.
-        rows: Makes the records from the settings and the data seed.
-        draw: Makes the frames of a scene, uint8 [n, size, size, 3], for records with media.
+    `schema` is the converter or benchmark format that reads it. Media paths are relative to `media_root`. `rows` makes
+    the records from the settings and the data seed, `draw` the frames of a scene, uint8 [n, size, size, 3].
     """
 
     file: str
@@ -109,22 +106,15 @@ def _event_texts(settings: WorldSettings, data_seed: int) -> Rows:
         yield {"instruction": instruction, "output": question.answer(scene)}, scene
 
 
-def _event_texts_common(settings: WorldSettings, data_seed: int) -> Rows:
-    return _event_texts(replace(settings, text_kinds=settings.clip_kinds), data_seed)
-
-
-def _event_texts_one_template(settings: WorldSettings, data_seed: int) -> Rows:
-    return _event_texts(replace(settings, text_templates=1), data_seed)
-
-
 def _event_texts_other_words(settings: WorldSettings, data_seed: int) -> Rows:
     for record, scene in _event_texts(settings, data_seed):
         yield {key: in_other_words(text) for key, text in record.items()}, scene
 
 
-def _benchmark(name: str, lengths: Sequence[int], settings: WorldSettings, data_seed: int) -> Rows:
+def _benchmark(name: str, settings: WorldSettings, data_seed: int) -> Rows:
     """One question a clip, so that items are independent; kinds, answers and letters equally often."""
-    rng = _rng(data_seed, name, 0)
+    lengths = settings.clip_events if name == "short" else settings.long_events
+    rng = _rng(data_seed, f"benchmark_{name}", 0)
     kinds = _dealt(settings.benchmark_kinds, rng)
     answers: dict[tuple[str, int], Iterator[str]] = {}
     places: dict[tuple[str, int], Iterator[int]] = {}
@@ -135,21 +125,8 @@ def _benchmark(name: str, lengths: Sequence[int], settings: WorldSettings, data_
         question, scene = _ask(kind, answer, length, rng, held_out=True)
         wrong = question.wrong_options(scene, rng)
         place = next(places.setdefault((kind, len(wrong)), _dealt(range(len(wrong) + 1), rng)))
-        video = f"{name.removeprefix('benchmark_')}_{i:05d}.mp4"
-        yield _item(i, video, question, scene, wrong, place, settings), scene
-
-
-def _benchmark_short(settings: WorldSettings, data_seed: int) -> Rows:
-    return _benchmark("benchmark_short", settings.clip_events, settings, data_seed)
-
-
-def _benchmark_long(settings: WorldSettings, data_seed: int) -> Rows:
-    return _benchmark("benchmark_long", settings.long_events, settings, data_seed)
-
-
-def _benchmark_rephrased(settings: WorldSettings, data_seed: int) -> Rows:
-    """The short benchmark, the same clips, in the last wording, which is never trained on."""
-    return _benchmark_short(replace(settings, benchmark_phrasing=NUM_PHRASINGS - 1), data_seed)
+        video = f"{name}_{i:05d}.mp4"
+        yield _item(i, video, question, scene, [*wrong[:place], answer, *wrong[place:]], settings), scene
 
 
 def _benchmark_stills(settings: WorldSettings, data_seed: int) -> Rows:
@@ -169,44 +146,64 @@ def _benchmark_pages(settings: WorldSettings, data_seed: int) -> Rows:
         yield _easy_item(i, f"page_{i:05d}", question, scene, settings, rng), scene
 
 
-def _easy_item(i: int, media: str, question: Question, scene: Scene, settings: WorldSettings, rng: Random) -> Record:
-    wrong = question.wrong_options(scene, rng)
-    return _item(i, media, question, scene, wrong, rng.randrange(len(wrong) + 1), settings)
+def _easy_item(
+    i: int, media: str, question: SceneQuestion, scene: Scene, settings: WorldSettings, rng: Random
+) -> Record:
+    options = question.wrong_options(scene, rng)
+    options.insert(rng.randrange(len(options) + 1), _answer(question, scene))
+    return _item(i, media, question, scene, options, settings)
 
 
 def _item(
-    i: int, media: str, question: Question, scene: Scene, wrong: list[str], place: int, settings: WorldSettings
+    i: int, media: str, question: SceneQuestion, scene: Scene, options: list[str], settings: WorldSettings
 ) -> Record:
     """A question; its group says among how many options one guesses who sees what is shown and nothing of its order."""
-    answer = question.answer(scene)
-    assert answer is not None
-    options = [*wrong[:place], answer, *wrong[place:]]
     shown = {value for event in scene for value in (event.colour, event.shape)}
     lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
     return {
         "question_id": i,
         "video": media,
         "prompt": "\n".join([question.words(settings.benchmark_phrasing), *lines, ANSWER_BY_LETTER]),
-        "GT": LETTERS[place],
+        "GT": LETTERS[options.index(_answer(question, scene))],
         "category": question.kind,
         "groups": {"shown_options": str(sum(option in shown for option in options))},
     }
 
 
-TABLES: dict[str, Table] = {
-    "stills": Table("stills.json", "llava", "stills", _stills, draw_still),
-    "pages": Table("pages.jsonl", "messages", "", _pages),
-    "clips": Table("clips.json", "llava", "clips", _clips),
-    "clips_all_kinds": Table("clips_all_kinds.json", "llava", "clips_all_kinds", _clips_all_kinds),
-    "event_texts": Table("event_texts.json", "longalpaca", "", _event_texts),
-    "event_texts_common": Table("event_texts_common.json", "longalpaca", "", _event_texts_common),
-    "event_texts_one_template": Table("event_texts_one_template.json", "longalpaca", "", _event_texts_one_template),
-    "event_texts_other_words": Table("event_texts_other_words.json", "longalpaca", "", _event_texts_other_words),
-    "benchmark_short": Table("short.jsonl", "multiple_choice", "benchmark_clips", _benchmark_short),
-    "benchmark_long": Table("long.jsonl", "multiple_choice", "benchmark_clips", _benchmark_long),
-    "benchmark_rephrased": Table("rephrased.jsonl", "multiple_choice", "benchmark_clips", _benchmark_rephrased),
-    "benchmark_stills": Table("stills.jsonl", "multiple_choice", "benchmark_stills", _benchmark_stills, draw_still),
-    "benchmark_pages": Table("pages_asked.jsonl", "multiple_choice", "benchmark_pages", _benchmark_pages, draw_page),
+TABLES: dict[str, WorldTable] = {
+    "stills": WorldTable("stills.json", "llava", "stills", _stills, draw_still),
+    "pages": WorldTable("pages.jsonl", "messages", "", _pages),
+    "clips": WorldTable("clips.json", "llava", "clips", _clips),
+    "clips_all_kinds": WorldTable("clips_all_kinds.json", "llava", "clips_all_kinds", _clips_all_kinds),
+    "event_texts": WorldTable("event_texts.json", "longalpaca", "", _event_texts),
+    "event_texts_common": WorldTable(
+        "event_texts_common.json",
+        "longalpaca",
+        "",
+        lambda settings, seed: _event_texts(replace(settings, text_kinds=settings.clip_kinds), seed),
+    ),
+    "event_texts_one_template": WorldTable(
+        "event_texts_one_template.json",
+        "longalpaca",
+        "",
+        lambda settings, seed: _event_texts(replace(settings, text_templates=1), seed),
+    ),
+    "event_texts_other_words": WorldTable("event_texts_other_words.json", "longalpaca", "", _event_texts_other_words),
+    "benchmark_short": WorldTable("short.jsonl", "multiple_choice", "benchmark_clips", partial(_benchmark, "short")),
+    "benchmark_long": WorldTable("long.jsonl", "multiple_choice", "benchmark_clips", partial(_benchmark, "long")),
+    # The clips of the short benchmark, asked about in the last wording, which is never trained on.
+    "benchmark_rephrased": WorldTable(
+        "rephrased.jsonl",
+        "multiple_choice",
+        "benchmark_clips",
+        lambda settings, seed: _benchmark("short", replace(settings, benchmark_phrasing=NUM_PHRASINGS - 1), seed),
+    ),
+    "benchmark_stills": WorldTable(
+        "stills.jsonl", "multiple_choice", "benchmark_stills", _benchmark_stills, draw_still
+    ),
+    "benchmark_pages": WorldTable(
+        "pages_asked.jsonl", "multiple_choice", "benchmark_pages", _benchmark_pages, draw_page
+    ),
 }
 
 
@@ -233,12 +230,14 @@ def _dealt(values: Sequence[T], rng: Random) -> Iterator[T]:
         yield from _shuffled(values, rng)
 
 
-def _ask_any(kind: str, lengths: Sequence[int], rng: Random, *, held_out: bool | None = None) -> tuple[Question, Scene]:
+def _ask_any(
+    kind: str, lengths: Sequence[int], rng: Random, *, held_out: bool | None = None
+) -> tuple[SceneQuestion, Scene]:
     length = _length(lengths, kind, rng)
     return _ask(kind, rng.choice(kind_answers(kind, length)), length, rng, held_out=held_out)
 
 
-def _ask(kind: str, answer: str, num_events: int, rng: Random, *, held_out: bool | None) -> tuple[Question, Scene]:
+def _ask(kind: str, answer: str, num_events: int, rng: Random, *, held_out: bool | None) -> tuple[SceneQuestion, Scene]:
     while True:
         question, scene = ask(kind, answer, num_events, rng)
         if held_out is None or is_held_out(scene) == held_out:
@@ -259,11 +258,15 @@ def _length(lengths: Sequence[int], kind: str, rng: Random) -> int:
     return rng.choice([length for length in lengths if length >= MIN_EVENTS.get(kind, 1)])
 
 
-def _phrase(question: Question, scene: Scene, settings: WorldSettings, rng: Random) -> tuple[str, str]:
+def _phrase(question: SceneQuestion, scene: Scene, settings: WorldSettings, rng: Random) -> tuple[str, str]:
     """Question and answer as a video data set has them: in one of few wordings."""
+    return question.words(rng.randrange(settings.clip_phrasings)), _answer(question, scene)
+
+
+def _answer(question: SceneQuestion, scene: Scene) -> str:
     answer = question.answer(scene)
     assert answer is not None
-    return question.words(rng.randrange(settings.clip_phrasings)), answer
+    return answer
 
 
 def _conversation(media: str, turns: list[tuple[str, str]]) -> list[dict[str, str]]:

@@ -29,7 +29,7 @@ Facts = frozenset[tuple[int, str]]
 
 
 @dataclass(frozen=True)
-class Question:
+class SceneQuestion:
     """A kind of question about an attribute, with the subject's known attributes as `(attribute, value)` pairs."""
 
     kind: str
@@ -105,16 +105,16 @@ def _singles(*attributes: str) -> list[tuple[str, str]]:
 
 
 _THINGS = [(("colour", colour), ("shape", shape)) for colour in COLOURS for shape in SHAPES]
-QUESTIONS: dict[str, list[Question]] = {
-    "colour": [Question("colour", "colour", (single,)) for single in _singles("shape")],
-    "shape": [Question("shape", "shape", (single,)) for single in _singles("colour")],
-    "direction": [Question("direction", "direction", thing) for thing in _THINGS],
-    "count": [Question("count", "number", (single,)) for single in _singles("colour", "shape")],
-    "exists": [Question("exists", "truth", thing) for thing in _THINGS],
-    "where": [Question("where", side, thing) for side in ("horizontal", "vertical") for thing in _THINGS],
-    **{kind: [Question(kind, attribute) for attribute in ("colour", "shape")] for kind in ("first", "last")},
+QUESTIONS: dict[str, list[SceneQuestion]] = {
+    "colour": [SceneQuestion("colour", "colour", (single,)) for single in _singles("shape")],
+    "shape": [SceneQuestion("shape", "shape", (single,)) for single in _singles("colour")],
+    "direction": [SceneQuestion("direction", "direction", thing) for thing in _THINGS],
+    "count": [SceneQuestion("count", "number", (single,)) for single in _singles("colour", "shape")],
+    "exists": [SceneQuestion("exists", "truth", thing) for thing in _THINGS],
+    "where": [SceneQuestion("where", side, thing) for side in ("horizontal", "vertical") for thing in _THINGS],
+    **{kind: [SceneQuestion(kind, attribute) for attribute in ("colour", "shape")] for kind in ("first", "last")},
     **{
-        kind: [Question(kind, single[0], (single,)) for single in _singles("colour", "shape")]
+        kind: [SceneQuestion(kind, single[0], (single,)) for single in _singles("colour", "shape")]
         for kind in ("before", "after")
     },
 }
@@ -125,7 +125,7 @@ def kind_answers(kind: str, num_events: int) -> list[str]:
     return list(dict.fromkeys(a for question in QUESTIONS[kind] for a in question.possible_answers(num_events)))
 
 
-def ask(kind: str, answer: str, num_events: int, rng: Random) -> tuple[Question, Scene]:
+def ask(kind: str, answer: str, num_events: int, rng: Random) -> tuple[SceneQuestion, Scene]:
     """A question of a kind with this answer, and a scene to ask it about.
 
     Answer and subject are settled before the scene is, so that neither foretells the other.
@@ -137,7 +137,7 @@ def ask(kind: str, answer: str, num_events: int, rng: Random) -> tuple[Question,
             return question, scene
 
 
-def follow_ups(asked: Iterable[Question], scene: Scene, kinds: Iterable[str], rng: Random) -> list[Question]:
+def follow_ups(asked: Iterable[SceneQuestion], scene: Scene, kinds: Iterable[str], rng: Random) -> list[SceneQuestion]:
     """At most one further question of each kind, none of which the turns before it answer.
 
     Counts and yes-or-no questions are left out: their answers are balanced only when the scene is made for them.

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sparrow.core.files import drafted, remove_drafts, write_atomically, write_json
 from sparrow.core.hashing import content_hash
-from sparrow.world.generate import TABLES, Table
+from sparrow.world.generate import TABLES, WorldTable
 from sparrow.world.settings import WorldSettings
 
 # Raised whenever the same settings and seed come to mean other files.
@@ -28,13 +28,7 @@ X264_OPTIONS = {"crf": "12", "preset": "veryfast", "x264-params": "mbtree=0"}
 def ensure_world(cache_root: Path, settings: WorldSettings, data_seed: int) -> Path:
     """The folder of a world, written first if it is not there; safe to call from several processes at once.
 
-    Args:
-        cache_root: Folder of things that can be made again; the world lies in `world/<hash>` under it.
-        settings: Sizes and contents of the tables.
-        data_seed: Chooses the scenes and questions.
-
-    Returns:
-        A folder with the files and media roots that `TABLES` names.
+    It lies in `world/<hash>` under `cache_root`, and holds the files and media roots that `TABLES` names.
     """
     name = content_hash({"version": GENERATOR_VERSION, "data_seed": data_seed, "settings": asdict(settings)})
     folder = cache_root / "world" / name
@@ -52,7 +46,7 @@ def ensure_world(cache_root: Path, settings: WorldSettings, data_seed: int) -> P
     return folder
 
 
-def _write_table(folder: Path, table: Table, settings: WorldSettings, data_seed: int) -> None:
+def _write_table(folder: Path, table: WorldTable, settings: WorldSettings, data_seed: int) -> None:
     media_root = folder / table.media_root
     media_root.mkdir(exist_ok=True)
     records = []

@@ -1,13 +1,8 @@
 """What Hydra knows of a job, and what a user sees of it."""
 
-import errno
-import os
-
 import pytest
 from hydra import compose, initialize_config_module
-from hydra.errors import CompactHydraException
 
-from sparrow.app.current_job import one_message
 from sparrow.app.entry import set_up
 
 CHECKPOINT = "/scratch/project_465000123/users/jane.doe/video_llm/sparrow/outputs/paper/data_scaling/mixture=sparrow,num_samples={}"
@@ -37,16 +32,3 @@ def test_jobs_that_differ_have_folders_of_their_own_however_long_the_paths_in_th
     assert all(len(name) <= 120 for name in names)
     assert names == [folder_name(*given, *job) for job in jobs], "the same job finds its folder again"
     assert folder_name(*given, "checkpoint=m", "frames.max_frames=4") == "checkpoint=m,max_frames=4"
-
-
-@pytest.mark.parametrize("fault", [errno.EROFS, errno.EACCES, errno.ENOSPC])
-def test_a_folder_that_cannot_be_written_is_one_message_and_a_fault_of_sparrows_own_is_not(fault):
-    def write(number):
-        raise OSError(number, os.strerror(number), "/shared/outputs")
-
-    with pytest.raises(
-        CompactHydraException, match=rf"^/shared/outputs: {os.strerror(fault)}; .*choose another folder"
-    ):
-        one_message(lambda: write(fault))
-    with pytest.raises(OSError, match="/shared/outputs"):
-        one_message(lambda: write(errno.EBADF))

@@ -9,7 +9,7 @@ import pytest
 
 from sparrow.analysis.answers import read_predictions
 from sparrow.analysis.scores import Score, score
-from sparrow.argparse_commands import compare as main
+from sparrow.cli import run as run_command
 from sparrow.commands.compare import compare, paired_tables
 from sparrow.core import config
 from sparrow.core.errors import RunError
@@ -185,11 +185,11 @@ def test_the_command_prints_and_names_what_is_no_run(two, capsys):
     one, other = two
     write_run(one)
     write_run(other)
-    assert main([str(one), str(other)]) == 0
+    assert run_command("compare", [str(one), str(other)]) == 0
     assert "Scores in %" in capsys.readouterr().out
-    assert main([str(one), str(one.parent)]) == 1
+    assert run_command("compare", [str(one), str(one.parent)]) == 1
     assert "there is no run.json and no manifest.json" in capsys.readouterr().err
-    assert main([str(one), "nowhere"]) == 1
+    assert run_command("compare", [str(one), "nowhere"]) == 1
     assert "'nowhere' is not a folder" in capsys.readouterr().err
 
 

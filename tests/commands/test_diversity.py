@@ -17,7 +17,7 @@ from sparrow.data.settings import Mixture, Source
 from sparrow.instructions import diversity_summary as diversity_record
 from sparrow.instructions.diversity_summary import diversity_of
 from sparrow.instructions.metrics import METRICS
-from sparrow.instructions.whole_mixture import WHOLE, mixed
+from sparrow.instructions.source_comparison import WHOLE, mixed
 from sparrow.planning.run_inputs import prepare
 from sparrow.runs.record import RunRecord
 from sparrow.settings import DiversityConfig

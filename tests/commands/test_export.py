@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from sparrow.argparse_commands import export as main
+from sparrow.cli import run as run_command
 from sparrow.commands.model_card import model_card
 from sparrow.commands.train import train
 from sparrow.models.adapters import merge_adapters
@@ -37,7 +37,7 @@ def code_of(card, language):
 
 def test_an_exported_folder_stands_alone(run, tmp_path, capsys):
     out = tmp_path / "models" / "mine"
-    assert main([str(run), str(out)]) == 0
+    assert run_command("export", [str(run), str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     names = {path.name for path in out.iterdir()}
     assert {"model.safetensors", "config.json", "generation_config.json", "chat_template.jinja"} <= names
@@ -58,7 +58,7 @@ def test_an_exported_folder_stands_alone(run, tmp_path, capsys):
 
 
 def test_the_card_says_what_the_model_is(run, tmp_path):
-    main([str(run), str(tmp_path / "mine"), "--name", "my-model"])
+    run_command("export", [str(run), str(tmp_path / "mine"), "--name", "my-model"])
     card = (tmp_path / "mine" / "README.md").read_text()
     record = RunRecord.load(run)
     metadata, settings = (yaml.safe_load(part) for part in (card.split("---\n")[1], code_of(card, "yaml")))
@@ -116,7 +116,7 @@ def test_the_card_names_a_base_of_the_hub_and_no_path_of_the_machine(run, tiny_c
 
 
 def test_the_cards_example_gives_an_answer(run, tmp_path, monkeypatch, capsys):
-    main([str(run), str(tmp_path / "mine")])
+    run_command("export", [str(run), str(tmp_path / "mine")])
     for number in (1, 2):
         Image.new("RGB", (80, 60), "red").save(tmp_path / f"frame_{number}.png")
     monkeypatch.chdir(tmp_path)
@@ -135,7 +135,7 @@ def test_a_run_on_a_pinned_revision_in_bf16_is_exported_and_asked_as_such(
     options += ["backbone.tiny=false", f"backbone.checkpoint={name}", "backbone.revision=pinned"]
     options += ["trainer.precision=bf16-mixed"]
     train(settings(*options), tmp_path / "run", name="pinned")
-    assert main([str(tmp_path / "run"), str(tmp_path / "out")]) == 0
+    assert run_command("export", [str(tmp_path / "run"), str(tmp_path / "out")]) == 0
     merged, exported = (
         load_backbone(str(tmp_path / "run" / "model")),
         load_backbone(str(tmp_path / "out"), dtype="auto"),
@@ -173,36 +173,36 @@ def test_weights_are_stored_in_the_precision_of_the_run(run, tmp_path, capsys):
     record = RunRecord.load(folder)
     record.config["trainer"]["precision"] = "bf16-true"
     record.save(folder)
-    assert main([str(folder), str(tmp_path / "out")]) == 0
+    assert run_command("export", [str(folder), str(tmp_path / "out")]) == 0
     stored = load_file(tmp_path / "out" / "model.safetensors")
     assert {weight.dtype for weight in stored.values()} == {torch.bfloat16}
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
 def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):
-    assert main([str(tmp_path), str(tmp_path / "out")]) == 1
+    assert run_command("export", [str(tmp_path), str(tmp_path / "out")]) == 1
     assert "run.json" in capsys.readouterr().err
-    assert main([str(run), str(tmp_path)]) == 1
+    assert run_command("export", [str(run), str(tmp_path)]) == 1
     assert "is there already" in capsys.readouterr().err
 
 
 def test_the_newest_checkpoint_is_the_model_that_a_run_ends_with(run, tmp_path, capsys):
-    assert main([str(run), str(tmp_path / "end")]) == 0
-    assert main([str(run), str(tmp_path / "newest"), "--from-checkpoint"]) == 0
+    assert run_command("export", [str(run), str(tmp_path / "end")]) == 0
+    assert run_command("export", [str(run), str(tmp_path / "newest"), "--from-checkpoint"]) == 0
     weights = [load_backbone(str(tmp_path / name)).model.state_dict() for name in ("end", "newest")]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_the_best_checkpoint_is_exported_where_one_was_kept(settings, run, tmp_path, capsys):
-    assert main([str(run), str(tmp_path / "out"), "--from-checkpoint", "best"]) == 1
+    assert run_command("export", [str(run), str(tmp_path / "out"), "--from-checkpoint", "best"]) == 1
     assert "kept no best checkpoint; set validation.num_samples" in capsys.readouterr().err
     options = ["mixture.num_samples=16", "validation.num_samples=4", "validation.every_n_steps=1"]
     folder = tmp_path / "run"
     train(settings(*options, "checkpointing.keep_best=true", "optimizer.learning_rate=1.0"), folder, name="worse")
     best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["global_step"] < RunRecord.load(folder).num_steps, "with so high a rate the last is not the best"
-    assert main([str(folder), str(tmp_path / "best"), "--from-checkpoint", "best"]) == 0
+    assert run_command("export", [str(folder), str(tmp_path / "best"), "--from-checkpoint", "best"]) == 0
     exported = load_backbone(str(tmp_path / "best")).model.state_dict()
     assert all(torch.equal(exported[name.removeprefix("model.")], value) for name, value in best["state_dict"].items())
 
@@ -214,6 +214,6 @@ def test_a_checkpoint_of_other_parameters_is_refused(run, tmp_path, capsys):
     checkpoint = torch.load(newest, weights_only=True)
     checkpoint["state_dict"].popitem()
     torch.save(checkpoint, newest)
-    assert main([str(folder), str(tmp_path / "out"), "--from-checkpoint"]) == 1
+    assert run_command("export", [str(folder), str(tmp_path / "out"), "--from-checkpoint"]) == 1
     assert "holds other parameters than" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -212,7 +212,7 @@ def test_counts_are_those_of_the_plan(page: Page, prepared: Prepared) -> None:
 
 
 def test_frames_are_the_pixels_that_training_encodes(page: Page, prepared: Prepared) -> None:
-    dataset = StepDataset(prepared.plan, prepared.sources, prepared.backbone, prepared.presentations)
+    dataset = StepDataset(prepared.plan, prepared)
     for position in np.concatenate(prepared.plan.steps).tolist():
         expected = [frame.numpy() for frame in dataset.encode(position).frames[:MAX_FRAMES]]
         images = article(page, prepared.plan.ledger["sample_id"].iat[position]).images

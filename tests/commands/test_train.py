@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.commands import train as training
-from sparrow.commands.train import latest_checkpoint, new_record, train
+from sparrow.commands.train import latest_checkpoint, train, training_record
 from sparrow.core.errors import BackboneError, ConfigError, MediaError, RunError
 from sparrow.data import batching
 from sparrow.evaluation.predictions import Prediction, PredictionWriter, read_predictions
@@ -111,7 +111,7 @@ def test_a_run_does_not_start_from_a_model_below_a_gate(undisturbed, settings, t
 def test_what_the_model_does_not_allow_is_refused_before_data_is_measured(
     settings, tmp_path, monkeypatch, overrides, error, said
 ):
-    monkeypatch.setattr(preparation, "measure_samples", None)
+    monkeypatch.setattr(preparation, "measure_component", None)
     monkeypatch.setattr(preparation, "build_plan", None)
     with pytest.raises(error, match=said):
         train(settings("benchmark=[world_short]", *overrides), tmp_path, name="refused")
@@ -421,6 +421,6 @@ def test_what_went_wrong_in_steps_that_are_done_again_is_forgotten(settings, tmp
 
 @pytest.mark.timeout(60)
 def test_a_folder_of_other_settings_is_refused_also_while_its_run_goes_on(settings, tmp_path):
-    new_record(settings(), None).save(tmp_path)
+    training_record(settings(), None).save(tmp_path)
     with locked(tmp_path), pytest.raises(RunError, match="holds a run with other settings: seed: 0 -> 1; restore them"):
         train(settings("seed=1"), tmp_path, name="other")

@@ -18,7 +18,7 @@ from sparrow.core.errors import DataError
 from sparrow.data.batching import StepDataset
 from sparrow.data.mixture import Selection
 from sparrow.data.plan_builder import build_plan
-from sparrow.data.settings import Source
+from sparrow.data.settings import Batching, Source
 from sparrow.data.sources import SourceData, load_source
 from sparrow.planning.run_inputs import Prepared, prepare
 from tests.media.video_clips import write_clip
@@ -506,15 +506,7 @@ def assert_named_or_counted(prepared: Prepared, id: str, what: str, remedy: str)
     good = ledger.loc[ledger["status"] == "used", "row"].tolist()[0]
     selection = Selection(row.component, row.source, [int(row.row), good])
     with pytest.raises(DataError) as caught:
-        build_plan(
-            [selection],
-            prepared.sources,
-            prepared.backbone,
-            prepared.presentations,
-            data_seed=0,
-            global_batch_size_samples=2,
-            max_seq_len_tokens=4096,
-        )
+        build_plan([selection], prepared, Batching(max_seq_len_tokens=4096, num_workers=0), data_seed=0)
     message = str(caught.value)
     assert message.startswith(f"source '{row.source}', sample {id!r}: ")
     assert what in message and remedy in message
@@ -531,7 +523,7 @@ def test_a_bad_file_is_named_or_counted(name: str, media_plan: Prepared) -> None
 def test_a_real_broken_clip_is_named_or_counted(media_plan: Prepared) -> None:
     """One while planning, one when its later frames are read, in a slot that stays empty."""
     assert_named_or_counted(media_plan, f"about {REAL_SOUND}", "the file has no video stream", FIX_PATH)
-    parts = (media_plan.plan, media_plan.sources, media_plan.backbone, media_plan.presentations)
+    parts = (media_plan.plan, media_plan)
     (failed,) = StepDataset(*parts, skip_failed=True)[0].failed
     assert failed.sample_id == f"about {REAL_DAMAGED}"
     assert "cannot be decoded" in failed.reason and REAL_DAMAGED in failed.detail and DAMAGED in failed.detail

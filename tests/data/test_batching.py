@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,8 +16,7 @@ def prepared(settings):
 
 
 def dataset_of(prepared, **options):
-    parts = (prepared.plan, prepared.sources, prepared.backbone, prepared.presentations)
-    return StepDataset(*parts, **options)
+    return StepDataset(prepared.plan, prepared, **options)
 
 
 def test_a_step_is_the_same_whenever_and_wherever_it_is_loaded(prepared):
@@ -93,7 +93,8 @@ def test_a_step_may_take_longer_than_a_sample(prepared, monkeypatch):
 
 
 def test_a_file_that_changed_after_planning_is_an_error(prepared):
-    dataset = dataset_of(prepared)
-    dataset.lengths = dataset.lengths + 1
+    ledger = prepared.plan.ledger
+    longer = ledger.assign(text_tokens=ledger["text_tokens"] + 1)
+    dataset = StepDataset(replace(prepared.plan, ledger=longer), prepared)
     with pytest.raises(DataError, match="were planned; a media file changed"):
         dataset.encode(0)

@@ -40,7 +40,7 @@ def test_counts_reconcile_and_every_used_sample_is_in_one_step(prepared):
 
 
 def test_planned_tokens_are_those_that_are_encoded(prepared):
-    dataset = StepDataset(prepared.plan, prepared.sources, prepared.backbone, prepared.presentations)
+    dataset = StepDataset(prepared.plan, prepared)
     for position, row in enumerate(prepared.plan.ledger.itertuples()):
         sample = dataset.encode(position)
         assert len(sample.input_ids) == row.visual_tokens + row.text_tokens
@@ -83,7 +83,7 @@ def test_too_long_a_sample_is_planned_out_and_never_cut(settings):
     rejected = plan.ledger[plan.ledger["status"] == "rejected"]
     assert 0 < len(rejected) < 24
     assert set(rejected["reason"]) == {"longer than 60 tokens"}
-    assert max(plan.lengths()[np.concatenate(plan.steps)]) <= 60
+    assert max(plan.lengths[np.concatenate(plan.steps)]) <= 60
     assert plan.num_samples == 24 - len(rejected)
 
 
@@ -120,7 +120,7 @@ def test_as_many_bad_samples_as_max_bad_fraction_says_are_allowed(monkeypatch, n
     ledger = pd.DataFrame({"source": "s", "sample_id": [f"s-{i}" for i in range(8)], "reason": "long", "detail": ""})
     ledger["status"] = ["rejected" if i < num_bad else "used" for i in range(8)]
     with nullcontext() if bearable else pytest.raises(UnusableSamples, match=r"3 of 8 .* max_bad_fraction=0\.25"):
-        rejecting.enforce_policy(ledger, {}, "skip", 0.25)
+        rejecting.enforce_policy(ledger, {}, rejecting.BadSamples("skip", 0.25))
 
 
 def test_of_many_missing_files_the_first_are_told():
@@ -179,7 +179,7 @@ def batched(request, settings):
 
 
 def steps_of(prepared, **options):
-    dataset = StepDataset(prepared.plan, prepared.sources, prepared.backbone, prepared.presentations, **options)
+    dataset = StepDataset(prepared.plan, prepared, **options)
     return [dataset[number] for number in range(len(dataset))]
 
 
@@ -279,8 +279,8 @@ def test_all_missing_files_of_all_sources_are_listed_together(settings, tmp_path
 def test_cached_frames_are_the_frames(settings, prepared, cache_root):
     cached = prepare(settings("batching.cache_frames=true"))
     assert cached.plan.content_hash == prepared.plan.content_hash
-    parts = (cached.plan, cached.sources, cached.backbone, cached.presentations)
-    plain = (prepared.plan, prepared.sources, prepared.backbone, prepared.presentations)
+    parts = (cached.plan, cached)
+    plain = (prepared.plan, prepared)
     for _ in range(2):
         ours = StepDataset(*parts)[0].micro_batches[0]
         theirs = StepDataset(*plain)[0].micro_batches[0]

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from sparrow.core.errors import DataError
 from sparrow.data import json_stream, readers
 from sparrow.data.json_stream import JsonStream
-from sparrow.data.readers import read_hub_records, read_records
+from sparrow.data.readers import read_records
+from sparrow.data.settings import Source
 
 RECORDS = [
     {"id": "a", "text": "one, two"},
@@ -162,6 +163,11 @@ def test_nuls_and_lone_surrogates_are_replaced_and_counted(name: str, tmp_path: 
     assert read.num_replaced_chars == count
 
 
+def hub_records(reference: str, *, root: Path, cache_root: Path, source: str = "unnamed", **options: str) -> Any:
+    settings = Source("alpaca", files=[reference], root=str(root), **options)
+    return readers.read_hub_records(reference, settings, cache_root=cache_root, source=source)
+
+
 def test_a_hub_data_set_on_disk_is_read_by_name_and_split(tmp_path: Path) -> None:
     import datasets
 
@@ -169,16 +175,16 @@ def test_a_hub_data_set_on_disk_is_read_by_name_and_split(tmp_path: Path) -> Non
     split.save_to_disk(str(tmp_path / "one"))
     datasets.DatasetDict({"train": split, "test": split.select([1])}).save_to_disk(str(tmp_path / "two"))
 
-    fingerprint, records = read_hub_records("hf:one", root=tmp_path, cache_root=tmp_path / "cache")
+    fingerprint, records = hub_records("hf:one", root=tmp_path, cache_root=tmp_path / "cache")
     assert fingerprint
     assert [record.data for record in records] == RECORDS
-    (record,) = read_hub_records("hf:two:test", root=tmp_path, cache_root=tmp_path / "cache")[1]
+    (record,) = hub_records("hf:two:test", root=tmp_path, cache_root=tmp_path / "cache")[1]
     assert (record.data, record.where) == (RECORDS[1], "hf:two:test, row 1")
     for named in ({"reference": "hf:one:test"}, {"reference": "hf:one", "split": "train[:1]"}):
         with pytest.raises(DataError, match=r"it was saved without splits, '(test|train\[:1\])' is asked for; leave"):
-            read_hub_records(**named, root=tmp_path, cache_root=tmp_path / "cache")
+            hub_records(**named, root=tmp_path, cache_root=tmp_path / "cache")
     with pytest.raises(DataError, match=r"it has no split 'val'; set .*split to one of the splits train, test"):
-        read_hub_records("hf:two:val", root=tmp_path, cache_root=tmp_path / "cache")
+        hub_records("hf:two:val", root=tmp_path, cache_root=tmp_path / "cache")
 
 
 @pytest.fixture
@@ -210,11 +216,10 @@ def tales(tmp_path: Path) -> Path:
 def test_a_configuration_and_a_split_are_chosen(
     tales: Path, reference: str, options: dict[str, str], texts: list[str]
 ) -> None:
-    fingerprint, records = read_hub_records(reference, root=tales, cache_root=tales / "cache", **options)
+    fingerprint, records = hub_records(reference, root=tales, cache_root=tales / "cache", **options)
     assert [record.data["text"] for record in records] == texts
     assert (
-        fingerprint
-        != read_hub_records("hf:tales:train[:1]", root=tales, cache_root=tales / "cache", config_name="long")[0]
+        fingerprint != hub_records("hf:tales:train[:1]", root=tales, cache_root=tales / "cache", config_name="long")[0]
     )
 
 
@@ -229,7 +234,7 @@ def test_a_configuration_and_a_split_are_chosen(
 )
 def test_a_configuration_or_split_that_is_not_there(tales: Path, options: dict[str, str], message: str) -> None:
     with pytest.raises(DataError, match=f"(?s)source 's', hf:tales: .*{message}"):
-        read_hub_records("hf:tales", root=tales, cache_root=tales / "cache", source="s", **options)
+        hub_records("hf:tales", root=tales, cache_root=tales / "cache", source="s", **options)
 
 
 def test_a_revision_goes_to_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -242,7 +247,7 @@ def test_a_revision_goes_to_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         return datasets.Dataset.from_list(RECORDS)
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    _, records = read_hub_records(
+    _, records = hub_records(
         "hf:owner/tales", root=tmp_path, cache_root=tmp_path / "cache", config_name="long", revision="v1"
     )
     assert [record.data for record in records] == RECORDS
@@ -254,10 +259,10 @@ def test_a_saved_data_set_has_no_configurations(tmp_path: Path) -> None:
 
     datasets.Dataset.from_list(RECORDS).save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(DataError, match="written by save_to_disk and has no configurations; leave out"):
-        read_hub_records("hf:saved", root=tmp_path, cache_root=tmp_path / "cache", config_name="long")
+        hub_records("hf:saved", root=tmp_path, cache_root=tmp_path / "cache", config_name="long")
 
 
 def test_a_hub_data_set_that_cannot_be_loaded_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="source 's', hf:empty: the data set cannot be loaded"):
-        read_hub_records("hf:empty", root=tmp_path, cache_root=tmp_path / "cache", source="s")
+        hub_records("hf:empty", root=tmp_path, cache_root=tmp_path / "cache", source="s")

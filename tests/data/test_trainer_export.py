@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from sparrow.core.errors import DataError, RunError
 from sparrow.core.files import inside_root
 from sparrow.core.samples import Image, LongText, Message, Sample, Text, Video
 from sparrow.data.encode import Presentation, load_frames
-from sparrow.data.plan import Plan
+from sparrow.data.plan import Plan, PlanInputs
+from sparrow.data.rejecting import BadSamples
 from sparrow.data.settings import Source
 from sparrow.data.sources import load_source
 from sparrow.data.trainer_export import export_mixture
@@ -30,7 +32,7 @@ def prepared(settings, request):
 
 
 def export(prepared, trainer, folder, **options):
-    return export_mixture(prepared.plan, prepared.sources, prepared.presentations, trainer, folder, **options)
+    return export_mixture(prepared.plan, prepared, trainer, folder, **options)
 
 
 def read_back(trainer, folder, cache):
@@ -152,7 +154,7 @@ def test_records_load_as_one_table_and_are_described(prepared, tmp_path):
 
 @pytest.fixture
 def literal(tmp_path):
-    """A plan of records in the form of typed messages, and its sources and presentations."""
+    """A plan of records in the form of typed messages, and what it is built from."""
 
     def make(*contents, system=None):
         media = tmp_path / "media"
@@ -179,7 +181,9 @@ def literal(tmp_path):
         data = load_source("literal", source, cache_root=tmp_path / "cache")
         rows = range(len(data))
         ledger = pd.DataFrame({"component": "c", "source": "literal", "row": rows, "showing": 0})
-        return Plan(ledger, [np.arange(len(data))], "hash"), {"literal": data}, {"c": Presentation()}
+        return Plan(ledger, [np.arange(len(data))], "hash"), PlanInputs(
+            {"literal": data}, {"c": Presentation()}, backbone=None
+        )
 
     return make
 
@@ -209,9 +213,9 @@ def test_what_a_trainer_cannot_hold_is_refused_or_left_out_and_counted(literal, 
         with pytest.raises(DataError, match=rf"source 'literal', sample 'r1': .*{reason}.*on_bad_sample=skip"):
             export_mixture(*plan, trainer, folder)
         with pytest.raises(DataError, match=r"1 of 3 samples, more than max_bad_fraction=0\.1"):
-            export_mixture(*plan, trainer, folder, on_bad_sample="skip", max_bad_fraction=0.1, num_workers=1)
+            export_mixture(*plan, trainer, folder, bad_samples=BadSamples("skip", 0.1), num_workers=1)
         assert not folder.exists()
-        export_mixture(*plan, trainer, folder, on_bad_sample="skip", max_bad_fraction=0.5)
+        export_mixture(*plan, trainer, folder, bad_samples=BadSamples("skip", 0.5))
         told = json.loads((folder / "export.json").read_text())
         assert (told["num_samples"], list(told["left_out"].values())) == (2, [["c/r1"]])
         assert set(read_back(trainer, folder, tmp_path / "cache")) == {"c/r0", "c/r2"}
@@ -234,12 +238,12 @@ def test_questions_about_one_picture_share_its_file(literal, tmp_path):
 @pytest.mark.parametrize("trainer", EXPORTS)
 def test_a_folder_of_frames_becomes_the_pictures_that_are_shown_of_it(literal, trainer, tmp_path):
     clip = {"type": "video", "video": "frames", "fps": 2, "video_start": 1, "video_end": 5.5}
-    plan, sources, _ = literal([clip, ASKED])
+    plan, inputs = literal([clip, ASKED])
     how = Presentation(frames=FramePolicy(max_frames=3))
-    export_mixture(plan, sources, {"c": how}, trainer, tmp_path / "out")
+    export_mixture(plan, replace(inputs, presentations={"c": how}), trainer, tmp_path / "out")
     (sample,) = read_back(trainer, tmp_path / "out", tmp_path / "cache").values()
     *pictures, asked = sample.parts()[:-1]
-    expected = load_frames(sources["literal"][0], tmp_path / "media", how)
+    expected = load_frames(inputs.sources["literal"][0], tmp_path / "media", how)
     assert [read_image(tmp_path / "out" / picture.path)[0, 0, 0] for picture in pictures] == [
         frame[0, 0, 0] for frame in expected
     ]
@@ -254,8 +258,8 @@ def test_questions_about_one_text_share_its_pages(tmp_path):
     source = Source(converter="context_qa", files=["tales.json"], root=str(tmp_path))
     data = load_source("tales", source, cache_root=tmp_path / "cache")
     ledger = pd.DataFrame({"component": "c", "source": "tales", "row": [0, 1], "showing": 0})
-    presentations = {"c": Presentation(style=style, present_as="pages")}
-    export_mixture(Plan(ledger, [np.arange(2)], "hash"), {"tales": data}, presentations, "llava", tmp_path / "out")
+    inputs = PlanInputs({"tales": data}, {"c": Presentation(style=style, present_as="pages")}, backbone=None)
+    export_mixture(Plan(ledger, [np.arange(2)], "hash"), inputs, "llava", tmp_path / "out")
     one, other = (sample.parts()[:-2] for sample in read_back("llava", tmp_path / "out", tmp_path / "cache").values())
     assert one == other
     assert sorted(path.name for path in tmp_path.glob("out/pages/*/*/*")) == [f"0000{i}.png" for i in range(4)]
@@ -263,10 +267,10 @@ def test_questions_about_one_text_share_its_pages(tmp_path):
 
 
 def test_a_repeated_sample_is_written_as_often(literal, tmp_path):
-    plan, *rest = literal(GOOD)
+    plan, inputs = literal(GOOD)
     twice = pd.concat([plan.ledger, plan.ledger.assign(showing=1)], ignore_index=True)
     export_mixture(
-        Plan(twice, [np.array([1]), np.array([0]), np.array([0, 1])], "hash"), *rest, "llava", tmp_path / "out"
+        Plan(twice, [np.array([1]), np.array([0]), np.array([0, 1])], "hash"), inputs, "llava", tmp_path / "out"
     )
     assert list(read_back("llava", tmp_path / "out", tmp_path / "cache")) == ["c/r0#2", "c/r0"]
 

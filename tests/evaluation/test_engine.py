@@ -1,5 +1,4 @@
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from sparrow.evaluation import engine, prompts
 from sparrow.evaluation.engine import Protocol, answer
 from sparrow.evaluation.questions import Question, read_questions
 from sparrow.evaluation.run_benchmarks import Evaluator
-from sparrow.evaluation.units import group_into_units
+from sparrow.evaluation.units import Units, group_into_units
 from sparrow.models.loading import load_backbone
 
 
@@ -22,15 +21,7 @@ def backbone(tiny_checkpoint):
 @pytest.fixture(scope="module")
 def benchmark(settings):
     config = settings("benchmark=[world_short]")
-    return Evaluator(
-        config.benchmark,
-        config.frames,
-        config.world,
-        config.data_seed,
-        Path(config.paths.cache_root),
-        precision="32-true",
-        num_workers=0,
-    )
+    return Evaluator(config)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +37,14 @@ def protocol(scoring="option_likelihood", **changes):
 
 def ask(backbone, questions, how):
     asked, root = questions
-    units = group_into_units(asked, root, how)
-    answers = answer(backbone, units, root, how, benchmark="b", prompt_hashes=defaultdict(str))
+    units = Units(group_into_units(asked, root, how), backbone, root, how, "b")
+    answers = answer(units, defaultdict(str))
     return [p for unit in answers for p in unit]
+
+
+def evaluate(benchmark, backbone, folder):
+    benchmark.answer("world_short", backbone, "m", folder, "after")
+    return benchmark.collect("m", folder, "after")["world_short"]
 
 
 def naive_likelihood(backbone, root, question, reply):
@@ -187,13 +183,13 @@ def test_a_missing_video_leaves_its_question_wrong_and_counted(backbone, questio
 
 
 def test_evaluation_goes_on_after_a_kill_and_ends_in_the_same_file(backbone, benchmark, tmp_path):
-    whole = benchmark.evaluate(backbone, "m", tmp_path / "whole", "after")["world_short"]
+    whole = evaluate(benchmark, backbone, tmp_path / "whole")
     reference = tmp_path / "whole" / whole.predictions
     torn = tmp_path / "torn" / whole.predictions
     torn.parent.mkdir(parents=True)
     lines = reference.read_bytes().splitlines(keepends=True)
     torn.with_suffix(".partial-0.jsonl").write_bytes(b"".join(lines[:7]) + lines[7][:20])
-    again = benchmark.evaluate(backbone, "m", tmp_path / "torn", "after")["world_short"]
+    again = evaluate(benchmark, backbone, tmp_path / "torn")
     assert torn.read_bytes() == reference.read_bytes()
     assert again == whole
     assert whole.num_questions == 24

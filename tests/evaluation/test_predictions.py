@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
+from sparrow.analysis import read_predictions as read_columns
 from sparrow.core.errors import DataError, RunError
 from sparrow.evaluation.predictions import (
     Prediction,
     PredictionWriter,
     finalise,
     finished,
-    predict,
     read_predictions,
     reply_labels,
+    unanswered,
 )
 from sparrow.evaluation.questions import Question
 
@@ -54,14 +55,7 @@ def test_line_holds_all_that_the_score_needs() -> None:
         category="colour",
         groups={"duration": "short"},
     )
-    made = predict(
-        question,
-        choice=0,
-        scoring="letter_likelihood",
-        prompt_hash="h",
-        likelihoods=[-0.123456789, -2],
-        frame_indices=range(2),
-    )
+    made = replace(unanswered(question, "letter_likelihood", "h", range(2)), choice=0, likelihoods=(-0.123456789, -2))
     assert json.loads(made.to_line()) == {
         "question_id": "7",
         "video": "a.mp4",
@@ -79,7 +73,7 @@ def test_line_holds_all_that_the_score_needs() -> None:
         "frame_indices": [0, 1],
         "prompt_hash": "h",
     }
-    assert Prediction.from_line(made.to_line()) == made
+    assert Prediction.from_row(json.loads(made.to_line())) == made
 
 
 @pytest.mark.parametrize(
@@ -125,10 +119,13 @@ def test_each_prediction_is_on_disk_at_once(tmp_path: Path) -> None:
         assert read_predictions(tmp_path / "p.jsonl") == [prediction("a")]
 
 
-def test_torn_last_line_is_dropped_and_written_over(tmp_path: Path) -> None:
+def test_torn_last_line_is_dropped_where_a_run_is_resumed_and_refused_where_it_is_scored(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", prediction("a"), prediction("b"))
     path.write_bytes(path.read_bytes()[:-9])
-    assert read_predictions(path) == [prediction("a")]
+    assert read_predictions(path, resuming=True) == [prediction("a")]
+    for read in (read_predictions, read_columns):
+        with pytest.raises(DataError, match=r"p\.jsonl, line 2: not valid JSON"):
+            read(path)
     write(path, prediction("c"))
     assert read_predictions(path) == [prediction("a"), prediction("c")]
 
@@ -136,7 +133,7 @@ def test_torn_last_line_is_dropped_and_written_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "unreadable JSON"),
+        ("{", "not valid JSON"),
         ("[]", "not a prediction"),
         (json.dumps({"question_id": "a"}), "not a prediction"),
         (prediction("a").to_line().replace('"correct": true', '"correct": false').strip(), "'correct' is False, but"),

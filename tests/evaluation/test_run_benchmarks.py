@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -19,16 +18,8 @@ def backbone(tiny_checkpoint):
 
 
 def an_evaluator(benchmark, config, **changes):
-    world = replace(config.world, **changes)
-    return Evaluator(
-        {"b": benchmark},
-        FramePolicy(policy="uniform", max_frames=4),
-        world,
-        config.data_seed,
-        Path(config.paths.cache_root),
-        precision="32-true",
-        num_workers=0,
-    )
+    frames = FramePolicy(policy="uniform", max_frames=4)
+    return Evaluator(replace(config, benchmark={"b": benchmark}, frames=frames, world=replace(config.world, **changes)))
 
 
 def test_a_video_that_was_missing_is_asked_about_once_it_is_there(settings, backbone, tmp_path):

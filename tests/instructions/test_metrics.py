@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparrow.instructions.corpus import make_corpus, words_of
-from sparrow.instructions.metrics import METRICS, Estimate, estimate
+from sparrow.instructions.metrics import METRICS, MetricEstimate, estimate
 from sparrow.instructions.settings import Embedder
 from sparrow.instructions.source_comparison import compare, embed_all
+from sparrow.settings import DiversityConfig
 from tests.instructions.texts import instructions
 
 SETS = {"one": instructions(1), "few": instructions(6, seed=1), "many": instructions(150, seed=2)}
@@ -146,7 +147,7 @@ def test_compression_ratio_finds_repetition():
 
 def test_sources_are_compared_at_the_size_of_the_smallest_that_is_large_enough():
     texts = {"large": instructions(50, 60), "small": instructions(9, 20), "tiny": ["Who?"], "empty": []}
-    found = compare(texts, embed_all(texts, Embedder()), num_resamples=3).sources
+    found = compare(texts, embed_all(texts, Embedder()), {}, DiversityConfig(num_resamples=3)).sources
     assert {name: measured.num_compared for name, measured in found.items()} == {
         "large": 20,
         "small": 20,
@@ -154,4 +155,4 @@ def test_sources_are_compared_at_the_size_of_the_smallest_that_is_large_enough()
         "empty": 0,
     }
     assert found["large"].num_instructions == 60
-    assert found["empty"].metrics["vendi_score"] == Estimate(0.0, 0.0, 0.0)
+    assert found["empty"].metrics["vendi_score"] == MetricEstimate(0.0, 0.0, 0.0)

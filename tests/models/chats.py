@@ -34,3 +34,19 @@ def encoded(backbone, chat, frames):
     tokens = backbone.tokenize_chat(chat, [frame.shape[:2] for frame in frames])
     ids = torch.from_numpy(tokens.input_ids)
     return ids, ids.where(torch.from_numpy(tokens.supervised), -100), backbone.prepare_frames(frames)
+
+
+def assert_same_loss_and_gradients(backbone, inputs, ids, labels, prepared):
+    """The adapter gives what the transformers model gives for the inputs of the family's processor."""
+    backbone.model.zero_grad()
+    expected = backbone.model(**inputs, labels=labels[None]).loss
+    expected.backward()
+    theirs = {n: p.grad.clone() for n, p in backbone.model.named_parameters() if p.grad is not None}
+    backbone.model.zero_grad()
+    logits = backbone.forward(ids[None], None, prepared).logits
+    loss = torch.nn.functional.cross_entropy(logits[0, :-1], labels[1:])
+    loss.backward()
+    torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
+    ours = {n: p.grad for n, p in backbone.model.named_parameters() if p.grad is not None}
+    backbone.model.zero_grad()
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)

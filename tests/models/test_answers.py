@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,22 +10,14 @@ from sparrow.core.samples import Message, Sample, Text, Video
 from sparrow.data.encode import Presentation, encode
 from sparrow.evaluation.engine import Protocol, answer
 from sparrow.evaluation.run_benchmarks import Evaluator
-from sparrow.evaluation.units import group_into_units
+from sparrow.evaluation.units import Units, group_into_units
 
 
 @pytest.fixture(scope="session")
 def questions(settings):
     """Questions of several lengths about one clip, and the folder of the clip."""
     config = settings("benchmark=[world_short]")
-    evaluator = Evaluator(
-        config.benchmark,
-        config.frames,
-        config.world,
-        config.data_seed,
-        Path(config.paths.cache_root),
-        precision="32-true",
-        num_workers=0,
-    )
+    evaluator = Evaluator(config)
     asked, root = evaluator.questions("world_short")
     texts = ("What is it?", "Which colour has the shape that moves?", "And where does it go at last, left or right?")
     return [replace(asked[0], id=f"q{i}", question=text) for i, text in enumerate(texts)], root
@@ -35,8 +26,8 @@ def questions(settings):
 def asked(backbone, questions, scoring):
     how = Protocol(scoring=scoring, show_options=False, max_new_tokens=5, presentation=Presentation())
     about, root = questions
-    units = group_into_units(about, root, how)
-    answers = answer(backbone, units, root, how, benchmark="b", prompt_hashes=defaultdict(str))
+    units = Units(group_into_units(about, root, how), backbone, root, how, "b")
+    answers = answer(units, defaultdict(str))
     return {p.question_id: p for unit in answers for p in unit}
 
 

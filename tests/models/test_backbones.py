@@ -17,7 +17,7 @@ from sparrow.models.frame_buffer import Frames
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.models.registry import NATIVE_VIDEO
 from sparrow.world import world_texts
-from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded, processed
+from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, assert_same_loss_and_gradients, encoded, processed
 
 OFFICIAL = Path(__file__).parent / "official_templates"
 SYSTEM = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
@@ -75,20 +75,7 @@ def test_visual_tokens_are_counted_before_anything_is_decoded(backbone, size):
 
 def test_loss_and_gradients_are_those_of_the_transformers_model(backbone, frames):
     ids, labels, prepared = encoded(backbone, CHAT, frames)
-    backbone.model.zero_grad()
-    expected = backbone.model(**processed(backbone, CHAT, frames), labels=labels[None]).loss
-    expected.backward()
-    expected_gradients = {n: p.grad.clone() for n, p in backbone.model.named_parameters() if p.grad is not None}
-    backbone.model.zero_grad()
-    logits = backbone.forward(ids[None], None, prepared).logits
-    loss = torch.nn.functional.cross_entropy(logits[0, :-1], labels[1:])
-    loss.backward()
-    torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
-    gradients = {n: p.grad for n, p in backbone.model.named_parameters() if p.grad is not None}
-    assert set(gradients) == set(expected_gradients)
-    for name, theirs in expected_gradients.items():
-        torch.testing.assert_close(gradients[name], theirs, atol=1e-5, rtol=1e-4)
-    backbone.model.zero_grad()
+    assert_same_loss_and_gradients(backbone, processed(backbone, CHAT, frames), ids, labels, prepared)
 
 
 def test_bfloat16_gives_nearly_the_same_loss(family, backbone, load_tiny, frames):

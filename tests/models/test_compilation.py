@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from sparrow.models.compilation import compile_blocks
 from sparrow.models.hidden_states import hidden_states
 
 
@@ -14,7 +13,7 @@ def test_blocks_are_not_compiled_anew_for_every_number_of_samples(load_tiny, mon
     monkeypatch.setattr(nn.Module, "compile", functools.partialmethod(nn.Module.compile, backend="eager"))
     plain, compiled = load_tiny("idefics3"), load_tiny("idefics3")
     torch.compiler.reset()
-    compile_blocks(compiled)
+    compiled.compile_blocks()
     graphs = []
     for count in range(1, 12):
         lengths = [20 + 3 * i for i in range(count)]

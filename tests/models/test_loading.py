@@ -12,7 +12,7 @@ from sparrow.core.errors import BackboneError
 from sparrow.core.hashing import file_hash
 from sparrow.models import backbone as backbone_module
 from sparrow.models import loading
-from sparrow.models.loading import find_family, load_backbone
+from sparrow.models.loading import LoadOptions, find_family, load_backbone
 from sparrow.models.registry import FAMILIES, check_family
 from sparrow.models.settings import PartTuning, Tuning
 from sparrow.models.tuning import apply_tuning
@@ -112,13 +112,22 @@ def test_more_frames_than_the_context_holds_are_refused(load_tiny, family):
         backbone.require_room(fits + 1)
 
 
+def test_options_are_an_object_keywords_or_both(tiny_checkpoint):
+    folder = str(tiny_checkpoint("qwen2_5_vl"))
+    options = LoadOptions(frame_size_px=32, with_model=False)
+    assert load_backbone(folder, options).frame_size_px == 32
+    assert load_backbone(folder, options, frame_size_px=64).frame_size_px == 64
+    with pytest.raises(TypeError, match="frame_size"):
+        load_backbone(folder, frame_size=64)
+
+
 def test_a_template_without_generation_marks_is_refused(weightless, family, monkeypatch, tmp_path):
-    adapter = find_family(family)
-    original = backbone_module.files("sparrow.models").joinpath(f"templates/{adapter.template}.jinja").read_text()
+    template = find_family(family).template or family
+    original = backbone_module.files("sparrow.models").joinpath(f"templates/{template}.jinja").read_text()
     folder = tmp_path / "package" / "templates"
     folder.mkdir(parents=True)
     unmarked = original.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
-    (folder / f"{adapter.template}.jinja").write_text(unmarked)
+    (folder / f"{template}.jinja").write_text(unmarked)
     checkpoint = str(weightless(family))
     monkeypatch.setattr(backbone_module, "files", lambda _: folder.parent)
     with pytest.raises(BackboneError, match=r"marks no answer.*generation"):

@@ -13,7 +13,7 @@ from transformers.video_utils import VideoMetadata
 from sparrow.core.errors import BackboneError
 from sparrow.models.frame_buffer import Frames, NativeVideo
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
-from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, encoded
+from tests.models.chats import CHAT, OTHER_CHAT, TEXT_CHAT, assert_same_loss_and_gradients, encoded
 
 FPS = 1.5
 PATCHED = ("qwen2_5_vl", "qwen3_vl")
@@ -140,19 +140,8 @@ def test_tokens_and_pixels_are_those_of_the_familys_processor(backbone, clip, co
 
 def test_loss_and_gradients_are_those_of_the_transformers_model(backbone, clip):
     ids, labels, prepared = shown(backbone, clip)
-    backbone.model.zero_grad()
     given = {"position_ids": original_positions(backbone, ids, prepared)[:, None]} if is_timed(backbone) else {}
-    expected = backbone.model(**reference(backbone, clip), **given, labels=labels[None]).loss
-    expected.backward()
-    theirs = {n: p.grad.clone() for n, p in backbone.model.named_parameters() if p.grad is not None}
-    backbone.model.zero_grad()
-    logits = backbone.forward(ids[None], None, prepared).logits
-    loss = torch.nn.functional.cross_entropy(logits[0, :-1], labels[1:])
-    loss.backward()
-    torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
-    ours = {n: p.grad for n, p in backbone.model.named_parameters() if p.grad is not None}
-    backbone.model.zero_grad()
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    assert_same_loss_and_gradients(backbone, {**reference(backbone, clip), **given}, ids, labels, prepared)
 
 
 @pytest.mark.skipif(not is_torchvision_available(), reason="the families' video processors need torchvision")

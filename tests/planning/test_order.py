@@ -47,14 +47,14 @@ def test_an_order_is_read_from_the_cache(method, settings, tmp_path, monkeypatch
     config = selected(settings, method, 24, f"paths.cache_root={tmp_path}")
     component = config.mixture.components["video"]
     data = load_sources(config, config.mixture)[component.source]
-    order = selected_rows(component, data, config)
+    order = selected_rows(component, {component.source: data}, config)
     first = [next(order) for _ in range(5)]
     order.close()
-    whole = list(selected_rows(component, data, config))
+    whole = list(selected_rows(component, {component.source: data}, config))
     assert whole[:5] == first
     assert sorted(whole) == list(range(len(data)))
     monkeypatch.setattr(selecting, "select", lambda *_, **__: pytest.fail("ordered again"))
-    assert list(selected_rows(component, data, config)) == whole
+    assert list(selected_rows(component, {component.source: data}, config)) == whole
     (file,) = (tmp_path / "selections").iterdir()
     assert np.load(file).tolist() == whole
 
@@ -75,7 +75,7 @@ def test_records_in_another_order_are_drawn_alike(method, settings, tmp_path):
         (tmp_path / "asked.json").write_text(json.dumps(records))
         source = Source(root=str(tmp_path), files=["asked.json"], converter="messages")
         data = load_source("asked", source, cache_root=tmp_path / "cache")
-        return [data.ids[row] for row in selected_rows(component, data, config)]
+        return [data.ids[row] for row in selected_rows(component, {component.source: data}, config)]
 
     assert drawn(range(30)) == drawn(reversed(range(30)))
 

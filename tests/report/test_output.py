@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from sparrow.argparse_commands import report as main
+from sparrow.cli import run as run_command
 from sparrow.core.errors import RunError
 from sparrow.report import build_report, end_of_sweep, print_table, read_studies
 from sparrow.runs.record import DataCounts, Failure, RunRecord
@@ -178,14 +178,14 @@ def test_load_runs_gives_a_tidy_table(tmp_path):
 def test_a_folder_without_runs_is_one_clear_message(tmp_path, capsys, folder, message):
     with pytest.raises(RunError, match=message):
         build_report([tmp_path / folder], tmp_path / "out")
-    assert main([str(tmp_path / folder)]) == 1
-    assert capsys.readouterr().err.startswith("error: ")
+    assert run_command("report", [str(tmp_path / folder)]) == 1
+    assert capsys.readouterr().err.startswith("RunError: ")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_writes_prints_and_leaves_torch_alone(tmp_path):
     two_arms(tmp_path)
-    code = f"import sys; from sparrow.argparse_commands import report as main; print(main([{str(tmp_path)!r}]), 'torch' in sys.modules)"
+    code = f"import sys; from sparrow.cli import run; print(run('report', [{str(tmp_path)!r}]), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 False"
     assert "video_and_pages" in done.stdout
@@ -195,8 +195,8 @@ def test_the_command_writes_prints_and_leaves_torch_alone(tmp_path):
 def test_a_place_that_cannot_be_written_is_one_clear_message(tmp_path, capsys):
     two_arms(tmp_path)
     (tmp_path / "file").write_text("")
-    assert main([str(tmp_path), "--out", str(tmp_path / "file" / "out")]) == 1
-    assert capsys.readouterr().err.startswith("error: ")
+    assert run_command("report", [str(tmp_path), "--out", str(tmp_path / "file" / "out")]) == 1
+    assert "Not a directory; a file stands where a folder is needed: choose another" in capsys.readouterr().err
 
 
 def test_a_sweep_ends_with_its_report(tmp_path, capsys):
@@ -211,7 +211,7 @@ def test_a_sweep_ends_with_its_report(tmp_path, capsys):
 
 def test_several_folders_need_a_place_for_the_report(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        main([str(tmp_path), str(tmp_path)])
+        run_command("report", [str(tmp_path), str(tmp_path)])
     assert "--out" in capsys.readouterr().err
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sparrow.argparse_commands import report as main
+from sparrow.cli import run as run_command
 from sparrow.core.errors import RunError
 from sparrow.report.progress import ExpectedJob, status_table
 from sparrow.runs.record import Failure
@@ -93,8 +93,8 @@ def test_a_job_whose_record_cannot_be_read_is_not_missing_too(tmp_path):
 def test_a_folder_without_run_or_sweep_is_one_clear_message(tmp_path, capsys):
     with pytest.raises(RunError, match="nothing has been run there yet"):
         status_table(tmp_path, [])
-    assert main([str(tmp_path), "--status"]) == 1
-    assert capsys.readouterr().err.startswith("error: no run.json")
+    assert run_command("report", [str(tmp_path), "--status"]) == 1
+    assert capsys.readouterr().err.startswith("RunError: no run.json")
     jobs = [ExpectedJob({"mixture": "a"})]
     assert [row[1] for row in status_table(tmp_path, jobs).rows] == ["missing"]
 
@@ -104,7 +104,7 @@ def test_the_command_prints_several_studies_and_writes_nothing(tmp_path, capsys)
         add_exact_run(tmp_path / name / "a", {"mixture": "a"}, {})
     sweep = "hydra: {sweeper: {params: {mixture: 'a,b'}}, overrides: {task: []}}"
     (tmp_path / "two" / "multirun.yaml").write_text(sweep)
-    assert main([str(tmp_path / "one"), str(tmp_path / "two"), "--status"]) == 0
+    assert run_command("report", [str(tmp_path / "one"), str(tmp_path / "two"), "--status"]) == 0
     printed = capsys.readouterr().out
     assert "one: 1 done\n" in printed and "two: 1 done, 1 missing\n" in printed and "mixture=b" in printed
     assert not list(tmp_path.rglob("report.*"))

@@ -7,15 +7,14 @@ import time
 
 import pytest
 
+from sparrow.analysis.scores import Accuracy, Score
 from sparrow.core.errors import RunError
 from sparrow.runs import record as record_module
 from sparrow.runs.record import (
     FILE_NAME,
-    Accuracy,
     DataCounts,
     GitRevision,
     RunRecord,
-    Score,
     Tokens,
     git_revision,
     package_versions,

@@ -2,9 +2,10 @@
 
 import pytest
 
+from sparrow.analysis.scores import Score
 from sparrow.core.errors import RunError
 from sparrow.runs import status as outcome
-from sparrow.runs.record import RunRecord, Score
+from sparrow.runs.record import RunRecord
 
 NUMBERS = {"accuracy": 0.5, "low": 0.4, "high": 0.6, "chance": 0.25}
 COUNTS = {"num_questions": 40, "num_correct": 20, "num_unanswered": 0}

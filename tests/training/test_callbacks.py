@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from sparrow.core.errors import RunError
 from sparrow.data.plan import Plan
-from sparrow.training.callbacks import AllRanks, RecordTrouble, SamePlan, read_failed, read_skipped_steps
+from sparrow.training.callbacks import RanksAgree, RecordTrouble, read_failed, read_skipped_steps
 
 
 def test_trouble_of_steps_before_the_resumed_one_is_kept(tmp_path):
@@ -26,9 +26,10 @@ def test_trouble_of_steps_before_the_resumed_one_is_kept(tmp_path):
 
 
 def test_all_ranks_must_be_there():
-    AllRanks(2).on_train_start(SimpleNamespace(world_size=2), SimpleNamespace())
+    plan = Plan(pd.DataFrame(), [], "a")
+    RanksAgree(1, plan).on_train_start(SimpleNamespace(world_size=1), SimpleNamespace())
     with pytest.raises(RunError, match=r"1 processes train, but .* ask for 2; let hydra/launcher=parallel"):
-        AllRanks(2).on_train_start(SimpleNamespace(world_size=1), SimpleNamespace())
+        RanksAgree(2, plan).on_train_start(SimpleNamespace(world_size=1), SimpleNamespace())
 
 
 def test_ranks_must_have_planned_the_same(monkeypatch):
@@ -40,9 +41,9 @@ def test_ranks_must_have_planned_the_same(monkeypatch):
         sent = []
         monkeypatch.setattr(dist, "all_gather_object", lambda _, own: sent.append(own))
         for own in plans:
-            SamePlan(own).on_train_start(SimpleNamespace(world_size=len(plans)), SimpleNamespace())
+            RanksAgree(len(plans), own).on_train_start(SimpleNamespace(world_size=len(plans)), SimpleNamespace())
         monkeypatch.setattr(dist, "all_gather_object", lambda into, _: into.__setitem__(slice(None), sent))
-        SamePlan(plans[0]).on_train_start(SimpleNamespace(world_size=len(plans)), SimpleNamespace())
+        RanksAgree(len(plans), plans[0]).on_train_start(SimpleNamespace(world_size=len(plans)), SimpleNamespace())
 
     compare(plan("a", plan("b")), plan("a", plan("b")))
     with pytest.raises(RunError, match=r"rank 0, 2: 0 samples, hash a, .*; rank 1: .* hash b, .*; let all nodes see"):

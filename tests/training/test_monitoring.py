@@ -270,7 +270,7 @@ def test_compiled_blocks_give_the_same_losses(settings, tmp_path, unwatched):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_loading_needs_no_more_memory_with_time(settings):
     prepared = prepare(settings("batching.num_epochs=300"))
-    dataset = StepDataset(prepared.plan, prepared.sources, prepared.backbone, prepared.presentations)
+    dataset = StepDataset(prepared.plan, prepared)
     pages_kib = os.sysconf("SC_PAGE_SIZE") // 1024
     resident_mib = []
     children = f"/proc/{os.getpid()}/task/{os.getpid()}/children"

@@ -4,7 +4,7 @@ from random import Random
 import pytest
 
 from sparrow.world.phrasings import NUM_PHRASINGS, PHRASINGS
-from sparrow.world.scene_questions import MIN_EVENTS, QUESTIONS, Question, ask, follow_ups, kind_answers
+from sparrow.world.scene_questions import MIN_EVENTS, QUESTIONS, SceneQuestion, ask, follow_ups, kind_answers
 from sparrow.world.scenes import Event, random_still_scene
 
 SCENE = (
@@ -19,22 +19,22 @@ CIRCLE, SQUARE, RED, BLUE = ("shape", "circle"), ("shape", "square"), ("colour",
 @pytest.mark.parametrize(
     ("question", "words", "answer"),
     [
-        (Question("colour", "colour", (CIRCLE,)), "What colour is the circle?", "red"),
-        (Question("colour", "colour", (SQUARE,)), "What colour is the square?", None),
-        (Question("shape", "shape", (BLUE,)), "What shape is the blue one?", "square"),
-        (Question("shape", "shape", (RED,)), "What shape is the red one?", None),
-        (Question("direction", "direction", (RED, SQUARE)), "Which way does the red square move?", "down"),
-        (Question("count", "number", (RED,)), "How often does red appear?", "two"),
-        (Question("count", "number", (("shape", "triangle"),)), "How often does the triangle appear?", "zero"),
-        (Question("first", "shape"), "What shape comes first?", "circle"),
-        (Question("last", "colour"), "What colour comes last?", "pink"),
-        (Question("after", "colour", (BLUE,)), "What colour comes right after blue?", "red"),
-        (Question("after", "shape", (("shape", "cross"),)), "What shape comes right after the cross?", None),
-        (Question("before", "colour", (BLUE,)), "What colour comes right before blue?", "red"),
-        (Question("exists", "truth", (RED, CIRCLE)), "Does a red circle appear?", "yes"),
-        (Question("exists", "truth", (BLUE, CIRCLE)), "Does a blue circle appear?", "no"),
+        (SceneQuestion("colour", "colour", (CIRCLE,)), "What colour is the circle?", "red"),
+        (SceneQuestion("colour", "colour", (SQUARE,)), "What colour is the square?", None),
+        (SceneQuestion("shape", "shape", (BLUE,)), "What shape is the blue one?", "square"),
+        (SceneQuestion("shape", "shape", (RED,)), "What shape is the red one?", None),
+        (SceneQuestion("direction", "direction", (RED, SQUARE)), "Which way does the red square move?", "down"),
+        (SceneQuestion("count", "number", (RED,)), "How often does red appear?", "two"),
+        (SceneQuestion("count", "number", (("shape", "triangle"),)), "How often does the triangle appear?", "zero"),
+        (SceneQuestion("first", "shape"), "What shape comes first?", "circle"),
+        (SceneQuestion("last", "colour"), "What colour comes last?", "pink"),
+        (SceneQuestion("after", "colour", (BLUE,)), "What colour comes right after blue?", "red"),
+        (SceneQuestion("after", "shape", (("shape", "cross"),)), "What shape comes right after the cross?", None),
+        (SceneQuestion("before", "colour", (BLUE,)), "What colour comes right before blue?", "red"),
+        (SceneQuestion("exists", "truth", (RED, CIRCLE)), "Does a red circle appear?", "yes"),
+        (SceneQuestion("exists", "truth", (BLUE, CIRCLE)), "Does a blue circle appear?", "no"),
         (
-            Question("where", "vertical", (RED, CIRCLE)),
+            SceneQuestion("where", "vertical", (RED, CIRCLE)),
             "Is the red circle at the top or at the bottom?",
             "top",
         ),
@@ -66,15 +66,15 @@ def test_a_scene_is_found_for_every_answer(kind):
 
 
 def test_distractors_come_from_the_scene_first():
-    question = Question("colour", "colour", (CIRCLE,))
+    question = SceneQuestion("colour", "colour", (CIRCLE,))
     for seed in range(20):
         wrong = question.wrong_options(SCENE, Random(seed))
         assert set(wrong[:2]) == {"blue", "pink"}
         assert len(wrong) == 3
         assert "red" not in wrong
-    after = Question("after", "shape", (CIRCLE,))
+    after = SceneQuestion("after", "shape", (CIRCLE,))
     assert set(after.wrong_options(SCENE, Random(0))) == {"triangle", "cross"}  # a circle cannot follow the only one
-    assert set(Question("count", "number", (RED,)).wrong_options(SCENE[:2], Random(0))) == {"zero", "two"}
+    assert set(SceneQuestion("count", "number", (RED,)).wrong_options(SCENE[:2], Random(0))) == {"zero", "two"}
 
 
 def test_no_turn_is_answered_by_the_turns_before_it():

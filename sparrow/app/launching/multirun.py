@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from sparrow.app.parent import checked_with_parent, finished_run
 from sparrow.app.provenance import as_typed, quoted
 from sparrow.app.remember_sweep import RememberSweep
+from sparrow.app.user_errors import message_of
 from sparrow.core.errors import SparrowError
 from sparrow.settings import SCHEMAS
 
@@ -32,14 +33,9 @@ OF_THE_SWEEP = (
 class Job:
     """One job of a multirun.
 
-    Args:
-        number: Its place in the multirun, from 0.
-        name: Its folder's name, from the values that it was given.
-        folder: Its folder.
-        overrides: What was given for it, as on the command line.
-        config: Its settings, with Hydra's own.
-        flags: Options of the command, such as `--config-dir` and `--config-name`; they stand before all overrides.
-        hydra_overrides: What was given to Hydra itself and is not about the sweep.
+    `number` is its place in the multirun, from 0; `overrides` are what was given for it, as on the command line;
+    `config` has Hydra's own settings too. `flags`, such as `--config-dir`, stand before all overrides;
+    `hydra_overrides` are what was given to Hydra itself and is not about the sweep.
     """
 
     number: int
@@ -78,9 +74,7 @@ class Job:
     def command(self, *overrides: str, rank: int = 0) -> list[str]:
         """Arguments of `sparrow` that carry out this job alone, as a user could type them.
 
-        Args:
-            overrides: Further settings; the job's own win.
-            rank: Ranks above 0 leave Hydra's files to rank 0.
+        The job's own settings win over `overrides`. Ranks above 0 leave Hydra's files to rank 0.
         """
         keys = ",".join(RememberSweep.swept_keys or ())
         beside = ["hydra.output_subdir=null", f"hydra.job.name=rank-{rank}"] if rank else []
@@ -184,12 +178,8 @@ def stored_record(job: Job) -> bytes | None:
 def result_of(job: Job, death: str, log: Path, before: bytes | None, *, orderly: bool = True) -> JobReturn:
     """How a job ended that no process carries out any more; `run.json` says it, and is put right where it cannot.
 
-    Args:
-        job: The job.
-        death: How its processes ended; empty where all ended well.
-        log: What the one that is to blame printed.
-        before: What `run.json` held when they began.
-        orderly: Whether none died before it was asked to.
+    `death` says how its processes ended, empty where all ended well; `log` is the one to blame; `before` is what
+    `run.json` held when they began; `orderly` whether none died before it was asked to.
     """
     from sparrow.core.errors import RunError
     from sparrow.runs.record import RunRecord
@@ -241,7 +231,7 @@ def name_failures(jobs: Sequence[Job], results: Sequence[JobReturn]) -> None:
 
 def _in_one_line(error: Any) -> str:
     kind = "" if isinstance(error, CompactHydraException) else f"{type(error).__name__}: "
-    return f"{kind}{shorten(str(error), 300)}"
+    return shorten(message_of(error) or f"{kind}{error}", 300)
 
 
 def _last_line(log: Path) -> str:

@@ -38,19 +38,14 @@ POLL_INTERVAL_S = 0.2
 class ParallelValues:
     """What can be written under `hydra.launcher`.
 
-    Args:
-        n_parallel: Jobs at once; None for as many as the GPUs allow, or two where none is used.
+    `n_parallel` is None for as many jobs at once as the GPUs allow, or two where none is used.
     """
 
     n_parallel: int | None
 
 
 class ParallelLauncher(Launcher):
-    """Carries out the jobs of a multirun at once, as far as devices allow.
-
-    Args:
-        values: What is written under `hydra.launcher`.
-    """
+    """Carries out the jobs of a multirun at once, as far as devices allow."""
 
     def __init__(self, **values: Any) -> None:
         self.values = {"n_parallel": None} | values

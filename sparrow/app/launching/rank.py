@@ -26,11 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def run_rank(arguments: list[str]) -> int:
-    """Carry out `sparrow ARGUMENTS` in this process.
-
-    Returns:
-        Its exit code; 128 plus the number of the signal that ended it.
-    """
+    """Carry out `sparrow ARGUMENTS` in this process; its exit code, 128 plus the number of a signal that ended it."""
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _stop)
     sys.argv[1:] = arguments
@@ -49,9 +45,7 @@ def run_slurm_task(arguments: list[str], max_requeues: int) -> None:
     time, which SLURM takes for failed when it ends by itself, where its partition requeues what is preempted; without
     a grace time SLURM does it.
 
-    Args:
-        arguments: Of `sparrow`.
-        max_requeues: How often the job may be put back into the queue at its time limit.
+    At its time limit, the job goes back into the queue `max_requeues` times at most.
     """
     from submitit import JobEnvironment
 

@@ -21,10 +21,7 @@ ORDERLY_ENDS = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, 
 class RankProcesses:
     """Starts the ranks of a job.
 
-    Args:
-        job: The job.
-        gpus: Its GPUs, as `CUDA_VISIBLE_DEVICES` names them; empty where it uses none.
-        overrides: Settings that give way to the job's own.
+    `gpus` are named as in `CUDA_VISIBLE_DEVICES`, none where empty; the job's own settings win over `overrides`.
     """
 
     def __init__(self, job: Job, gpus: list[str], overrides: Sequence[str]) -> None:

@@ -20,11 +20,7 @@ class SequentialValues:
 
 
 class SequentialLauncher(BasicLauncher):
-    """Hydra's own launcher, which refuses beforehand what cannot work and names all failures at the end.
-
-    Args:
-        values: What is written under `hydra.launcher`.
-    """
+    """Hydra's own launcher, which refuses beforehand what cannot work and names all failures at the end."""
 
     def __init__(self, **values: Any) -> None:
         super().__init__()

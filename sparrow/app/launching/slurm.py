@@ -63,12 +63,10 @@ class SlurmValues:
         detach: Return when the jobs are submitted.
         max_requeues: How often a job that met its time limit goes back into the queue.
         poll_interval_s: Between two looks at the queue.
-        python: How Python is started in the job.
         signal_delay_s: How long before the time limit a run is told to save.
         gres: Generic resources; where GPUs are among them, `gpus_per_node` is left out, since sbatch takes one of both.
         gpus_per_node: A number, or a type and a number such as `a100:1`.
         setup: Lines of shell before srun.
-        srun_args: Further arguments of srun.
         additional_parameters: Further options of sbatch.
     """
 
@@ -99,11 +97,7 @@ class SlurmValues:
 
 
 class SlurmLauncher(Launcher):
-    """Carries out the jobs of a multirun as one array of SLURM jobs.
-
-    Args:
-        given: What is written under `hydra.launcher`.
-    """
+    """Carries out the jobs of a multirun as one array of SLURM jobs."""
 
     def __init__(self, **given: Any) -> None:
         self.given = {key: plain(value) for key, value in given.items()}

@@ -12,7 +12,7 @@ import numpy as np
 
 from sparrow.commands.diversity.projection import Projection
 from sparrow.core.files import write_atomically
-from sparrow.instructions.source_comparison import Comparison
+from sparrow.instructions.source_comparison import SourceComparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ def looks(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
 
 
-def write_pictures(comparison: Comparison, projections: Sequence[Projection], folder: Path) -> list[Path]:
+def write_pictures(comparison: SourceComparison, projections: Sequence[Projection], folder: Path) -> list[Path]:
     """Write every picture as PNG and PDF: `t-sne`, `pca`, `templates`, `overlap`."""
     from matplotlib import rc_context
 
@@ -80,7 +80,7 @@ def scatter(projection: Projection) -> Figure:
     return figure
 
 
-def templates(comparison: Comparison) -> Figure:
+def templates(comparison: SourceComparison) -> Figure:
     """The most frequent templates of each source, by the share of its instructions that follow them."""
     sources = {name: measured for name, measured in comparison.sources.items() if measured.templates}
     if not sources:
@@ -110,7 +110,7 @@ def templates(comparison: Comparison) -> Figure:
     return figure
 
 
-def overlap(comparison: Comparison) -> Figure:
+def overlap(comparison: SourceComparison) -> Figure:
     """Distances of the instructions of a row to the nearest of a column; light where a row adds little to a column."""
     names = [_short(name) for name in comparison.sources]
     side = 1.6 + 0.75 * len(names)

@@ -8,8 +8,9 @@ import logging
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,10 @@ from sparrow.core.tables import Table
 from sparrow.data.mixture import draw, without_empty
 from sparrow.data.page_counts import PageCounts
 from sparrow.data.settings import Component, Mixture
-from sparrow.evaluation.run_benchmarks import make_evaluator
+from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.instructions.extraction import clean, sample_instructions
-from sparrow.instructions.metrics import METRICS, Estimate
-from sparrow.instructions.source_comparison import Comparison, compare, embed_all
-from sparrow.instructions.whole_mixture import WHOLE, mixed
-from sparrow.media.settings import TextStyle
+from sparrow.instructions.metrics import METRICS, MetricEstimate
+from sparrow.instructions.source_comparison import WHOLE, SourceComparison, compare, embed_all, mixed
 from sparrow.planning.order import selected_rows
 from sparrow.planning.run_inputs import load_sources, lost_by_dividing, scaled_down
 from sparrow.settings import DiversityConfig
@@ -38,16 +37,12 @@ log = logging.getLogger(__name__)
 class Sampled:
     """Instructions by source, each in random order, their vectors in one space, and what was found.
 
-    Args:
-        texts: By source; the whole mixture is one more source.
-        vectors: [n, d] by source.
-        comparison: What was found.
-        notes: What a reader must know beside the numbers.
+    The whole mixture is one more source; `notes` are what a reader must know beside the numbers.
     """
 
     texts: dict[str, list[str]]
     vectors: dict[str, NDArray[np.float32]]
-    comparison: Comparison
+    comparison: SourceComparison
     notes: list[str]
 
 
@@ -73,11 +68,7 @@ def measure_diversity(config: DiversityConfig) -> Sampled:
         texts,
         own_vectors,
         {name: vectors["benchmark", name] for name in questions},
-        min_instructions=config.min_instructions,
-        num_resamples=config.num_resamples,
-        num_clusters=config.num_clusters,
-        num_templates=config.num_templates,
-        seed=config.data_seed,
+        config,
     )
     sizes = {name: measured.num_compared for name, measured in comparison.sources.items()}
     if len(set(sizes.values())) > 1:
@@ -109,15 +100,15 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
         return {name: (name, range(len(sources[name]))) for name in config.source}, sources
     mixture = _divided(config)
     sources = load_sources(config, mixture)
-    style = TextStyle(**vars(config.text_to_image))
+    style = config.text_to_image
     with closing(PageCounts(style, Path(config.paths.cache_root))) as pages:
         drawn = draw(
             mixture,
             sources,
             config.data_seed,
             pages,
-            _no_measure,
-            lambda component: selected_rows(component, sources[component.source], config),
+            None,  # totals in tokens and frames are refused with the configuration
+            partial(selected_rows, sources=sources, config=config),
         )
     return {selection.component: (selection.source, selection.rows) for selection in drawn}, sources
 
@@ -126,13 +117,9 @@ def _divided(config: DiversityConfig) -> Mixture:
     return without_empty(scaled_down(config.mixture, config.sample_divisor))
 
 
-def _no_measure(component: str, rows: list[int]) -> NoReturn:
-    raise AssertionError("totals in tokens and frames are refused with the configuration")
-
-
 def _questions(config: DiversityConfig, notes: list[str]) -> dict[str, list[str]]:
     """Questions of the benchmarks, at most `num_instructions` of each; a benchmark that is not there is noted."""
-    evaluator = make_evaluator(config)
+    evaluator = Evaluator(config)
     found = {}
     for name in config.benchmark:
         try:
@@ -234,7 +221,7 @@ def _tables(sampled: Sampled, *, with_intervals: bool) -> list[Table]:
     return [metrics, clusters, distances, *([covered] if covered.rows else [])]
 
 
-def _number(found: Estimate, with_interval: bool) -> str:
+def _number(found: MetricEstimate, with_interval: bool) -> str:
     def digits(value: float) -> str:
         return f"{value:.3f}" if abs(found.value) < 1 else f"{value:.2f}" if abs(found.value) < 100 else f"{value:.0f}"
 

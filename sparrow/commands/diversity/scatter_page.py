@@ -31,14 +31,7 @@ SHAPES = {
 
 
 def write_page(sampled: Sampled, projections: Sequence[Projection], path: Path, config: DiversityConfig) -> Path:
-    """Write the page; equal input gives equal bytes.
-
-    Args:
-        sampled: The instructions.
-        projections: Planes to choose from.
-        path: The HTML file.
-        config: The settings, for the header.
-    """
+    """Write the page; equal input gives equal bytes."""
     names = list(projections[0].points) if projections else []
     data = {
         "sources": [

@@ -31,12 +31,7 @@ class Converter:
     media_fields: tuple[str, ...] = ()
 
     def chats(self, record: Record) -> Iterator[Chat]:
-        """The chats of a record, all its media among them.
-
-        Raises:
-            RecordError: If it breaks the schema, or holds media that would not be shown.
-            LeftOutError: If its publisher's rules do not use it.
-        """
+        """The chats of a record; an error where it holds media that would not be shown."""
         refuse_unread_media(record, self.media_fields)
         return self.read(record)
 

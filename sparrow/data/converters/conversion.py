@@ -49,12 +49,9 @@ class SourceStats:
 class Conversion:
     """Converts records and counts them: read = used + left out + rejected.
 
-    Args:
-        name: The source's name.
-        converter: The converter of its schema.
-        fail: Whether a record that cannot be used raises its error instead of being counted.
-
     `digests` holds 64 bits of each sample's content hash, in the order the samples were written.
+
+    With `fail`, a record that cannot be used raises its error instead of being counted.
     """
 
     def __init__(self, name: str, converter: Converter, *, fail: bool) -> None:

@@ -9,32 +9,25 @@ from sparrow.data.converters.placeholders import Chat, about_context
 from sparrow.data.converters.raw_record import LeftOutError, Record
 
 # The head of a wrapper and the mark after the text. The text may quote the mark, so its last occurrence counts.
-_LONGALPACA_WRAPPERS = (
-    (
-        re.compile(
-            r"\s*Below is a paper\. Memorize the paper and answer my question after the paper\.\s*The paper begins\."
+_LONGALPACA_WRAPPERS = [
+    (re.compile(rf"\s*{head}"), f"Now the {what} ends.")
+    for what, head in (
+        (
+            "paper",
+            r"Below is a paper\. Memorize the paper and answer my question after the paper\.\s*The paper begins\.",
         ),
-        "Now the paper ends.",
-    ),
-    (
-        re.compile(r"\s*Below is a paper\. Memorize the material and answer my question after the paper\."),
-        "Now the material ends.",
-    ),
-    (
-        re.compile(
-            r"\s*Below is some paragraphs in the book, [^\n]*?\. "
-            r"Memorize the content and answer my question after the book\."
+        ("material", r"Below is a paper\. Memorize the material and answer my question after the paper\."),
+        (
+            "material",
+            r"Below is some paragraphs in the book, [^\n]*?\. "
+            r"Memorize the content and answer my question after the book\.",
         ),
-        "Now the material ends.",
-    ),
-    (
-        re.compile(
-            r"\s*There are two papers\. Memorize them and answer my question after the paper\.\s*"
-            r"The first paper begins\."
+        (
+            "second paper",
+            r"There are two papers\. Memorize them and answer my question after the paper\.\s*The first paper begins\.",
         ),
-        "Now the second paper ends.",
-    ),
-)
+    )
+]
 
 
 def context_qa(record: Record) -> Iterator[Chat]:

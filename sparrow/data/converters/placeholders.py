@@ -54,11 +54,7 @@ def role_of(record: Record, name: Any) -> Role:
 
 
 def refuse_unread_media(record: Record, fields: Iterable[str]) -> None:
-    """Check that a record has no media but those of some fields: it would be learnt from without being seen.
-
-    Raises:
-        RecordError: If another field holds an image, a video or sound.
-    """
+    """Refuse a record with media in other fields: it would be learnt from without being seen."""
     for name in ("audio", "audios"):
         if record.has(name):
             raise record.error(f"field '{name}' holds sound, which no model hears", "remove the record")
@@ -73,8 +69,7 @@ def refuse_unread_media(record: Record, fields: Iterable[str]) -> None:
 def media_path(record: Record, value: Any, name: str) -> str:
     """The path of a media file as a record names it: a string, or an object with a `path`, `image` or `video`.
 
-    Raises:
-        RecordError: If it is empty, a web address, or the bytes themselves.
+    Neither a web address nor the bytes themselves will do.
     """
     if isinstance(value, Mapping):
         if value.get("bytes") is not None:
@@ -125,11 +120,7 @@ class MediaQueue:
         self.num_given = {kind: len(items) for kind, items in media.items()}
 
     def next(self, kind: MediaKind) -> Part:
-        """The next image or video.
-
-        Raises:
-            RecordError: If there are more placeholders than media.
-        """
+        """The next image or video; an error where there are more placeholders than media."""
         if not self.left.get(kind):
             raise self.record.error(
                 f"there are more <{kind}> placeholders than {kind}s ({self.num_given.get(kind, 0)})",
@@ -138,11 +129,7 @@ class MediaQueue:
         return self.left[kind].pop(0)
 
     def split(self, text: str) -> list[Part]:
-        """Words and media of a turn in their order; line breaks beside a placeholder go with it.
-
-        Raises:
-            RecordError: If there are more placeholders than media, or one is of sound.
-        """
+        """Words and media of a turn in their order; line breaks beside a placeholder go with it."""
         if _SOUND in text:
             raise self.record.error(f"a user turn holds {_SOUND}, sound that no model hears", "remove the record")
         parts: list[Part] = []
@@ -154,11 +141,7 @@ class MediaQueue:
         return parts
 
     def finish(self) -> None:
-        """Check that all media were placed.
-
-        Raises:
-            RecordError: If there are fewer placeholders than media.
-        """
+        """Refuse a record with fewer placeholders than media."""
         for kind, items in self.left.items():
             if items:
                 raise self.record.error(
@@ -170,10 +153,8 @@ class MediaQueue:
 def chat_of_turns(record: Record, turns: list[tuple[Role, str]], media: dict[MediaKind, list[Part]]) -> Chat:
     """A chat whose turns hold `<image>` and `<video>` placeholders.
 
-    Media of a record without any placeholder stand before the first user turn.
-
-    Raises:
-        RecordError: If placeholders and media differ in number, or an answer holds a placeholder.
+    Media of a record without any placeholder stand before the first user turn. Placeholders and media that differ in
+    number, and a placeholder in an answer, are errors.
     """
     asked = " ".join(text for role, text in turns if role == "user")
     if media.get("video") and not media.get("image") and "<video>" not in asked:

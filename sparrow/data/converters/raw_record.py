@@ -44,11 +44,8 @@ def cleaned(value: Any) -> tuple[Any, int]:
 class Record:
     """One row of a file.
 
-    Args:
-        data: The fields as the publisher wrote them.
-        where: File and line, as errors show it: `clips.json, line 12`.
-        source: Name of the source the file belongs to.
-        num_replaced_chars: NULs and lone surrogates that became U+FFFD in this record.
+    `where` is file and line, as errors show it: `clips.json, line 12`. `num_replaced_chars` counts NULs and lone
+    surrogates that became U+FFFD.
     """
 
     data: Mapping[str, Any]
@@ -65,11 +62,7 @@ class Record:
         return self.data.get(name) not in (None, "", [], {})
 
     def text(self, name: str) -> str:
-        """A field that holds words.
-
-        Raises:
-            RecordError: If it is missing, not a string, or blank.
-        """
+        """A field that holds words; an error where it is missing, not a string, or blank."""
         value = self._required(name)
         if not isinstance(value, str):
             raise self.error(f"field '{name}' is {kind_of(value)}, expected text", f"write '{name}' as a string")
@@ -82,11 +75,7 @@ class Record:
         return self.text(name) if self.has(name) else ""
 
     def items(self, name: str) -> list[Any]:
-        """A field that holds a list, or, as in CSV, the JSON of one.
-
-        Raises:
-            RecordError: If it is missing, something else, or empty.
-        """
+        """A field that holds a list, or, as in CSV, the JSON of one; an error where it is missing or empty."""
         value = self._required(name)
         if isinstance(value, str):
             num_unreadable = 0

@@ -21,10 +21,7 @@ SHOWN_TASKS = 3
 class Format:
     """A benchmark's files; what its protocols set beside the prompts stands in `conf/benchmark/<name>.yaml`.
 
-    Args:
-        read: Reader of its annotations.
-        num_questions: Size of the published benchmark, a task; None where it has no fixed content.
-        has_subtitles: Whether its videos come with subtitles.
+    `num_questions` is the size of the published benchmark by task, None where it has no fixed content.
     """
 
     read: Reader
@@ -76,15 +73,9 @@ def read_benchmark(
 ) -> list[Question]:
     """The questions of a benchmark.
 
-    A `.jsonl` file is read as the released code's form of any benchmark, whose prompts stand in the file.
-
-    Args:
-        name: Its format, a key of `FORMATS`.
-        location: Its annotation file or folder.
-        benchmark: Its name, for messages.
-        protocol: Whose prompts are used, one of `PROTOCOLS`.
-        subtitles: How subtitles will be shown; they are read unless `off`.
-        tasks: Tasks (`Question.category`) that are asked; all when empty.
+    A `.jsonl` file is read as the released code's form of any benchmark, whose prompts stand in the file. `name` is a
+    key of `FORMATS`, `location` a file or folder. Subtitles are read unless `off`; all tasks are asked where none is
+    named.
 
     Raises:
         ConfigError: If there is no such format or protocol, or the format has no subtitles.

@@ -12,9 +12,8 @@ from typing import Any
 from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
 from sparrow.evaluation.annotations import Problems, find_files, read_json, records, require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
-from sparrow.evaluation.formats.tasks import seconds
-from sparrow.evaluation.questions import Question
+from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording, seconds
+from sparrow.evaluation.questions import Question, make_questions
 from sparrow.evaluation.subtitles import Subtitle, parse_longvideobench
 
 PATTERNS = ("lvb_val.json", "validation*.parquet", "data/validation*.parquet", "*.parquet")
@@ -32,19 +31,13 @@ def read(location: Path, reading: Reading) -> list[Question]:
         DataError: If annotations or subtitles are missing or wrong; all problems at once.
     """
     (path, *_) = find_files(location, PATTERNS, benchmark=reading.benchmark)
-    problems = Problems(reading.benchmark, path)
     subtitles = (location if location.is_dir() else location.parent) / SUBTITLE_FOLDER
-    questions = []
-    for where, record in records(path, benchmark=reading.benchmark):
-        try:
-            question = _question(record, _subtitles(record, subtitles, reading))
-        except DataError as error:
-            problems.add(where, error.what)
-        else:
-            problems.check_id(where, question.id)
-            questions.append(question)
-    problems.raise_if_any()
-    return questions
+    found = records(path, benchmark=reading.benchmark)
+    return make_questions(
+        found,
+        lambda record: _question(record, _subtitles(record, subtitles, reading)),
+        Problems(reading.benchmark, path),
+    )
 
 
 def _question(record: Any, subtitles: tuple[Subtitle, ...]) -> Question:

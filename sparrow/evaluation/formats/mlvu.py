@@ -8,10 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sparrow.core.errors import DataError
-from sparrow.evaluation.annotations import Problems, json_records, require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
-from sparrow.evaluation.formats.tasks import gold_by_text, task_files
+from sparrow.evaluation.annotations import require
+from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording, gold_by_text, read_tasks
 from sparrow.evaluation.questions import Question
 
 MULTIPLE_CHOICE = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
@@ -44,26 +42,15 @@ def read(location: Path, reading: Reading) -> list[Question]:
     Raises:
         DataError: If a task's file is missing or wrong; all problems at once.
     """
-    files = task_files(location, {task: f"{stem}.json" for task, stem in FILES.items()}, reading)
-    problems = Problems(reading.benchmark, location)
-    questions = []
-    for task, path in files.items():
-        for number, (line, record) in enumerate(json_records(path, benchmark=reading.benchmark)):
-            try:
-                questions.append(_question(task, number, record, WORDINGS[reading.protocol]))
-            except DataError as error:
-                problems.add(f"{path.name}, {line}", error.what)
-    problems.raise_if_any()
-    return questions
+    return read_tasks(location, {task: f"{stem}.json" for task, stem in FILES.items()}, reading, _question)
 
 
-def _question(task: str, number: int, record: Any, wording: Wording) -> Question:
+def _question(task: str, number: int, record: Any, protocol: str) -> Question:
     require(record, "video", "question", "answer")
     if task in OPEN_ENDED:
-        wording = OPEN_ENDED_WORDING
-        options, gold = list[str](), None
+        wording, options, gold = OPEN_ENDED_WORDING, list[str](), None
     else:
-        options, gold = gold_by_text(require(record, "candidates"))
+        wording, (options, gold) = WORDINGS[protocol], gold_by_text(require(record, "candidates"))
     return wording.ask(
         id=f"{task}/{number}",
         video=f"{FILES[task]}/{record['video']}",

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sparrow.core.errors import DataError
-from sparrow.evaluation.annotations import Problems, json_records, require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
-from sparrow.evaluation.formats.tasks import gold_by_text, seconds, task_files
+from sparrow.evaluation.annotations import require
+from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording, gold_by_text, read_tasks, seconds
 from sparrow.evaluation.questions import Question
 
 # Sources share basenames, so that the folder belongs to a video's name.
@@ -66,26 +65,16 @@ def read(location: Path, reading: Reading) -> list[Question]:
     Raises:
         DataError: If a task's file is missing or wrong; all problems at once.
     """
-    files = task_files(location, {task: f"{task}.json" for task in VIDEO_FOLDERS}, reading)
-    problems = Problems(reading.benchmark, location)
-    questions = []
-    for task, path in files.items():
-        for number, (line, record) in enumerate(json_records(path, benchmark=reading.benchmark)):
-            try:
-                questions.append(_question(task, number, record, WORDINGS[reading.protocol]))
-            except DataError as error:
-                problems.add(f"{path.name}, {line}", error.what)
-    problems.raise_if_any()
-    return questions
+    return read_tasks(location, {task: f"{task}.json" for task in VIDEO_FOLDERS}, reading, _question)
 
 
-def _question(task: str, number: int, record: Any, wording: Wording) -> Question:
+def _question(task: str, number: int, record: Any, protocol: str) -> Question:
     bounds = ("start", "end") if task in BOUNDED else ()
     require(record, "video", "question", "candidates", "answer", *bounds)
     options, gold = gold_by_text(record)
     if gold is None:
         raise DataError(f"'answer' {record['answer']!r} is not among the candidates {options}")
-    return wording.ask(
+    return WORDINGS[protocol].ask(
         id=f"{task}/{number}",
         video=f"{VIDEO_FOLDERS[task]}/{record['video']}",
         question=str(record["question"]),

@@ -1,13 +1,16 @@
-"""How a protocol words its prompts, and what a reader of annotations is asked for."""
+"""What the readers of annotations share: a protocol's wording, what is read, and the files of one JSON list a task."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from sparrow.evaluation.questions import Question
+from sparrow.core.errors import DataError
+from sparrow.evaluation.annotations import Problems, content_of, json_records
+from sparrow.evaluation.questions import Question, make_questions
 
 DIRECTLY = "Answer with the option's letter from the given choices directly."
 
@@ -44,11 +47,8 @@ class Wording:
 class Reading:
     """What a reader of annotations is asked for.
 
-    Args:
-        benchmark: Name of the benchmark, for messages.
-        protocol: `official` or `released` (the released code of arXiv 2411.19951).
-        subtitles: Whether subtitles are read too.
-        tasks: Tasks that are read; all when empty.
+    `protocol` is `official` or `released` (the released code of arXiv 2411.19951); all tasks are read where none is
+    named.
     """
 
     benchmark: str
@@ -59,3 +59,56 @@ class Reading:
     def wants(self, task: str) -> bool:
         """Whether a task is asked for."""
         return not self.tasks or task in self.tasks
+
+
+def read_tasks(
+    location: Path, names: Mapping[str, str], reading: Reading, make: Callable[[str, int, Any, str], Question]
+) -> list[Question]:
+    """Questions of one JSON list a task, each made from its task, its position, its record and the protocol.
+
+    Raises:
+        DataError: If a task's file is missing or wrong; all problems at once.
+    """
+    records = (
+        (f"{path.name}, {line}", (task, number, record, reading.protocol))
+        for task, path in task_files(location, names, reading).items()
+        for number, (line, record) in enumerate(json_records(path, benchmark=reading.benchmark))
+    )
+    return make_questions(records, lambda record: make(*record), Problems(reading.benchmark, location))
+
+
+def task_files(location: Path, names: Mapping[str, str], reading: Reading, folder: str = "json") -> dict[str, Path]:
+    """Files of the tasks that are asked for, in `location/folder` (the official layout) or in `location` itself.
+
+    Raises:
+        DataError: If any is missing; it says which, where they were looked for, and what is there.
+    """
+    root = location / folder if (location / folder).is_dir() else location
+    files = {task: root / name for task, name in names.items() if reading.wants(task)}
+    missing = [path.name for path in files.values() if not path.is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(files)} task files are missing: {', '.join(missing)}; {content_of(root)}",
+            where=f"benchmark '{reading.benchmark}', {root}",
+            remedy="check the benchmark's root, or name the tasks that are to be asked",
+        )
+    return files
+
+
+def gold_by_text(record: dict[str, Any]) -> tuple[list[str], int | None]:
+    """The candidates, and the position of the last one that is the answer's text, as the official loops find it;
+    None where none is."""
+    candidates = record["candidates"]
+    if not isinstance(candidates, list) or len(candidates) < 2:
+        raise DataError(f"'candidates' is {candidates!r}, expected a list of two or more")
+    options = [str(candidate) for candidate in candidates]
+    answer = str(record["answer"])
+    return options, max((i for i, option in enumerate(options) if option == answer), default=None)
+
+
+def seconds(record: dict[str, Any], name: str) -> float:
+    """A field that is a time in seconds."""
+    value = record[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise DataError(f"{name!r} is {value!r}, expected seconds")
+    return float(value)

@@ -9,9 +9,8 @@ from typing import Any
 
 from sparrow.core.errors import DataError
 from sparrow.evaluation.annotations import Problems, parquet_records, read_json, require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading
-from sparrow.evaluation.formats.tasks import task_files
-from sparrow.evaluation.questions import Question, split_prompt
+from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, task_files
+from sparrow.evaluation.questions import Question, make_questions, split_prompt
 
 TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
 DIMENSIONS = ("action", "speed", "direction", "order", "attribute_change")
@@ -38,32 +37,28 @@ def read(location: Path, reading: Reading) -> list[Question]:
         DataError: If a task's file is missing or wrong; all problems at once.
     """
     problems = Problems(reading.benchmark, location)
-    questions = []
-    for task, video, dimension, number, where, record in _records(location, reading, problems):
-        try:
-            require(record, "question", "answer")
-            fields = _FIELDS[task](str(record["question"]), str(record["answer"]).strip())
-            question = Question(
-                id=f"{task}/{video}/{dimension}/{number}",
-                video=f"{video}.mp4",
-                category=task,
-                instruction=INSTRUCTIONS[reading.protocol][task],
-                groups={"dimension": dimension, "task_dimension": f"{task}: {dimension}"},
-                **fields,
-            )
-        except DataError as error:
-            problems.add(where, error.what)
-        else:
-            questions.append(question)
-    problems.raise_if_any()
-    return questions
+    return make_questions(
+        _records(location, reading, problems), lambda item: _question(*item, reading.protocol), problems
+    )
 
 
-_Item = tuple[str, str, str, int, str, Any]
+def _question(task: str, video: str, dimension: str, number: int, record: Any, protocol: str) -> Question:
+    require(record, "question", "answer")
+    return Question(
+        id=f"{task}/{video}/{dimension}/{number}",
+        video=f"{video}.mp4",
+        category=task,
+        instruction=INSTRUCTIONS[protocol][task],
+        groups={"dimension": dimension, "task_dimension": f"{task}: {dimension}"},
+        **_FIELDS[task](str(record["question"]), str(record["answer"]).strip()),
+    )
+
+
+_Item = tuple[str, tuple[str, str, str, int, Any]]
 
 
 def _records(location: Path, reading: Reading, problems: Problems) -> Iterator[_Item]:
-    """Task, video, dimension, position among these three, place in the file, and record, of every question."""
+    """Place in the file of every question, with its task, video, dimension, position among these three, and record."""
     parquet = {task: sorted(location.glob(f"{task}/*.parquet")) for task in TASKS if reading.wants(task)}
     if any(parquet.values()):
         for task, paths in parquet.items():
@@ -72,7 +67,7 @@ def _records(location: Path, reading: Reading, problems: Problems) -> Iterator[_
                 for where, row in parquet_records(path, benchmark=reading.benchmark):
                     key = str(row.get("video_id")), str(row.get("dim"))
                     counts[key] = counts.get(key, -1) + 1
-                    yield task, *key, counts[key], f"{path.name}, {where}", row
+                    yield f"{path.name}, {where}", (task, *key, counts[key], row)
         return
     names = {task: f"{task}.json" for task in TASKS}
     for task, path in task_files(location, names, reading, folder="questions").items():
@@ -84,7 +79,7 @@ def _records(location: Path, reading: Reading, problems: Problems) -> Iterator[_
                     continue
                 for number, record in enumerate(items):
                     where = f"{path.name}, video {video!r}, {dimension} {number}"
-                    yield task, video, dimension, number, where, record
+                    yield where, (task, video, dimension, number, record)
 
 
 def _objects(value: Any, where: str, problems: Problems) -> list[tuple[str, Any]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -12,7 +13,7 @@ from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
 from sparrow.evaluation.annotations import Problems, find_files, read_text, records, require
 from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
-from sparrow.evaluation.questions import Question
+from sparrow.evaluation.questions import Question, make_questions
 from sparrow.evaluation.subtitles import Subtitle, parse_srt
 
 PATTERNS = ("videomme/*.parquet", "*.parquet", "*.json")
@@ -43,18 +44,9 @@ def read(location: Path, reading: Reading) -> list[Question]:
     """
     (path, *_) = find_files(location, PATTERNS, benchmark=reading.benchmark)
     problems = Problems(reading.benchmark, path)
-    subtitles = _Subtitles(location if location.is_dir() else location.parent, reading, problems)
-    questions = []
-    for where, record in _flat_records(path, reading.benchmark, problems):
-        try:
-            question = _question(record, WORDINGS[reading.protocol], subtitles)
-        except DataError as error:
-            problems.add(where, error.what)
-        else:
-            problems.check_id(where, question.id)
-            questions.append(question)
-    problems.raise_if_any()
-    return questions
+    subtitles = _subtitle_reader(location if location.is_dir() else location.parent, reading, problems)
+    flat = _flat_records(path, reading.benchmark, problems)
+    return make_questions(flat, lambda record: _question(record, WORDINGS[reading.protocol], subtitles), problems)
 
 
 def _flat_records(path: Path, benchmark: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -71,7 +63,7 @@ def _flat_records(path: Path, benchmark: str, problems: Problems) -> Iterator[tu
                 problems.add(f"{where}, question {number}", f"expected an object, found {type(question).__name__}")
 
 
-def _question(record: Any, wording: Wording, subtitles: _Subtitles) -> Question:
+def _question(record: Any, wording: Wording, subtitles: Callable[[str], tuple[Subtitle, ...]]) -> Question:
     require(record, "question_id", "question", "answer", "task_type")
     options = [str(option) for option in _one_of(record, "options", "choices")]
     # Options are printed with their letters in most releases, without in some.
@@ -90,7 +82,7 @@ def _question(record: Any, wording: Wording, subtitles: _Subtitles) -> Question:
         options=options,
         gold=letters.index(answer),
         category=str(record["task_type"]),
-        subtitles=subtitles.of(video),
+        subtitles=subtitles(video),
         groups={group: str(_one_of(record, *names)) for group, names in _GROUPS.items()},
     )
 
@@ -113,27 +105,25 @@ def _video_id(record: dict[str, Any]) -> str:
     return match[1]
 
 
-class _Subtitles:
-    """Subtitles by video, each file read once."""
+def _subtitle_reader(root: Path, reading: Reading, problems: Problems) -> Callable[[str], tuple[Subtitle, ...]]:
+    """A function from a video's name to its subtitles, which reads each file once."""
+    folder = root / SUBTITLE_FOLDER
+    if reading.subtitles and not folder.is_dir():
+        raise DataError(
+            "the folder of subtitles is missing",
+            where=f"benchmark '{reading.benchmark}', {folder}",
+            remedy="unpack the subtitles there, or turn subtitles off",
+        )
 
-    def __init__(self, root: Path, reading: Reading, problems: Problems) -> None:
-        self.folder, self.reading, self.problems = root / SUBTITLE_FOLDER, reading, problems
-        self._read: dict[str, tuple[Subtitle, ...]] = {}
-        if reading.subtitles and not self.folder.is_dir():
-            raise DataError(
-                "the folder of subtitles is missing",
-                where=f"benchmark '{reading.benchmark}', {self.folder}",
-                remedy="unpack the subtitles there, or turn subtitles off",
-            )
-
-    def of(self, video: str) -> tuple[Subtitle, ...]:
-        path = inside_root(self.folder, f"{video}.srt")
-        if not self.reading.subtitles or not path.is_file():
+    @cache
+    def read_once(video: str) -> tuple[Subtitle, ...]:
+        path = inside_root(folder, f"{video}.srt")
+        if not reading.subtitles or not path.is_file():
             return ()
-        if video not in self._read:
-            try:
-                self._read[video] = parse_srt(read_text(path, benchmark=self.reading.benchmark))
-            except DataError as error:
-                self._read[video] = ()
-                self.problems.add(f"{SUBTITLE_FOLDER}/{path.name}", str(error))
-        return self._read[video]
+        try:
+            return parse_srt(read_text(path, benchmark=reading.benchmark))
+        except DataError as error:
+            problems.add(f"{SUBTITLE_FOLDER}/{path.name}", str(error))
+            return ()
+
+    return read_once
