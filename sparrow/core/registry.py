@@ -41,12 +41,16 @@ class Registry(Mapping[str, T], Generic[T]):
             ConfigError: If there is none.
         """
         self.check(name)
-        module, _, attribute = self._paths.get(name, name).rpartition(".")
+        module, _, attribute = self.path(name).rpartition(".")
         try:
             entry: T = getattr(import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"the {self.kind} '{name}' cannot be imported: {error}") from error
         return entry
+
+    def path(self, name: str) -> str:
+        """The dotted path of an entry."""
+        return self._paths.get(name, name)
 
     def check(self, name: str, further: Sequence[str] = ()) -> None:
         """Refuse a name that is neither an entry nor the dotted path of something in a module that is there.

@@ -89,8 +89,10 @@ def _raising_config_errors(cls: type[T]) -> type[T]:
     def validate_once(self: T, *args: Any, **kwargs: Any) -> None:
         try:
             validate(self, *args, **kwargs)
-        except ValidationError as error:
-            raise ConfigError("\n".join(str(problem) for problem in _problems_of(error, cls))) from None
+        except ValidationError:
+            names = [f.name for f in fields(cast(Any, cls))]
+            problems = cast("list[Problem]", validated(cls, dict(zip(names, args, strict=False)) | kwargs))
+            raise ConfigError("\n".join(str(problem) for problem in problems)) from None
 
     cls.__init__ = validate_once  # type: ignore[assignment,method-assign]
     return cls
@@ -217,7 +219,7 @@ def _missing(value: Any, key: str) -> Iterator[Problem]:
 def _without_missing(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_missing(item) for key, item in value.items() if item != REQUIRED}
-    return [_without_missing(item) for item in value] if isinstance(value, list) else value
+    return [_without_missing(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _problems_of(error: ValidationError, schema: Any) -> list[Problem]:
@@ -259,6 +261,10 @@ def _message(details: Mapping[str, Any], kind: Any) -> str:
             return f"must be at most {context['le']}, is {value}"
         case "less_than":
             return f"must be below {context['lt']}, is {value}"
+        case "multiple_of":
+            return f"must be a multiple of {context['multiple_of']}, is {value}"
+        case "too_short":
+            return "must not be empty"
         case "literal_error":
             choices = ", ".join(str(choice) for choice in _choices(kind))
             quote = "; quote it, as YAML reads it as a truth value" if isinstance(value, bool) else ""

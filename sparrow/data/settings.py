@@ -117,6 +117,11 @@ class Mixture:
         """Names of the totals that are given; at most one."""
         return [name for name in MIXTURE_TOTALS if getattr(self, name) is not None]
 
+    @property
+    def sources(self) -> list[str]:
+        """The source of each component."""
+        return [component.source for component in self.components.values()]
+
     @model_validator(mode="after")
     def _check(self) -> Mixture:
         conflict_if(self._conflicts())

@@ -123,11 +123,7 @@ def load_source(
         DataError: If files are missing or cannot be read, a record cannot be used (`fail`), too many cannot (`skip`),
             or no sample is left.
     """
-    converter = CONVERTERS.get(source.converter)
-    if converter is None:
-        raise ConfigError(
-            f"source.{name}.converter: '{source.converter}' is not known; choose one of {', '.join(CONVERTERS)}"
-        )
+    converter = CONVERTERS[source.converter]
     if min_context_words is not None:
         converter = replace(converter, min_context_words=min_context_words)
     inputs = _inputs(name, source, Path(cache_root))

@@ -17,7 +17,7 @@ from sparrow.world.settings import WorldSettings
 FORMATS: Registry[Any] = Registry(
     "benchmark format",
     {
-        "multiple_choice": "sparrow.evaluation.questions.MULTIPLE_CHOICE",
+        "multiple_choice": "sparrow.evaluation.formats.multiple_choice.MULTIPLE_CHOICE",
         "video_mme": "sparrow.evaluation.formats.video_mme.VIDEO_MME",
         "mvbench": "sparrow.evaluation.formats.mvbench.MVBENCH",
         "tempcompass": "sparrow.evaluation.formats.tempcompass.TEMPCOMPASS",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +11,11 @@ from numpy.typing import NDArray
 
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
-from sparrow.instructions.settings import Embedder
-from sparrow.instructions.text_encoder import encode_texts, encoder_identity
-from sparrow.instructions.tfidf import TFIDF_VERSION, tfidf_vectors
+from sparrow.instructions.settings import EMBEDDERS, Embedder
+from sparrow.instructions.text_encoder import encoder_identity
+from sparrow.instructions.tfidf import TFIDF_VERSION
 
 Vectors = NDArray[np.float32]
-
-
-def _tfidf(texts: Sequence[str], embedder: Embedder, _: bool) -> Vectors:
-    return tfidf_vectors(texts, embedder.dimensions)
-
-
-EMBEDDERS: dict[str, Callable[[Sequence[str], Embedder, bool], Vectors]] = {
-    "tfidf": _tfidf,
-    "encoder": encode_texts,
-}
 
 
 def embed(

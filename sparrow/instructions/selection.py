@@ -7,12 +7,13 @@ exactly in whatever order it is summed: threads and block sizes change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparrow.core.hashing import hash_order
+from sparrow.data.settings import SELECTIONS
 from sparrow.instructions.diagnostics import kmeans_labels
 
 SELECTION_VERSION = 1  # raised whenever the same vectors come to have another order
@@ -113,13 +114,6 @@ def dedup(vectors: Whole, first: Sequence[int], duplicate_similarity: float) -> 
         passed += (start + np.flatnonzero(repeats)).tolist()
         yield from kept[max(num_kept, len(first)) :]
     yield from passed[max(0, len(first) - len(kept)) :]
-
-
-SELECTIONS: dict[str, Callable[[Whole, Sequence[int], float], Iterator[int]]] = {
-    "kcenter": k_center,
-    "cluster_balanced": cluster_balanced,
-    "dedup": dedup,
-}
 
 
 def select(

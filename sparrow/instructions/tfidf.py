@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparrow.core.hashing import hash_order
+from sparrow.instructions.settings import Embedder
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -86,3 +87,8 @@ def _without_loss(matrix: csr_matrix) -> NDArray[np.float32]:
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 1e-12)
+
+
+def embed_tfidf(texts: Sequence[str], embedder: Embedder, progress: bool) -> NDArray[np.float32]:
+    """Vectors of the embedder `tfidf`, which needs no progress bar."""
+    return tfidf_vectors(texts, embedder.dimensions)

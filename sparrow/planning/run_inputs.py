@@ -60,7 +60,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     Evaluator(config).require_room(backbone)
     check_tuning(backbone, config.tuning)
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
-    sources = load_sources(config, mixture)
+    sources = load_sources(config, mixture.sources)
     presentations = {name: presentation(config, part) for name, part in mixture.components.items()}
     inputs = PlanInputs(sources, presentations, backbone)
     notes = [
@@ -134,15 +134,15 @@ def presentation(config: ExperimentConfig, component: Component) -> Presentation
     )
 
 
-def load_sources(config: ExperimentConfig, mixture: Mixture) -> dict[str, SourceData]:
-    """The sources that the mixture's components name.
+def load_sources(config: ExperimentConfig, names: Iterable[str]) -> dict[str, SourceData]:
+    """Sources by name.
 
     Raises:
         DataError: If a file is missing, a record cannot be used, or, with `on_bad_sample=skip`, too many cannot.
     """
     needed = {
         name: with_world(config.source[name], config.world, config.data_seed, config.paths.cache_root)
-        for name in sorted({component.source for component in mixture.components.values()})
+        for name in sorted(set(names))
     }
     missing = {name: missing_files(source) for name, source in needed.items()}
     if any(missing.values()):

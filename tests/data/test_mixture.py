@@ -1,6 +1,6 @@
 import json
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -182,8 +182,7 @@ def test_totals_in_other_units_are_filled_and_not_exceeded(unit):
         return costs
 
     def rows_of(total):
-        mix = mixture(None, a={"fraction": 0.75}, b={"fraction": 0.25})
-        setattr(mix, unit, total)
+        mix = replace(mixture(4, a={"fraction": 0.75}, b={"fraction": 0.25}), num_samples=None, **{unit: total})
         sources = {name: Ids([f"{name}-{i}" for i in range(3000)]) for name in "ab"}
         return {s.component: s.rows for s in select(mix, sources, measure=measure)}
 
@@ -196,8 +195,9 @@ def test_totals_in_other_units_are_filled_and_not_exceeded(unit):
         rows_of(40_000)
 
 
-def one_source(**components):
-    return Mixture(components={name: Component(source="s", **settings) for name, settings in components.items()})
+def one_source(totals=None, **components):
+    components = {name: Component(source="s", **settings) for name, settings in components.items()}
+    return Mixture(components=components, **(totals or {}))
 
 
 def test_what_one_component_leaves_out_another_may_draw():
@@ -213,13 +213,11 @@ def test_what_one_component_leaves_out_another_may_draw():
 def test_shares_in_tokens_of_one_source_lose_nothing():
     """What the first component measured and did not take is there for the second, and for validation."""
     source = {"s": Ids([f"s-{i}" for i in range(100)])}
-    mix = one_source(a={"fraction": 0.625}, b={"fraction": 0.375})
-    mix.num_tokens = 800
+    mix = one_source({"num_tokens": 800}, a={"fraction": 0.625}, b={"fraction": 0.375})
     a, b = draw(mix, source, 0, PageCounts(TextStyle()), ten_tokens, num_held_out=20)
     assert [len(selection.rows) for selection in (a, b)] == [50, 30]
     assert sorted(a.rows + b.rows + a.held_out + b.held_out) == list(range(100))
-    mix = one_source(a={"fraction": 0.5}, b={"fraction": 0.5})
-    mix.num_tokens = 1000
+    mix = one_source({"num_tokens": 1000}, a={"fraction": 0.5}, b={"fraction": 0.5})
     a, b = draw(mix, source, 0, PageCounts(TextStyle()), ten_tokens)  # exactly what is there
     assert sorted(a.rows + b.rows) == list(range(100))
 
@@ -244,8 +242,7 @@ def test_a_total_in_tokens_draws_what_the_same_number_of_samples_draws(size):
     """Samples are measured some hundreds at a time: none is lost where one look ends."""
     source = {"s": Ids([f"s-{i}" for i in range(700)])}
     limits = {"fraction": 1.0, "max_instruction_words": 650}
-    by_tokens, by_samples = one_source(a=limits), one_source(a=limits)
-    by_tokens.num_tokens, by_samples.num_samples = 10 * size, size
+    by_tokens, by_samples = one_source({"num_tokens": 10 * size}, a=limits), one_source({"num_samples": size}, a=limits)
     (selection,) = draw(by_tokens, source, 0, PageCounts(TextStyle()), ten_tokens)
     (expected,) = draw(by_samples, source, 0, PageCounts(TextStyle()), ten_tokens)
     assert selection.rows == expected.rows
@@ -253,15 +250,13 @@ def test_a_total_in_tokens_draws_what_the_same_number_of_samples_draws(size):
 
 
 def test_fractions_of_a_total_in_tokens_add_up_to_all_of_it():
-    mix = one_source(a={"fraction": 0.9}, b={"fraction": 0.9})
-    mix.num_tokens = 1000
+    mix = one_source({"num_tokens": 1000}, a={"fraction": 0.9}, b={"fraction": 0.9})
     with pytest.raises(ConfigError, match=r"add up to 1.8 of mixture.num_tokens; change them"):
         draw(mix, {"s": Ids(["s-0"])}, 0, PageCounts(TextStyle()), ten_tokens)
 
 
 def test_a_share_that_pays_for_no_sample_is_an_error():
-    mix = one_source(a={"fraction": 0.99}, b={"fraction": 0.01})
-    mix.num_tokens = 900
+    mix = one_source({"num_tokens": 900}, a={"fraction": 0.99}, b={"fraction": 0.01})
     source = {"s": Ids([f"s-{i}" for i in range(100)])}
     with pytest.raises(
         DataError, match=r"'b' gets 9 tokens, its first sample 's-\d+' alone takes 10; raise the mixture"

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from sparrow.core.errors import ConfigError
-from sparrow.instructions import embedding
+from sparrow.instructions import tfidf
 from sparrow.instructions.embedding import EMBEDDERS, embed, embedding_key
 from sparrow.instructions.settings import Embedder
 from tests.instructions.texts import instructions
@@ -73,7 +73,8 @@ def test_small_sets_have_finite_vectors(name, texts, make):
 @pytest.mark.parametrize("name", EMBEDDERS)
 def test_vectors_are_kept_by_content(name, make, tmp_path, monkeypatch):
     first = embed(TEXTS, make(name), cache_root=tmp_path)
-    monkeypatch.setitem(EMBEDDERS, name, lambda *_: pytest.fail("computed again"))
+    module, _, function = EMBEDDERS.path(name).rpartition(".")
+    monkeypatch.setattr(f"{module}.{function}", lambda *_: pytest.fail("computed again"))
     np.testing.assert_array_equal(embed(TEXTS, make(name, batch_size=7), cache_root=tmp_path), first)
     (file,) = (tmp_path / "embeddings").iterdir()
     monkeypatch.undo()
@@ -104,8 +105,8 @@ def test_keys_tell_apart_what_vectors_depend_on(make, encoder, tmp_path):
 def test_more_texts_than_are_fitted(monkeypatch):
     texts = instructions(40, 120)
     whole = embed(texts, Embedder(dimensions=16))
-    monkeypatch.setitem(embedding.tfidf_vectors.__globals__, "MAX_FITTED", 60)
-    monkeypatch.setitem(embedding.tfidf_vectors.__globals__, "CHUNK", 50)
+    monkeypatch.setitem(vars(tfidf), "MAX_FITTED", 60)
+    monkeypatch.setitem(vars(tfidf), "CHUNK", 50)
     part = embed(texts, Embedder(dimensions=16))
     assert part.shape == whole.shape == (120, 16)
     assert np.allclose(np.linalg.norm(part, axis=1), 1, atol=1e-5)
@@ -114,7 +115,7 @@ def test_more_texts_than_are_fitted(monkeypatch):
 @pytest.mark.parametrize("most_exact", [2_000, 100], ids=["arpack", "randomized"])
 def test_vectors_of_tfidf_do_not_depend_on_the_number_of_threads(most_exact, monkeypatch):
     """BLAS adds up in another order on each number of threads; `selection` would then choose other samples."""
-    monkeypatch.setitem(embedding.tfidf_vectors.__globals__, "MAX_EXACT", most_exact)
+    monkeypatch.setitem(vars(tfidf), "MAX_EXACT", most_exact)
     texts = instructions(300, 600)
     vectors = []
     for threads in (1, 2):

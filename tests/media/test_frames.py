@@ -359,11 +359,11 @@ def test_damage_in_the_middle_is_an_error_not_another_frame(tmp_path: Path, code
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"policy": "every"}, "frames.policy is 'every'"),
-        ({"policy": "fps"}, "frames.fps None"),
-        ({"policy": "fps", "fps": 0.0}, "frames.fps 0.0"),
-        ({"max_frames": 0}, "frames.max_frames is 0"),
-        ({"max_frames": None}, "without frames.max_frames"),
+        ({"policy": "every"}, "policy: 'every' is not one of uniform, fps, all"),
+        ({"policy": "fps"}, "fps: the policy 'fps' needs a rate"),
+        ({"policy": "fps", "fps": 0.0}, "fps: must be above 0, is 0.0"),
+        ({"max_frames": 0}, "max_frames: must be at least 1, is 0"),
+        ({"max_frames": None}, "max_frames: the policy 'uniform' needs a number"),
     ],
 )
 def test_settings_out_of_range_are_named(settings: dict, named: str) -> None:

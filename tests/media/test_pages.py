@@ -250,10 +250,23 @@ def test_settings_out_of_range_are_named_all_together() -> None:
     with pytest.raises(ConfigError) as others:
         TextStyle(font_size_px=3, margin_px=-1, text_grey=256, page_height_px=9000, page_order="sorted")
     for message, names in (
-        (caught.value, ("layout is 'letter'", "words_per_page is 0", "page_width_px is 448; use 460", "text_grey eq")),
-        (others.value, ("font_size_px is 3", "margin_px is -1", "text_grey is 256", "to 8192", "page_order is 'so")),
+        (caught.value, ("layout: 'letter'", "words_per_page: must be at least 1")),
+        (
+            others.value,
+            (
+                "font_size_px: must be at least 4",
+                "margin_px: must not be",
+                "text_grey: must be at most 255",
+                "8192",
+                "page_order: 'so",
+            ),
+        ),
     ):
         assert [name for name in names if name not in str(message)] == []
+    with pytest.raises(
+        ConfigError, match=r"page_width_px: must be at least 460 .*\n.*\ntext_grey: equals background_grey"
+    ):
+        TextStyle(margin_px=220, text_grey=255)
 
 
 def test_a_joined_emoji_wider_than_a_line_is_broken() -> None:

@@ -46,7 +46,7 @@ def test_selections_draw_differently_and_are_part_of_the_run(settings):
 def test_an_order_is_read_from_the_cache(method, settings, tmp_path, monkeypatch):
     config = selected(settings, method, 24, f"paths.cache_root={tmp_path}")
     component = config.mixture.components["video"]
-    data = load_sources(config, config.mixture)[component.source]
+    data = load_sources(config, config.mixture.sources)[component.source]
     order = selected_rows(component, {component.source: data}, config)
     first = [next(order) for _ in range(5)]
     order.close()
@@ -62,7 +62,7 @@ def test_an_order_is_read_from_the_cache(method, settings, tmp_path, monkeypatch
 @pytest.mark.parametrize("method", SELECTIONS)
 def test_records_in_another_order_are_drawn_alike(method, settings, tmp_path):
     config = settings(f"paths.cache_root={tmp_path / 'cache'}")
-    component = Component(source="asked", selection=method)
+    component = Component(source="asked", num_samples=1, selection=method)
 
     def drawn(numbers):
         records = [
@@ -95,7 +95,12 @@ def test_wrong_settings_are_refused_together(settings):
         )
     message = str(caught.value)
     assert "5 problems" in message
-    for part in ("'best' is not one of hash, kcenter", "'word2vec'", "'max'", "duplicate_similarity: must lie above 0"):
+    for part in (
+        "'best' is not one of hash, kcenter",
+        "'word2vec'",
+        "'max'",
+        "duplicate_similarity: must be at most 1",
+    ):
         assert part in message
 
 

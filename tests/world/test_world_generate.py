@@ -297,21 +297,17 @@ def test_the_start_does_not_give_the_direction_away():
     assert hits <= len(asked) / 4 + 1.96 * (len(asked) * 3 / 16) ** 0.5
 
 
-def test_the_configuration_schema_has_the_same_settings():
-    assert content_hash(asdict(WorldSettings())) == content_hash(asdict(WorldSettings()))
-
-
 def test_settings_name_all_faults_at_once():
     with pytest.raises(ConfigError) as error:
         WorldSettings(
             num_clips=-1, frame_size_px=50, text_kinds=("colour", "smell"), clip_events=(1,), text_templates=99
         )
     for part in ("num_clips", "frame_size_px", "text_kinds", "clip_events", "text_templates"):
-        assert f"world.{part}" in str(error.value)
+        assert f"{part}" in str(error.value)
 
 
 def test_scenes_too_long_to_be_asked_about_are_refused():
-    with pytest.raises(ConfigError, match=r"world.long_events is \[4, 64\], expected 24 at most"):
+    with pytest.raises(ConfigError, match=r"long_events\[1\]: must be at most 24, is 64"):
         WorldSettings(long_events=[4, 64])
 
 

@@ -21,7 +21,7 @@ from sparrow.core.hashing import hash_order
 from sparrow.core.tables import Table
 from sparrow.data.mixture import draw, without_empty
 from sparrow.data.page_counts import PageCounts
-from sparrow.data.settings import Component, Mixture
+from sparrow.data.settings import Mixture
 from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.instructions.extraction import clean, sample_instructions
 from sparrow.instructions.metrics import METRICS, MetricEstimate
@@ -96,10 +96,10 @@ def _sample(config: DiversityConfig) -> tuple[dict[str, list[str]], list[str]]:
 def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]], dict[str, Any]]:
     """By component the source and the rows that are drawn of it; or by source all of its rows."""
     if not config.mixture.components:
-        sources = load_sources(config, Mixture(components={name: Component(source=name) for name in config.source}))
+        sources = load_sources(config, config.source)
         return {name: (name, range(len(sources[name]))) for name in config.source}, sources
     mixture = _divided(config)
-    sources = load_sources(config, mixture)
+    sources = load_sources(config, mixture.sources)
     style = config.text_to_image
     with closing(PageCounts(style, Path(config.paths.cache_root))) as pages:
         drawn = draw(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from sparrow.data.converters.converter import Converter
 from sparrow.data.converters.placeholders import Chat, about_context
 from sparrow.data.converters.raw_record import LeftOutError, Record
 
@@ -157,3 +158,11 @@ def _cut_at_last_line(text: str, mark: str) -> tuple[str, str, str]:
 def _require(record: Record, text: str, what: str) -> None:
     if not text.strip():
         raise record.error(f"there is no {what}", "fill it in, or remove the record")
+
+
+BOOKSUM = Converter(booksum, min_context_words=3_000)
+CONTEXT_QA = Converter(context_qa)
+LONG_NQ = Converter(long_nq, min_context_words=3_000)
+LONGALPACA = Converter(longalpaca)
+LONGQLORA = Converter(longqlora)
+QMSUM = Converter(qmsum)

@@ -7,7 +7,9 @@ from itertools import groupby
 from typing import Any
 
 from sparrow.core.samples import Image, LongText, Message, Part, Role, Text, Video
+from sparrow.data.converters.converter import Converter
 from sparrow.data.converters.placeholders import (
+    VISUAL_FIELDS,
     Chat,
     MediaKind,
     MediaQueue,
@@ -96,3 +98,6 @@ def _parts(record: Record, role: Role, content: Any, queue: MediaQueue) -> Itera
                 end_s=at.number("video_end"),
                 fps=at.number("fps"),
             )
+
+
+MESSAGES = Converter(messages, media_fields=VISUAL_FIELDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sparrow.core.samples import Text
+from sparrow.data.converters.converter import Converter
 from sparrow.data.converters.placeholders import Chat, question_answer
 from sparrow.data.converters.raw_record import Record
 
@@ -29,3 +30,6 @@ def _chat(instruction: str, record: Record, own_id: str | None) -> Chat:
     given = record.optional_text("input").strip()
     question = f"{instruction}\n\n{given}" if given else instruction
     return question_answer(Text(question), answer=record.text("output"), id=own_id)
+
+
+ALPACA = Converter(alpaca)

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 
 from sparrow.core.samples import Image, Part, Text, Video
+from sparrow.data.converters.converter import Converter
 from sparrow.data.converters.placeholders import (
+    VISUAL_FIELDS,
     Chat,
     chat_of_turns,
     media_list,
@@ -66,3 +68,8 @@ def minicpmv(record: Record) -> Iterator[Chat]:
         raise record.error(f"no turn mentions the image {unused}", "write its key where it belongs, or remove it")
     turns = [(role, _NUMBERED.sub("<image>", text) if role == "user" else text) for role, text in turns]
     yield chat_of_turns(record, turns, {"image": ordered, "video": videos})
+
+
+LLAVA = Converter(llava, media_fields=VISUAL_FIELDS)
+MINICPMV = Converter(minicpmv, media_fields=VISUAL_FIELDS)
+VIDEOCHATGPT = Converter(videochatgpt, media_fields=VISUAL_FIELDS)

@@ -2,59 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from sparrow.core.errors import ConfigError, DataError
-from sparrow.evaluation.formats import longvideobench, mlvu, mvbench, tempcompass, video_mme
 from sparrow.evaluation.formats.protocols import Reading
-from sparrow.evaluation.questions import Question, read_questions
+from sparrow.evaluation.questions import Question
+from sparrow.evaluation.settings import FORMATS
 from sparrow.evaluation.subtitles import Subtitles
 
-Reader = Callable[[Path, Reading], list[Question]]
 PROTOCOLS = ("official", "released")
 SHOWN_TASKS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Format:
-    """A benchmark's files; what its protocols set beside the prompts stands in `conf/benchmark/<name>.yaml`.
-
-    `num_questions` is the size of the published benchmark by task, None where it has no fixed content.
-    """
-
-    read: Reader
-    num_questions: Mapping[str, int] | None = None
-    has_subtitles: bool = False
-
-
-def _read_multiple_choice(location: Path, reading: Reading) -> list[Question]:
-    return read_questions(location, benchmark=reading.benchmark)
-
-
-FORMATS: dict[str, Format] = {
-    "multiple_choice": Format(read=_read_multiple_choice),
-    "video_mme": Format(read=video_mme.read, num_questions={"all": 2700}, has_subtitles=True),
-    "mvbench": Format(read=mvbench.read, num_questions=dict.fromkeys(mvbench.VIDEO_FOLDERS, 200)),
-    "tempcompass": Format(
-        read=tempcompass.read,
-        num_questions={"multi-choice": 1580, "yes_no": 2453, "caption_matching": 1503, "captioning": 2004},
-    ),
-    "mlvu": Format(
-        read=mlvu.read,
-        num_questions={
-            "plotQA": 539,
-            "needle": 355,
-            "ego": 352,
-            "count": 206,
-            "order": 259,
-            "anomaly_reco": 200,
-            "topic_reasoning": 264,
-        },
-    ),
-    "longvideobench": Format(read=longvideobench.read, num_questions={"all": 1337}, has_subtitles=True),
-}
 
 
 def brings_prompts(name: str, location: Path) -> bool:
@@ -81,8 +39,6 @@ def read_benchmark(
         ConfigError: If there is no such format or protocol, or the format has no subtitles.
         DataError: If annotations are missing or wrong, all problems at once; if a task has no questions.
     """
-    if name not in FORMATS:
-        raise ConfigError(f"unknown benchmark format {name!r}; choose one of {', '.join(FORMATS)}")
     if protocol not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
     in_released_form = brings_prompts(name, location)
@@ -90,7 +46,7 @@ def read_benchmark(
         what = "the released code's jsonl" if in_released_form else name
         raise ConfigError(f"benchmark '{benchmark}': {what} has no subtitles; set subtitles=off")
     reading = Reading(benchmark=benchmark, protocol=protocol, subtitles=subtitles != "off", tasks=tuple(tasks))
-    read = _read_multiple_choice if in_released_form else FORMATS[name].read
+    read = FORMATS["multiple_choice" if in_released_form else name].read
     questions = read(location, reading)
     found = {question.category for question in questions}
     if unknown := [task for task in reading.tasks if task not in found]:

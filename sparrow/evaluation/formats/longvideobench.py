@@ -12,7 +12,7 @@ from typing import Any
 from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
 from sparrow.evaluation.annotations import Problems, find_files, read_json, records, require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording, seconds
+from sparrow.evaluation.formats.protocols import DIRECTLY, Format, Reading, Wording, seconds
 from sparrow.evaluation.questions import Question, make_questions
 from sparrow.evaluation.subtitles import Subtitle, parse_longvideobench
 
@@ -81,3 +81,6 @@ def _subtitles(record: Any, folder: Path, reading: Reading) -> tuple[Subtitle, .
         )
     except DataError as error:
         raise DataError(f"subtitles {SUBTITLE_FOLDER}/{name}: {error.what}") from error
+
+
+LONGVIDEOBENCH = Format(read=read, num_questions={"all": 1337}, has_subtitles=True)

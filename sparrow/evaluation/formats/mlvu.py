@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparrow.evaluation.annotations import require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording, gold_by_text, read_tasks
+from sparrow.evaluation.formats.protocols import DIRECTLY, Format, Reading, Wording, gold_by_text, read_tasks
 from sparrow.evaluation.questions import Question
 
 MULTIPLE_CHOICE = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
@@ -59,3 +59,17 @@ def _question(task: str, number: int, record: Any, protocol: str) -> Question:
         gold=gold,
         category=task,
     )
+
+
+MLVU = Format(
+    read=read,
+    num_questions={
+        "plotQA": 539,
+        "needle": 355,
+        "ego": 352,
+        "count": 206,
+        "order": 259,
+        "anomaly_reco": 200,
+        "topic_reasoning": 264,
+    },
+)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sparrow.core.errors import DataError
 from sparrow.evaluation.annotations import require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording, gold_by_text, read_tasks, seconds
+from sparrow.evaluation.formats.protocols import DIRECTLY, Format, Reading, Wording, gold_by_text, read_tasks, seconds
 from sparrow.evaluation.questions import Question
 
 # Sources share basenames, so that the folder belongs to a video's name.
@@ -85,3 +85,6 @@ def _question(task: str, number: int, record: Any, protocol: str) -> Question:
         end_s=seconds(record, "end") if bounds else None,
         fps=FRAME_FOLDER_FPS.get(task),
     )
+
+
+MVBENCH = Format(read=read, num_questions=dict.fromkeys(VIDEO_FOLDERS, 200))

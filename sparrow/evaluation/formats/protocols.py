@@ -112,3 +112,15 @@ def seconds(record: dict[str, Any], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise DataError(f"{name!r} is {value!r}, expected seconds")
     return float(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A benchmark's files; what its protocols set beside the prompts stands in `conf/benchmark/<name>.yaml`.
+
+    `num_questions` is the size of the published benchmark by task, None where it has no fixed content.
+    """
+
+    read: Callable[[Path, Reading], list[Question]]
+    num_questions: Mapping[str, int] | None = None
+    has_subtitles: bool = False

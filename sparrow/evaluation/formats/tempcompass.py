@@ -9,7 +9,7 @@ from typing import Any
 
 from sparrow.core.errors import DataError
 from sparrow.evaluation.annotations import Problems, parquet_records, read_json, require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, task_files
+from sparrow.evaluation.formats.protocols import DIRECTLY, Format, Reading, task_files
 from sparrow.evaluation.questions import Question, make_questions, split_prompt
 
 TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
@@ -135,3 +135,9 @@ _FIELDS = {
     "caption_matching": _caption_matching,
     "captioning": _captioning,
 }
+
+
+TEMPCOMPASS = Format(
+    read=read,
+    num_questions={"multi-choice": 1580, "yes_no": 2453, "caption_matching": 1503, "captioning": 2004},
+)

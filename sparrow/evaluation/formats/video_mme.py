@@ -12,7 +12,7 @@ from typing import Any
 from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
 from sparrow.evaluation.annotations import Problems, find_files, read_text, records, require
-from sparrow.evaluation.formats.protocols import DIRECTLY, Reading, Wording
+from sparrow.evaluation.formats.protocols import DIRECTLY, Format, Reading, Wording
 from sparrow.evaluation.questions import Question, make_questions
 from sparrow.evaluation.subtitles import Subtitle, parse_srt
 
@@ -127,3 +127,6 @@ def _subtitle_reader(root: Path, reading: Reading, problems: Problems) -> Callab
             return ()
 
     return read_once
+
+
+VIDEO_MME = Format(read=read, num_questions={"all": 2700}, has_subtitles=True)
