@@ -1,7 +1,17 @@
 """What a run sees: frames of videos and pages of rendered text, as uint8 arrays."""
 
-from sparrow.media.frames import read_frames
-from sparrow.media.pages import TextStyle, render_text
-from sparrow.media.settings import FramePolicy
+from typing import TYPE_CHECKING
+
+from sparrow.core.lazy import exports
+
+if TYPE_CHECKING:
+    from sparrow.media.frames import read_frames
+    from sparrow.media.pages import TextStyle, render_text
+    from sparrow.media.settings import FramePolicy
 
 __all__ = ["FramePolicy", "TextStyle", "read_frames", "render_text"]
+
+__getattr__ = exports(
+    __name__,
+    {"FramePolicy": "settings", "TextStyle": "pages", "read_frames": "frames", "render_text": "pages"},
+)

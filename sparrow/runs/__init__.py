@@ -1,12 +1,15 @@
 """Runs: their record on disk, how they are carried out, and the report over many of them."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+from sparrow.core.lazy import exports
 
-def __getattr__(name: str) -> Any:
-    """`load_runs`, imported when it is asked for, so that importing a neighbour stays cheap."""
-    if name == "load_runs":
-        from sparrow.runs.find import load_runs
+if TYPE_CHECKING:
+    from sparrow.runs.find import load_runs
 
-        return load_runs
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["load_runs"]
+
+__getattr__ = exports(
+    __name__,
+    {"load_runs": "find"},
+)
