@@ -33,7 +33,7 @@ count = len(records)
 """,
 )
 LOAD_SOURCE = (
-    "import datasets; from pathlib import Path; from sparrow.core.config import Source; "
+    "import datasets; from pathlib import Path; from sparrow.data.settings import Source; "
     "from sparrow.data.sources import load_source",
     """
 path = Path(sys.argv[1])

@@ -56,7 +56,7 @@ def test_help_and_cfg_answer_without_loading_torch(command, arguments, tmp_path)
 def test_help_lists_groups_as_they_are_chosen(command, listed):
     text = help_text(command, "")
     assert f"  {listed}" in text
-    assert "  hydra/launcher: parallel, sequential, slurm\n" in text
+    assert "  hydra/launcher: parallel, sequential*, slurm\n" in text
 
 
 def test_a_wrong_key_is_said_with_the_users_own_file(sparrow, tmp_path):
@@ -329,7 +329,7 @@ def test_every_command_of_the_readme_is_there(command, sparrow):
 
 @pytest.mark.parametrize("command", [c for c in commands_of(ROOT / "docs/backbones.md") if " train " in c])
 def test_the_guides_commands_train_the_backbone_that_they_name(command, settings, monkeypatch):
-    monkeypatch.setattr("sparrow.models.settings.require_bitsandbytes", lambda: None)
+    monkeypatch.setattr("sparrow.training.settings.require_bitsandbytes", lambda *_: None)
     config = settings(*shlex.split(command)[2:], small=False)
     names_one = "backbone=" in command
     assert config.backbone.tiny != names_one

@@ -71,7 +71,14 @@ def run_app(command: str, arguments: list[str], purpose: str) -> None:
     `purpose` is the first line of its help.
     """
     if {"-h", "--help"} & set(arguments):
-        print(help_text(command, f"`sparrow {command}`: {purpose}."))
+        flag = next(place for place, argument in enumerate(arguments) if argument in ("-h", "--help"))
+        group = arguments[flag + 1] if flag + 1 < len(arguments) else "-"
+        if not group.startswith("-"):
+            from sparrow.app.settings_help import group_help
+
+            print(group_help(command, group))
+        else:
+            print(help_text(command, f"`sparrow {command}`: {purpose}."))
         return
     arguments = flags_apart([_quoted(argument) for argument in arguments])
     set_up()

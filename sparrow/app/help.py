@@ -5,8 +5,12 @@ Hydra's own help copies its whole cache of configurations once for every group a
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
+
+import yaml
 
 import sparrow.conf
 
@@ -23,30 +27,68 @@ DIVERSITIES = """\
   sparrow diversity mixture=sparrow                                      the components of a mixture
   sparrow diversity "+source=[longalpaca,qmsum]" num_instructions=1000   sources, whole
   sparrow diversity mixture=sparrow embedder=mpnet                       with the encoder of the paper"""
+# The groups in the order of a study: what is asked, data, model, run, evaluation, machine.
+ORDER = (
+    *("experiment", "scale", "source", "mixture", "text_to_image", "frames", "embedder"),
+    *("backbone", "tuning", "optimizer", "schedule", "batching", "validation"),
+    *("benchmark", "evaluation", "logger", "checkpointing"),
+    *("trainer", "strategy", "paths", "hydra/launcher"),
+)
 EVALUATE_GROUPS = ("benchmark", "experiment", "frames", "hydra/launcher", "paths", "trainer")
 
 
 def help_text(command: str, purpose: str) -> str:
     """The help of `sparrow <command>`; `purpose` is its first line."""
-    options = options_by_group()
+    options, defaults = options_by_group(), default_choices(command)
     options["experiment"] = [name for name in options["experiment"] if _is_of_evaluate(name) == (command == "evaluate")]
     if command == "evaluate":
         options = {group: names for group, names in options.items() if group in EVALUATE_GROUPS}
-    groups = "\n".join(f"  {group}: {', '.join(names)}" for group, names in options.items())
+    groups = "\n".join(_listed(group, names, defaults) for group, names in sorted(options.items(), key=_place))
     examples = {"evaluate": EVALUATIONS, "diversity": DIVERSITIES}.get(command, EXPERIMENTS)
     return f"""{purpose}
 
 usage: sparrow {command} [group=choice ...] [key=value ...] [-m]
 
-Groups and their choices:
+Groups and their choices, * by default; `sparrow {command} --help GROUP` explains the settings of one:
 {groups}
 
 Three useful commands:
 {examples}
 
-Any setting can be given as group=choice or key=value; `--cfg job` prints all of them, with `--resolve` resolved.
-`-m` runs every combination of comma-separated values. `--hydra-help` tells what Hydra adds.
+Any setting can be given as group=choice or key=value; `--cfg job` prints all of them.
+`-m` runs every combination of comma-separated values. `--hydra-help` shows what Hydra adds.
 """
+
+
+def default_choices(command: str) -> set[tuple[str, str]]:
+    """The group and the choice of each default of a command."""
+    content = yaml.safe_load((CONF_FOLDER / f"{command}.yaml").read_text(encoding="utf-8"))
+    found: set[tuple[str, str]] = set()
+    for entry in content["defaults"]:
+        if isinstance(entry, dict):
+            ((group, chosen),) = entry.items()
+            name = group.removeprefix("override ").lstrip("/")
+            found |= {(name, str(choice)) for choice in (chosen if isinstance(chosen, list) else [chosen])}
+        elif (CONF_FOLDER / f"{entry}.yaml").is_file():
+            found |= default_choices(entry)
+    return found
+
+
+def _place(item: tuple[str, list[str]]) -> int:
+    return ORDER.index(item[0]) if item[0] in ORDER else len(ORDER)
+
+
+def _listed(group: str, names: list[str], defaults: set[tuple[str, str]]) -> str:
+    marked = [f"{name}*" if (group, name) in defaults else name for name in names]
+    width = shutil.get_terminal_size((100, 24)).columns
+    return textwrap.fill(
+        f"{group}: {', '.join(marked)}",
+        width,
+        initial_indent="  ",
+        subsequent_indent="      ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _is_of_evaluate(experiment: str) -> bool:

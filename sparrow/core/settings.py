@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args,
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
+from sparrow.core.entries import Registry
 from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import content_hash
-from sparrow.core.registry import Registry
 
 T = TypeVar("T")
 REQUIRED = "???"
@@ -163,6 +163,8 @@ def validated(
             made = TypeAdapter(schema).validate_python(rest)
         except ValidationError as error:
             problems += _apart_from(aside, _problems_of(error, schema))
+            if any(not details["loc"] for details in error.errors()):
+                return problems  # of the whole, of which nothing can be set aside
             for details in error.errors():
                 location = [part for part in details["loc"] if not _is_tag(part)]
                 aside.append(_key(location))

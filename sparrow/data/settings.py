@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import model_validator
 
-from sparrow.core.registry import Registry
+from sparrow.core.entries import Registry
 from sparrow.core.settings import REQUIRED, AtLeast0, AtLeast1, Share, conflict_if, one_of, setting, settings
 
 MIXTURE_TOTALS = ("num_samples", "num_tokens", "num_frames", "num_supervised_tokens")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, model_validator
 
-from sparrow.core.registry import Registry
+from sparrow.core.entries import Registry
 from sparrow.core.settings import REQUIRED, AtLeast1, conflict_if, one_of, setting, settings
 from sparrow.media.settings import FramePolicy
 from sparrow.models.settings import CheckpointOptions

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
-from sparrow.core.registry import Registry
+from sparrow.core.entries import Registry
 from sparrow.core.settings import AtLeast1, Conflict, one_of, setting, settings
 
 EMBEDDERS: Registry[Any] = Registry(

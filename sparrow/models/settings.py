@@ -7,9 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, model_validator
 
-from sparrow.core.errors import BackboneError
 from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, NotNegative, conflict_if, setting, settings
-from sparrow.models.quantization import require_bitsandbytes
 from sparrow.models.registry import check_family, refuse_without_port
 
 FLASH = "flash_attention_2"
@@ -110,13 +108,5 @@ class Tuning:
         modes = {part.mode for part in self.parts.values()}
         if modes == {"frozen"}:
             yield "", "every part is frozen, nothing would be learnt; set the mode of one to adapted or trained"
-        if self.quantization is not None:
-            if "trained" in modes:
-                yield (
-                    "quantization",
-                    "weights in four bits cannot be trained; set each part's mode to frozen or adapted",
-                )
-            try:
-                require_bitsandbytes()
-            except BackboneError as error:
-                yield "quantization", str(error)
+        if self.quantization is not None and "trained" in modes:
+            yield "quantization", "weights in four bits cannot be trained; set each part's mode to frozen or adapted"

@@ -6,14 +6,13 @@ import importlib.util
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from sparrow.core.errors import BackboneError
 from sparrow.core.settings import (
     AboveZero,
     AtLeast0,
     AtLeast1,
-    Conflict,
     NotNegative,
     Share,
     setting,
@@ -40,15 +39,6 @@ class Optimizer:
     on_nan_loss: Literal["stop", "skip"] = setting(
         "at a loss or gradient norm that is not finite: end the run, or leave the step out on all ranks", default="stop"
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> Optimizer:
-        if self.name == "adamw_8bit":
-            try:
-                require_bitsandbytes("adamw_8bit", "optimizer=adamw")
-            except BackboneError as error:
-                raise Conflict(("name", str(error))) from error
-        return self
 
 
 @settings
@@ -163,6 +153,7 @@ def training_conflicts(config: TrainingSettings) -> Iterator[tuple[str, str]]:
         yield "strategy", "weights in four bits cannot be sharded; use strategy=ddp"
     if strategy == "fsdp" and config.optimizer.name in WITHOUT_SHARDS:
         yield "optimizer.name", f"{WITHOUT_SHARDS[config.optimizer.name]}; use optimizer=adamw, or strategy=ddp"
+    yield from _bitsandbytes_missing(config)
     if config.checkpointing.keep_best and config.validation.num_samples == 0:
         yield "checkpointing.keep_best", "needs validation/loss; set validation.num_samples, as in 64"
     for name, logger in config.logger.items():
@@ -173,3 +164,15 @@ def training_conflicts(config: TrainingSettings) -> Iterator[tuple[str, str]]:
                 "logger.wandb",
                 "needs the package wandb, which is not installed; `pip install wandb`, or use logger=[tensorboard,csv]",
             )
+
+
+def _bitsandbytes_missing(config: TrainingSettings) -> Iterator[tuple[str, str]]:
+    for key, needed, words in (
+        ("tuning.quantization", config.tuning.quantization is not None, ("nf4", "tuning=lora")),
+        ("optimizer.name", config.optimizer.name == "adamw_8bit", ("adamw_8bit", "optimizer=adamw")),
+    ):
+        if needed:
+            try:
+                require_bitsandbytes(*words)
+            except BackboneError as error:
+                yield key, str(error)

@@ -11,15 +11,15 @@ from sparrow.analysis.answers import read_predictions
 from sparrow.analysis.scores import Score, score
 from sparrow.cli import run as run_command
 from sparrow.commands.compare import compare, paired_tables
-from sparrow.core import config
 from sparrow.core.errors import RunError
+from sparrow.core.settings import run_id
 from sparrow.data.plan import Origin, Plan
+from sparrow.data.settings import Component, Mixture
 from sparrow.runs.record import RunRecord
+from sparrow.runs.settings import Paths
 from sparrow.settings import EvaluateConfig, ExperimentConfig, is_recorded
 
-BASE = ExperimentConfig(
-    mixture=config.Mixture(num_samples=6, components={"video": config.Component(source="clips", num_samples=6)})
-)
+BASE = ExperimentConfig(mixture=Mixture(num_samples=6, components={"video": Component(source="clips", num_samples=6)}))
 
 
 def ledger_of(ids, component="video", tokens=10):
@@ -60,7 +60,7 @@ def write_run(folder, settings=BASE, accuracy=0.5, **changes):
         num_unanswered=0,
     )
     record = RunRecord(
-        run_id=config.run_id(settings), name=folder.name, command="train", status="finished", config=asdict(settings)
+        run_id=run_id(settings), name=folder.name, command="train", status="finished", config=asdict(settings)
     )
     record.scores = {"clips_short": {"after": score}}
     for name, value in changes.items():
@@ -87,14 +87,14 @@ def test_settings_that_determine_the_result_stand_apart(two):
         data_seed=3,
         trainer=replace(BASE.trainer, devices=4, precision="32-true"),
         batching=replace(BASE.batching, num_workers=9),
-        mixture=config.Mixture(components={"text": config.Component(source="tales", fraction=0.5)}),
-        paths=config.Paths("data", "out", "cache"),
+        mixture=Mixture(num_samples=7, components={"text": Component(source="tales", fraction=0.5)}),
+        paths=Paths("data", "out", "cache"),
     )
     write_run(other, changed, versions={"torch": "9"})
     text = compare(one, other)
     assert rows(text, "Settings that determine the result") == {
         "data_seed": ["0", "3"],
-        "mixture.num_samples": ["6", "None"],
+        "mixture.num_samples": ["6", "7"],
         "mixture.components.video.source": ["clips", "-"],
         "mixture.components.video.num_samples": ["6", "-"],
         "mixture.components.video.fraction": ["None", "-"],

@@ -138,7 +138,7 @@ def config(settings, tmp_path_factory) -> ExperimentConfig:
     tale = {"id": "tale", "context": TALE, "question": "The end?", "answer": "yes"}
     (root / "tale.jsonl").write_text(json.dumps(tale) + "\n")
     config = settings("batching.global_batch_size_samples=3", "on_bad_sample=skip", "max_bad_fraction=0.5")
-    config.text_to_image.font_size_px = 6
+    config.text_to_image = replace(config.text_to_image, font_size_px=6)
     config.source = {
         "pictures": Source(converter="llava", files=["stills.json"], root=str(root)),
         "texts": Source(converter="context_qa", files=["texts.jsonl"], root=str(root)),

@@ -186,7 +186,7 @@ def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:
 
 
 def test_unknown_converter_and_no_files_are_configuration_errors(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"source\.tales\.converter: 'llama' is not known; choose one of alpaca, "):
+    with pytest.raises(ConfigError, match=r"converter: 'llama' is not one of alpaca, "):
         load(tmp_path, "a.json", converter="llama")
     with pytest.raises(ConfigError, match=r"source\.tales\.files: it is empty"):
         load(tmp_path)
@@ -276,9 +276,10 @@ def test_what_only_data_sets_have_is_refused_of_files(tmp_path: Path) -> None:
 def test_every_source_config_is_placed_and_names_a_converter(path: Path) -> None:
     text = path.read_text()
     assert text.startswith(f"# @package source.{path.stem}\n")
-    source = Source(**yaml.safe_load(text))
+    written = {key: value for key, value in yaml.safe_load(text).items() if "${" not in str(value) or key == "root"}
+    source = Source(**written)
     assert source.converter in CONVERTERS
-    assert source.files or source.use_world
+    assert source.files or yaml.safe_load(text)["use_world"]
 
 
 def real_data() -> Path:

@@ -68,5 +68,5 @@ def test_nothing_is_dropped_by_shaping(layout: str) -> None:
 
 def test_raqm_is_refused_where_pillow_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "check", lambda name: name != "raqm")
-    with pytest.raises(ConfigError, match="layout_engine is 'raqm', which this Pillow cannot load; install FriBiDi"):
+    with pytest.raises(ConfigError, match="layout_engine: this Pillow cannot load raqm; install FriBiDi"):
         TextStyle(layout_engine="raqm")

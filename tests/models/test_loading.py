@@ -70,7 +70,10 @@ def test_settings_name_what_is_refused(settings, monkeypatch):
         (["tuning.quantization=nf4"], r"tuning\.quantization: weights in four bits cannot be trained"),
         (["tuning=qlora"], "bitsandbytes, which is not installed"),
         (["tuning.loss_normalization=word"], r"tuning\.loss_normalization: 'word'"),
-        (["tuning.projector.learning_rate_multiplier=0"], r"use tuning\.projector\.mode=frozen"),
+        (
+            ["tuning.projector.learning_rate_multiplier=0"],
+            r"tuning\.projector\.learning_rate_multiplier: must be above 0, is 0",
+        ),
     ):
         with pytest.raises(ConfigError, match=match):
             settings(*overrides)

@@ -4,15 +4,18 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from sparrow.core import config
+from sparrow.data.settings import Component, Mixture, Source
+from sparrow.evaluation.settings import Benchmark
+from sparrow.media.settings import FramePolicy
 from sparrow.report import build_report, print_table, read_studies
 from sparrow.report.confounds import undeclared_differences
 from sparrow.runs.record import DataCounts, GitRevision, RunRecord
+from sparrow.runs.settings import Paths
 from sparrow.settings import EvaluateConfig, ExperimentConfig
 from tests.report.run_folders import add_exact_run, ask_another, cells
 
-VIDEO = config.Mixture(components={"video": config.Component(source="clips", fraction=1.0)})
-BASE = ExperimentConfig(mixture=VIDEO, source={"clips": config.Source("c", root="/here")})
+VIDEO = Mixture(num_samples=6, components={"video": Component(source="clips", fraction=1.0)})
+BASE = ExperimentConfig(mixture=VIDEO, source={"clips": Source("llava", root="/here")})
 
 
 def run(settings=BASE, factors=None, **changes):
@@ -41,14 +44,14 @@ def test_a_setting_that_is_no_factor_is_found_with_its_values():
 def test_settings_that_cannot_change_a_result_do_not_count_but_precision_does():
     trainer = replace(BASE.trainer, devices=8, num_nodes=2, precision="32-true")
     batching = replace(BASE.batching, num_workers=9)
-    other = replace(BASE, trainer=trainer, batching=batching, paths=config.Paths("a", "b", "c"))
+    other = replace(BASE, trainer=trainer, batching=batching, paths=Paths("a", "b", "c"))
     assert set(found(run(), run(other))) == {"trainer.precision"}
 
 
 def test_sources_and_benchmarks_count_where_both_runs_have_them():
-    other = replace(BASE, source={"texts": config.Source("t", root="/here")}, benchmark={"x": config.Benchmark()})
+    other = replace(BASE, source={"texts": Source("alpaca", root="/here")}, benchmark={"x": Benchmark()})
     assert found(run(), run(other)) == {}
-    changed = replace(BASE, source={"clips": config.Source("c", root="/there", min_context_words=3)})
+    changed = replace(BASE, source={"clips": Source("llava", root="/there", min_context_words=3)})
     assert set(found(run(), run(changed))) == {"source.clips.min_context_words"}
 
 
@@ -56,8 +59,8 @@ def test_a_setting_that_takes_its_value_from_a_factor_is_declared():
     def asked(frames):
         settings = EvaluateConfig(
             checkpoint="x",
-            frames=config.FramesSettings(max_frames=frames),
-            benchmark={"mlvu": config.Benchmark(max_frames=frames)},
+            frames=FramePolicy(max_frames=frames),
+            benchmark={"mlvu": Benchmark(max_frames=frames)},
         )
         return run(settings, command="evaluate")
 

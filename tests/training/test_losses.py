@@ -72,7 +72,7 @@ def step(backbone, micro_batches, normalization):
     """Loss of a training step, its losses by component and the gradients; the rate is 0, so no weight changes."""
     module = FineTuning(
         backbone,
-        Optimizer(learning_rate=0.0, max_grad_norm=None),
+        Optimizer(learning_rate=1e-30, max_grad_norm=None),
         Schedule(),
         1,
         ["pictures", "words"],

@@ -1,0 +1,127 @@
+"""The settings with their types, defaults and help, for `--help GROUP` and docs/settings.md.
+
+`python -m sparrow.app.settings_help` prints that page.
+"""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any, get_args, get_origin
+
+from sparrow.core.errors import ConfigError
+from sparrow.core.settings import REQUIRED, defaults, hints, readable
+from sparrow.settings import SCHEMAS
+
+ITEM = "NAME"  # stands for what a user names
+INDENT = " " * 4
+HEADER = """# Settings
+
+Every setting of every command. `sparrow COMMAND --help GROUP` prints the same in the terminal. This page is made by
+`python -m sparrow.app.settings_help > docs/settings.md`, and a test compares the two.
+
+*recorded*: the setting says only where or how fast a run happens. It stands in `run.json` and leaves `run_id` alone.
+"""
+
+
+@dataclass(frozen=True)
+class Described:
+    """One setting as it is shown."""
+
+    key: str
+    kind: str
+    default: str
+    help: str
+    recorded: bool
+
+
+def described(schema: Any, prefix: str = "", *, recorded: bool = False) -> Iterator[Described]:
+    """The settings of a class and of the classes in it, depth first."""
+    types, plain = hints(schema), defaults(schema)
+    for f in fields(schema):
+        key, kind = f"{prefix}{f.name}", types[f.name]
+        only_recorded = recorded or bool(f.metadata.get("recorded"))
+        if is_dataclass(kind):
+            yield from described(kind, f"{key}.", recorded=only_recorded)
+        elif get_origin(kind) is dict and is_dataclass(get_args(kind)[1]):
+            yield from described(get_args(kind)[1], f"{key}.{ITEM}.", recorded=only_recorded)
+        else:
+            unit = f" [{f.metadata['unit']}]" if f.metadata.get("unit") else ""
+            yield Described(
+                key, readable(kind), _written(plain[f.name]), f"{f.metadata.get('help', '')}{unit}", only_recorded
+            )
+
+
+def group_help(command: str, group: str) -> str:
+    """The settings of a group, wrapped to the terminal.
+
+    Raises:
+        ConfigError: If the command has no such group, with a near one.
+    """
+    schema = SCHEMAS[command]
+    found = [s for s in described(schema) if s.key == group or s.key.startswith(f"{group}.")]
+    if not found:
+        names = list(hints(schema))
+        near = get_close_matches(group, names, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
+        raise ConfigError(f"--help {group}: `sparrow {command}` has no such settings; {hint}")
+    width = shutil.get_terminal_size((100, 24)).columns
+    lines = [line for setting in found for line in _wrapped(setting, width)]
+    return "\n".join(lines)
+
+
+def settings_page() -> str:
+    """The page docs/settings.md."""
+    shown: set[str] = set()
+    parts = [HEADER]
+    for command, schema in SCHEMAS.items():
+        own = [s for s in described(schema) if s.key not in shown or command == "evaluate"]
+        shown |= {s.key for s in own}
+        parts.append(f"## {_title(command)}\n")
+        for group in dict.fromkeys(s.key.split(".")[0] for s in own):
+            of_group = [s for s in own if s.key.split(".")[0] == group]
+            if len(of_group) > 1 or "." in of_group[0].key:
+                parts.append(f"### {group}\n" if command != "evaluate" else f"### evaluate: {group}\n")
+            parts.append(_markdown(of_group))
+    return "\n".join(parts)
+
+
+def _title(command: str) -> str:
+    return {"train": "`train`, `prepare`, `preview` and `diversity`"}.get(command, f"`{command}`")
+
+
+def _markdown(settings: list[Described]) -> str:
+    rows = ["| setting | type | default | meaning |", "|---|---|---|---|"]
+    for setting in settings:
+        kind, text = (part.replace("|", "\\|") for part in (setting.kind, setting.help))
+        note = " *recorded*" if setting.recorded else ""
+        rows.append(f"| `{setting.key}` | {kind} | {setting.default} | {text}{note} |")
+    return "\n".join([*rows, ""])
+
+
+def _wrapped(setting: Described, width: int) -> list[str]:
+    head = f"  {setting.key}: {setting.kind}, {setting.default}"
+    text = setting.help + (" (recorded)" if setting.recorded else "")
+    return [
+        *textwrap.wrap(head, width, subsequent_indent=INDENT),
+        *textwrap.wrap(text, width, initial_indent=INDENT, subsequent_indent=INDENT),
+    ]
+
+
+def _written(default: Any) -> str:
+    if default == REQUIRED:
+        return "must be set"
+    if default is None:
+        return "null"
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, list):
+        return f"[{', '.join(map(str, default))}]"
+    return '""' if default == "" else str(default)
+
+
+if __name__ == "__main__":
+    print(settings_page())

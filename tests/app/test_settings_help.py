@@ -1,0 +1,45 @@
+"""Help on settings: printed by group, written as a page, and complete."""
+
+from pathlib import Path
+
+import pytest
+
+from sparrow.app.help import help_text
+from sparrow.app.settings_help import described, group_help, settings_page
+from sparrow.core.errors import ConfigError
+from sparrow.settings import SCHEMAS
+
+PAGE = Path(__file__).parents[2] / "docs/settings.md"
+
+
+def test_the_page_of_settings_is_what_the_settings_say():
+    assert PAGE.read_text() == settings_page() + "\n"
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_every_setting_has_one_line_of_help(command):
+    assert [setting.key for setting in described(SCHEMAS[command]) if not setting.help] == []
+
+
+def test_the_settings_of_a_group_are_printed_with_type_default_unit_and_help(sparrow):
+    done = sparrow("train", "--help", "batching")
+    assert done.returncode == 0, done.stderr
+    assert "batching.max_seq_len_tokens: int, 10740" in done.stdout
+    assert "[tokens]" in done.stdout
+    assert "optimizer." not in done.stdout
+    assert "mixture.components.NAME.max_pages: int or null, null" in group_help("prepare", "mixture")
+
+
+def test_a_group_that_is_not_there_is_refused_with_a_near_one():
+    with pytest.raises(ConfigError, match=r"--help optimiser: `sparrow train` has no such .*did you mean 'optimizer'"):
+        group_help("train", "optimiser")
+
+
+def test_help_lists_groups_in_the_order_of_a_study_with_the_default_marked(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = help_text("train", "").splitlines()
+    groups = [line.strip().partition(":")[0] for line in lines if line.startswith("  ") and line[2] != " "]
+    order = ["experiment", "scale", "source", "mixture", "backbone", "optimizer", "benchmark", "trainer"]
+    assert [group for group in groups if group in order] == order
+    assert any("adamw*" in line for line in lines)
+    assert max(map(len, lines)) <= 100

@@ -1,0 +1,44 @@
+from dataclasses import replace
+
+import pytest
+
+from sparrow.core.errors import ConfigError
+from sparrow.core.settings import run_id
+from sparrow.data.settings import Mixture, Source
+from sparrow.models.settings import BackboneSettings
+from sparrow.runs.settings import Paths
+from sparrow.settings import ExperimentConfig
+
+
+def test_run_id_holds_what_determines_the_result_and_nothing_else():
+    base = ExperimentConfig()
+    where = replace(base, paths=Paths(data_root="a", output_root="b", cache_root="c"))
+    faster = replace(base, trainer=replace(base.trainer, devices=8), batching=replace(base.batching, num_workers=9))
+    assert run_id(base) == run_id(where) == run_id(faster)
+    others = [
+        replace(base, seed=1),
+        replace(base, data_seed=1),
+        replace(base, optimizer=replace(base.optimizer, learning_rate=1e-4)),
+        replace(base, trainer=replace(base.trainer, precision="32-true")),
+        replace(base, mixture=Mixture(num_samples=5)),
+    ]
+    assert len({run_id(c) for c in [base, *others]}) == len(others) + 1
+
+
+def test_a_setting_added_later_enters_the_run_id_only_where_it_is_set():
+    base = ExperimentConfig(backbone=BackboneSettings(family="idefics3"))
+    assert run_id(replace(base, backbone=replace(base.backbone, tiny_width=1))) == run_id(base)
+    assert run_id(replace(base, backbone=replace(base.backbone, tiny_width=2))) != run_id(base)
+
+
+def test_settings_made_by_hand_report_all_their_problems_at_once():
+    with pytest.raises(
+        ConfigError, match=r"converter: 'llama' is not one of .*\nuse_world: expected bool, found 'maybe'"
+    ):
+        Source("llama", root=".", use_world="maybe")
+
+
+def test_the_old_place_of_settings_still_finds_them_with_a_warning():
+    with pytest.warns(FutureWarning, match=r"sparrow\.core\.config\.Source is now sparrow\.data\.settings\.Source"):
+        from sparrow.core.config import Source as Moved
+    assert Moved is Source
