@@ -16,8 +16,8 @@ import sparrow.conf
 
 CONF_FOLDER = Path(sparrow.conf.__file__).parent
 EXPERIMENTS = """\
-  sparrow prepare experiment=quickstart                      what would each run see?
-  sparrow train experiment=quickstart                        train and evaluate two arms, end with a table
+  sparrow prepare experiment=quickstart              what would each run see?
+  sparrow train experiment=quickstart              train and evaluate two arms, end with a table
   sparrow train -m experiment=quickstart seed=0,1,2          the same with three seeds"""
 EVALUATIONS = """\
   sparrow evaluate checkpoint=RUN benchmark=[world_short,world_long] blind=true
