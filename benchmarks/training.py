@@ -67,13 +67,13 @@ from sparrow.models.backbone import Backbone
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.models.packed_attention import use_attention_by_sample
 from sparrow.models.tuning import apply_tuning
+from sparrow.runs.settings import Trainer as TrainerSettings
 from sparrow.training.checkpoints import Chooser
 from sparrow.training.loggers import make_loggers
 from sparrow.training.mfu import device_peak_flops
 from sparrow.training.module import FineTuning
 from sparrow.training.optim import build_optimizer, build_schedule
 from sparrow.training.settings import Logger, Optimizer, Schedule, Strategy, Tuning
-from sparrow.training.settings import Trainer as TrainerSettings
 from sparrow.training.strategies import trainer_options
 from sparrow.training.throughput import Throughput
 from sparrow.world import world_texts

@@ -17,14 +17,13 @@ from sparrow.instructions.settings import Embedder
 from sparrow.media.settings import FramePolicy, TextStyle
 from sparrow.models.registry import WITHOUT_PACKING, check_flash_attention, check_native_video
 from sparrow.models.settings import FLASH, BackboneSettings, CheckpointOptions, Tuning
-from sparrow.runs.settings import Paths, Study
+from sparrow.runs.settings import Paths, Study, Trainer
 from sparrow.training.settings import (
     Checkpointing,
     Logger,
     Optimizer,
     Schedule,
     Strategy,
-    Trainer,
     ValidationSettings,
     training_conflicts,
 )
@@ -39,46 +38,48 @@ class StartFrom:
 
     experiment: str | None = setting("name of the experiment; null: start from the backbone's checkpoint", default=None)
     overrides: list[str] = setting("overrides of that experiment", default_factory=list)
-    gates: dict[str, float] = setting(
-        "accuracies that its model must reach by benchmark; below one, the run fails before it begins",
-        default_factory=dict,
-        recorded=True,
-    )
+    gates: dict[str, float] = setting("least accuracy of its model by benchmark", default_factory=dict, recorded=True)
 
 
 @settings
-class ExperimentConfig:
-    """Everything about the data and the model that `train`, `prepare` and `preview` share."""
+class CommonConfig:
+    """What all commands share."""
 
-    study: Study = setting("what is studied", default_factory=Study, recorded=True)
+    study: Study = setting("the question of a set of runs", default_factory=Study, recorded=True)
     paths: Paths = setting("folders", default_factory=Paths, recorded=True)
     seed: Seed = setting("initialises what learns", default=0)
     data_seed: Seed = setting("chooses and orders data, and makes the generated world", default=0)
-    use_world: bool = setting("let every source read the generated table of its schema", default=False)
+    use_world: bool = setting("let sources and benchmarks read the generated tables of their schemas", default=False)
+    world: WorldSettings = setting("the generated world", default_factory=WorldSettings)
+    frames: FramePolicy = setting("which frames of a video are shown", default_factory=FramePolicy)
+    benchmark: dict[str, Benchmark] = setting("benchmarks by name", default_factory=dict)
+    trainer: Trainer = setting("machine and precision", default_factory=Trainer)
+
+
+@settings
+class ExperimentConfig(CommonConfig):
+    """Everything about the data and the model that `train`, `prepare` and `preview` share."""
+
     sample_divisor: AtLeast1 = setting("divide the sizes of the mixture, to rehearse a study in minutes", default=1)
     on_bad_sample: Literal["fail", "skip"] = setting(
         "what a sample that cannot be used does to the run", default="fail"
     )
     max_bad_fraction: Share = setting("share of such samples above which the run fails all the same", default=0.01)
-    world: WorldSettings = setting("the generated world", default_factory=WorldSettings)
     source: dict[str, Source] = setting("sources by name", default_factory=dict)
     mixture: Mixture = setting("what is drawn of them", default_factory=Mixture)
     embedder: Embedder = setting("vectors of instructions", default_factory=Embedder)
     text_to_image: TextStyle = setting("how long text becomes pages", default_factory=TextStyle)
-    frames: FramePolicy = setting("which frames of a video are shown", default_factory=FramePolicy)
     backbone: BackboneSettings = setting("the model", default_factory=BackboneSettings)
     start_from: StartFrom = setting("the run that this one starts from", default_factory=StartFrom)
     tuning: Tuning = setting("which parts learn, and how", default_factory=Tuning)
     optimizer: Optimizer = setting("the optimizer", default_factory=Optimizer)
     schedule: Schedule = setting("learning rate over the steps", default_factory=Schedule)
     batching: Batching = setting("how samples are grouped", default_factory=Batching)
-    trainer: Trainer = setting("machine and precision", default_factory=Trainer)
     strategy: Strategy = setting("how a run is spread over devices", default_factory=Strategy)
     checkpointing: Checkpointing = setting("what is saved", default_factory=Checkpointing, recorded=True)
     validation: ValidationSettings = setting(
         "loss on held-out samples", default_factory=ValidationSettings, recorded=True
     )
-    benchmark: dict[str, Benchmark] = setting("benchmarks by name", default_factory=dict)
     evaluation: Evaluation = setting("when they are evaluated", default_factory=Evaluation)
     logger: dict[str, Logger] = setting("loggers by name", default_factory=dict, recorded=True)
 
@@ -123,39 +124,26 @@ class DiversityConfig(ExperimentConfig):
 
     num_instructions: AtLeast1 = setting("instructions sampled of each", default=5000, recorded=True)
     min_instructions: Annotated[int, Field(ge=2)] = setting(
-        "those with fewer are measured as they are, and do not lower the size that others share",
-        default=10,
-        recorded=True,
+        "sources with fewer do not lower the common size", default=10, recorded=True
     )
     num_resamples: AtLeast0 = setting("bootstrap resamples behind each interval", default=100, recorded=True)
     num_clusters: AtLeast1 = setting(
         "clusters that all instructions together are parted into", default=50, recorded=True
     )
     num_templates: AtLeast1 = setting("templates that the bar chart shows", default=10, recorded=True)
-    num_in_pictures: AtLeast1 | None = setting(
-        "points of each in the scatter pictures; null shows all", default=None, recorded=True
-    )
+    num_in_pictures: AtLeast1 | None = setting("points of each; null: all", default=None, recorded=True)
     pictures: bool = setting("make pictures and the interactive page", default=True, recorded=True)
 
 
 @settings
-class EvaluateConfig:
+class EvaluateConfig(CommonConfig):
     """Settings of `sparrow evaluate`: a checkpoint, the benchmarks, and how frames are chosen."""
 
     checkpoint: str = setting("a run's folder, a Hugging Face folder or a Hub id", default=REQUIRED)
-    study: Study = setting("what is studied", default_factory=Study, recorded=True)
-    paths: Paths = setting("folders", default_factory=Paths, recorded=True)
-    seed: Seed = setting("initialises what is random", default=0)
-    data_seed: Seed = setting("chooses data, and makes the generated world", default=0)
-    use_world: bool = setting("let every benchmark evaluate the generated table that can take its place", default=False)
-    world: WorldSettings = setting("the generated world", default_factory=WorldSettings)
-    frames: FramePolicy = setting("which frames of a video are shown", default_factory=FramePolicy)
     backbone: CheckpointOptions = setting("how the checkpoint is opened", default_factory=CheckpointOptions)
-    benchmark: dict[str, Benchmark] = setting("benchmarks by name", default_factory=dict)
     blind: bool = setting("evaluate without frames too", default=False)
     one_frame: bool = setting("evaluate with one frame too", default=False)
     num_workers: AtLeast0 = setting("processes that read the next videos, per device", default=2, recorded=True)
-    trainer: Trainer = setting("machine and precision; devices share the questions", default_factory=Trainer)
 
 
 SCHEMAS = {

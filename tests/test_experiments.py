@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 import sparrow.conf
 from sparrow.commands.train import train
 from sparrow.planning.run_inputs import prepare
-from sparrow.report import build_report
+from sparrow.report.output import build_report
 from sparrow.settings import EvaluateConfig
 from tests.conftest import SMALL_WORLD
 

@@ -18,7 +18,7 @@ from sparrow.analysis.seeds import student_quantile
 from sparrow.core.errors import DataError
 
 MIN_SIZES = 3
-LOGARITHM, POWER_LAW = FORMS = ("logarithm", "power_law")
+LOGARITHM, POWER_LAW = "logarithm", "power_law"
 LEAST_ERROR = 1e-12  # of a resample or seed that has none, whose logarithm would be infinite
 NUM_TRIED_SIZES = 4001
 

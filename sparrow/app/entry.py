@@ -90,7 +90,7 @@ def run_app(command: str, arguments: list[str], purpose: str) -> None:
     finally:
         for folder in RememberSweep.folders:
             if any(folder.rglob("run.json")):
-                from sparrow.report import end_of_sweep
+                from sparrow.report.output import end_of_sweep
 
                 end_of_sweep(folder)
 

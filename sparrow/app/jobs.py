@@ -21,7 +21,8 @@ from sparrow.commands.prepare import show_plan
 from sparrow.commands.preview import preview
 from sparrow.commands.train import train
 from sparrow.core.errors import ConfigError
-from sparrow.report import print_table, read_studies
+from sparrow.report.output import print_table
+from sparrow.report.study import read_studies
 from sparrow.runs.status import MODEL_FOLDER, Interrupted, is_main_process
 from sparrow.settings import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 from sparrow.training.strategies import cluster_environment

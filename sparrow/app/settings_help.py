@@ -74,23 +74,18 @@ def group_help(command: str, group: str) -> str:
 
 
 def settings_page() -> str:
-    """The page docs/settings.md."""
-    shown: set[str] = set()
-    parts = [HEADER]
+    """The page docs/settings.md: a table for each group, then what other commands have beside them."""
+    parts, shown = [HEADER], set()
     for command, schema in SCHEMAS.items():
-        own = [s for s in described(schema) if s.key not in shown or command == "evaluate"]
-        shown |= {s.key for s in own}
-        parts.append(f"## {_title(command)}\n")
-        for group in dict.fromkeys(s.key.split(".")[0] for s in own):
-            of_group = [s for s in own if s.key.split(".")[0] == group]
-            if len(of_group) > 1 or "." in of_group[0].key:
-                parts.append(f"### {group}\n" if command != "evaluate" else f"### evaluate: {group}\n")
-            parts.append(_markdown(of_group))
+        own = [setting for setting in described(schema) if setting not in shown]
+        shown |= set(own)
+        tables: dict[str, list[Described]] = {}
+        for setting in own:
+            group = setting.key.partition(".")[0] if "." in setting.key else "general"
+            tables.setdefault(group if command == "train" else f"of `{command}` alone", []).append(setting)
+        for title, settings in tables.items():
+            parts += [f"## {title}\n", _markdown(settings)]
     return "\n".join(parts)
-
-
-def _title(command: str) -> str:
-    return {"train": "`train`, `prepare`, `preview` and `diversity`"}.get(command, f"`{command}`")
 
 
 def _markdown(settings: list[Described]) -> str:

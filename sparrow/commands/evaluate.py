@@ -17,7 +17,8 @@ from sparrow.core.settings import run_id
 from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.evaluation.workers import Answering, answer_all, load_checkpoint, require_devices
 from sparrow.models.fingerprint import fingerprint
-from sparrow.report import print_table, read_studies
+from sparrow.report.output import print_table
+from sparrow.report.study import read_studies
 from sparrow.runs.folder import earlier_run, locked, open_run
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, new_record
 from sparrow.runs.status import recorded_outcome, signals_interrupt

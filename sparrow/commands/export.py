@@ -13,13 +13,13 @@ from transformers.utils import logging as transformers_logging
 from sparrow.commands.model_card import model_card
 from sparrow.core.errors import RunError
 from sparrow.core.files import drafted, write_atomically
+from sparrow.core.settings import validated
 from sparrow.models.adapters import merge_adapters
 from sparrow.models.backbone import Backbone
 from sparrow.models.loading import load_backbone
 from sparrow.models.precision import weights_dtype
 from sparrow.models.tuning import apply_tuning
 from sparrow.planning.run_inputs import resolve_checkpoint
-from sparrow.runs.decoding import decode
 from sparrow.runs.record import RunRecord
 from sparrow.runs.status import CHECKPOINT_FOLDER, MODEL_FOLDER
 from sparrow.settings import ExperimentConfig
@@ -72,7 +72,11 @@ def _of_checkpoint(run: Path, record: RunRecord, which: str) -> Backbone:
         )
     if record.parent is not None:
         raise RunError(f"{run} started from another run's model; finish it, then export it")
-    config = decode(ExperimentConfig, record.config)
+    config = validated(ExperimentConfig, record.config)
+    if isinstance(config, list):
+        raise RunError(
+            f"{run}: its settings are not of this version of Sparrow: {config[0]}; export it with the one that wrote it"
+        )
     # Whole weights in full precision, whatever they were trained in, on whatever machine.
     config = replace(
         config,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sparrow.report import print_table, read_studies, write_report
+from sparrow.report.output import print_table, write_report
 from sparrow.report.progress import ExpectedJob, status_table, status_text
+from sparrow.report.study import read_studies
 
 
 def report(folders: Sequence[Path], out: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from sparrow.core.entries import Registry
@@ -18,6 +18,7 @@ T = TypeVar("T")
 REQUIRED = "???"
 MISSING_VALUE = "a value is missing; set it"
 RUN_ID_CHARACTERS = 12
+CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 MAX_PASSES = 4
 MAX_SEED = 2**32 - 1  # NumPy's
 
@@ -66,21 +67,34 @@ def setting(
     return field(default=default, default_factory=default_factory, metadata=metadata)
 
 
-@dataclass_transform(field_specifiers=(setting,))
+@dataclass_transform(field_specifiers=(setting, field))
 def settings(cls: type[T]) -> type[T]:
     """Make a class of settings: a dataclass without unknown keys, whose values are checked when it is made.
 
     Made by hand, its problems are one `ConfigError`; within `validated` they come together with all others.
     """
-    made = validated_dataclass(config=ConfigDict(extra="forbid", coerce_numbers_to_str=True))(cls)
+    made = validated_dataclass(config=CONFIG)(_checking_conflicts(cls))
     return _raising_config_errors(cast("type[T]", made))
 
 
-@dataclass_transform(field_specifiers=(setting,), frozen_default=True)
+@dataclass_transform(field_specifiers=(setting, field), frozen_default=True)
 def frozen_settings(cls: type[T]) -> type[T]:
     """The same, hashable and unchangeable."""
-    made = validated_dataclass(frozen=True, config=ConfigDict(extra="forbid", coerce_numbers_to_str=True))(cls)
+    made = validated_dataclass(frozen=True, config=CONFIG)(_checking_conflicts(cls))
     return _raising_config_errors(cast("type[T]", made))
+
+
+def _checking_conflicts(cls: type[T]) -> type[T]:
+    """Let a class whose `conflicts` yields (name of a setting, what is wrong and how to fix it) refuse them."""
+
+    def check(self: Any) -> Any:
+        if found := tuple(self.conflicts()):
+            raise Conflict(*found)
+        return self
+
+    if hasattr(cls, "conflicts"):
+        cls._check_conflicts = model_validator(mode="after")(check)  # type: ignore[attr-defined]
+    return cls
 
 
 def _raising_config_errors(cls: type[T]) -> type[T]:
@@ -122,12 +136,6 @@ class Conflict(ValueError):
     def __init__(self, *problems: tuple[str, str]) -> None:
         super().__init__("; ".join(f"{name}: {what}" for name, what in problems))
         self.problems = problems
-
-
-def conflict_if(problems: Iterator[tuple[str, str]]) -> None:
-    """Raise a `Conflict` if there are problems."""
-    if found := tuple(problems):
-        raise Conflict(*found)
 
 
 def one_of(table: Registry[Any], *further: str) -> Any:
@@ -176,6 +184,15 @@ def validated(
         problems += _apart_from(aside, (Problem(key, what) for key, what in conflicts(made)))
         return problems or made
     return problems
+
+
+def decoded(kind: type[T], value: Any) -> T | list[Problem]:
+    """A dataclass read back from JSON, or every problem with it: unknown and missing keys and other types."""
+    config = ConfigDict(extra="forbid", strict=True)
+    try:
+        return TypeAdapter(list[kind], config=config).validate_python([value])[0]  # type: ignore[valid-type]
+    except ValidationError as error:
+        return [replace(p, key=p.key.removeprefix("[0]").lstrip(".")) for p in _problems_of(error, list[kind])]  # type: ignore[valid-type]
 
 
 def _apart_from(aside: list[str], found: Iterable[Problem]) -> list[Problem]:
@@ -234,6 +251,8 @@ def _problems_of(error: ValidationError, schema: Any) -> list[Problem]:
             found += [Problem(f"{key}.{name}".strip("."), what) for name, what in cause.problems]
         elif isinstance(cause, Exception):
             found.append(Problem(key, str(cause)))
+        elif details["type"] == "missing":
+            found.append(Problem(key, "is missing"))
         elif details["type"] == "unexpected_keyword_argument":
             near = get_close_matches(str(location[-1]), _names(schema, location[:-1]), n=1)
             found.append(Problem(key, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")))
@@ -272,7 +291,7 @@ def _message(details: Mapping[str, Any], kind: Any) -> str:
             quote = "; quote it, as YAML reads it as a truth value" if isinstance(value, bool) else ""
             return f"'{value}' is not one of {choices}{quote}"
         case _:
-            return f"expected {readable(kind)}, found {value!r}"
+            return f"expected {readable(kind)}, found {'null' if value is None else repr(value)}"
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
-
 from sparrow.core.entries import Registry
-from sparrow.core.settings import REQUIRED, AtLeast0, AtLeast1, Share, conflict_if, one_of, setting, settings
+from sparrow.core.settings import REQUIRED, AtLeast0, AtLeast1, Share, one_of, setting, settings
 
 MIXTURE_TOTALS = ("num_samples", "num_tokens", "num_frames", "num_supervised_tokens")
 ExportName = Literal["llamafactory", "llava", "ms_swift"]
@@ -43,12 +41,8 @@ SELECTIONS: Registry[Any] = Registry(
 class Source:
     """Records of one publisher: which files, and the converter that makes samples of them."""
 
-    converter: Annotated[str, one_of(CONVERTERS)] = setting(
-        "makes samples of records; a name, or the dotted path of your own", default=REQUIRED
-    )
-    files: list[str] = setting(
-        "files relative to `root`, or `hf:NAME` for a data set of `datasets`", default_factory=list
-    )
+    converter: Annotated[str, one_of(CONVERTERS)] = setting("a name, or the dotted path of your own", default=REQUIRED)
+    files: list[str] = setting("relative to `root`, or `hf:NAME` of `datasets`", default_factory=list)
     root: str = setting("folder of the files", default=REQUIRED, recorded=True)
     media_root: str = setting("folder of the media, relative to `root`", default="")
     config_name: str | None = setting("configuration of a `datasets` data set", default=None)
@@ -71,35 +65,21 @@ class Component:
     fraction: Share | None = setting("share of the mixture's total", default=None)
     remainder: bool = setting("take what the others leave of the total", default=False)
     repeat: AtLeast1 = setting("how often each drawn sample is shown per epoch; sizes count all of them", default=1)
-    max_pages: AtLeast1 | None = setting(
-        "leave out longer texts; their number of pages depends on the page style", default=None, unit="pages"
-    )
+    max_pages: AtLeast1 | None = setting("leave out texts with more pages", default=None, unit="pages")
     max_instruction_words: AtLeast1 | None = setting("leave out longer instructions", default=None, unit="words")
-    max_context_words: AtLeast1 | None = setting(
-        "leave out longer texts, whatever the style", default=None, unit="words"
-    )
-    max_tokens: AtLeast1 | None = setting(
-        "leave out longer samples, estimated at one token per four bytes of questions and answers and "
-        "`tokens_per_page` per page, so that every backbone draws the same samples",
-        default=None,
-        unit="tokens",
-        added=True,
-    )
+    max_context_words: AtLeast1 | None = setting("leave out longer texts", default=None, unit="words")
+    max_tokens: AtLeast1 | None = setting("leave out samples estimated longer", default=None, unit="tokens", added=True)
     tokens_per_page: AtLeast1 = setting("estimate of one page for `max_tokens`", default=96, unit="tokens", added=True)
     selection: Annotated[str, one_of(SELECTIONS, "hash")] = setting(
         "order in which samples are drawn: `hash` at random, the others by their instructions", default="hash"
     )
-    present_as: Literal["video", "pages", "text"] = setting(
-        "`video`: media as recorded; `pages`: long texts as page images; `text`: long texts as plain text",
-        default="video",
-    )
+    present_as: Literal["video", "pages", "text"] = setting("long texts as page images or as text", default="video")
 
-    @model_validator(mode="after")
-    def _check(self) -> Component:
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        """That there is one size."""
         sizes = (self.num_samples is not None, self.fraction is not None, self.remainder)
         if self.source != REQUIRED and sum(sizes) != 1:
-            conflict_if(iter([("", "needs exactly one of num_samples, fraction and remainder=true")]))
-        return self
+            yield "", "needs exactly one of num_samples, fraction and remainder=true"
 
 
 @settings
@@ -122,12 +102,8 @@ class Mixture:
         """The source of each component."""
         return [component.source for component in self.components.values()]
 
-    @model_validator(mode="after")
-    def _check(self) -> Mixture:
-        conflict_if(self._conflicts())
-        return self
-
-    def _conflicts(self) -> Iterator[tuple[str, str]]:
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        """Settings that contradict each other."""
         totals = self.totals
         if len(totals) > 1:
             yield "", f"has several totals: {', '.join(totals)}; keep one and set the others to null"
@@ -145,19 +121,12 @@ class Batching:
     """How samples are grouped into optimizer steps and micro-batches."""
 
     name: Literal["packed", "padded", "length_grouped", "packed_epoch"] = setting(
-        "`packed` joins the samples of a step to rows in which they do not see each other; `padded` gives each a "
-        "row; these two share the same steps. `length_grouped` pads samples of similar lengths and `packed_epoch` "
-        "packs the rows of a whole epoch first: both change which samples share a step",
-        default="packed",
+        "docs/training.md compares them", default="packed"
     )
-    global_batch_size_samples: AtLeast1 = setting(
-        "of an optimizer step; a mean with `packed_epoch`", default=64, unit="samples"
-    )
+    global_batch_size_samples: AtLeast1 = setting("of an optimizer step", default=64, unit="samples")
     micro_batch_size_samples: AtLeast1 = setting("rows of a padded micro-batch", default=2, unit="samples")
     max_seq_len_tokens: AtLeast1 = setting("longest row; a longer sample is rejected", default=10740, unit="tokens")
     num_epochs: AtLeast1 = setting("how often the mixture is shown", default=1)
     num_workers: AtLeast0 = setting("loading processes per rank", default=2, recorded=True)
-    sample_timeout_s: AtLeast0 = setting(
-        "loading of a sample ends with an error after this", default=600, unit="s", recorded=True
-    )
+    sample_timeout_s: AtLeast0 = setting("most for loading a sample", default=600, unit="s", recorded=True)
     cache_frames: bool = setting("keep decoded frames on disk", default=False, recorded=True)

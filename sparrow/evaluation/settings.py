@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator
 
 from sparrow.core.entries import Registry
-from sparrow.core.settings import REQUIRED, AtLeast1, conflict_if, one_of, setting, settings
+from sparrow.core.settings import REQUIRED, AtLeast1, one_of, setting, settings
 from sparrow.media.settings import FramePolicy
 from sparrow.models.settings import CheckpointOptions
-from sparrow.runs.settings import Paths
+from sparrow.runs.settings import Paths, Trainer
 from sparrow.world.settings import WorldSettings
 
 FORMATS: Registry[Any] = Registry(
@@ -25,12 +25,11 @@ FORMATS: Registry[Any] = Registry(
         "longvideobench": "sparrow.evaluation.formats.longvideobench.LONGVIDEOBENCH",
     },
 )
-METRICS = ("accuracy", "macro_accuracy", "by_category.NAME.accuracy", "by_group.AXIS.VALUE.accuracy")
 Subtitles = Literal["off", "on", "interleaved"]
 
 
 def _metric(path: str) -> str:
-    from sparrow.analysis.scores import is_metric
+    from sparrow.analysis.scores import METRICS, is_metric
 
     if not is_metric(path):
         raise ValueError(f"'{path}' is not one of {', '.join(METRICS)}")
@@ -54,9 +53,7 @@ class BenchmarkPreset:
 class Benchmark:
     """A set of questions about videos and the protocol by which it is evaluated and scored."""
 
-    format: Annotated[str, one_of(FORMATS)] = setting(
-        "schema of its annotations, or the dotted path of your own", default=REQUIRED
-    )
+    format: Annotated[str, one_of(FORMATS)] = setting("schema of its annotations", default=REQUIRED)
     root: str = setting("its folder", default=REQUIRED, recorded=True)
     file: str = setting("annotation file or folder in `root`; empty: the root itself", default="")
     media_root: str = setting("folder of the videos in `root`", default="")
@@ -64,7 +61,7 @@ class Benchmark:
     use_world: bool = setting("evaluate that table, to rehearse without the benchmark's files", default=False)
     protocol: Literal["official", "released"] = setting("whose prompts are used", default="official")
     presets: dict[str, BenchmarkPreset] = setting(
-        "what each protocol sets; a setting that is given wins", default_factory=dict, recorded=True
+        "by protocol; a setting that is given wins", default_factory=dict, recorded=True
     )
     max_frames: AtLeast1 | None = setting("frames of a video; null: `frames.max_frames`", default=None, unit="frames")
     subtitles: Subtitles = setting("`on`: listed before the question; `interleaved`: between the frames", default="off")
@@ -77,17 +74,11 @@ class Benchmark:
     lower_case: bool = setting("let a small letter in a reply name an option", default=False)
     max_new_tokens: AtLeast1 = setting("limit of a reply", default=16, unit="tokens")
     max_new_tokens_open_ended: AtLeast1 = setting("the same for tasks without options", default=512, unit="tokens")
-    missing_videos: Literal["wrong", "exclude"] = setting(
-        "how questions count whose video is missing; `exclude` is printed with the score", default="wrong"
-    )
+    missing_videos: Literal["wrong", "exclude"] = setting("how questions without their video count", default="wrong")
     num_questions: AtLeast1 | None = setting("evaluate only so many, spread evenly; null: all", default=None)
 
-    @model_validator(mode="after")
-    def _check(self) -> Benchmark:
-        conflict_if(self._conflicts())
-        return self
-
-    def _conflicts(self) -> Iterator[tuple[str, str]]:
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        """Settings that contradict each other."""
         if self.format == "multiple_choice" and self.protocol != "official":
             yield "protocol", "the prompts stand in its file; leave it out"
         if self.scoring == "letter_likelihood" and not self.show_options:
@@ -108,21 +99,6 @@ class Evaluation:
     one_frame: bool = setting("after training, with one frame", default=False)
 
 
-class Machine(Protocol):
-    """What evaluation reads of `trainer`."""
-
-    devices: int
-    num_threads: int | None
-
-    @property
-    def precision(self) -> str:
-        """Numeric precision."""
-
-    @property
-    def accelerator(self) -> str:
-        """Kind of device."""
-
-
 class EvaluationSettings(Protocol):
     """The settings that evaluation reads, of a run or of `sparrow evaluate`."""
 
@@ -130,23 +106,15 @@ class EvaluationSettings(Protocol):
     frames: FramePolicy
     world: WorldSettings
     data_seed: int
+    paths: Paths
+    trainer: Trainer
 
     @property
     def num_workers(self) -> int:
         """Processes that read the next videos, per device."""
 
-    @property
-    def paths(self) -> Paths:
-        """Where the cache is."""
-
-    @property
-    def trainer(self) -> Machine:
-        """The machine."""
-
 
 class CheckpointEvaluation(EvaluationSettings, Protocol):
     """The same for a checkpoint that worker processes open."""
 
-    @property
-    def backbone(self) -> CheckpointOptions:
-        """How it is opened."""
+    backbone: CheckpointOptions

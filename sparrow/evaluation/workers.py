@@ -22,13 +22,14 @@ from transformers.utils import logging as transformers_logging
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import user_path
 from sparrow.evaluation.run_benchmarks import Evaluator
-from sparrow.evaluation.settings import CheckpointEvaluation, Machine
+from sparrow.evaluation.settings import CheckpointEvaluation
 from sparrow.models.attention import choose_attention
 from sparrow.models.backbone import Backbone
 from sparrow.models.checkpoint_files import Checkpoint, family_of
 from sparrow.models.loading import LoadOptions, load_backbone
 from sparrow.models.precision import weights_dtype
 from sparrow.models.settings import CheckpointOptions
+from sparrow.runs.settings import Trainer
 
 Counters = Mapping[tuple[str, str], "Synchronized[int]"]
 
@@ -114,7 +115,7 @@ def device_of(accelerator: str, rank: int = 0) -> torch.device:
     return torch.device("cuda", rank) if torch.cuda.is_available() and accelerator != "cpu" else torch.device("cpu")
 
 
-def require_devices(trainer: Machine) -> None:
+def require_devices(trainer: Trainer) -> None:
     """Refuse GPUs that this machine does not have; to be called where the work is done, not where it is submitted.
 
     Raises:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from sparrow.core.entries import Registry
-from sparrow.core.settings import AtLeast1, Conflict, one_of, setting, settings
+from sparrow.core.settings import AtLeast1, one_of, setting, settings
 
 EMBEDDERS: Registry[Any] = Registry(
     "embedder",
@@ -22,29 +23,24 @@ EMBEDDERS: Registry[Any] = Registry(
 class Embedder:
     """What turns instructions into vectors, for measuring their diversity and selecting by it."""
 
-    name: Annotated[str, one_of(EMBEDDERS)] = setting(
-        "`tfidf`, fitted on the instructions themselves, or `encoder`, a pretrained model", default="tfidf"
-    )
+    name: Annotated[str, one_of(EMBEDDERS)] = setting("`tfidf`, or `encoder`, a pretrained model", default="tfidf")
     dimensions: AtLeast1 = setting("length of a `tfidf` vector", default=256)
     model: str | None = setting("folder or Hub id of an encoder", default=None)
     revision: str | None = setting("its revision on the Hub", default=None)
     pooling: Literal["mean", "cls"] | None = setting(
-        "over an encoder's tokens; null: as its folder says, else `mean`", default=None
+        "of an encoder; null: as its folder says, else `mean`", default=None
     )
     max_length_tokens: AtLeast1 = setting("longer instructions are cut for the encoder", default=384, unit="tokens")
-    duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = setting(
-        "cosine from which the selection `dedup` takes two instructions for the same", default=0.9
-    )
+    duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = setting("cosine of duplicates", default=0.9)
     batch_size: AtLeast1 = setting("instructions an encoder reads at once", default=64, recorded=True)
     device: str = setting(
         "where the encoder runs; `auto` takes a GPU where there is one", default="auto", recorded=True
     )
 
-    @model_validator(mode="after")
-    def _check(self) -> Embedder:
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        """That an encoder is named."""
         if self.name == "encoder" and not self.model:
-            raise Conflict(("model", "is not set; give the folder or Hub id of an encoder, or use embedder=tfidf"))
-        return self
+            yield "model", "is not set; give the folder or Hub id of an encoder, or use embedder=tfidf"
 
 
 class DiversitySettings(Protocol):

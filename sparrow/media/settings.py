@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from sparrow.core.settings import AboveZero, AtLeast0, AtLeast1, conflict_if, frozen_settings, setting
+from sparrow.core.settings import AboveZero, AtLeast0, AtLeast1, frozen_settings, setting
 
 MAX_PAGE_SIDE_PX = 8192
 TREEBANK_ALTERS = (
@@ -21,23 +21,13 @@ Grey = Annotated[int, Field(ge=0, le=255)]
 class FramePolicy:
     """Which frames of a video are shown, and how; the defaults are those of Sparrow (arXiv 2411.19951)."""
 
-    policy: Literal["uniform", "fps", "all"] = setting(
-        "`uniform`: `max_frames` spread evenly; `fps`: `fps` frames per second of video; `all`: every frame. The "
-        "last two are thinned evenly to `max_frames` where there are more",
-        default="uniform",
-    )
+    policy: Literal["uniform", "fps", "all"] = setting("`fps` and `all` are thinned to `max_frames`", default="uniform")
     max_frames: AtLeast1 | None = setting("most frames of a video; null, with `fps` and `all`: no limit", default=24)
     fps: AboveZero | None = setting("rate of the policy `fps`", default=None, unit="frames/s")
-    timestamps: bool = setting(
-        "put the time of each frame, counted from the first one, before it in words", default=False
-    )
+    timestamps: bool = setting("put the time of each frame before it in words", default=False)
 
-    @model_validator(mode="after")
-    def _check(self) -> FramePolicy:
-        conflict_if(self._conflicts())
-        return self
-
-    def _conflicts(self) -> Iterator[tuple[str, str]]:
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        """Settings that contradict each other."""
         if self.policy == "uniform" and self.max_frames is None:
             yield "max_frames", "the policy 'uniform' needs a number; set it, or use the policy 'all'"
         if self.policy == "fps" and self.fps is None:
@@ -48,54 +38,28 @@ class FramePolicy:
 class TextStyle:
     """How long text becomes pages; the defaults are those of Sparrow (arXiv 2411.19951)."""
 
-    layout: Literal["paper", "fit"] = setting(
-        "`paper`: `words_per_page` words with single spaces, margins left and right, lines centred vertically; "
-        "`fit`: fills the page inside margins on all sides and keeps line breaks, indentation and runs of spaces",
-        default="paper",
-    )
+    layout: Literal["paper", "fit"] = setting("`fit` fills the page and keeps line breaks", default="paper")
     page_width_px: Annotated[int, Field(le=MAX_PAGE_SIDE_PX)] = setting("width of a page", default=448, unit="px")
     page_height_px: Annotated[int, Field(le=MAX_PAGE_SIDE_PX)] = setting("height of a page", default=448, unit="px")
     font_size_px: Annotated[int, Field(ge=4)] = setting("size of the font (em square)", default=20, unit="px")
     margin_px: AtLeast0 = setting("white space on each side that `layout` keeps free", default=20, unit="px")
-    words_per_page: AtLeast1 | None = setting(
-        "most words on a page of the layout `paper`; null: as many as fit", default=115, unit="words"
-    )
-    tokenizer: Literal["split", "treebank"] = setting(
-        "words of the layout `paper`: `split` at white space; `treebank` spells as the released code does",
-        default="split",
-    )
-    layout_engine: Literal["basic", "raqm"] = setting(
-        "`basic`: one glyph per character in logical order, alike on every machine; `raqm`: shapes and orders "
-        "complex scripts where Pillow has that library",
-        default="basic",
-    )
-    fallback_fonts: tuple[str, ...] | None = setting(
-        "font files for characters that Liberation Sans lacks, in order; null: the Noto and DejaVu fonts of the "
-        "machine",
-        default=None,
-    )
+    words_per_page: AtLeast1 | None = setting("most, with `paper`; null: all that fit", default=115, unit="words")
+    tokenizer: Literal["split", "treebank"] = setting("`treebank` spells as the released code", default="split")
+    layout_engine: Literal["basic", "raqm"] = setting("`raqm` shapes complex scripts", default="basic")
+    fallback_fonts: tuple[str, ...] | None = setting("files, in order; null: the machine's fonts", default=None)
     text_grey: Grey = setting("grey level of the letters, 0 (black) to 255 (white)", default=0)
     background_grey: Grey = setting("grey level of the page", default=255)
-    page_order: Literal["as_is", "shuffled", "reversed"] = setting(
-        "order of a text's pages; `shuffled` is a fixed order that depends on the text alone", default="as_is"
-    )
+    page_order: Literal["as_is", "shuffled", "reversed"] = setting("shuffled by the text alone", default="as_is")
     max_pages: AtLeast1 | None = setting("most pages of a text; null: no limit", default=None, unit="pages")
-    page_policy: Literal["all", "uniform", "first"] = setting(
-        "which pages of a longer text are shown: `uniform`ly spaced ones, the `first` ones; `all` refuses the text",
-        default="all",
-    )
+    page_policy: Literal["all", "uniform", "first"] = setting("`all` refuses a longer text", default="all")
 
     @property
     def alters_text(self) -> str | None:
         """How the pages' spelling differs from the source's, for a report; None if it does not."""
         return TREEBANK_ALTERS if self.layout == "paper" and self.tokenizer == "treebank" else None
 
-    @model_validator(mode="after")
-    def _check(self) -> TextStyle:
-        conflict_if(self._conflicts())
-        return self
-
-    def _conflicts(self) -> Iterator[tuple[str, str]]:
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        """Settings that contradict each other."""
         least = 2 * self.margin_px + self.font_size_px
         for name in ("page_width_px", "page_height_px"):
             if getattr(self, name) < least:

@@ -9,9 +9,7 @@ import torch
 from sparrow.core.errors import BackboneError
 from sparrow.models.precision import computes_in_16_bits
 from sparrow.models.registry import WITHOUT_FLASH, check_flash_attention
-
-FLASH = "flash_attention_2"
-ATTENTIONS = ("auto", "sdpa", "eager", FLASH)
+from sparrow.models.settings import FLASH
 
 
 def choose_attention(asked: str, precision: str, accelerator: str, family: str) -> str:

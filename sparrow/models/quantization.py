@@ -7,8 +7,6 @@ from typing import Any
 
 from sparrow.core.errors import BackboneError
 
-QUANTIZATIONS = ("nf4",)
-
 
 def require_bitsandbytes(what: str = "nf4", instead: str = "tuning=lora") -> None:
     """Refuse `what` where its package is missing.

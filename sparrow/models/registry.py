@@ -64,8 +64,8 @@ def family_of_type(model_type: str) -> str | None:
     return next((name for name, spec in FAMILIES.items() if (spec.model_type or name) == model_type), None)
 
 
-def check_family(name: str) -> None:
-    """Refuse a name that is no family.
+def check_family(name: str) -> str:
+    """The name of a family; refuses any other.
 
     Raises:
         BackboneError: With near names, or with the reason why the model cannot be used.
@@ -75,6 +75,7 @@ def check_family(name: str) -> None:
         near = get_close_matches(name, FAMILIES, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(FAMILIES)}"
         raise BackboneError(f"unknown backbone.family '{name}'; {hint}")
+    return name
 
 
 def check_flash_attention(name: str) -> None:
@@ -103,17 +104,18 @@ def check_native_video(name: str) -> None:
         )
 
 
-def refuse_without_port(name: str) -> None:
-    """Refuse a family or Hub id of a model that transformers has no code of its own for; folders tell by themselves.
+def refuse_without_port(name: str) -> str:
+    """The name of a model; refuses one that transformers has no code of its own for. Folders tell by themselves.
 
     Raises:
         BackboneError: With the reason and the nearest family that can be trained.
     """
     if Path(user_path(name)).is_dir():
-        return
+        return name
     for model, (pattern, family, config) in WITHOUT_NATIVE_PORT.items():
         if re.search(pattern, name.lower()):
             raise BackboneError(
                 f"{model} ('{name}') has no native port in transformers 5: its code ships with the checkpoint and was "
                 f"written for transformers 4.40; the nearest family is '{family}': set backbone={config}"
             )
+    return name

@@ -5,33 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator
 
-from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, NotNegative, conflict_if, setting, settings
+from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, NotNegative, setting, settings
 from sparrow.models.registry import check_family, refuse_without_port
 
 FLASH = "flash_attention_2"
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
 
-def _known_family(name: str) -> str:
-    check_family(name)
-    return name
-
-
-def _with_port(checkpoint: str) -> str:
-    refuse_without_port(checkpoint)
-    return checkpoint
-
-
 @settings
 class BackboneSettings:
     """A family of models and one checkpoint of it."""
 
-    family: Annotated[str, AfterValidator(_known_family)] = setting(
-        "a family, or the dotted path of your adapter", default=REQUIRED
-    )
-    checkpoint: Annotated[str, AfterValidator(_with_port)] | None = setting("folder or Hub id", default=None)
+    family: Annotated[str, AfterValidator(check_family)] = setting("see docs/backbones.md", default=REQUIRED)
+    checkpoint: Annotated[str, AfterValidator(refuse_without_port)] | None = setting("folder or Hub id", default=None)
     revision: str | None = setting("revision on the Hub", default=None)
     tiny: bool = setting("take the family's tiny sibling with random weights, made offline", default=False)
     tiny_width: AtLeast1 = setting("width multiplier of the tiny sibling", default=1, added=True)
@@ -45,7 +33,7 @@ class BackboneSettings:
 class CheckpointOptions:
     """How `sparrow evaluate` opens its checkpoint; family, frame size and native video are its own where null."""
 
-    family: Annotated[str, AfterValidator(_known_family)] | None = setting("family of the checkpoint", default=None)
+    family: Annotated[str, AfterValidator(check_family)] | None = setting("family of the checkpoint", default=None)
     revision: str | None = setting("revision on the Hub", default=None)
     frame_size_px: int | None = setting("longest side of a frame", default=None, unit="px")
     native_video: bool | None = setting("frames of a video go in the family's way for videos", default=None)
@@ -57,9 +45,7 @@ class CheckpointOptions:
 class PartTuning:
     """How one part of the backbone learns."""
 
-    mode: Literal["frozen", "adapted", "trained"] = setting(
-        "`adapted`: by low-rank adapters beside its linear layers", default="trained"
-    )
+    mode: Literal["frozen", "adapted", "trained"] = setting("`adapted`: low-rank adapters", default="trained")
     learning_rate_multiplier: AboveZero = setting("of `optimizer.learning_rate`", default=1.0)
     weight_decay: NotNegative | None = setting("null: the optimizer's", default=None)
 
@@ -71,9 +57,7 @@ class Lora:
     rank: AtLeast1 = setting("rank of the adapters", default=16)
     alpha: float = setting("their scale is alpha / rank", default=32.0)
     dropout: float = setting("share of their inputs that is dropped", default=0.05)
-    targets: list[str] | None = setting(
-        "names of linear layers, or ends of names, such as `q_proj`; null adapts every linear layer", default=None
-    )
+    targets: list[str] | None = setting("names of linear layers, or ends of names; null: all", default=None)
 
 
 @settings
@@ -86,25 +70,17 @@ class Tuning:
     lora: Lora = setting("adapters of the parts that are `adapted`", default_factory=Lora)
     quantization: Literal["nf4"] | None = setting("`nf4` keeps the weights in four bits, as in QLoRA", default=None)
     loss_normalization: Literal["token", "sample", "micro_batch"] = setting(
-        "mean over the supervised tokens of the global batch; over its samples, each the mean of its tokens; or "
-        "over micro-batches, so that the weight of a token depends on what it is batched with",
-        default="token",
+        "the loss is a mean over these", default="token"
     )
-    activation_checkpointing: bool = setting(
-        "compute activations again in the backward pass to save memory", default=False
-    )
+    activation_checkpointing: bool = setting("compute activations twice to save memory", default=False)
 
     @property
     def parts(self) -> dict[str, PartTuning]:
         """The parts by name."""
         return {"vision": self.vision, "projector": self.projector, "language_model": self.language_model}
 
-    @model_validator(mode="after")
-    def _check(self) -> Tuning:
-        conflict_if(self._conflicts())
-        return self
-
-    def _conflicts(self) -> Iterator[tuple[str, str]]:
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        """Settings that contradict each other."""
         modes = {part.mode for part in self.parts.values()}
         if modes == {"frozen"}:
             yield "", "every part is frozen, nothing would be learnt; set the mode of one to adapted or trained"

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from sparrow.core.settings import Problem, frozen_settings, validated
 from sparrow.report.arm import Arm
 from sparrow.report.study import ZERO_SHOT, StudyResults
 from sparrow.runs.record import RunRecord
 
-KEYS = ("backbone", "source", "zero_shot", "arms")
 
-
-@dataclass(frozen=True)
+@frozen_settings
 class Published:
     """One published table: percentages by benchmark, of the backbone without training and of each arm."""
 
     backbone: str
-    source: str
-    zero_shot: dict[str, float]
     arms: dict[str, dict[str, float]]
+    source: str = "source not named"
+    zero_shot: dict[str, float] = field(default_factory=dict)
 
 
 def read_published(entries: Mapping[str, Any]) -> tuple[list[Published], list[str]]:
@@ -35,28 +34,12 @@ def read_published(entries: Mapping[str, Any]) -> tuple[list[Published], list[st
     found, problems = [], []
     for name, table in tables.items():
         where = f"study.published{'.' if name else ''}{name}"
-        try:
-            found.append(_table(table))
-        except (TypeError, ValueError, AttributeError) as error:
-            problems.append(f"{where} cannot be read: {error}; docs/studies.md shows its form")
+        made = validated(Published, table) if isinstance(table, Mapping) else [Problem("", f"found {table!r}")]
+        if isinstance(made, list):
+            problems.append(f"{where} cannot be read: {made[0]}; docs/studies.md shows its form")
+        else:
+            found.append(made)
     return found, problems
-
-
-def _table(table: Any) -> Published:
-    if not isinstance(table, Mapping) or not set(table) <= set(KEYS):
-        raise ValueError(f"expected {', '.join(KEYS)}")
-    if not table.get("backbone") or not isinstance(table.get("arms"), Mapping):
-        raise ValueError("'backbone' and 'arms' are needed")
-
-    def numbers(cells: Any) -> dict[str, float]:
-        return {str(benchmark): float(value) for benchmark, value in (cells or {}).items()}
-
-    return Published(
-        str(table["backbone"]),
-        str(table.get("source") or "source not named"),
-        numbers(table.get("zero_shot")),
-        {str(arm): numbers(cells) for arm, cells in table["arms"].items()},
-    )
 
 
 def arm_of(name: str, table: Published, study: StudyResults) -> Arm | None:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from sparrow.analysis.scores import Score
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import write_json
-from sparrow.runs.decoding import DecodingError, decode
+from sparrow.core.settings import decoded
 from sparrow.runs.settings import Study
 
 FILE_NAME = "run.json"
@@ -260,13 +260,13 @@ class RunRecord:
                 f"{path}: schema version {version}, this version of Sparrow reads {SCHEMA_VERSION}; "
                 "read it with the version that wrote it, or repeat the run"
             )
-        try:
-            return decode(cls, raw)
-        except DecodingError as error:
+        record = decoded(cls, raw)
+        if isinstance(record, list):
             raise RunError(
-                f"{path}: not a run record of this version of Sparrow: {error}; read it with the one that wrote it, or "
-                "move it away and run the same command again"
-            ) from None
+                f"{path}: not a run record of this version of Sparrow: {record[0]}; read it with the one "
+                "that wrote it, or move it away and run the same command again"
+            )
+        return record
 
 
 def new_record(config: Any, command: Literal["train", "evaluate"], **values: Any) -> RunRecord:

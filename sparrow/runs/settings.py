@@ -1,10 +1,10 @@
-"""Settings of a study, and of where runs read and write."""
+"""Settings of runs in general: their study, where they read and write, and the machine."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from sparrow.core.settings import REQUIRED, setting, settings
+from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, setting, settings
 
 
 @settings
@@ -15,15 +15,8 @@ class Study:
     question: str = setting("what the study is to answer", default="")
     factors: list[str] = setting("groups and settings that it varies on purpose", default_factory=list)
     metric: str | None = setting("BENCHMARK or BENCHMARK.PHASE, whose score a sweeper maximises", default=None)
-    baseline: str | None = setting(
-        "arm or curve that others are compared with: its label, the value of a factor, or factors as `a=1, b=x`; "
-        "null: the first one",
-        default=None,
-    )
-    primary: list[str] = setting(
-        "benchmarks on which arms are judged: p values are adjusted over these comparisons; empty: over all",
-        default_factory=list,
-    )
+    baseline: str | None = setting("arm or factors that others are compared with; null: the first", default=None)
+    primary: list[str] = setting("benchmarks that p values are adjusted over; empty: all", default_factory=list)
     fit: Literal["logarithm", "power_law"] = setting("form of learning curves", default="logarithm")
     published: dict[str, Any] = setting("published numbers to print beside ours", default_factory=dict)
 
@@ -35,3 +28,20 @@ class Paths:
     data_root: str = setting("folder of the data sets", default=REQUIRED)
     output_root: str = setting("folder of the runs", default=REQUIRED)
     cache_root: str = setting("folder of what can be made again", default=REQUIRED)
+
+
+@settings
+class Trainer:
+    """The machine a run uses, its numeric precision, and what of it is looked at."""
+
+    precision: Literal["32-true", "bf16-mixed", "bf16-true"] = setting("numeric precision", default="bf16-mixed")
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = setting("kind of device", default="auto", recorded=True)
+    devices: AtLeast1 = setting("devices per node", default=1, recorded=True)
+    num_nodes: AtLeast1 = setting("nodes", default=1, recorded=True)
+    num_threads: AtLeast1 | None = setting("per rank; null: torch's choice", default=None, recorded=True)
+    log_every_n_steps: AtLeast1 = setting("how often figures are logged", default=10, unit="steps", recorded=True)
+    progress_bar: bool = setting("show a progress bar", default=True, recorded=True)
+    compile: bool = setting("compile the backbone's blocks", default=False, recorded=True)
+    profiler: Literal["torch"] | None = setting("trace a few steps", default=None, recorded=True)
+    try_longest_micro_batch: bool = setting("before the first step", default=True, recorded=True)
+    peak_flops: AboveZero | None = setting("of a device that is not known", default=None, unit="FLOP/s", recorded=True)

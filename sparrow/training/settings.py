@@ -20,9 +20,9 @@ from sparrow.core.settings import (
 )
 from sparrow.models.quantization import require_bitsandbytes
 from sparrow.models.settings import BackboneSettings, Tuning
+from sparrow.runs.settings import Trainer
 
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
-Precision = Literal["32-true", "bf16-mixed", "bf16-true"]
 
 
 @settings
@@ -36,9 +36,7 @@ class Optimizer:
     eps: NotNegative = setting("added to the denominator", default=1e-08)
     weight_decay: NotNegative = setting("decoupled weight decay", default=0.05)
     max_grad_norm: AboveZero | None = setting("gradients are clipped to this norm; null: never", default=1.0)
-    on_nan_loss: Literal["stop", "skip"] = setting(
-        "at a loss or gradient norm that is not finite: end the run, or leave the step out on all ranks", default="stop"
-    )
+    on_nan_loss: Literal["stop", "skip"] = setting("at a loss or gradient norm that is not finite", default="stop")
 
 
 @settings
@@ -53,44 +51,14 @@ class Schedule:
 
 
 @settings
-class Trainer:
-    """The machine a run uses, its numeric precision, and what of it is looked at."""
-
-    precision: Precision = setting("numeric precision", default="bf16-mixed")
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = setting("kind of device", default="auto", recorded=True)
-    devices: AtLeast1 = setting("devices per node", default=1, recorded=True)
-    num_nodes: AtLeast1 = setting("nodes", default=1, recorded=True)
-    num_threads: AtLeast1 | None = setting(
-        "CPU threads per rank; null: torch's own choice", default=None, recorded=True
-    )
-    log_every_n_steps: AtLeast1 = setting("how often figures are logged", default=10, unit="steps", recorded=True)
-    progress_bar: bool = setting("show a progress bar", default=True, recorded=True)
-    compile: bool = setting("compile the backbone's blocks", default=False, recorded=True)
-    profiler: Literal["torch"] | None = setting("trace a few steps", default=None, recorded=True)
-    try_longest_micro_batch: bool = setting(
-        "try the longest planned micro-batch before the first step", default=True, recorded=True
-    )
-    peak_flops: AboveZero | None = setting(
-        "the device's peak, where the table of `sparrow.training.mfu` lacks it",
-        default=None,
-        unit="FLOP/s",
-        recorded=True,
-    )
-
-
-@settings
 class Strategy:
     """How a run is spread over devices."""
 
     name: Literal["single", "ddp", "fsdp"] = setting(
-        "`ddp`: each device holds the model; `fsdp`: each holds a shard of it", default="single", recorded=True
+        "`ddp` copies, `fsdp` shards the model", default="single", recorded=True
     )
-    reshard_after_forward: bool = setting(
-        "`fsdp`: free a block's weights after its forward pass and gather them again", default=True, recorded=True
-    )
-    hybrid_sharding: bool = setting(
-        "`fsdp`: shard inside a node and keep a copy on each node", default=False, recorded=True
-    )
+    reshard_after_forward: bool = setting("`fsdp`: free a block's weights in between", default=True, recorded=True)
+    hybrid_sharding: bool = setting("`fsdp`: a copy on each node", default=False, recorded=True)
 
 
 @settings

@@ -28,9 +28,10 @@ from torch.nn.parallel import DistributedDataParallel
 from sparrow.core.errors import ConfigError
 from sparrow.models.adapters import reset_adapters
 from sparrow.models.backbone import Backbone
+from sparrow.runs.settings import Trainer
 from sparrow.training import sharded_checkpoints
 from sparrow.training.checkpoints import CheckpointFiles, Chooser, not_written, remove
-from sparrow.training.settings import Strategy, Trainer
+from sparrow.training.settings import Strategy
 
 BASE_LAYER = ".base_layer."
 

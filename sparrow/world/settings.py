@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from sparrow.core.settings import AtLeast0, Share, conflict_if, frozen_settings, setting
+from sparrow.core.settings import AtLeast0, Share, frozen_settings, setting
 from sparrow.world.phrasings import NUM_PHRASINGS, NUM_TEXT_TEMPLATES, NUM_TRAINED_PHRASINGS, PHRASINGS
 from sparrow.world.scene_questions import MIN_EVENTS
 
@@ -42,39 +42,31 @@ class WorldSettings:
     num_benchmark_clips: AtLeast0 = setting("items of each benchmark, one question per clip, still or page", default=40)
     frame_size_px: Annotated[int, Field(ge=16, multiple_of=16)] = setting("side of a frame", default=64, unit="px")
     still_shapes: NumShapes = setting("numbers of shapes on the still pictures", default_factory=_listed(1, 2))
-    clip_events: NumEvents = setting(
-        "numbers of events of the training clips and of the short benchmark", default_factory=_listed(1, 2)
-    )
+    clip_events: NumEvents = setting("events of training clips and the short benchmark", default_factory=_listed(1, 2))
     text_events: NumEvents = setting("numbers of events of the event texts", default_factory=_listed(4, 8))
     long_events: NumEvents = setting("numbers of events of the long benchmark", default_factory=_listed(8))
-    clip_kinds: NonEmptyKinds = setting(
-        "kinds of questions that clips commonly ask", default_factory=_listed(*COMMON_KINDS)
-    )
+    clip_kinds: NonEmptyKinds = setting("kinds of questions about clips", default_factory=_listed(*COMMON_KINDS))
     clip_rare_kinds: Kinds = setting("kinds that few clips ask", default_factory=_listed(*RARE_KINDS))
     clip_rare_share: Share = setting("share of clips whose first question is of a rare kind", default=0.0)
     clip_caption_share: Share = setting("share of clips that end with a request for a caption", default=0.1)
     clip_phrasings: Annotated[int, Field(ge=1, le=NUM_TRAINED_PHRASINGS)] = setting(
-        "wordings of a kind of question in stills and clips", default=2
+        "wordings in stills and clips", default=2
     )
     text_kinds: NonEmptyKinds = setting(
-        "kinds of questions that event texts ask", default_factory=_listed(*COMMON_KINDS, *RARE_KINDS, "exists")
+        "kinds of questions about event texts", default_factory=_listed(*COMMON_KINDS, *RARE_KINDS, "exists")
     )
     text_templates: Annotated[int, Field(ge=1, le=NUM_TEXT_TEMPLATES)] = setting(
-        "instruction templates of a kind in event texts", default=NUM_TEXT_TEMPLATES
+        "templates of a kind", default=NUM_TEXT_TEMPLATES
     )
     benchmark_kinds: NonEmptyKinds = setting(
-        "kinds of questions, and so categories, of the benchmarks", default_factory=_listed(*COMMON_KINDS, *RARE_KINDS)
+        "kinds, and so categories, of benchmarks", default_factory=_listed(*COMMON_KINDS, *RARE_KINDS)
     )
     benchmark_phrasing: Annotated[int, Field(ge=0, lt=NUM_PHRASINGS)] = setting(
-        "the wording that benchmarks use; the last two are never trained", default=0
+        "the last two are never trained", default=0
     )
 
-    @model_validator(mode="after")
-    def _check(self) -> WorldSettings:
-        conflict_if(self._conflicts())
-        return self
-
-    def _conflicts(self) -> Iterator[tuple[str, str]]:
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        """Settings that contradict each other."""
         if self.clip_rare_share > 0 and not self.clip_rare_kinds:
             yield "clip_rare_share", "is above 0, but world.clip_rare_kinds is empty"
         rare_kinds = self.clip_rare_kinds if self.clip_rare_share > 0 else []

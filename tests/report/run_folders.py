@@ -8,8 +8,8 @@ import numpy as np
 
 from sparrow.analysis.answers import read_predictions
 from sparrow.analysis.scores import score
-from sparrow.report import read_studies
 from sparrow.report.output import markdown
+from sparrow.report.study import read_studies
 from sparrow.runs.record import DataCounts, GitRevision, RunRecord, Tokens
 from sparrow.runs.settings import Study
 

@@ -7,8 +7,9 @@ import pytest
 from sparrow.data.settings import Component, Mixture, Source
 from sparrow.evaluation.settings import Benchmark
 from sparrow.media.settings import FramePolicy
-from sparrow.report import build_report, print_table, read_studies
 from sparrow.report.confounds import undeclared_differences
+from sparrow.report.output import build_report, print_table
+from sparrow.report.study import read_studies
 from sparrow.runs.record import DataCounts, GitRevision, RunRecord
 from sparrow.runs.settings import Paths
 from sparrow.settings import EvaluateConfig, ExperimentConfig

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from sparrow.analysis.seeds import student_interval
-from sparrow.report import build_report, read_studies
 from sparrow.report.data_value import curves
+from sparrow.report.output import build_report
 from sparrow.report.plots import pictures, vendi_score
+from sparrow.report.study import read_studies
 from sparrow.runs.record import Diversity, RunRecord
 from sparrow.runs.settings import Study
 from tests.report.run_folders import add_exact_run, cells, text_of

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparrow.report import build_report
 from sparrow.report.first_frames import MAX_FRAMES, first_frames
+from sparrow.report.output import build_report
 from sparrow.runs.settings import Study
 from tests.report.run_folders import add_exact_run
 

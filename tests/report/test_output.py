@@ -10,7 +10,8 @@ import pytest
 
 from sparrow.cli import run as run_command
 from sparrow.core.errors import RunError
-from sparrow.report import build_report, end_of_sweep, print_table, read_studies
+from sparrow.report.output import build_report, end_of_sweep, print_table
+from sparrow.report.study import read_studies
 from sparrow.runs.record import DataCounts, Failure, RunRecord
 from tests.report.run_folders import CATEGORIES, add_run, cells, two_arms, write_predictions
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 
 from sparrow.analysis.answers import read_predictions
 from sparrow.analysis.scores import score
-from sparrow.report import read_studies
 from sparrow.report.data_value import curves
 from sparrow.report.plots import bars
+from sparrow.report.study import read_studies
 from sparrow.runs.settings import Study
 from tests.report.run_folders import (
     CATEGORIES,

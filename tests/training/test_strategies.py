@@ -19,8 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 from sparrow.core.errors import ConfigError
 from sparrow.core.settings import run_id
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
+from sparrow.runs.settings import Trainer
 from sparrow.training.checkpoints import Chooser
-from sparrow.training.settings import Strategy, Trainer
+from sparrow.training.settings import Strategy
 from sparrow.training.strategies import cluster_environment, gradients_stay_apart, trainer_options
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -29,19 +28,20 @@ from sparrow.app.launching.multirun import (
 )
 from sparrow.app.launching.rank_processes import RankProcesses
 from sparrow.app.launching.values import launcher_values
+from sparrow.core.settings import AtLeast1, settings
 
 JOBS_WITHOUT_GPU = 2
 POLL_INTERVAL_S = 0.2
 
 
-@dataclass
+@settings
 class ParallelValues:
     """What can be written under `hydra.launcher`.
 
     `n_parallel` is None for as many jobs at once as the GPUs allow, or two where none is used.
     """
 
-    n_parallel: int | None
+    n_parallel: AtLeast1 | None
 
 
 class ParallelLauncher(Launcher):

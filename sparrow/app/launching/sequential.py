@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -12,9 +11,10 @@ from hydra.core.utils import JobReturn
 
 from sparrow.app.launching.multirun import name_failures, plan_jobs, refusal
 from sparrow.app.launching.values import launcher_values
+from sparrow.core.settings import settings
 
 
-@dataclass
+@settings
 class SequentialValues:
     """What can be written under `hydra.launcher`: nothing."""
 

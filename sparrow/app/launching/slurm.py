@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from sparrow.app.launching.rank import EXIT_CODE, run_slurm_task
 from sparrow.app.launching.values import launcher_values, plain
 from sparrow.app.parent import checked_with_parent
 from sparrow.core.files import write_json
-from sparrow.core.settings import run_id
+from sparrow.core.settings import AtLeast0, AtLeast1, NotNegative, run_id, settings
 from sparrow.settings import SCHEMAS
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ OWN_OPTIONS = {
 OWN = ("submitit_folder", "detach", "max_requeues", "poll_interval_s", "python", "signal_delay_s")
 
 
-@dataclass
+@settings
 class SlurmValues:
     """What can be written under `hydra.launcher`; what is not described here is sbatch's.
 
@@ -72,10 +72,10 @@ class SlurmValues:
 
     submitit_folder: str
     detach: bool
-    max_requeues: int
-    poll_interval_s: float
+    max_requeues: AtLeast0
+    poll_interval_s: NotNegative
     python: str | None
-    signal_delay_s: int
+    signal_delay_s: AtLeast0
     name: str | None
     partition: str | None
     account: str | None
@@ -84,13 +84,13 @@ class SlurmValues:
     exclude: str | None
     gres: str | None
     comment: str | None
-    timeout_min: int
+    timeout_min: AtLeast1
     nodes: int
     tasks_per_node: int
     gpus_per_node: int | str | None
-    cpus_per_task: int | None
+    cpus_per_task: AtLeast1 | None
     mem_gb: float | None
-    array_parallelism: int
+    array_parallelism: AtLeast1
     setup: list[str]
     srun_args: list[str]
     additional_parameters: dict[str, Any]

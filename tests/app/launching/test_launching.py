@@ -78,7 +78,7 @@ REFUSED = {
     ),
     "a setting of another launcher": (
         ["+hydra.launcher.n_parallel=2", "seed=0,1"],
-        "hydra.launcher.n_parallel: this launcher has no such setting",
+        "hydra.launcher.n_parallel: unknown key",
     ),
     "sbatch missing": (["hydra/launcher=slurm", "seed=0,1"], "sbatch, srun, squeue, scontrol not found"),
 }
