@@ -8,9 +8,12 @@ from omegaconf import OmegaConf
 
 import sparrow.conf
 from sparrow.commands.train import train
+from sparrow.core.hashing import content_hash
+from sparrow.core.settings import run_id, validated
 from sparrow.planning.run_inputs import prepare
 from sparrow.report.output import build_report
-from sparrow.settings import EvaluateConfig
+from sparrow.runs.record import RunRecord
+from sparrow.settings import SCHEMAS, EvaluateConfig
 from tests.conftest import SMALL_WORLD
 
 FOLDER = Path(sparrow.conf.__file__).parent / "experiment"
@@ -113,6 +116,16 @@ def test_the_smoke_experiment_trains_from_nothing_without_a_benchmark(settings, 
     assert (record.status, record.num_samples, record.num_steps) == ("finished", 96, 6)
     assert config.backbone.tiny and config.start_from.experiment is None
     assert record.scores == {}
+
+
+def test_every_committed_record_keeps_its_run_id():
+    paths = sorted(LAB_BOOK.rglob("run.json"))
+    assert paths
+    for path in paths:
+        record = RunRecord.load(path.parent)
+        config = validated(SCHEMAS[record.command], record.config)
+        assert not isinstance(config, list), (path, config)
+        assert content_hash([run_id(config), record.parent], length=12) == record.run_id, path
 
 
 @pytest.mark.parametrize("name", RUN)

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sparrow.core.errors import RunError
-from sparrow.core.settings import identity
+from sparrow.core.settings import identity, validated
 from sparrow.runs.record import FILE_NAME, RunRecord
 from sparrow.runs.status import is_main_process
 
@@ -45,17 +45,21 @@ def earlier_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | Non
     if not (folder / FILE_NAME).is_file():
         return None
     earlier = RunRecord.load(folder)
-    if earlier.run_id != record.run_id:
-        changed = difference(_like(identity(config), earlier.config), identity(config))
-        if earlier.parent != record.parent:
-            changed.append(f"parent: {earlier.parent} -> {record.parent}")
-        if not changed:  # of an evaluation the id holds the model's files too
-            changed.append("the files of the checkpoint are other ones")
-        raise RunError(
-            f"{folder} holds a run with other settings: {'; '.join(changed[:MAX_SHOWN])}; "
-            "restore them, or name another folder (hydra.run.dir, study.name)"
-        )
-    return earlier
+    if earlier.run_id == record.run_id:
+        return earlier
+    settings = validated(type(config), earlier.config)
+    before = _like(identity(config), earlier.config) if isinstance(settings, list) else identity(settings)
+    changed = difference(before, identity(config))
+    if earlier.parent != record.parent:
+        changed.append(f"parent: {earlier.parent} -> {record.parent}")
+    if not changed and earlier.command == "train":
+        return earlier  # the rule by which settings enter the id has changed, nothing else
+    if not changed:  # of an evaluation the id holds the model's files too
+        changed.append("the files of the checkpoint are other ones")
+    raise RunError(
+        f"{folder} holds a run with other settings: {'; '.join(changed[:MAX_SHOWN])}; "
+        "restore them, or name another folder (hydra.run.dir, study.name)"
+    )
 
 
 def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:

@@ -18,7 +18,7 @@ from sparrow.core.errors import BackboneError, ConfigError, MediaError, RunError
 from sparrow.data import batching
 from sparrow.evaluation.predictions import Prediction, PredictionWriter, read_predictions
 from sparrow.planning import run_inputs as preparation
-from sparrow.runs.folder import locked
+from sparrow.runs.folder import locked, open_run
 from sparrow.runs.record import RunRecord
 from sparrow.runs.status import Interrupted
 from sparrow.training import module as training_module
@@ -420,6 +420,20 @@ def test_what_went_wrong_in_steps_that_are_done_again_is_forgotten(settings, tmp
 
 
 @pytest.mark.timeout(60)
+def test_a_folder_whose_id_was_given_by_an_older_rule_goes_on_and_one_of_other_settings_does_not(settings, tmp_path):
+    config = settings()
+    record = training_record(config, None)
+    record.run_id, record.status = "an older id", "finished"
+    record.save(tmp_path)
+    assert open_run(tmp_path, training_record(config, None), config).run_id == "an older id"
+    wider = replace(config, backbone=replace(config.backbone, tiny_width=2))
+    with pytest.raises(RunError, match=r"holds a run with other settings: backbone\.tiny_width: 1 -> 2"):
+        open_run(tmp_path, training_record(wider, None), wider)
+    training_record(wider, None).save(tmp_path)
+    with pytest.raises(RunError, match=r"holds a run with other settings: backbone\.tiny_width: 2 -> "):
+        open_run(tmp_path, record, config)
+
+
 def test_a_folder_of_other_settings_is_refused_also_while_its_run_goes_on(settings, tmp_path):
     training_record(settings(), None).save(tmp_path)
     with locked(tmp_path), pytest.raises(RunError, match="holds a run with other settings: seed: 0 -> 1; restore them"):
