@@ -109,6 +109,7 @@ def _start(work: Callable[[], object]) -> multiprocessing.process.BaseProcess:
 def _run(work: bytes, environment: Mapping[str, str]) -> None:
     import torch
 
+    multiprocessing.set_start_method("fork", force=True)  # as in a process of its own
     os.environ.clear()
     os.environ.update(environment)
     torch.set_num_threads(1)

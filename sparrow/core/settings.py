@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
@@ -190,7 +191,7 @@ def decoded(kind: type[T], value: Any) -> T | list[Problem]:
     """A dataclass read back from JSON, or every problem with it: unknown and missing keys and other types."""
     config = ConfigDict(extra="forbid", strict=True)
     try:
-        return TypeAdapter(list[kind], config=config).validate_python([value])[0]  # type: ignore[valid-type]
+        return TypeAdapter(list[kind], config=config).validate_json(json.dumps([value]))[0]  # type: ignore[valid-type]
     except ValidationError as error:
         return [replace(p, key=p.key.removeprefix("[0]").lstrip(".")) for p in _problems_of(error, list[kind])]  # type: ignore[valid-type]
 

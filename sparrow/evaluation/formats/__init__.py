@@ -16,8 +16,8 @@ SHOWN_TASKS = 3
 
 
 def brings_prompts(name: str, location: Path) -> bool:
-    """Whether the annotations of a format hold their prompts: all in the released code's jsonl form do."""
-    return name == "multiple_choice" or location.suffix == ".jsonl"
+    """Whether a file holds its prompts, as the released code's jsonl does; a format of a user's own reads its files."""
+    return name == "multiple_choice" or (name in FORMATS and location.suffix == ".jsonl")
 
 
 def read_benchmark(
