@@ -23,7 +23,7 @@ test-all: check
 
 # On a SLURM of this machine's own, from Debian packages; a part of test-slow.
 test-slurm: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow tests/slurm
+	$(BIN)/python -m pytest -m "slow and not exhaustive" tests/slurm
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check $(CODE)

@@ -218,7 +218,8 @@ def _native_video_conflicts(config: ExperimentConfig | EvaluateConfig) -> Confli
 
 
 def _refused(key: str, check: Callable[[str], None], family: str | None) -> Conflicts:
-    if family is not None:
+    if family not in (None, REQUIRED):
+        assert family is not None
         try:
             check(family)
         except BackboneError as error:

@@ -73,7 +73,7 @@ def run_app(command: str, arguments: list[str], purpose: str) -> None:
     if {"-h", "--help"} & set(arguments):
         flag = next(place for place, argument in enumerate(arguments) if argument in ("-h", "--help"))
         group = arguments[flag + 1] if flag + 1 < len(arguments) else "-"
-        if not group.startswith("-"):
+        if not group.startswith("-") and "=" not in group:
             from sparrow.app.settings_help import group_help
 
             print(group_help(command, group))

@@ -16,9 +16,9 @@ import sparrow.conf
 
 CONF_FOLDER = Path(sparrow.conf.__file__).parent
 EXPERIMENTS = """\
-  sparrow prepare experiment=quickstart              what would each run see?
-  sparrow train experiment=quickstart              train and evaluate two arms, end with a table
-  sparrow train -m experiment=quickstart seed=0,1,2          the same with three seeds"""
+  sparrow prepare experiment=quickstart               what would each run see?
+  sparrow train experiment=quickstart                 train and evaluate two arms, end with a table
+  sparrow train -m experiment=quickstart seed=0,1,2   the same with three seeds"""
 EVALUATIONS = """\
   sparrow evaluate checkpoint=RUN benchmark=[world_short,world_long] blind=true
   sparrow evaluate checkpoint=MODEL benchmark=[multiple_choice] benchmark.multiple_choice.file=mine.jsonl
@@ -43,7 +43,8 @@ def help_text(command: str, purpose: str) -> str:
     options["experiment"] = [name for name in options["experiment"] if _is_of_evaluate(name) == (command == "evaluate")]
     if command == "evaluate":
         options = {group: names for group, names in options.items() if group in EVALUATE_GROUPS}
-    groups = "\n".join(_listed(group, names, defaults) for group, names in sorted(options.items(), key=_place))
+    ordered = dict.fromkeys([*filter(options.__contains__, ORDER), *options])
+    groups = "\n".join(_listed(group, options[group], defaults) for group in ordered)
     examples = {"evaluate": EVALUATIONS, "diversity": DIVERSITIES}.get(command, EXPERIMENTS)
     return f"""{purpose}
 
@@ -72,10 +73,6 @@ def default_choices(command: str) -> set[tuple[str, str]]:
         elif (CONF_FOLDER / f"{entry}.yaml").is_file():
             found |= default_choices(entry)
     return found
-
-
-def _place(item: tuple[str, list[str]]) -> int:
-    return ORDER.index(item[0]) if item[0] in ORDER else len(ORDER)
 
 
 def _listed(group: str, names: list[str], defaults: set[tuple[str, str]]) -> str:

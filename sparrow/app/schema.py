@@ -67,7 +67,7 @@ def checked(
         if not isinstance(made, list):
             return made
         problems = [_of_group(problem) for problem in made]
-    lines = [f"{problem}{origin(problem.written or problem.key)}" for problem in problems]
+    lines = [f"{problem}{origin((problem.written or problem.key).partition('[')[0])}" for problem in problems]
     count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
     raise ConfigError(f"{count} in the configuration:\n  " + "\n  ".join(lines))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, get_args, get_origin
 
+from sparrow.app.help import options_by_group
 from sparrow.core.errors import ConfigError
 from sparrow.core.settings import REQUIRED, defaults, hints, readable
 from sparrow.settings import SCHEMAS
@@ -56,21 +57,28 @@ def described(schema: Any, prefix: str = "", *, recorded: bool = False) -> Itera
 
 
 def group_help(command: str, group: str) -> str:
-    """The settings of a group, wrapped to the terminal.
+    """The settings of a group, wrapped to the terminal; of a group without settings of its own its choices.
 
     Raises:
         ConfigError: If the command has no such group, with a near one.
     """
-    schema = SCHEMAS[command]
-    found = [s for s in described(schema) if s.key == group or s.key.startswith(f"{group}.")]
+    schema, choices = SCHEMAS[command], options_by_group()
+    found = [setting for setting in described(schema) if _is_below(setting.key, group)]
+    if not found and group in choices:
+        return f"{group}: {', '.join(choices[group])}"
     if not found:
-        names = list(hints(schema))
+        names = [*hints(schema), *choices]
         near = get_close_matches(group, names, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
         raise ConfigError(f"--help {group}: `sparrow {command}` has no such settings; {hint}")
     width = shutil.get_terminal_size((100, 24)).columns
-    lines = [line for setting in found for line in _wrapped(setting, width)]
-    return "\n".join(lines)
+    return "\n".join(line for setting in found for line in _wrapped(setting, width))
+
+
+def _is_below(key: str, group: str) -> bool:
+    """Whether a setting belongs to a group; a name of the user's own in the group matches any."""
+    parts, wanted = key.split("."), group.split(".")
+    return len(parts) >= len(wanted) and all(p in (ITEM, w) for p, w in zip(parts, wanted, strict=False))
 
 
 def settings_page() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Generic, TypeVar
 
 from sparrow.core.errors import ConfigError
@@ -14,12 +13,7 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Entries of one kind.
-
-    Args:
-        kind: What an entry is, for messages.
-        paths: The dotted path of each entry by its name.
-    """
+    """Entries of one kind, as it is called in messages, with the dotted path of each by its name."""
 
     def __init__(self, kind: str, paths: Mapping[str, str]) -> None:
         self.kind = kind
@@ -41,12 +35,7 @@ class Registry(Mapping[str, T], Generic[T]):
             ConfigError: If there is none.
         """
         self.check(name)
-        module, _, attribute = self.path(name).rpartition(".")
-        try:
-            entry: T = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"the {self.kind} '{name}' cannot be imported: {error}") from error
-        return entry
+        return self._imported(self.path(name))
 
     def path(self, name: str) -> str:
         """The dotted path of an entry."""
@@ -60,17 +49,21 @@ class Registry(Mapping[str, T], Generic[T]):
         """
         if name in self._paths:
             return
-        module, _, attribute = name.rpartition(".")
-        if module and attribute.isidentifier():
-            try:
-                if find_spec(module) is not None:
-                    return
-            except (ImportError, ValueError):
-                pass
-            raise ConfigError(
-                f"'{name}' is no {self.kind}: there is no module '{module}'; install it or set PYTHONPATH"
-            )
+        if "." in name:
+            self._imported(name)
+            return
         known = [*further, *self._paths]
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise ConfigError(f"'{name}' is not one of {', '.join(known)}; {hint}your own is named by its dotted path")
+
+    def _imported(self, path: str) -> T:
+        module, _, attribute = path.rpartition(".")
+        try:
+            entry: T = getattr(import_module(module), attribute)
+        except Exception as error:  # a user's module may fail in any way
+            raise ConfigError(
+                f"the {self.kind} '{path}' cannot be imported ({type(error).__name__}: {error}); install it, set "
+                f"PYTHONPATH, or choose one of {', '.join(self._paths)}"
+            ) from error
+        return entry

@@ -8,12 +8,7 @@ from typing import Any
 
 
 def exports(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package that offers names of its modules.
-
-    Args:
-        package: Its name.
-        modules: The module, without the package, of each name.
-    """
+    """The `__getattr__` of a package that offers names, each of the module that stands beside it."""
 
     def get(name: str) -> Any:
         if name not in modules:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -53,16 +54,10 @@ def setting(
     recorded: bool = False,
     added: bool = False,
 ) -> Any:
-    """A setting of a class of settings.
+    """A setting of a class of settings, with one line of help; `REQUIRED` is the default where a user must set it.
 
-    Args:
-        help: One line.
-        default: Its default; `REQUIRED` where a user must set it.
-        default_factory: Makes the default where that is a list, a dictionary or further settings.
-        unit: Of a number.
-        recorded: Whether it says only where or how fast a run happens, so that it stands in `run.json` but leaves
-            `run_id` alone.
-        added: Whether it came after the first `run_id`s were given: at its default it does not enter them.
+    `recorded`: it says only where or how fast a run happens, so that it leaves `run_id` alone. `added`: it came after
+    the first `run_id`s were given, and at its default does not enter them.
     """
     metadata = {"help": help, "unit": unit, "recorded": recorded, "added": added}
     return field(default=default, default_factory=default_factory, metadata=metadata)
@@ -80,7 +75,7 @@ def settings(cls: type[T]) -> type[T]:
 
 @dataclass_transform(field_specifiers=(setting, field), frozen_default=True)
 def frozen_settings(cls: type[T]) -> type[T]:
-    """The same, hashable and unchangeable."""
+    """The same, unchangeable, and hashable where its values are."""
     made = validated_dataclass(frozen=True, config=CONFIG)(_checking_conflicts(cls))
     return _raising_config_errors(cast("type[T]", made))
 
@@ -115,13 +110,7 @@ def _raising_config_errors(cls: type[T]) -> type[T]:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a setting, and how to fix it.
-
-    Args:
-        key: Its dotted name.
-        what: The message.
-        written: The key that was written, where `key` itself was not.
-    """
+    """What is wrong with a setting, and how to fix it; `written` is the key that was written, if not `key` itself."""
 
     key: str
     what: str
@@ -158,64 +147,76 @@ def validated(
     """Settings of plain values, or every problem with them.
 
     What is wrong is set aside and the rest is looked at again, so that contradictions are reported beside wrong values.
-
-    Args:
-        schema: Class of the settings.
-        values: By name; `???` stands for a missing value.
-        conflicts: Finds contradictions between groups of settings, as (key, what is wrong and how to fix it).
+    `???` stands for a missing value. `conflicts` finds contradictions between groups, as (key, what is wrong and how to
+    fix it).
     """
-    problems: list[Problem] = []
-    aside: list[str] = []
     rest = _without_missing(values)
+    problems = [*_truth_values(rest, schema, [])]
+    aside: list[str] = []
+    for problem in problems:
+        _set_aside(rest, aside, problem.key.split("."))
     for _ in range(MAX_PASSES):
         try:
             made = TypeAdapter(schema).validate_python(rest)
         except ValidationError as error:
-            problems += _apart_from(aside, _problems_of(error, schema))
-            if any(not details["loc"] for details in error.errors()):
-                return problems  # of the whole, of which nothing can be set aside
-            for details in error.errors():
-                location = [part for part in details["loc"] if not _is_tag(part)]
-                aside.append(_key(location))
-                _set_aside(rest, location)
+            problems += [p for p in _apart_from(aside, _problems_of(error, schema)) if p not in problems]
+            wrong = [details for details in error.errors() if not isinstance(_cause(details), Conflict)]
+            if not wrong:
+                return problems
+            for details in wrong:
+                _set_aside(rest, aside, _location(details["loc"], schema))
             continue
         missing = _apart_from(aside, _missing(made, ""))
-        problems += missing
         aside += [problem.key for problem in missing]
-        problems += _apart_from(aside, (Problem(key, what) for key, what in conflicts(made)))
+        found = _apart_from(aside, (Problem(key, what) for key, what in conflicts(made)))
+        problems += [*missing, *(p for p in found if not any(key in p.what for key in aside))]
         return problems or made
     return problems
 
 
 def decoded(kind: type[T], value: Any) -> T | list[Problem]:
     """A dataclass read back from JSON, or every problem with it: unknown and missing keys and other types."""
-    config = ConfigDict(extra="forbid", strict=True)
     try:
-        return TypeAdapter(list[kind], config=config).validate_json(json.dumps([value]))[0]  # type: ignore[valid-type]
+        made: T = _strict_adapter(cast(Any, kind)).validate_json(json.dumps([value]))[0]
+        return made
     except ValidationError as error:
         return [replace(p, key=p.key.removeprefix("[0]").lstrip(".")) for p in _problems_of(error, list[kind])]  # type: ignore[valid-type]
 
 
+@cache
+def _strict_adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(list[kind], config=ConfigDict(extra="forbid", strict=True))
+
+
 def _apart_from(aside: list[str], found: Iterable[Problem]) -> list[Problem]:
     """Problems less those that may only follow from a value that was set aside."""
-    return [
-        problem
-        for problem in found
-        if not any(f"{problem.key}.".startswith(f"{key}.") or key.startswith(f"{problem.key}.") for key in aside)
-    ]
+
+    def below(one: str, other: str) -> bool:
+        return f"{one.replace('[', '.')}.".startswith(f"{other.replace('[', '.')}.")
+
+    return [p for p in found if not any(below(p.key, key) or below(key, p.key) for key in aside)]
 
 
-def _set_aside(values: Any, location: list[Any]) -> None:
-    for part in location[:-1]:
-        if isinstance(values, dict) and part not in values:
-            return
-        values = values[part]
-        if isinstance(values, list):  # of which no single value can be set aside
-            break
-    if location and isinstance(values, dict):
-        values.pop(location[-1], None)
-    elif isinstance(values, list):
-        values.clear()
+def _set_aside(values: Any, aside: list[str], location: list[Any]) -> None:
+    """Remove a value; of a list all values."""
+    path = location[: next((place for place, part in enumerate(location) if isinstance(part, int)), len(location))]
+    aside.append(_key(path))
+    for part in path[:-1]:
+        values = values.get(part, {})
+    if path:
+        values.pop(path[-1], None)
+
+
+def _truth_values(value: Any, kind: Any, location: list[Any]) -> Iterator[Problem]:
+    """A problem for each truth value where a number is expected, which pydantic would take for 0 or 1."""
+    kind = _apart_from_null(kind)
+    if isinstance(value, dict):
+        of_items = get_args(kind)[1] if get_origin(kind) is dict else None
+        types = hints(kind) if is_dataclass(kind) else {}
+        for name, item in value.items():
+            yield from _truth_values(item, types.get(name, Any) if of_items is None else of_items, [*location, name])
+    elif isinstance(value, bool) and kind in (int, float):
+        yield Problem(_key(location), f"expected {readable(kind)}, found {value}")
 
 
 def _missing(value: Any, key: str) -> Iterator[Problem]:
@@ -230,9 +231,9 @@ def _missing(value: Any, key: str) -> Iterator[Problem]:
                 yield from _missing(item, below)
     elif isinstance(value, dict):
         for name, item in value.items():
-            near = get_close_matches(name, [other for other in value if other != name], n=1)
-            hint = f", or did you mean '{key}.{near[0]}'?" if near else ""
             for problem in _missing(item, f"{key}.{name}"):
+                near = get_close_matches(str(name), [str(other) for other in value if other != name], n=1)
+                hint = f", or did you mean '{key}.{near[0]}'?" if near else ""
                 yield replace(problem, what=f"{problem.what}{hint}")
 
 
@@ -243,14 +244,13 @@ def _without_missing(value: Any) -> Any:
 
 
 def _problems_of(error: ValidationError, schema: Any) -> list[Problem]:
-    found = []
+    found: list[Problem] = []
     for details in error.errors():
-        location = [part for part in details["loc"] if not _is_tag(part)]
-        key = _key(location)
-        cause = (details.get("ctx") or {}).get("error")
+        location = _location(details["loc"], schema)
+        key, cause = _key(location), _cause(details)
         if isinstance(cause, Conflict):
             found += [Problem(f"{key}.{name}".strip("."), what) for name, what in cause.problems]
-        elif isinstance(cause, Exception):
+        elif cause is not None:
             found.append(Problem(key, str(cause)))
         elif details["type"] == "missing":
             found.append(Problem(key, "is missing"))
@@ -259,11 +259,27 @@ def _problems_of(error: ValidationError, schema: Any) -> list[Problem]:
             found.append(Problem(key, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")))
         else:
             found.append(Problem(key, _message(details, kind_of(schema, location))))
-    return found
+    return list(dict.fromkeys(found))
 
 
-def _is_tag(part: Any) -> bool:
-    return isinstance(part, str) and part.startswith(("function-", "nullable"))
+def _cause(details: Mapping[str, Any]) -> Exception | None:
+    cause = (details.get("ctx") or {}).get("error")
+    return cause if isinstance(cause, Exception) else None
+
+
+def _location(parts: Iterable[Any], schema: Any) -> list[Any]:
+    """The keys and places that lead to a value, without pydantic's names of what it tried there."""
+    location: list[Any] = []
+    for part in parts:
+        kind = _apart_from_null(kind_of(schema, location))
+        if is_dataclass(kind) or get_origin(kind) in (dict, list, tuple):
+            location.append(part)
+    return location
+
+
+def _apart_from_null(kind: Any) -> Any:
+    parts = [part for part in get_args(kind) if part is not type(None)]
+    return parts[0] if len(parts) == 1 and type(None) in get_args(kind) else kind
 
 
 def _key(location: list[Any]) -> str:
@@ -285,20 +301,20 @@ def _message(details: Mapping[str, Any], kind: Any) -> str:
             return f"must be below {context['lt']}, is {value}"
         case "multiple_of":
             return f"must be a multiple of {context['multiple_of']}, is {value}"
-        case "too_short":
+        case "too_short" | "string_too_short":
             return "must not be empty"
         case "literal_error":
             choices = ", ".join(str(choice) for choice in _choices(kind))
             quote = "; quote it, as YAML reads it as a truth value" if isinstance(value, bool) else ""
             return f"'{value}' is not one of {choices}{quote}"
+        case "string_type" if isinstance(value, bool):
+            return f"expected {readable(kind)}, found {value}; quote it, as YAML reads it as a truth value"
         case _:
             return f"expected {readable(kind)}, found {'null' if value is None else repr(value)}"
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:
-    if type(None) in get_args(kind):
-        kind = next(part for part in get_args(kind) if part is not type(None))
-    return get_args(kind)
+    return get_args(_apart_from_null(kind))
 
 
 def _names(schema: Any, location: list[Any]) -> list[str]:
@@ -309,6 +325,7 @@ def _names(schema: Any, location: list[Any]) -> list[str]:
 def kind_of(schema: Any, location: list[Any]) -> Any:
     """The type of the setting at a place, without its constraints; `Any` where there is none."""
     for part in location:
+        schema = _apart_from_null(schema)
         if get_origin(schema) in (dict, list, tuple):
             schema = get_args(schema)[1 if get_origin(schema) is dict else 0]
         elif is_dataclass(schema):
@@ -325,7 +342,7 @@ def hints(schema: Any) -> dict[str, Any]:
 
 def readable(kind: Any) -> str:
     """A type in words."""
-    if get_origin(kind) is list:
+    if get_origin(kind) in (list, tuple):
         return f"a list of {readable(get_args(kind)[0])}"
     if get_origin(kind) is dict or is_dataclass(kind):
         return "settings"
@@ -346,19 +363,16 @@ def defaults(schema: Any) -> dict[str, Any]:
     return found
 
 
-def identity(config: Any) -> Any:
-    """The settings that determine a result, as plain values: without what is only recorded, or added and left alone."""
+def identity(config: Any, *, whole: bool = False) -> Any:
+    """The settings that determine a result, as plain values; with `whole` also what was added and left alone."""
     if is_dataclass(config):
-        return {
-            f.name: identity(value)
-            for f in fields(config)
-            if not f.metadata.get("recorded")
-            and not ((value := getattr(config, f.name)) == f.default and f.metadata.get("added"))
-        }
+        values = {f: getattr(config, f.name) for f in fields(config) if not f.metadata.get("recorded")}
+        enter = {f: v for f, v in values.items() if whole or not (f.metadata.get("added") and v == f.default)}
+        return {f.name: identity(value, whole=whole) for f, value in enter.items()}
     if isinstance(config, dict):
-        return {key: identity(value) for key, value in config.items()}
+        return {key: identity(value, whole=whole) for key, value in config.items()}
     if isinstance(config, list | tuple):
-        return [identity(value) for value in config]
+        return [identity(value, whole=whole) for value in config]
     return config
 
 

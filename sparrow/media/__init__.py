@@ -6,12 +6,12 @@ from sparrow.core.lazy import exports
 
 if TYPE_CHECKING:
     from sparrow.media.frames import read_frames
-    from sparrow.media.pages import TextStyle, render_text
-    from sparrow.media.settings import FramePolicy
+    from sparrow.media.pages import render_text
+    from sparrow.media.settings import FramePolicy, TextStyle
 
 __all__ = ["FramePolicy", "TextStyle", "read_frames", "render_text"]
 
 __getattr__ = exports(
     __name__,
-    {"FramePolicy": "settings", "TextStyle": "pages", "read_frames": "frames", "render_text": "pages"},
+    {"FramePolicy": "settings", "TextStyle": "settings", "read_frames": "frames", "render_text": "pages"},
 )

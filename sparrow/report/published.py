@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from sparrow.core.settings import Problem, frozen_settings, validated
 from sparrow.report.arm import Arm
@@ -17,7 +19,7 @@ from sparrow.runs.record import RunRecord
 class Published:
     """One published table: percentages by benchmark, of the backbone without training and of each arm."""
 
-    backbone: str
+    backbone: Annotated[str, Field(min_length=1)]
     arms: dict[str, dict[str, float]]
     source: str = "source not named"
     zero_shot: dict[str, float] = field(default_factory=dict)
@@ -34,12 +36,24 @@ def read_published(entries: Mapping[str, Any]) -> tuple[list[Published], list[st
     found, problems = [], []
     for name, table in tables.items():
         where = f"study.published{'.' if name else ''}{name}"
-        made = validated(Published, table) if isinstance(table, Mapping) else [Problem("", f"found {table!r}")]
+        made = (
+            validated(Published, _without_null(table))
+            if isinstance(table, Mapping)
+            else [Problem("", f"found {table!r}")]
+        )
         if isinstance(made, list):
             problems.append(f"{where} cannot be read: {made[0]}; docs/studies.md shows its form")
         else:
             found.append(made)
     return found, problems
+
+
+def _without_null(value: Any) -> Any:
+    """A table without what is null in it, which says nothing; an arm that is null has no numbers."""
+    arms = (
+        {arm: cells or {} for arm, cells in value["arms"].items()} if isinstance(value.get("arms"), Mapping) else None
+    )
+    return {key: item for key, item in {**value, "arms": arms}.items() if item is not None}
 
 
 def arm_of(name: str, table: Published, study: StudyResults) -> Arm | None:

@@ -48,8 +48,9 @@ def earlier_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | Non
     if earlier.run_id == record.run_id:
         return earlier
     settings = validated(type(config), earlier.config)
-    before = _like(identity(config), earlier.config) if isinstance(settings, list) else identity(settings)
-    changed = difference(before, identity(config))
+    now = identity(config, whole=True)
+    before = _like(now, earlier.config) if isinstance(settings, list) else identity(settings, whole=True)
+    changed = difference(before, now)
     if earlier.parent != record.parent:
         changed.append(f"parent: {earlier.parent} -> {record.parent}")
     if not changed and earlier.command == "train":
@@ -74,6 +75,7 @@ def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
     earlier = earlier_run(folder, record, config)
     if earlier is None:
         return None
+    record.run_id = earlier.run_id
     if earlier.status == "finished":
         return earlier
     record.started_at = earlier.started_at

@@ -103,7 +103,7 @@ def test_commands_have_keys_of_their_own():
         check_arguments(["checkpoint=x"], ExperimentConfig)
     with pytest.raises(ConfigError, match="evaluation: unknown key; did you mean 'blind'"):
         check_arguments(["evaluation.blind=true"], EvaluateConfig)
-    with pytest.raises(ConfigError, match="tuning: unknown key; there are checkpoint") as caught:
+    with pytest.raises(ConfigError, match="tuning: unknown key; there are study") as caught:
         check_arguments(["tuning.lora.rank=4"], EvaluateConfig)
     assert "mixture" not in str(caught.value), "a group that evaluate lacks"
 

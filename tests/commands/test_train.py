@@ -430,7 +430,7 @@ def test_a_folder_whose_id_was_given_by_an_older_rule_goes_on_and_one_of_other_s
     with pytest.raises(RunError, match=r"holds a run with other settings: backbone\.tiny_width: 1 -> 2"):
         open_run(tmp_path, training_record(wider, None), wider)
     training_record(wider, None).save(tmp_path)
-    with pytest.raises(RunError, match=r"holds a run with other settings: backbone\.tiny_width: 2 -> "):
+    with pytest.raises(RunError, match=r"holds a run with other settings: backbone\.tiny_width: 2 -> 1"):
         open_run(tmp_path, record, config)
 
 

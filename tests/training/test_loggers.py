@@ -36,6 +36,7 @@ def test_tensorboard_shows_no_step_of_an_attempt_that_is_done_again_from_the_sta
         for step in range(3):
             logger.log_metrics({"train/loss": loss}, step)
         logger.finalize("success")
+        time.sleep(1.1)  # files are read in the order of their names, which hold the second
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")
     assert [(event.step, event.value) for event in events] == [(0, 2), (1, 2), (2, 2)]
 

@@ -36,7 +36,7 @@ from sparrow.app.launching.rank import EXIT_CODE, run_slurm_task
 from sparrow.app.launching.values import launcher_values, plain
 from sparrow.app.parent import checked_with_parent
 from sparrow.core.files import write_json
-from sparrow.core.settings import AtLeast0, AtLeast1, NotNegative, run_id, settings
+from sparrow.core.settings import AtLeast0, AtLeast1, NotNegative, run_id, setting, settings
 from sparrow.settings import SCHEMAS
 
 log = logging.getLogger(__name__)
@@ -56,44 +56,32 @@ OWN = ("submitit_folder", "detach", "max_requeues", "poll_interval_s", "python",
 
 @settings
 class SlurmValues:
-    """What can be written under `hydra.launcher`; what is not described here is sbatch's.
+    """What can be written under `hydra.launcher`; what has no help here is an option of sbatch."""
 
-    Args:
-        submitit_folder: Where submitit keeps its scripts and the jobs' output.
-        detach: Return when the jobs are submitted.
-        max_requeues: How often a job that met its time limit goes back into the queue.
-        poll_interval_s: Between two looks at the queue.
-        signal_delay_s: How long before the time limit a run is told to save.
-        gres: Generic resources; where GPUs are among them, `gpus_per_node` is left out, since sbatch takes one of both.
-        gpus_per_node: A number, or a type and a number such as `a100:1`.
-        setup: Lines of shell before srun.
-        additional_parameters: Further options of sbatch.
-    """
-
-    submitit_folder: str
-    detach: bool
-    max_requeues: AtLeast0
-    poll_interval_s: NotNegative
+    submitit_folder: str = setting("where submitit keeps its scripts and the jobs' output")
+    detach: bool = setting("return when the jobs are submitted")
+    max_requeues: AtLeast0 = setting("how often a job that met its time limit goes back into the queue")
+    poll_interval_s: NotNegative = setting("between two looks at the queue")
     python: str | None
-    signal_delay_s: AtLeast0
+    signal_delay_s: AtLeast0 = setting("time before the limit at which a run saves")
     name: str | None
     partition: str | None
     account: str | None
     qos: str | None
     constraint: str | None
     exclude: str | None
-    gres: str | None
+    gres: str | None = setting("generic resources; with GPUs among them `gpus_per_node` is left out")
     comment: str | None
     timeout_min: AtLeast1
     nodes: int
     tasks_per_node: int
-    gpus_per_node: int | str | None
+    gpus_per_node: int | str | None = setting("a number, or a type and a number such as `a100:1`")
     cpus_per_task: AtLeast1 | None
     mem_gb: float | None
     array_parallelism: AtLeast1
-    setup: list[str]
+    setup: list[str] = setting("lines of shell before srun")
     srun_args: list[str]
-    additional_parameters: dict[str, Any]
+    additional_parameters: dict[str, Any] = setting("further options of sbatch")
 
 
 class SlurmLauncher(Launcher):
