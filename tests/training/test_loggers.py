@@ -1,5 +1,7 @@
 """One CSV file over stops and resumes, and what is passed on to Weights & Biases."""
 
+import time
+
 import pandas as pd
 import pytorch_lightning.loggers
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
