@@ -164,6 +164,7 @@ def test_all_ranks_answer_before_and_after_training_and_a_failed_one_fails_the_r
 
 def lose_a_video_on_rank_0():
     """Let rank 0 plan while one video cannot be read."""
+    os.environ["SPARROW_CACHE_ROOT"] += f"-{os.environ['LOCAL_RANK']}"  # so that neither reads what the other measured
     original = sample_costs.measure
     unread = ["a video"] if os.environ["LOCAL_RANK"] == "0" else []
 
