@@ -24,7 +24,9 @@ def sweep(tmp_path, cache_root):
         environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "sparrow", "train", "-m", *SMALL_RUN, "study.name=s", *overrides]
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **output)
+        # What a shell runs in the background ignores SIGINT, and so would its children.
+        heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **output, **heed)
         started.append(process)
         return process
 
