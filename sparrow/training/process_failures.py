@@ -26,10 +26,11 @@ def losses_explained(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, RunError) as error:
+        # torch raises a lost worker at any point of the main process, so a checkpoint being written may wrap it.
         if lost := WORKER_LOST.search(str(error)):
             raise worker_lost(lost[1]) from error
-        if RANK_LOST.search(str(error)):
+        if isinstance(error, RuntimeError) and RANK_LOST.search(str(error)):
             raise RunError(
                 "another rank was lost: its process was killed, or its machine or network failed "
                 f"({str(error).strip().splitlines()[0][:200]}); what it said last is above or in its own log; "
