@@ -15,7 +15,7 @@ from sparrow.data.settings import Batching, ExportName, Mixture, Source
 from sparrow.evaluation.settings import Benchmark, Evaluation
 from sparrow.instructions.settings import Embedder
 from sparrow.media.settings import FramePolicy, TextStyle
-from sparrow.models.registry import WITHOUT_PACKING, check_flash_attention, check_native_video
+from sparrow.models.registry import check_flash_attention, check_native_video, facts_of
 from sparrow.models.settings import FLASH, BackboneSettings, CheckpointOptions, Tuning
 from sparrow.runs.settings import Paths, Study, Trainer
 from sparrow.training.settings import (
@@ -227,8 +227,9 @@ def _refused(key: str, check: Callable[[str], None], family: str | None) -> Conf
 
 
 def _packing_conflicts(config: ExperimentConfig) -> Conflicts:
-    reason = WITHOUT_PACKING.get(config.backbone.family)
-    if reason is not None and config.batching.name in ("packed", "packed_epoch"):
+    if config.backbone.family == REQUIRED or config.batching.name not in ("packed", "packed_epoch"):
+        return
+    if reason := facts_of(config.backbone.family).without_packing:
         yield (
             "batching.name",
             f"samples of {config.backbone.family} cannot share a row, since {reason}; set batching=padded",

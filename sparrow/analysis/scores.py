@@ -3,26 +3,61 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sparrow.analysis.answers import Predictions
+from sparrow.analysis import intervals
 from sparrow.analysis.intervals import Interval, accuracy_interval, chance_bound, resampled_means, stratified_mean
+from sparrow.core.entries import Registry
 from sparrow.core.errors import DataError
 
 MACRO = "macro_accuracy"
-METRICS = ("accuracy", MACRO, "by_category.NAME.accuracy", "by_group.AXIS.VALUE.accuracy")
-_METRIC = re.compile(r"accuracy|macro_accuracy|by_category\..+\.accuracy|by_group\.[^.]+\..+\.accuracy")
+METRICS: Registry[Any] = Registry(
+    "metric",
+    {"accuracy": "sparrow.analysis.scores.ACCURACY", MACRO: "sparrow.analysis.scores.MACRO_ACCURACY"},
+    "sparrow.analysis.scores.Metric",
+)
+PATHS = ("by_category.NAME.accuracy", "by_group.AXIS.VALUE.accuracy")
+_PATH = re.compile(r"by_category\..+\.accuracy|by_group\.[^.]+\..+\.accuracy")
 # The means of arXiv 2411.19951, by benchmark format.
 PAPER_MEANS = {
     "general": {"video_mme": "accuracy", "mvbench": "accuracy", "tempcompass": "by_category.multi-choice.accuracy"},
     "long": {"video_mme": "by_group.duration.long.accuracy", "longvideobench": "accuracy", "mlvu": "accuracy"},
 }
+
+
+def _equal_weights(answers: Predictions) -> NDArray[np.float64]:
+    return np.ones(len(answers))
+
+
+def _macro_weights(answers: Predictions) -> NDArray[np.float64]:
+    """N / (K n_k) for the mean of K categories, with n_k of the N answers in the answer's category."""
+    _, category, sizes = np.unique(answers.categories, return_inverse=True, return_counts=True)
+    return np.asarray(len(answers) / (len(sizes) * sizes[category]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number of a score: the mean of weight times correct over some of a benchmark's answers.
+
+    So its intervals, and differences of it between runs, are those of the accuracy.
+
+    Args:
+        answers: The answers that it is of; it may mark them (`correct`, bool [n]) by a rule of its own.
+        weights: What each of these counts, [n], not negative; they are scaled to a mean of 1.
+    """
+
+    answers: Callable[[Predictions], Predictions] = lambda answers: answers
+    weights: Callable[[Predictions], ArrayLike] = _equal_weights
+
+
+ACCURACY, MACRO_ACCURACY = Metric(), Metric(weights=_macro_weights)
 
 
 @dataclass(kw_only=True)
@@ -58,7 +93,9 @@ class Score(Accuracy):
         num_unscored: Questions without options, which need a judge: answered, and in no denominator.
         by_category: The same by task or type of question.
         by_group: The same by each value of each further breakdown, such as `duration`.
-        metric: Which of these numbers is the benchmark's score, as a path: `by_category.multi-choice.accuracy`.
+        metric: Which of these numbers is the benchmark's score, as a path: `by_category.multi-choice.accuracy`, or the
+            dotted path of a user's own `Metric`.
+        own: The number of that metric, by its weights; its chance is not known.
         scoring: How answers were read from the model.
         predictions: The JSONL file, relative to the run's folder.
         protocol: How the questions were asked, as plain values.
@@ -75,6 +112,7 @@ class Score(Accuracy):
     by_category: dict[str, Accuracy] = field(default_factory=dict)
     by_group: dict[str, dict[str, Accuracy]] = field(default_factory=dict)
     metric: str = "accuracy"
+    own: Accuracy | None = None
     scoring: str = ""
     predictions: str = ""
     protocol: dict[str, Any] = field(default_factory=dict)
@@ -106,7 +144,9 @@ class Score(Accuracy):
             return self.by_group.get(axis, {}).get(value)
         if kind == "by_category":
             return self.by_category.get(name)
-        return self if metric in ("accuracy", MACRO) else None
+        if metric in METRICS:
+            return self
+        return self.own if metric == self.metric else None
 
     @property
     def asked(self) -> str:
@@ -139,7 +179,14 @@ def score(
     """The score of a benchmark's answers, over all questions (micro), over categories (macro) and by each breakdown.
 
     `predictions` answer all questions of the benchmark; the other arguments are kept as the fields of `Score`.
+
+    Raises:
+        DataError: If the code of a user's own metric fails.
     """
+    try:
+        own = None if metric in METRICS or _PATH.fullmatch(metric) else _own_accuracy(predictions, metric)
+    except DataError as error:
+        raise error.within(file) from error
     everything = np.ones(len(predictions), dtype=np.bool_)
     low, high = accuracy_interval(predictions.correct, predictions.videos, predictions.categories)
     return Score(
@@ -153,6 +200,7 @@ def score(
         by_category=_parts(predictions, predictions.categories),
         by_group={axis: _parts(predictions, values) for axis, values in predictions.groups.items()},
         metric=metric,
+        own=own,
         scoring=scoring,
         predictions=file,
         protocol=dict(protocol or {}),
@@ -176,9 +224,15 @@ def pick(result: Score, metric: str) -> tuple[float, Interval]:
     return share, (low, high)
 
 
-def is_metric(path: str) -> bool:
-    """Whether a path is of the form of one of `METRICS`."""
-    return _METRIC.fullmatch(path) is not None
+def check_metric(path: str) -> str:
+    """The path of a number of a score, or the dotted path of a user's own `Metric`; refuses any other.
+
+    Raises:
+        ConfigError: With the paths that there are.
+    """
+    if not _PATH.fullmatch(path):
+        METRICS.check(path, PATHS)
+    return path
 
 
 def resampled_scores(predictions: Predictions, metric: str, *, seed: int = 0) -> NDArray[np.float64] | None:
@@ -188,7 +242,8 @@ def resampled_scores(predictions: Predictions, metric: str, *, seed: int = 0) ->
     """
     own = answers_of(predictions, metric)
     strata = own.categories if metric == MACRO else None
-    return resampled_means(own.correct, own.videos, strata, seed=seed)
+    values = own.correct if metric == MACRO else weights_of(own, metric) * own.correct
+    return resampled_means(values, own.videos, strata, seed=seed)
 
 
 def answers_of(predictions: Predictions, metric: str) -> Predictions:
@@ -198,19 +253,22 @@ def answers_of(predictions: Predictions, metric: str) -> Predictions:
         return predictions.of_category(name)
     if kind == "by_group":
         return predictions.chosen(predictions.groups.get(axis, np.full(len(predictions), "")) == value)
-    return predictions
+    with METRICS.named_in_errors(metric, f"{len(predictions)} answers"):
+        found: Predictions = METRICS[metric].answers(predictions)
+        if not (isinstance(found, Predictions) and np.asarray(found.correct).dtype == np.bool_):
+            raise TypeError(f"answers() gives {type(found).__name__}, expected Predictions whose correct is bool [n]")
+    return found
 
 
 def weights_of(own: Predictions, metric: str) -> NDArray[np.float64]:
-    """What each of the answers of `answers_of` counts, [n] with a mean of 1: the number of the path is the mean of
-    weight times correct.
-
-    1 each; for the mean of K categories N / (K n_k), with n_k of the N answers in the answer's category.
-    """
-    if metric != MACRO:
+    """What each of the answers of `answers_of` counts, [n] with a mean of 1."""
+    if _PATH.fullmatch(metric) or not len(own):
         return np.ones(len(own))
-    _, category, sizes = np.unique(own.categories, return_inverse=True, return_counts=True)
-    return np.asarray(len(own) / (len(sizes) * sizes[category]))
+    with METRICS.named_in_errors(metric, f"{len(own)} answers"):
+        weights = np.asarray(METRICS[metric].weights(own), dtype=float)
+        if weights.shape != (len(own),) or not (weights >= 0).all() or not 0 < (mean := weights.mean()) < np.inf:
+            raise ValueError(f"weights() gives {weights}, expected [{len(own)}] numbers, none below 0 and not all 0")
+    return weights if abs(mean - 1) < intervals.ROUNDING else weights / mean
 
 
 def _parts_of(metric: str) -> tuple[str, str, str, str]:
@@ -234,6 +292,15 @@ def paper_means(scores: Mapping[str, Score]) -> dict[str, float]:
 
 def _parts(predictions: Predictions, values: NDArray[np.str_]) -> dict[str, Accuracy]:
     return {str(value): _accuracy(predictions, values == value) for value in np.unique(values) if value}
+
+
+def _own_accuracy(predictions: Predictions, metric: str) -> Accuracy:
+    own = answers_of(predictions, metric)
+    weights = weights_of(own, metric)
+    low, high = np.clip(intervals.difference_interval(own.correct, own.videos, weights), 0.0, 1.0).tolist()
+    share = float((weights * own.correct).mean()) if len(own) else None
+    found = _accuracy(own, np.ones(len(own), dtype=np.bool_))
+    return replace(found, accuracy=share, low=low, high=high, chance=None)
 
 
 def _accuracy(predictions: Predictions, chosen: NDArray[np.bool_]) -> Accuracy:

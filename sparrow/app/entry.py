@@ -19,7 +19,7 @@ from sparrow.app.help import help_text
 from sparrow.app.launching import register_launchers
 from sparrow.app.remember_sweep import RememberSweep
 from sparrow.app.schema import checked, register_schemas
-from sparrow.app.trained_defaults import as_trained
+from sparrow.app.trained_defaults import as_trained, of_protocol
 from sparrow.app.user_errors import message_of
 from sparrow.core.files import user_path
 from sparrow.settings import SCHEMAS
@@ -33,6 +33,7 @@ def set_up() -> None:
     register_schemas()
     register_launchers()
     OmegaConf.register_new_resolver("as_trained", as_trained, replace=True)
+    OmegaConf.register_new_resolver("of_protocol", of_protocol, replace=True)
     OmegaConf.register_new_resolver("user_path", user_path, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
     OmegaConf.register_new_resolver("gpus_per_node", gpus_per_node, replace=True)

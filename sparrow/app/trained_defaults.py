@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sparrow.commands.checkpoint_settings import ALIKE, select, settings_of
 from sparrow.core.errors import RunError
+from sparrow.evaluation.settings import Benchmark
 
 
 def as_trained(key: str, default: Any = None, *, _root_: DictConfig) -> Any:
@@ -19,6 +20,11 @@ def as_trained(key: str, default: Any = None, *, _root_: DictConfig) -> Any:
     except RunError:
         found = default  # said when the run is opened
     return OmegaConf.create(found) if isinstance(found, list) else found
+
+
+def of_protocol(key: str, default: Any, *, _parent_: DictConfig) -> Any:
+    """What a benchmark's protocol sets, or else the default, which may be another setting."""
+    return Benchmark.completed({"format": _parent_.get("format"), "protocol": _parent_.get("protocol")}).get(key, default)
 
 
 def with_trained_defaults(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:

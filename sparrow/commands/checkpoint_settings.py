@@ -9,6 +9,7 @@ from typing import Any
 
 from sparrow.core.files import user_path
 from sparrow.core.settings import identity
+from sparrow.models.registry import FAMILIES
 from sparrow.models.settings import CheckpointOptions
 from sparrow.runs.differences import leaves
 from sparrow.runs.record import FILE_NAME, RunRecord
@@ -53,10 +54,13 @@ def select(settings: Mapping[str, Any], key: str, default: Any = None) -> Any:
 
 
 def as_trained(checkpoint: str, options: CheckpointOptions) -> CheckpointOptions:
-    """The options with native video as a run was trained with, where they leave it open; without it for others."""
-    if options.native_video is not None:
-        return options
-    return replace(options, native_video=bool(select(settings_of(checkpoint), "backbone.native_video")))
+    """The options with native video and a family of one's own as a run was trained with, where they leave them open."""
+    trained = settings_of(checkpoint)
+    if options.native_video is None:
+        options = replace(options, native_video=bool(select(trained, "backbone.native_video")))
+    family = select(trained, "backbone.family")
+    own = options.family is None and family is not None and family not in FAMILIES
+    return replace(options, family=family) if own else options
 
 
 def unlike_training(config: EvaluateConfig) -> str | None:

@@ -26,6 +26,7 @@ CONVERTERS: Registry[Any] = Registry(
         "sharegemini": "sparrow.data.converters.video.LLAVA",
         "videochatgpt": "sparrow.data.converters.video.VIDEOCHATGPT",
     },
+    "sparrow.data.converters.converter.Converter",
 )
 SELECTIONS: Registry[Any] = Registry(
     "selection",
@@ -34,6 +35,7 @@ SELECTIONS: Registry[Any] = Registry(
         "cluster_balanced": "sparrow.instructions.selection.cluster_balanced",
         "dedup": "sparrow.instructions.selection.dedup",
     },
+    ("vectors", "first", "duplicate_similarity"),
 )
 
 

@@ -140,7 +140,8 @@ def load_source(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not _is_whole(folder):
-                _ingest(name, inputs, converter, folder, fail=on_bad_sample == "fail")
+                work = Conversion(name, converter, fail=on_bad_sample == "fail", named=source.converter)
+                _ingest(work, inputs, folder)
     stats = _read_stats(folder / "stats.json")
     if on_bad_sample == "fail" and stats.rejected:
         first = stats.rejected[0]
@@ -254,16 +255,15 @@ def _is_whole(folder: Path) -> bool:
     return all((folder / file).is_file() for file in ("rows.arrow", "ids.json", "digests.bin", "stats.json"))
 
 
-def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, *, fail: bool) -> None:
+def _ingest(work: Conversion, inputs: list[Input], folder: Path) -> None:
     """Convert everything into a folder, which is there when it is whole."""
     shutil.rmtree(folder, ignore_errors=True)
     remove_drafts(folder)
-    work = Conversion(name, converter, fail=fail)
     with drafted(folder) as draft:
         with _RowWriter(draft / "rows.arrow") as writer:
             for label, _, origin in inputs:
                 if isinstance(origin, Path):
-                    origin = readers.read_records(origin, name=label, source=name, on_bad=work.reject_unread)
+                    origin = readers.read_records(origin, name=label, source=work.name, on_bad=work.reject_unread)
                 work.run(origin, writer.write)
         ids = work.ids()
         write_atomically(draft / "ids.json", json.dumps(ids))

@@ -198,6 +198,9 @@ def make_questions(
             question = make(record)
         except DataError as error:
             problems.add(where, error.what)
+        except Exception as error:
+            error.add_note(f"at {where}")
+            raise
         else:
             problems.check_id(where, question.id)
             questions.append(question)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator
 
 from sparrow.core.entries import Registry
+from sparrow.core.errors import ConfigError
 from sparrow.core.settings import REQUIRED, AtLeast1, one_of, setting, settings
 from sparrow.media.settings import FramePolicy
 from sparrow.models.settings import CheckpointOptions
@@ -24,34 +25,23 @@ FORMATS: Registry[Any] = Registry(
         "mlvu": "sparrow.evaluation.formats.mlvu.MLVU",
         "longvideobench": "sparrow.evaluation.formats.longvideobench.LONGVIDEOBENCH",
     },
+    "sparrow.evaluation.formats.protocols.Format",
 )
 Subtitles = Literal["off", "on", "interleaved"]
 
 
 def _metric(path: str) -> str:
-    from sparrow.analysis.scores import METRICS, is_metric
+    from sparrow.analysis.scores import check_metric
 
-    if not is_metric(path):
-        raise ValueError(f"'{path}' is not one of {', '.join(METRICS)}")
-    return path
-
-
-Metric = Annotated[str, AfterValidator(_metric)]
-
-
-@settings
-class BenchmarkPreset:
-    """What a protocol fixes beside its prompts; the settings are those of `Benchmark`."""
-
-    max_frames: AtLeast1 | None = setting("frames of a video", default=None, unit="frames")
-    subtitles: Subtitles = setting("how subtitles are shown", default="off")
-    tasks: list[str] = setting("tasks that are evaluated", default_factory=list)
-    metric: str = setting("which number is the benchmark's score", default="accuracy")
+    return check_metric(path)
 
 
 @settings
 class Benchmark:
-    """A set of questions about videos and the protocol by which it is evaluated and scored."""
+    """A set of questions about videos and the protocol by which it is evaluated and scored.
+
+    The defaults are those of the format's protocol where it has its own (`Format.protocols`).
+    """
 
     format: Annotated[str, one_of(FORMATS)] = setting("schema of its annotations", default=REQUIRED)
     root: str = setting("its folder", default=REQUIRED, recorded=True)
@@ -60,13 +50,10 @@ class Benchmark:
     world: str | None = setting("table of the generated world that can take its place", default=None)
     use_world: bool = setting("evaluate that table, to rehearse without the benchmark's files", default=False)
     protocol: Literal["official", "released"] = setting("whose prompts are used", default="official")
-    presets: dict[str, BenchmarkPreset] = setting(
-        "by protocol; a setting that is given wins", default_factory=dict, recorded=True
-    )
     max_frames: AtLeast1 | None = setting("frames of a video; null: `frames.max_frames`", default=None, unit="frames")
     subtitles: Subtitles = setting("`on`: listed before the question; `interleaved`: between the frames", default="off")
     tasks: list[str] = setting("tasks that are evaluated; empty: all", default_factory=list)
-    metric: Metric = setting("which number is the benchmark's score, as a path into it", default="accuracy")
+    metric: Annotated[str, AfterValidator(_metric)] = setting("which number is the benchmark's score: a path into it, or the dotted path of your own", default="accuracy")
     scoring: Literal["generate", "letter_likelihood", "option_likelihood"] = setting(
         "how it is answered", default="generate"
     )
@@ -77,9 +64,20 @@ class Benchmark:
     missing_videos: Literal["wrong", "exclude"] = setting("how questions without their video count", default="wrong")
     num_questions: AtLeast1 | None = setting("evaluate only so many, spread evenly; null: all", default=None)
 
+    @staticmethod
+    def completed(given: Mapping[str, Any]) -> dict[str, Any]:
+        """What is given, and what the format's protocol sets beside it."""
+        try:
+            protocols = FORMATS[str(given.get("format"))].protocols
+        except ConfigError:  # it is said of the format
+            protocols = {}
+        older = ("presets",)  # in records of runs from before
+        given = {key: value for key, value in given.items() if key not in older}
+        return {**protocols.get(given.get("protocol", "official"), {}), **given}
+
     def conflicts(self) -> Iterator[tuple[str, str]]:
         """Settings that contradict each other."""
-        if self.format == "multiple_choice" and self.protocol != "official":
+        if self.format != REQUIRED and FORMATS[self.format].brings_prompts and self.protocol != "official":
             yield "protocol", "the prompts stand in its file; leave it out"
         if self.scoring == "letter_likelihood" and not self.show_options:
             yield "show_options", "letters can only be scored where the options are shown; set it to true"

@@ -144,9 +144,12 @@ def select(
     position_of_id[order] = np.arange(len(order))
     done_places = place_of_row[position_of_id[done[: len(leaders)]]] if done else np.zeros(0, dtype=np.int64)
     places = done_places.tolist()
-    for place in SELECTIONS[method](whole[leaders_in_order], places, duplicate_similarity):
-        places.append(place)
-        yield int(order[leaders_in_order[place]])
+    with SELECTIONS.named_in_errors(method, f"{len(leaders)} different instructions"):
+        for place in SELECTIONS[method](whole[leaders_in_order], places, duplicate_similarity):
+            places.append(place)
+            yield int(order[leaders_in_order[place]])
+        if sorted(places) != list(range(len(leaders))):
+            raise ValueError(f"it gives {len(places)} places, expected each of {len(leaders)} once")
     # What repeats an instruction: by how often it came before, then by the place of its instruction.
     rank_of_place = np.empty(len(places), dtype=np.int64)
     rank_of_place[places] = np.arange(len(places))

@@ -16,6 +16,7 @@ EMBEDDERS: Registry[Any] = Registry(
         "tfidf": "sparrow.instructions.tfidf.embed_tfidf",
         "encoder": "sparrow.instructions.text_encoder.encode_texts",
     },
+    ("texts", "settings", "progress"),
 )
 
 

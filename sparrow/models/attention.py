@@ -8,7 +8,7 @@ import torch
 
 from sparrow.core.errors import BackboneError
 from sparrow.models.precision import computes_in_16_bits
-from sparrow.models.registry import WITHOUT_FLASH, check_flash_attention
+from sparrow.models.registry import check_flash_attention, facts_of
 from sparrow.models.settings import FLASH
 
 
@@ -31,5 +31,5 @@ def choose_attention(asked: str, precision: str, accelerator: str, family: str) 
     if asked != "auto":
         return asked
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    can_run = on_gpu and installed and computes_in_16_bits(precision) and family not in WITHOUT_FLASH
+    can_run = on_gpu and installed and computes_in_16_bits(precision) and facts_of(family).without_flash is None
     return FLASH if can_run else "sdpa"

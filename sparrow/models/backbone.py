@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,7 +23,7 @@ from sparrow.models.adapters import has_adapters, save_trained_parts
 from sparrow.models.chat import TokenizedChat, control_tokens, expand, tokenize
 from sparrow.models.checkpoint_files import Checkpoint
 from sparrow.models.frame_buffer import Frames, NativeVideo, Size, normalize
-from sparrow.models.registry import NATIVE_VIDEO, WITHOUT_PACKING, check_native_video
+from sparrow.models.registry import FACTS, FAMILIES, FamilyFacts, check_native_video
 from sparrow.models.tiny import TinySizes, random_model
 
 __all__ = ["Backbone", "Size", "TokenizedChat", "WithoutVideo"]
@@ -60,10 +60,10 @@ class Backbone(ABC):
     `origin` is the checkpoint that it was loaded from, with the commit of a Hub id.
     """
 
-    family: ClassVar[str]
+    family: ClassVar[str]  # its name in the registry, or the dotted path of a user's own
+    facts: ClassVar[FamilyFacts]
     end_of_turn: ClassVar[str]
-    native_checkpoints: ClassVar[tuple[str, ...]]
-    template: ClassVar[str | None] = None  # of another family
+    native_checkpoints: ClassVar[tuple[str, ...]] = ()
     processor_class: ClassVar[Any] = AutoProcessor
     video_processor_type: ClassVar[str | None] = None
     skips_cached_padding: ClassVar[bool] = True
@@ -89,8 +89,8 @@ class Backbone(ABC):
         self.frame_size_px = frame_size_px
         self._model = model
         self.origin: Checkpoint | None = None
-        template = f"templates/{self.template or self.family}.jinja"
-        self.chat_template = files("sparrow.models").joinpath(template).read_text()
+        template = self.template_file()
+        self.chat_template = template.read_text()
         if not re.search(r"{%-?\s*generation\b", self.chat_template):
             raise BackboneError(
                 f"{template} marks no answer, so that nothing would be learnt; put "
@@ -103,6 +103,25 @@ class Backbone(ABC):
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.end_of_turn
         self.configure_processor()
+
+    def __init_subclass__(cls) -> None:
+        path = f"{cls.__module__}.{cls.__qualname__}"
+        cls.family = next((name for name in FAMILIES if FAMILIES.path(name) == path), path)
+        if cls.family in FACTS:
+            cls.facts = FACTS[cls.family]
+
+    @classmethod
+    def template_file(cls) -> Path:
+        """`templates/MODULE.jinja` beside the family's module, or else that of the family that it derives from.
+
+        Raises:
+            BackboneError: If there is none.
+        """
+        modules = [Path(inspect.getfile(kind)) for kind in cls.__mro__ if issubclass(kind, Backbone)]
+        files = [module.parent / "templates" / f"{module.stem}.jinja" for module in modules]
+        if found := next((file for file in files if file.is_file()), None):
+            return found
+        raise BackboneError(f"{cls.family} has no chat template; write {files[0]}")
 
     def with_model(self, model: nn.Module) -> Self:
         """This backbone with a model."""
@@ -200,7 +219,7 @@ class Backbone(ABC):
     @property
     def supports_packing(self) -> bool:
         """Whether samples can share a row without seeing each other."""
-        return self.family not in WITHOUT_PACKING
+        return self.facts.without_packing is None
 
     @property
     def context_length_tokens(self) -> int:
@@ -278,7 +297,7 @@ class Backbone(ABC):
 
     @cached_property
     def _control_tokens(self) -> frozenset[str]:
-        of_video = [self.video_token_id] if self.family in NATIVE_VIDEO else []
+        of_video = [self.video_token_id] if self.facts.native_video else []
         return control_tokens(self.tokenizer, self.image_token_id, *of_video)
 
     def _shown_size(self, size: Size) -> Size:
@@ -349,8 +368,7 @@ class Backbone(ABC):
         Raises:
             BackboneError: If the model would mix the samples.
         """
-        if not self.supports_packing:
-            reason = WITHOUT_PACKING[self.family]
+        if reason := self.facts.without_packing:
             raise BackboneError(f"samples of {self.family} cannot share a row ({reason}); set batching=padded")
         return torch.cat([self.position_ids(ids, frames) for ids, frames in samples], dim=-1).unsqueeze(-2)
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils.hub import cached_file
 
 from sparrow.core.errors import BackboneError, SparrowError
-from sparrow.models.registry import FAMILIES, family_of_type, refuse_without_port
+from sparrow.models.registry import FACTS, FAMILIES, facts_of, refuse_without_port
 
 WEIGHTS, INDEX, ADAPTERS = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
 # Files of a folder, each under one of its names.
@@ -85,7 +85,9 @@ def family_of(checkpoint: Checkpoint, expected: str | None = None) -> str:
             f"checkpoint {name!r}: its config.json names no model_type, so that its family is not known; "
             "give a folder that transformers or Sparrow saved"
         )
-    family = family_of_type(model_type)
+    family = next((name for name, facts in FACTS.items() if facts.model_type == model_type), None)
+    if expected is not None and facts_of(expected).model_type == model_type:
+        family = expected
     if family is None or expected not in (None, family):
         remedy = OTHER_FORMATS.get(model_type, "set backbone.family or backbone.checkpoint")
         raise BackboneError(

@@ -25,7 +25,6 @@ TINY_TOKENS_A_FRAME = 4
 class Gemma3(SquareFrames):
     """Adapter of `Gemma3ForConditionalGeneration`; a frame is one view, without pan and scan."""
 
-    family = "gemma3"
     end_of_turn = "<end_of_turn>"
     native_checkpoints = ("google/gemma-3-4b-it", "google/gemma-3-12b-it")
 

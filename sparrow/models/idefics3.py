@@ -24,7 +24,6 @@ from sparrow.models.tiny import TinySizes, token_ids, train_tokenizer
 class Idefics3(SquareFrames):
     """Adapter of `Idefics3ForConditionalGeneration`; a frame is one global view, never split into tiles."""
 
-    family = "idefics3"
     end_of_turn = "<end_of_utterance>"
     native_checkpoints: ClassVar[tuple[str, ...]] = ("HuggingFaceM4/Idefics3-8B-Llama3",)
     module_names = ("vision_model", "connector", "text_model")

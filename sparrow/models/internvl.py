@@ -32,7 +32,6 @@ class InternVLProcessor(WithoutVideo, transformers.InternVLProcessor):
 class InternVL(SquareFrames):
     """Adapter of `InternVLForConditionalGeneration`; a frame is one view, never cut into tiles."""
 
-    family = "internvl"
     end_of_turn = "<|im_end|>"
     processor_class = InternVLProcessor
     video_processor_type = "InternVLVideoProcessor"

@@ -33,7 +33,6 @@ class LlavaOnevision(SquareFrames):
     into tiles. A frame of a native video is squeezed to the square and its features pooled to a quarter.
     """
 
-    family = "llava_onevision"
     end_of_turn = "<|im_end|>"
     processor_class = LlavaOnevisionProcessor
     video_processor_type = "LlavaOnevisionVideoProcessor"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,10 +37,10 @@ def find_family(name: str) -> type[Backbone]:
     """The adapter of a family.
 
     Raises:
-        BackboneError: If there is none of that name.
+        ConfigError: If there is none of that name.
     """
     check_family(name)
-    adapter: type[Backbone] = getattr(import_module(f"sparrow.models.{name}"), FAMILIES[name].adapter)
+    adapter: type[Backbone] = FAMILIES[name]
     return adapter
 
 
@@ -179,7 +178,7 @@ def ensure_tiny(
 ) -> Path:
     """Folder of a family's tiny checkpoint, made where it is not there yet; a pure function of the arguments."""
     adapter = find_family(family)
-    modules = [inspect.getmodule(kind) for kind in adapter.__mro__ if kind.__module__.startswith("sparrow.")]
+    modules = [inspect.getmodule(kind) for kind in adapter.__mro__ if issubclass(kind, Backbone)]
     code = [file_hash(Path(inspect.getfile(module))) for module in (*modules, tiny) if module]
     key = content_hash([family, list(texts), frame_size_px, seed, width, code])
     folder = cache_root / "tiny" / f"{family}-{key}"

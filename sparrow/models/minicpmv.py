@@ -54,7 +54,6 @@ class MiniCPMV(Backbone):
     A frame is one view of about `frame_size_px` squared pixels in its own proportions, never sliced.
     """
 
-    family = "minicpmv"
     end_of_turn = "<|im_end|>"
     config_class: ClassVar[Any] = MiniCPMV4_6Config
     processor_class: ClassVar[Any] = MiniCPMV4_6Processor

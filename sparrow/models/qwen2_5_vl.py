@@ -37,7 +37,6 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
     A frame keeps its proportions and takes at most `frame_size_px` squared pixels; its tokens follow from its size.
     """
 
-    family = "qwen2_5_vl"
     end_of_turn = "<|im_end|>"
     processor_class: ClassVar[Any] = Qwen2_5_VLProcessor
     video_processor_type = "Qwen2VLVideoProcessor"

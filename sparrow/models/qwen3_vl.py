@@ -24,7 +24,6 @@ class Qwen3VLProcessor(WithoutVideo, transformers.Qwen3VLProcessor):
 class Qwen3VL(Qwen2_5_VL):
     """Adapter of `Qwen3VLForConditionalGeneration`."""
 
-    family = "qwen3_vl"
     processor_class = Qwen3VLProcessor
     video_processor_type = "Qwen3VLVideoProcessor"
     native_checkpoints = ("Qwen/Qwen3-VL-2B-Instruct", "Qwen/Qwen3-VL-4B-Instruct", "Qwen/Qwen3-VL-8B-Instruct")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
+from sparrow.core.entries import Registry
 from sparrow.core.errors import BackboneError
 from sparrow.core.files import user_path
 
@@ -14,43 +15,52 @@ LINEAR_ATTENTION = "the state of its linear attention runs on from one sample of
 
 
 @dataclass(frozen=True)
-class FamilySpec:
+class FamilyFacts:
     """What is known of a family before its adapter is imported.
 
     Args:
-        adapter: The class in the family's module, `sparrow/models/<family>.py`.
-        model_type: transformers' name, where it is not the family's.
+        model_type: transformers' name.
         without_packing: Why its samples cannot share a row; the tests show that the others' can.
         without_flash: Why flash attention would compute something else than the family was made with.
         native_video: Whether its own way with videos is offered. The others' differs from images in the words around
             a frame only, or they have none.
     """
 
-    adapter: str
-    model_type: str | None = None
+    model_type: str
     without_packing: str | None = None
     without_flash: str | None = None
     native_video: bool = False
 
 
-FAMILIES = {
-    "gemma3": FamilySpec(
-        "Gemma3",
+FAMILIES: Registry[Any] = Registry(
+    "backbone family",
+    {
+        "gemma3": "sparrow.models.gemma3.Gemma3",
+        "idefics3": "sparrow.models.idefics3.Idefics3",
+        "internvl": "sparrow.models.internvl.InternVL",
+        "llava_onevision": "sparrow.models.llava_onevision.LlavaOnevision",
+        "minicpmv": "sparrow.models.minicpmv.MiniCPMV",
+        "minicpmv4_7": "sparrow.models.minicpmv4_7.MiniCPMV4_7",
+        "qwen2_5_vl": "sparrow.models.qwen2_5_vl.Qwen2_5_VL",
+        "qwen3_vl": "sparrow.models.qwen3_vl.Qwen3VL",
+        "smolvlm": "sparrow.models.smolvlm.SmolVLM",
+    },
+    "sparrow.models.backbone.Backbone",
+)
+FACTS = {name: FamilyFacts(name) for name in FAMILIES} | {
+    "gemma3": FamilyFacts(
+        "gemma3",
         without_packing="transformers 5 looks an image's tokens up at their place in the sample, not in the packed row",
         without_flash="its language model reads an image both ways, by a mask that flash attention does not take",
     ),
-    "idefics3": FamilySpec("Idefics3"),
-    "internvl": FamilySpec("InternVL"),
-    "llava_onevision": FamilySpec("LlavaOnevision", native_video=True),
-    "minicpmv": FamilySpec("MiniCPMV", model_type="minicpmv4_6", without_packing=LINEAR_ATTENTION),
-    "minicpmv4_7": FamilySpec("MiniCPMV4_7", without_packing=LINEAR_ATTENTION),
-    "qwen2_5_vl": FamilySpec("Qwen2_5_VL", native_video=True),
-    "qwen3_vl": FamilySpec("Qwen3VL", native_video=True),
-    "smolvlm": FamilySpec("SmolVLM"),
+    "llava_onevision": FamilyFacts("llava_onevision", native_video=True),
+    "minicpmv": FamilyFacts("minicpmv4_6", without_packing=LINEAR_ATTENTION),
+    "minicpmv4_7": FamilyFacts("minicpmv4_7", without_packing=LINEAR_ATTENTION),
+    "qwen2_5_vl": FamilyFacts("qwen2_5_vl", native_video=True),
+    "qwen3_vl": FamilyFacts("qwen3_vl", native_video=True),
 }
-WITHOUT_PACKING = {name: spec.without_packing for name, spec in FAMILIES.items() if spec.without_packing}
-WITHOUT_FLASH = {name: spec.without_flash for name, spec in FAMILIES.items() if spec.without_flash}
-NATIVE_VIDEO = tuple(name for name, spec in FAMILIES.items() if spec.native_video)
+WITHOUT_PACKING = {name: facts.without_packing for name, facts in FACTS.items() if facts.without_packing}
+NATIVE_VIDEO = tuple(name for name, facts in FACTS.items() if facts.native_video)
 
 # Backbones of the paper that people ask for: how their names are written, the nearest family, and a model of it.
 WITHOUT_NATIVE_PORT = {
@@ -59,22 +69,24 @@ WITHOUT_NATIVE_PORT = {
 }
 
 
-def family_of_type(model_type: str) -> str | None:
-    """The family that transformers calls `model_type`; None if Sparrow has none of it."""
-    return next((name for name, spec in FAMILIES.items() if (spec.model_type or name) == model_type), None)
+def facts_of(family: str) -> FamilyFacts:
+    """What is known of a family; of a user's own its class says it.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    return FACTS[family] if family in FACTS else FAMILIES[family].facts
 
 
 def check_family(name: str) -> str:
-    """The name of a family; refuses any other.
+    """The name of a family or the dotted path of a user's own; refuses any other.
 
     Raises:
-        BackboneError: With near names, or with the reason why the model cannot be used.
+        ConfigError: With near names.
+        BackboneError: With the reason why the model cannot be used.
     """
     refuse_without_port(name)
-    if name not in FAMILIES:
-        near = get_close_matches(name, FAMILIES, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(FAMILIES)}"
-        raise BackboneError(f"unknown backbone.family '{name}'; {hint}")
+    FAMILIES.check(name)
     return name
 
 
@@ -84,9 +96,9 @@ def check_flash_attention(name: str) -> None:
     Raises:
         BackboneError: With the reason.
     """
-    if name in WITHOUT_FLASH:
+    if reason := facts_of(name).without_flash:
         raise BackboneError(
-            f"flash attention cannot stand in for the attention of '{name}': {WITHOUT_FLASH[name]}; set "
+            f"flash attention cannot stand in for the attention of '{name}': {reason}; set "
             "backbone.attn_implementation to auto, which then takes sdpa"
         )
 
@@ -97,7 +109,7 @@ def check_native_video(name: str) -> None:
     Raises:
         BackboneError: With the families that have it.
     """
-    if name not in NATIVE_VIDEO:
+    if not facts_of(name).native_video:
         raise BackboneError(
             f"backbone.native_video=true is offered for {', '.join(NATIVE_VIDEO)}; '{name}' reads the frames of a "
             "video as images: set it to false, and frames.timestamps=true if each frame shall have its time"

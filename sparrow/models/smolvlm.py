@@ -25,8 +25,6 @@ class SmolVLMProcessor(WithoutVideo, transformers.SmolVLMProcessor):
 class SmolVLM(Idefics3):
     """Adapter of `SmolVLMForConditionalGeneration`; a frame is one global view, never split into tiles."""
 
-    family = "smolvlm"
-    template = "idefics3"
     processor_class = SmolVLMProcessor
     tiny_classes = (SmolVLMConfig, SmolVLMImageProcessorPil, SmolVLMProcessor)
     tiny_bos_token = "<|im_start|>"

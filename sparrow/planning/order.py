@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
-from sparrow.data.settings import Component
+from sparrow.data.settings import SELECTIONS, Component
 from sparrow.data.sources import SourceData
 from sparrow.instructions.embedding import embed, embedding_key
 from sparrow.instructions.extraction import EXTRACTION_VERSION, read_instructions
@@ -39,6 +39,7 @@ def selected_rows(component: Component, sources: Mapping[str, SourceData], confi
     key = content_hash(
         [
             [SELECTION_VERSION, EXTRACTION_VERSION, component.selection, config.data_seed],
+            *SELECTIONS.own_code(component.selection),
             [data.content_hash, data.ids],  # rows are kept by their places, which the order of the records decides
             [embedding_key(distinct, config.embedder), config.embedder.duplicate_similarity],
         ],

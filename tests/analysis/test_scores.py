@@ -8,8 +8,8 @@ from scipy.stats import binomtest
 
 from sparrow.analysis.answers import Predictions, read_predictions
 from sparrow.analysis.paired import mcnemar_p, paired_difference
-from sparrow.analysis.scores import is_metric, paper_means, pick, resampled_scores, score
-from sparrow.core.errors import DataError
+from sparrow.analysis.scores import check_metric, paper_means, pick, resampled_scores, score
+from sparrow.core.errors import ConfigError, DataError
 
 
 def row(i: int, *, correct: bool, **changes) -> dict:
@@ -225,4 +225,8 @@ def test_means_of_the_paper():
     ],
 )
 def test_the_form_of_a_metric_is_known(path, known):
-    assert is_metric(path) is known
+    if known:
+        assert check_metric(path) == path
+    else:
+        with pytest.raises(ConfigError, match=r"accuracy, macro_accuracy, by_category\.NAME\.accuracy"):
+            check_metric(path)

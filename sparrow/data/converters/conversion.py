@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sparrow.core.errors import DataError
+from sparrow.core.errors import DataError, SparrowError
 from sparrow.core.hashing import hash_key
 from sparrow.core.samples import LongText, Sample
-from sparrow.data.converters import Converter
+from sparrow.data.converters import CONVERTERS, Chat, Converter
 from sparrow.data.converters.raw_record import LeftOutError, Record, RecordError
 
 T = TypeVar("T")
@@ -51,11 +51,12 @@ class Conversion:
 
     `digests` holds 64 bits of each sample's content hash, in the order the samples were written.
 
-    With `fail`, a record that cannot be used raises its error instead of being counted.
+    With `fail`, a record that cannot be used raises its error instead of being counted. `named` is the converter's
+    name or dotted path.
     """
 
-    def __init__(self, name: str, converter: Converter, *, fail: bool) -> None:
-        self.name, self.converter, self.fail = name, converter, fail
+    def __init__(self, name: str, converter: Converter, *, fail: bool, named: str = "") -> None:
+        self.name, self.converter, self.fail, self.named = name, converter, fail, named
         self._num_records = 0
         self._num_used = 0
         self._num_replaced_chars = 0
@@ -114,7 +115,7 @@ class Conversion:
     def _samples(self, record: Record) -> list[tuple[str | None, Sample]]:
         """All samples of a record with its own ids for them, or the error of the first that is not valid."""
         samples = []
-        for chat in self.converter.chats(record):
+        for chat in self._chats(record):
             try:
                 sample = Sample(chat.id or "unnamed", self.name, chat.messages)
             except DataError as error:
@@ -127,6 +128,19 @@ class Conversion:
                 raise LeftOutError(f"the long text has fewer than {least} words")
             samples.append((chat.id, sample))
         return samples
+
+
+    def _chats(self, record: Record) -> list[Chat]:
+        """What the converter makes of a record; an error of its code is that record's, and names the converter."""
+        try:
+            chats = list(self.converter.chats(record))
+            if other := [type(chat).__name__ for chat in chats if not isinstance(chat, Chat)]:
+                raise TypeError(f"it yields {other[0]}, expected Chat")
+        except (SparrowError, LeftOutError, MemoryError):
+            raise
+        except Exception as error:
+            raise record.error(CONVERTERS.failure(self.named, error), "correct its code, or the record") from error
+        return chats
 
 
 def _digest(messages: Messages) -> int:

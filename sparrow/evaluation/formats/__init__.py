@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparrow.core.errors import ConfigError, DataError
+from sparrow.evaluation.formats import multiple_choice
 from sparrow.evaluation.formats.protocols import Reading
 from sparrow.evaluation.questions import Question
 from sparrow.evaluation.settings import FORMATS
@@ -17,7 +18,7 @@ SHOWN_TASKS = 3
 
 def brings_prompts(name: str, location: Path) -> bool:
     """Whether a file holds its prompts, as the released code's jsonl does; a format of a user's own reads its files."""
-    return name == "multiple_choice" or (name in FORMATS and location.suffix == ".jsonl")
+    return FORMATS[name].brings_prompts or (name in FORMATS and location.suffix == ".jsonl")
 
 
 def read_benchmark(
@@ -46,8 +47,11 @@ def read_benchmark(
         what = "the released code's jsonl" if in_released_form else name
         raise ConfigError(f"benchmark '{benchmark}': {what} has no subtitles; set subtitles=off")
     reading = Reading(benchmark=benchmark, protocol=protocol, subtitles=subtitles != "off", tasks=tuple(tasks))
-    read = FORMATS["multiple_choice" if in_released_form else name].read
-    questions = read(location, reading)
+    read = (multiple_choice.MULTIPLE_CHOICE if in_released_form and name in FORMATS else FORMATS[name]).read
+    with FORMATS.named_in_errors(name, f"benchmark '{benchmark}', {location}"):
+        questions = read(location, reading)
+        if not all(isinstance(question, Question) for question in questions):
+            raise TypeError("it gives something else than a list of Question")
     found = {question.category for question in questions}
     if unknown := [task for task in reading.tasks if task not in found]:
         raise DataError(

@@ -83,4 +83,9 @@ def _subtitles(record: Any, folder: Path, reading: Reading) -> tuple[Subtitle, .
         raise DataError(f"subtitles {SUBTITLE_FOLDER}/{name}: {error.what}") from error
 
 
-LONGVIDEOBENCH = Format(read=read, num_questions={"all": 1337}, has_subtitles=True)
+LONGVIDEOBENCH = Format(
+    read=read,
+    num_questions={"all": 1337},
+    has_subtitles=True,
+    protocols=dict.fromkeys(("official", "released"), {"subtitles": "interleaved"}),
+)

@@ -72,4 +72,5 @@ MLVU = Format(
         "anomaly_reco": 200,
         "topic_reasoning": 264,
     },
+    protocols={"official": {"metric": "macro_accuracy"}, "released": {"tasks": MULTIPLE_CHOICE}},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -116,11 +116,14 @@ def seconds(record: dict[str, Any], name: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A benchmark's files; what its protocols set beside the prompts stands in `conf/benchmark/<name>.yaml`.
+    """A benchmark: how its files are read, its size, and what its protocols fix beside the prompts.
 
-    `num_questions` is the size of the published benchmark by task, None where it has no fixed content.
+    `protocols` has settings of `Benchmark` by protocol, such as `metric`, `tasks` or `max_new_tokens`; one that is given
+    wins. `num_questions` is the size of the published benchmark by task, None where it has no fixed content.
     """
 
     read: Callable[[Path, Reading], list[Question]]
     num_questions: Mapping[str, int] | None = None
     has_subtitles: bool = False
+    brings_prompts: bool = False
+    protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from sparrow.evaluation.questions import Question, make_questions, split_prompt
 
 TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
 DIMENSIONS = ("action", "speed", "direction", "order", "attribute_change")
+METRIC = "by_category.multi-choice.accuracy"
 BEST_OPTION = "Please directly give the best option:"
 INSTRUCTIONS = {
     "official": {
@@ -140,4 +141,5 @@ _FIELDS = {
 TEMPCOMPASS = Format(
     read=read,
     num_questions={"multi-choice": 1580, "yes_no": 2453, "caption_matching": 1503, "captioning": 2004},
+    protocols={"official": {"metric": METRIC}, "released": {"metric": METRIC, "tasks": ["multi-choice"]}},
 )
