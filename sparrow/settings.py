@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field
 
 from sparrow.core.errors import BackboneError
-from sparrow.core.settings import REQUIRED, AtLeast0, AtLeast1, Seed, Share, hints, setting, settings
+from sparrow.core.settings import REQUIRED, AtLeast0, AtLeast1, Seed, Share, hints, one_of, setting, settings
 from sparrow.data.settings import Batching, ExportName, Mixture, Source
-from sparrow.evaluation.settings import Benchmark, Evaluation
-from sparrow.instructions.settings import Embedder
+from sparrow.evaluation.settings import REMOVED, Benchmark, Evaluation
+from sparrow.instructions.settings import METRICS, Embedder
 from sparrow.media.settings import FramePolicy, TextStyle
 from sparrow.models.registry import check_flash_attention, check_native_video, facts_of
 from sparrow.models.settings import FLASH, BackboneSettings, CheckpointOptions, Tuning
@@ -125,6 +125,11 @@ class DiversityConfig(ExperimentConfig):
     num_instructions: AtLeast1 = setting("instructions sampled of each", default=5000, recorded=True)
     min_instructions: Annotated[int, Field(ge=2)] = setting(
         "sources with fewer do not lower the common size", default=10, recorded=True
+    )
+    metrics: list[Annotated[str, one_of(METRICS)]] = setting(
+        "which are measured; a name, or the dotted path of your own",
+        default_factory=lambda: list(METRICS),
+        recorded=True,
     )
     num_resamples: AtLeast0 = setting("bootstrap resamples behind each interval", default=100, recorded=True)
     num_clusters: AtLeast1 = setting(
@@ -267,7 +272,7 @@ def is_recorded(schema: Any, key: str) -> bool:
         elif is_dataclass(schema):
             f = next((f for f in fields(schema) if f.name == name), None)
             if f is None:
-                return False
+                return name in REMOVED
             if f.metadata.get("recorded"):
                 return True
             schema = hints(schema)[name]

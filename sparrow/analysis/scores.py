@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from sparrow.analysis.answers import Predictions
-from sparrow.analysis import intervals
-from sparrow.analysis.intervals import Interval, accuracy_interval, chance_bound, resampled_means, stratified_mean
+from sparrow.analysis.intervals import (
+    Interval,
+    accuracy_interval,
+    chance_bound,
+    difference_interval,
+    resampled_means,
+    stratified_mean,
+)
 from sparrow.core.entries import Registry
 from sparrow.core.errors import DataError
 
 MACRO = "macro_accuracy"
 METRICS: Registry[Any] = Registry(
     "metric",
-    {"accuracy": "sparrow.analysis.scores.ACCURACY", MACRO: "sparrow.analysis.scores.MACRO_ACCURACY"},
-    "sparrow.analysis.scores.Metric",
+    {"accuracy": "sparrow.analysis.scores.equal_weights", MACRO: "sparrow.analysis.scores.macro_weights"},
+    ("answers",),
 )
 PATHS = ("by_category.NAME.accuracy", "by_group.AXIS.VALUE.accuracy")
 _PATH = re.compile(r"by_category\..+\.accuracy|by_group\.[^.]+\..+\.accuracy")
@@ -30,34 +36,6 @@ PAPER_MEANS = {
     "general": {"video_mme": "accuracy", "mvbench": "accuracy", "tempcompass": "by_category.multi-choice.accuracy"},
     "long": {"video_mme": "by_group.duration.long.accuracy", "longvideobench": "accuracy", "mlvu": "accuracy"},
 }
-
-
-def _equal_weights(answers: Predictions) -> NDArray[np.float64]:
-    return np.ones(len(answers))
-
-
-def _macro_weights(answers: Predictions) -> NDArray[np.float64]:
-    """N / (K n_k) for the mean of K categories, with n_k of the N answers in the answer's category."""
-    _, category, sizes = np.unique(answers.categories, return_inverse=True, return_counts=True)
-    return np.asarray(len(answers) / (len(sizes) * sizes[category]))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """A number of a score: the mean of weight times correct over some of a benchmark's answers.
-
-    So its intervals, and differences of it between runs, are those of the accuracy.
-
-    Args:
-        answers: The answers that it is of; it may mark them (`correct`, bool [n]) by a rule of its own.
-        weights: What each of these counts, [n], not negative; they are scaled to a mean of 1.
-    """
-
-    answers: Callable[[Predictions], Predictions] = lambda answers: answers
-    weights: Callable[[Predictions], ArrayLike] = _equal_weights
-
-
-ACCURACY, MACRO_ACCURACY = Metric(), Metric(weights=_macro_weights)
 
 
 @dataclass(kw_only=True)
@@ -94,8 +72,8 @@ class Score(Accuracy):
         by_category: The same by task or type of question.
         by_group: The same by each value of each further breakdown, such as `duration`.
         metric: Which of these numbers is the benchmark's score, as a path: `by_category.multi-choice.accuracy`, or the
-            dotted path of a user's own `Metric`.
-        own: The number of that metric, by its weights; its chance is not known.
+            dotted path of a user's own: a function from `Predictions` to what each counts, [n], not negative.
+        own: The weighted mean of that metric, over the answers that count.
         scoring: How answers were read from the model.
         predictions: The JSONL file, relative to the run's folder.
         protocol: How the questions were asked, as plain values.
@@ -225,7 +203,7 @@ def pick(result: Score, metric: str) -> tuple[float, Interval]:
 
 
 def check_metric(path: str) -> str:
-    """The path of a number of a score, or the dotted path of a user's own `Metric`; refuses any other.
+    """The path of a number of a score, or the dotted path of a user's own; refuses any other.
 
     Raises:
         ConfigError: With the paths that there are.
@@ -253,22 +231,35 @@ def answers_of(predictions: Predictions, metric: str) -> Predictions:
         return predictions.of_category(name)
     if kind == "by_group":
         return predictions.chosen(predictions.groups.get(axis, np.full(len(predictions), "")) == value)
-    with METRICS.named_in_errors(metric, f"{len(predictions)} answers"):
-        found: Predictions = METRICS[metric].answers(predictions)
-        if not (isinstance(found, Predictions) and np.asarray(found.correct).dtype == np.bool_):
-            raise TypeError(f"answers() gives {type(found).__name__}, expected Predictions whose correct is bool [n]")
-    return found
+    return predictions if metric in METRICS else predictions.chosen(weights_of(predictions, metric) > 0)
 
 
 def weights_of(own: Predictions, metric: str) -> NDArray[np.float64]:
-    """What each of the answers of `answers_of` counts, [n] with a mean of 1."""
+    """What each of the answers of `answers_of` counts, [n] with a mean of 1: the number of the path is the mean of
+    weight times correct.
+
+    Raises:
+        DataError: If the code of a user's own metric fails.
+    """
     if _PATH.fullmatch(metric) or not len(own):
         return np.ones(len(own))
     with METRICS.named_in_errors(metric, f"{len(own)} answers"):
-        weights = np.asarray(METRICS[metric].weights(own), dtype=float)
-        if weights.shape != (len(own),) or not (weights >= 0).all() or not 0 < (mean := weights.mean()) < np.inf:
-            raise ValueError(f"weights() gives {weights}, expected [{len(own)}] numbers, none below 0 and not all 0")
-    return weights if abs(mean - 1) < intervals.ROUNDING else weights / mean
+        weights = np.asarray(METRICS[metric](own), dtype=float)
+        mean = float(weights.mean())
+        if weights.shape != (len(own),) or not (weights >= 0).all() or not 0 < mean < np.inf:
+            raise ValueError(f"it gives {weights}, expected [{len(own)}] numbers, none below 0 and not all 0")
+    return weights if metric in METRICS else weights / mean
+
+
+def equal_weights(answers: Predictions) -> NDArray[np.float64]:
+    """1 each."""
+    return np.ones(len(answers))
+
+
+def macro_weights(answers: Predictions) -> NDArray[np.float64]:
+    """N / (K n_k) for the mean of K categories, with n_k of the N answers in the answer's category."""
+    _, category, sizes = np.unique(answers.categories, return_inverse=True, return_counts=True)
+    return np.asarray(len(answers) / (len(sizes) * sizes[category]))
 
 
 def _parts_of(metric: str) -> tuple[str, str, str, str]:
@@ -297,10 +288,10 @@ def _parts(predictions: Predictions, values: NDArray[np.str_]) -> dict[str, Accu
 def _own_accuracy(predictions: Predictions, metric: str) -> Accuracy:
     own = answers_of(predictions, metric)
     weights = weights_of(own, metric)
-    low, high = np.clip(intervals.difference_interval(own.correct, own.videos, weights), 0.0, 1.0).tolist()
-    share = float((weights * own.correct).mean()) if len(own) else None
+    low, high = np.clip(difference_interval(own.correct, own.videos, weights), 0.0, 1.0).tolist()
+    share, chance = (float((weights * of).mean()) if len(own) else None for of in (own.correct, 1 / own.num_options))
     found = _accuracy(own, np.ones(len(own), dtype=np.bool_))
-    return replace(found, accuracy=share, low=low, high=high, chance=None)
+    return replace(found, accuracy=share, low=low, high=high, chance=chance)
 
 
 def _accuracy(predictions: Predictions, chosen: NDArray[np.bool_]) -> Accuracy:

@@ -115,7 +115,9 @@ class Registry(Mapping[str, T], Generic[T]):
         except (SparrowError, MemoryError):
             raise
         except Exception as error:
-            raise DataError(self.failure(name, error), where=where, remedy="correct its code or what it reads") from error
+            raise DataError(
+                self.failure(name, error), where=where, remedy="correct its code or what it reads"
+            ) from error
 
 
 def _attribute(path: str) -> Any:

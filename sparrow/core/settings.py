@@ -11,7 +11,6 @@ from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args,
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as validated_dataclass
-from pydantic_core import ArgsKwargs
 
 from sparrow.core.entries import Registry
 from sparrow.core.errors import ConfigError
@@ -82,23 +81,19 @@ def frozen_settings(cls: type[T]) -> type[T]:
 
 
 def _checking_conflicts(cls: type[T]) -> type[T]:
-    """Let a class whose `conflicts` yields (name of a setting, what is wrong and how to fix it) refuse them.
-
-    Where it has `completed`, this adds to the values that are given before they are checked.
-    """
+    """Let a class whose `conflicts` yields (name of a setting, what is wrong and how to fix it) refuse them, and one
+    with `completed` add to the values that are given."""
 
     def check(self: Any) -> Any:
         if found := tuple(self.conflicts()):
             raise Conflict(*found)
         return self
 
-    def complete(given: Any) -> Any:
-        if isinstance(given, ArgsKwargs):
-            return ArgsKwargs(given.args, cls.completed(given.kwargs or {}))  # type: ignore[attr-defined]
-        return cls.completed(given) if isinstance(given, Mapping) else given  # type: ignore[attr-defined]
-
     if hasattr(cls, "completed"):
-        cls._complete = model_validator(mode="before")(complete)  # type: ignore[attr-defined]
+        complete: Any = cls.completed
+        cls._complete = model_validator(mode="before")(  # type: ignore[attr-defined]
+            lambda given: complete(given) if isinstance(given, Mapping) else given
+        )
     if hasattr(cls, "conflicts"):
         cls._check_conflicts = model_validator(mode="after")(check)  # type: ignore[attr-defined]
     return cls

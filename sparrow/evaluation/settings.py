@@ -27,6 +27,7 @@ FORMATS: Registry[Any] = Registry(
     },
     "sparrow.evaluation.formats.protocols.Format",
 )
+REMOVED = ("presets",)  # recorded settings of earlier versions, which records of their runs hold
 Subtitles = Literal["off", "on", "interleaved"]
 
 
@@ -53,7 +54,9 @@ class Benchmark:
     max_frames: AtLeast1 | None = setting("frames of a video; null: `frames.max_frames`", default=None, unit="frames")
     subtitles: Subtitles = setting("`on`: listed before the question; `interleaved`: between the frames", default="off")
     tasks: list[str] = setting("tasks that are evaluated; empty: all", default_factory=list)
-    metric: Annotated[str, AfterValidator(_metric)] = setting("which number is the benchmark's score: a path into it, or the dotted path of your own", default="accuracy")
+    metric: Annotated[str, AfterValidator(_metric)] = setting(
+        "which number is the benchmark's score: a path into it, or the dotted path of your own", default="accuracy"
+    )
     scoring: Literal["generate", "letter_likelihood", "option_likelihood"] = setting(
         "how it is answered", default="generate"
     )
@@ -71,8 +74,7 @@ class Benchmark:
             protocols = FORMATS[str(given.get("format"))].protocols
         except ConfigError:  # it is said of the format
             protocols = {}
-        older = ("presets",)  # in records of runs from before
-        given = {key: value for key, value in given.items() if key not in older}
+        given = {key: value for key, value in given.items() if key not in REMOVED}
         return {**protocols.get(given.get("protocol", "official"), {}), **given}
 
     def conflicts(self) -> Iterator[tuple[str, str]]:

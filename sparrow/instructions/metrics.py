@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparrow.instructions.corpus import Corpus
+from sparrow.instructions.settings import METRICS
 
 LEVEL = 0.95
 _TINY = 1e-12
@@ -117,58 +118,56 @@ def template_rate(corpus: Corpus, num_templates: int = 1) -> float:
     return float(counts[:num_templates].sum() / counts.sum())
 
 
-METRICS: dict[str, Metric] = {
-    "vendi_score": Metric(
-        "Vendi score",
-        vendi_score,
-        "effective number of unlike instructions: exp of the entropy of the eigenvalues of the cosines / n",
-        "arXiv 2210.02410",
-    ),
-    "effective_rank": Metric(
-        "effective rank",
-        effective_rank,
-        "effective number of directions: squared sum of those eigenvalues over the sum of their squares",
-        "Del Giudice 2021",
-    ),
-    "mean_pairwise_distance": Metric(
-        "pairwise distance",
-        mean_pairwise_distance,
-        "mean cosine distance of two different instructions",
-        "Ziegler et al. 2005",
-        high=2.0,
-    ),
-    "distinct_1": Metric(
-        "distinct-1", lambda corpus: distinct(corpus, 1), "different words over all words", "arXiv 1510.03055", high=1.0
-    ),
-    "distinct_2": Metric(
-        "distinct-2",
-        lambda corpus: distinct(corpus, 2),
-        "different pairs of neighbouring words over all such pairs",
-        "arXiv 1510.03055",
-        high=1.0,
-    ),
-    "entropy_2": Metric(
-        "entropy-2 (bits)",
-        lambda corpus: ngram_entropy(corpus, 2),
-        "entropy of the frequencies of pairs of neighbouring words",
-        "arXiv 1809.05972",
-    ),
-    "compression_ratio": Metric(
-        "compression ratio",
-        compression_ratio,
-        "bytes of the sorted instructions over their bytes compressed",
-        "arXiv 2403.00553",
-        more_is_diverse=False,
-    ),
-    "template_rate": Metric(
-        "template rate",
-        template_rate,
-        "share of the most frequent template, numbers and rare words masked",
-        "arXiv 2407.00211",
-        more_is_diverse=False,
-        high=1.0,
-    ),
-}
+VENDI_SCORE = Metric(
+    "Vendi score",
+    vendi_score,
+    "effective number of unlike instructions: exp of the entropy of the eigenvalues of the cosines / n",
+    "arXiv 2210.02410",
+)
+EFFECTIVE_RANK = Metric(
+    "effective rank",
+    effective_rank,
+    "effective number of directions: squared sum of those eigenvalues over the sum of their squares",
+    "Del Giudice 2021",
+)
+MEAN_PAIRWISE_DISTANCE = Metric(
+    "pairwise distance",
+    mean_pairwise_distance,
+    "mean cosine distance of two different instructions",
+    "Ziegler et al. 2005",
+    high=2.0,
+)
+DISTINCT_1 = Metric(
+    "distinct-1", lambda corpus: distinct(corpus, 1), "different words over all words", "arXiv 1510.03055", high=1.0
+)
+DISTINCT_2 = Metric(
+    "distinct-2",
+    lambda corpus: distinct(corpus, 2),
+    "different pairs of neighbouring words over all such pairs",
+    "arXiv 1510.03055",
+    high=1.0,
+)
+ENTROPY_2 = Metric(
+    "entropy-2 (bits)",
+    lambda corpus: ngram_entropy(corpus, 2),
+    "entropy of the frequencies of pairs of neighbouring words",
+    "arXiv 1809.05972",
+)
+COMPRESSION_RATIO = Metric(
+    "compression ratio",
+    compression_ratio,
+    "bytes of the sorted instructions over their bytes compressed",
+    "arXiv 2403.00553",
+    more_is_diverse=False,
+)
+TEMPLATE_RATE = Metric(
+    "template rate",
+    template_rate,
+    "share of the most frequent template, numbers and rare words masked",
+    "arXiv 2407.00211",
+    more_is_diverse=False,
+    high=1.0,
+)
 
 
 @dataclass(frozen=True)
@@ -180,23 +179,38 @@ class MetricEstimate:
     high: float
 
 
-def estimate(corpus: Corpus, num_resamples: int, seed: int = 0) -> dict[str, MetricEstimate]:
-    """Every metric of a set, with bootstrap intervals.
+def measured(name: str, corpus: Corpus) -> float:
+    """The value of a metric, by its name or the dotted path of a user's own.
+
+    Raises:
+        DataError: If its code fails, or gives no finite number.
+    """
+    with METRICS.named_in_errors(name, f"{len(corpus)} instructions"):
+        value = METRICS[name](corpus)
+        if not math.isfinite(value):
+            raise ValueError(f"it gives {value}, expected a finite number")
+    return value
+
+
+def estimate(
+    corpus: Corpus, num_resamples: int, seed: int = 0, names: Iterable[str] = METRICS
+) -> dict[str, MetricEstimate]:
+    """The metrics of a set by name, with bootstrap intervals.
 
     A resample draws n instructions with replacement. It holds repetitions that the set does not, which makes it look
     less diverse; so the interval is the value plus the 2.5 and 97.5 % quantiles of the resamples' values less their
     mean, cut at the metric's bounds. Without resamples, and for fewer than two instructions, it is the value alone.
     Source: Davison & Hinkley, Bootstrap Methods and their Application (1997), section 2.3, on correcting bias.
     """
-    values = {name: metric(corpus) for name, metric in METRICS.items()}
+    values = {name: measured(name, corpus) for name in names}
     if num_resamples == 0 or len(corpus) < 2:
         return {name: MetricEstimate(value, value, value) for name, value in values.items()}
     generator = np.random.default_rng(seed)
-    resampled: dict[str, list[float]] = {name: [] for name in METRICS}
+    resampled: dict[str, list[float]] = {name: [] for name in values}
     for _ in range(num_resamples):
         drawn = corpus.take(generator.integers(len(corpus), size=len(corpus)))
-        for name, metric in METRICS.items():
-            resampled[name].append(metric(drawn))
+        for name, found in resampled.items():
+            found.append(measured(name, drawn))
     return {name: _interval(METRICS[name], value, np.array(resampled[name])) for name, value in values.items()}
 
 

@@ -18,6 +18,20 @@ EMBEDDERS: Registry[Any] = Registry(
     },
     ("texts", "settings", "progress"),
 )
+METRICS: Registry[Any] = Registry(
+    "metric of diversity",
+    {
+        "vendi_score": "sparrow.instructions.metrics.VENDI_SCORE",
+        "effective_rank": "sparrow.instructions.metrics.EFFECTIVE_RANK",
+        "mean_pairwise_distance": "sparrow.instructions.metrics.MEAN_PAIRWISE_DISTANCE",
+        "distinct_1": "sparrow.instructions.metrics.DISTINCT_1",
+        "distinct_2": "sparrow.instructions.metrics.DISTINCT_2",
+        "entropy_2": "sparrow.instructions.metrics.ENTROPY_2",
+        "compression_ratio": "sparrow.instructions.metrics.COMPRESSION_RATIO",
+        "template_rate": "sparrow.instructions.metrics.TEMPLATE_RATE",
+    },
+    "sparrow.instructions.metrics.Metric",
+)
 
 
 @settings
@@ -52,3 +66,4 @@ class DiversitySettings(Protocol):
     num_resamples: int
     num_clusters: int
     num_templates: int
+    metrics: list[str]

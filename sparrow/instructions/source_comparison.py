@@ -88,7 +88,7 @@ def compare(
             num_instructions=len(own),
             num_distinct=len(set(own)),
             num_compared=len(corpus),
-            metrics=estimate(corpus, config.num_resamples, config.data_seed),
+            metrics=estimate(corpus, config.num_resamples, config.data_seed, config.metrics),
             clusters=spread[name],
             templates=frequent_templates(make_corpus(own, vectors[name]), config.num_templates),
         )

@@ -138,7 +138,8 @@ def write_diversity(sampled: Sampled, config: DiversityConfig, folder: Path) -> 
     comparison = sampled.comparison
     definitions = {
         name: {"definition": m.definition, "source": m.source, "more_is_diverse": m.more_is_diverse}
-        for name, m in METRICS.items()
+        for name in config.metrics
+        if (m := METRICS[name])
     }
     settings = {"num_instructions": config.num_instructions, "data_seed": config.data_seed}
     write_json(
@@ -159,7 +160,9 @@ def write_diversity(sampled: Sampled, config: DiversityConfig, folder: Path) -> 
             writer.writerow([name, measured.num_instructions, measured.num_compared, metric, *vars(found).values()])
     write_atomically(folder / "diversity.csv", lines.getvalue())
     tables = "\n".join(table.markdown() for table in _tables(sampled, with_intervals=True))
-    meanings = "\n".join(f"- **{m.label}**: {m.definition} ({m.source})" for m in METRICS.values())
+    meanings = "\n".join(
+        f"- **{m.label}**: {m.definition} ({m.source})" for m in map(METRICS.__getitem__, config.metrics)
+    )
     write_atomically(folder / "diversity.md", f"{tables}\n{meanings}\n")
 
 
@@ -173,7 +176,8 @@ def _tables(sampled: Sampled, *, with_intervals: bool) -> list[Table]:
     sizes = {measured.num_compared for measured in comparison.sources.values()}
     sources = comparison.sources.values()
     rows = [("instructions compared", *(f"{measured.num_compared:,}" for measured in sources))]
-    for key, metric in METRICS.items():
+    for key in next(iter(sources)).metrics if sources else ():
+        metric = METRICS[key]
         values = (_number(measured.metrics[key], with_intervals) for measured in sources)
         rows.append((f"{metric.label} {'↑' if metric.more_is_diverse else '↓'}", *values))
     notes = [*sampled.notes, "↑ ↓: the direction of more diversity"]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sparrow.core.errors import DataError, SparrowError
 from sparrow.core.hashing import hash_key
 from sparrow.core.samples import LongText, Sample
-from sparrow.data.converters import CONVERTERS, Chat, Converter
+from sparrow.data.converters import CONVERTERS, Converter
 from sparrow.data.converters.raw_record import LeftOutError, Record, RecordError
 
 T = TypeVar("T")
@@ -76,6 +76,11 @@ class Conversion:
                 self._left_out[str(reason)] += 1
             except RecordError as error:
                 self._reject(error, record.own_id())
+            except (SparrowError, MemoryError):
+                raise
+            except Exception as error:
+                what = CONVERTERS.failure(self.named, error)
+                self._reject(record.error(what, "correct its code, or the record"), record.own_id())
             else:
                 self._num_used += 1
                 for own_id, sample in samples:
@@ -115,7 +120,7 @@ class Conversion:
     def _samples(self, record: Record) -> list[tuple[str | None, Sample]]:
         """All samples of a record with its own ids for them, or the error of the first that is not valid."""
         samples = []
-        for chat in self._chats(record):
+        for chat in self.converter.chats(record):
             try:
                 sample = Sample(chat.id or "unnamed", self.name, chat.messages)
             except DataError as error:
@@ -128,19 +133,6 @@ class Conversion:
                 raise LeftOutError(f"the long text has fewer than {least} words")
             samples.append((chat.id, sample))
         return samples
-
-
-    def _chats(self, record: Record) -> list[Chat]:
-        """What the converter makes of a record; an error of its code is that record's, and names the converter."""
-        try:
-            chats = list(self.converter.chats(record))
-            if other := [type(chat).__name__ for chat in chats if not isinstance(chat, Chat)]:
-                raise TypeError(f"it yields {other[0]}, expected Chat")
-        except (SparrowError, LeftOutError, MemoryError):
-            raise
-        except Exception as error:
-            raise record.error(CONVERTERS.failure(self.named, error), "correct its code, or the record") from error
-        return chats
 
 
 def _digest(messages: Messages) -> int:

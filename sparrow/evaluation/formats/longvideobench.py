@@ -18,6 +18,7 @@ from sparrow.evaluation.subtitles import Subtitle, parse_longvideobench
 
 PATTERNS = ("lvb_val.json", "validation*.parquet", "data/validation*.parquet", "*.parquet")
 SUBTITLE_FOLDER = "subtitles"
+SUBTITLED = {"subtitles": "interleaved"}
 WORDING = Wording(preamble="Question: ", instruction=DIRECTLY)
 _NO_OPTION = "N/A"
 
@@ -87,5 +88,5 @@ LONGVIDEOBENCH = Format(
     read=read,
     num_questions={"all": 1337},
     has_subtitles=True,
-    protocols=dict.fromkeys(("official", "released"), {"subtitles": "interleaved"}),
+    protocols={"official": SUBTITLED, "released": SUBTITLED},
 )

@@ -118,8 +118,8 @@ def seconds(record: dict[str, Any], name: str) -> float:
 class Format:
     """A benchmark: how its files are read, its size, and what its protocols fix beside the prompts.
 
-    `protocols` has settings of `Benchmark` by protocol, such as `metric`, `tasks` or `max_new_tokens`; one that is given
-    wins. `num_questions` is the size of the published benchmark by task, None where it has no fixed content.
+    `protocols` has settings of `Benchmark` by protocol, such as `metric`, `tasks` or `max_new_tokens`; one that is
+    given wins. `num_questions` is the size of the published benchmark by task, None where it has no fixed content.
     """
 
     read: Callable[[Path, Reading], list[Question]]
