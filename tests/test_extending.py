@@ -115,7 +115,7 @@ def test_a_path_that_leads_to_no_entry_is_refused_with_the_reason(broken, regist
 
 def test_a_family_that_is_not_whole_is_refused_with_what_it_lacks(broken):
     with pytest.raises(
-        ConfigError, match="'my_broken.half.Half' lacks end_of_turn, facts, square_token_ids, tiny; docs"
+        ConfigError, match=r"'my_broken\.half\.Half' lacks end_of_turn, facts, square_token_ids, tiny; docs"
     ):
         FAMILIES.check("my_broken.half.Half")
 

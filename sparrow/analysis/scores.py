@@ -11,15 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparrow.analysis import intervals
 from sparrow.analysis.answers import Predictions
-from sparrow.analysis.intervals import (
-    Interval,
-    accuracy_interval,
-    chance_bound,
-    difference_interval,
-    resampled_means,
-    stratified_mean,
-)
+from sparrow.analysis.intervals import Interval, accuracy_interval, difference_interval
 from sparrow.core.entries import Registry
 from sparrow.core.errors import DataError
 
@@ -57,7 +51,7 @@ class Accuracy:
     @property
     def chance_bound(self) -> float | None:
         """The accuracy that guessing exceeds with a probability of at most 5 %."""
-        return None if self.chance is None else chance_bound(self.chance, self.num_questions)
+        return None if self.chance is None else intervals.chance_bound(self.chance, self.num_questions)
 
 
 @dataclass(kw_only=True)
@@ -169,7 +163,9 @@ def score(
     low, high = accuracy_interval(predictions.correct, predictions.videos, predictions.categories)
     return Score(
         **asdict(_accuracy(predictions, everything)),
-        macro_accuracy=stratified_mean(predictions.correct, predictions.categories) if len(predictions) else None,
+        macro_accuracy=intervals.stratified_mean(predictions.correct, predictions.categories)
+        if len(predictions)
+        else None,
         macro_low=low,
         macro_high=high,
         num_videos=len(np.unique(predictions.videos)),
@@ -221,7 +217,7 @@ def resampled_scores(predictions: Predictions, metric: str, *, seed: int = 0) ->
     own = answers_of(predictions, metric)
     strata = own.categories if metric == MACRO else None
     values = own.correct if metric == MACRO else weights_of(own, metric) * own.correct
-    return resampled_means(values, own.videos, strata, seed=seed)
+    return intervals.resampled_means(values, own.videos, strata, seed=seed)
 
 
 def answers_of(predictions: Predictions, metric: str) -> Predictions:

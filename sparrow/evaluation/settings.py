@@ -15,16 +15,10 @@ from sparrow.models.settings import CheckpointOptions
 from sparrow.runs.settings import Paths, Trainer
 from sparrow.world.settings import WorldSettings
 
+FORMAT_NAMES = ("multiple_choice", "video_mme", "mvbench", "tempcompass", "mlvu", "longvideobench")
 FORMATS: Registry[Any] = Registry(
     "benchmark format",
-    {
-        "multiple_choice": "sparrow.evaluation.formats.multiple_choice.MULTIPLE_CHOICE",
-        "video_mme": "sparrow.evaluation.formats.video_mme.VIDEO_MME",
-        "mvbench": "sparrow.evaluation.formats.mvbench.MVBENCH",
-        "tempcompass": "sparrow.evaluation.formats.tempcompass.TEMPCOMPASS",
-        "mlvu": "sparrow.evaluation.formats.mlvu.MLVU",
-        "longvideobench": "sparrow.evaluation.formats.longvideobench.LONGVIDEOBENCH",
-    },
+    {name: f"sparrow.evaluation.formats.{name}.{name.upper()}" for name in FORMAT_NAMES},
     "sparrow.evaluation.formats.protocols.Format",
 )
 REMOVED = ("presets",)  # recorded settings of earlier versions, which records of their runs hold

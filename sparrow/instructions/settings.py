@@ -18,18 +18,12 @@ EMBEDDERS: Registry[Any] = Registry(
     },
     ("texts", "settings", "progress"),
 )
+METRIC_NAMES = (
+    "vendi_score effective_rank mean_pairwise_distance distinct_1 distinct_2 entropy_2 compression_ratio template_rate"
+).split()
 METRICS: Registry[Any] = Registry(
     "metric of diversity",
-    {
-        "vendi_score": "sparrow.instructions.metrics.VENDI_SCORE",
-        "effective_rank": "sparrow.instructions.metrics.EFFECTIVE_RANK",
-        "mean_pairwise_distance": "sparrow.instructions.metrics.MEAN_PAIRWISE_DISTANCE",
-        "distinct_1": "sparrow.instructions.metrics.DISTINCT_1",
-        "distinct_2": "sparrow.instructions.metrics.DISTINCT_2",
-        "entropy_2": "sparrow.instructions.metrics.ENTROPY_2",
-        "compression_ratio": "sparrow.instructions.metrics.COMPRESSION_RATIO",
-        "template_rate": "sparrow.instructions.metrics.TEMPLATE_RATE",
-    },
+    {name: f"sparrow.instructions.metrics.{name.upper()}" for name in METRIC_NAMES},
     "sparrow.instructions.metrics.Metric",
 )
 

@@ -8,9 +8,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from sparrow.core.errors import BackboneError
+from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.core.hashing import file_hash
-from sparrow.models import backbone as backbone_module
 from sparrow.models import loading
 from sparrow.models.loading import LoadOptions, find_family, load_backbone
 from sparrow.models.registry import FAMILIES, check_family
@@ -33,9 +32,11 @@ def weightless(tiny_checkpoint, tmp_path):
 
 
 def test_an_unknown_family_is_offered_near_names():
-    with pytest.raises(BackboneError, match=r"'qwen25_vl'; did you mean 'qwen2_5_vl'\?"):
+    with pytest.raises(ConfigError, match=r"'qwen25_vl' is not one of .*; did you mean 'qwen2_5_vl'\?"):
         check_family("qwen25_vl")
-    with pytest.raises(BackboneError, match=r"'blip'; known: gemma3, idefics3"):
+    with pytest.raises(
+        ConfigError, match=r"'blip' is not one of gemma3, idefics3.*; your own is named by its dotted path"
+    ):
         check_family("blip")
 
 
@@ -57,8 +58,6 @@ def test_the_papers_models_without_a_port_are_refused_with_the_nearest(name, nea
 
 
 def test_settings_name_what_is_refused(settings, monkeypatch):
-    from sparrow.core.errors import ConfigError
-
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
     for overrides, match in (
@@ -125,14 +124,11 @@ def test_options_are_an_object_keywords_or_both(tiny_checkpoint):
 
 
 def test_a_template_without_generation_marks_is_refused(weightless, family, monkeypatch, tmp_path):
-    template = find_family(family).template or family
-    original = backbone_module.files("sparrow.models").joinpath(f"templates/{template}.jinja").read_text()
-    folder = tmp_path / "package" / "templates"
-    folder.mkdir(parents=True)
+    original = find_family(family).template_file().read_text()
     unmarked = original.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
-    (folder / f"{template}.jinja").write_text(unmarked)
+    (tmp_path / "unmarked.jinja").write_text(unmarked)
     checkpoint = str(weightless(family))
-    monkeypatch.setattr(backbone_module, "files", lambda _: folder.parent)
+    monkeypatch.setattr(find_family(family), "template_file", staticmethod(lambda: tmp_path / "unmarked.jinja"))
     with pytest.raises(BackboneError, match=r"marks no answer.*generation"):
         load_backbone(checkpoint)
 
