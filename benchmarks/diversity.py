@@ -25,9 +25,9 @@ import numpy as np
 from sparrow.instructions.corpus import make_corpus
 from sparrow.instructions.diagnostics import cluster, nearest_distances
 from sparrow.instructions.embedding import embed
-from sparrow.instructions.metrics import METRICS, estimate
+from sparrow.instructions.metrics import estimate
 from sparrow.instructions.selection import SELECTIONS, select
-from sparrow.instructions.settings import Embedder
+from sparrow.instructions.settings import METRICS, Embedder
 
 SAMPLE = 5_000
 

@@ -12,9 +12,8 @@ from sparrow.core.settings import REQUIRED, defaults, kind_of
 from sparrow.settings import SCHEMAS, ExperimentConfig
 
 FOLDER = Path(sparrow.conf.__file__).parent
-# Files of all groups set values over those of other files; presets are read by name.
+# Files of all groups set values over those of other files.
 OF_ALL_GROUPS = "# @package _global_"
-READ_BY_NAME = "presets"
 FILES = [path for path in sorted(FOLDER.rglob("*.yaml")) if path.relative_to(FOLDER).parts[0] not in ("hydra", "paths")]
 
 
@@ -28,7 +27,7 @@ def package_of(path):
 def leaves(value, key):
     if isinstance(value, dict) and value:
         for name, item in value.items():
-            if name not in ("defaults", "hydra", READ_BY_NAME):
+            if name not in ("defaults", "hydra"):
                 yield from leaves(item, [*key, name])
     else:
         yield key, value

@@ -89,8 +89,7 @@ def _checking_conflicts(cls: type[T]) -> type[T]:
             raise Conflict(*found)
         return self
 
-    if hasattr(cls, "completed"):
-        complete: Any = cls.completed
+    if complete := getattr(cls, "completed", None):
         cls._complete = model_validator(mode="before")(  # type: ignore[attr-defined]
             lambda given: complete(given) if isinstance(given, Mapping) else given
         )

@@ -14,8 +14,7 @@ from sparrow.data.plan import Plan
 from sparrow.data.sources import SourceData
 from sparrow.instructions.corpus import make_corpus
 from sparrow.instructions.extraction import EXTRACTION_VERSION, sample_instructions
-from sparrow.instructions.metrics import METRICS
-from sparrow.instructions.settings import Embedder
+from sparrow.instructions.settings import METRICS, Embedder
 from sparrow.instructions.source_comparison import WHOLE, common_size, embed_all, mixed
 from sparrow.instructions.tfidf import TFIDF_VERSION
 from sparrow.runs.record import Diversity

@@ -16,7 +16,7 @@ from sparrow.core.errors import ConfigError, DataError
 from sparrow.data.settings import Mixture, Source
 from sparrow.instructions import diversity_summary as diversity_record
 from sparrow.instructions.diversity_summary import diversity_of
-from sparrow.instructions.metrics import METRICS
+from sparrow.instructions.settings import METRICS
 from sparrow.instructions.source_comparison import WHOLE, mixed
 from sparrow.planning.run_inputs import prepare
 from sparrow.runs.record import RunRecord

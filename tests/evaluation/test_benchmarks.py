@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from sparrow.commands.checkpoint_settings import as_trained, unlike_training
 from sparrow.commands.evaluate import evaluate
 from sparrow.commands.train import MODEL_FOLDER
 from sparrow.core.errors import BackboneError, ConfigError, DataError, RunError
+from sparrow.core.settings import validated
 from sparrow.evaluation.predictions import read_predictions
+from sparrow.evaluation.settings import Benchmark
 from sparrow.models.settings import CheckpointOptions
 from sparrow.runs.record import RunRecord
 from sparrow.settings import EvaluateConfig
@@ -92,7 +95,7 @@ def test_questions_about_missing_videos_are_left_out_where_that_is_said(evaluate
     assert score.protocol["note"].endswith("3 questions about 1 missing videos are not asked")
 
 
-def test_presets_set_what_a_protocol_fixes(evaluate_settings):
+def test_a_protocol_sets_what_is_not_given(evaluate_settings):
     def of(name, *more):
         return evaluate_settings(f"benchmark=[{name}]", *more).benchmark[name]
 
@@ -103,6 +106,9 @@ def test_presets_set_what_a_protocol_fixes(evaluate_settings):
     assert of("tempcompass", "benchmark.tempcompass.protocol=released").tasks == ["multi-choice"]
     assert of("longvideobench", "benchmark.longvideobench.subtitles=off").subtitles == "off"
     assert of("mlvu", "benchmark.mlvu.max_frames=64").max_frames == 64
+    assert of("mlvu", "benchmark.mlvu.metric=accuracy").metric == "accuracy"
+    earlier = asdict(official) | {"presets": {"official": {"max_frames": 8}}}
+    assert validated(Benchmark, earlier) == official, "as records of earlier versions have it"
 
 
 def test_contradictions_in_a_benchmark_are_said_at_once(evaluate_settings):

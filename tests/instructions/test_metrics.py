@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparrow.core.errors import DataError
 from sparrow.instructions.corpus import make_corpus, words_of
-from sparrow.instructions.metrics import METRICS, MetricEstimate, estimate
-from sparrow.instructions.settings import Embedder
+from sparrow.instructions.metrics import MetricEstimate, estimate
+from sparrow.instructions.settings import METRICS, Embedder
 from sparrow.instructions.source_comparison import compare, embed_all
 from sparrow.settings import DiversityConfig
 from tests.instructions.texts import instructions
@@ -156,3 +157,17 @@ def test_sources_are_compared_at_the_size_of_the_smallest_that_is_large_enough()
     }
     assert found["large"].num_instructions == 60
     assert found["empty"].metrics["vendi_score"] == MetricEstimate(0.0, 0.0, 0.0)
+
+
+def test_a_metric_of_ones_own_is_measured_and_its_failure_names_it(tmp_path, monkeypatch):
+    (tmp_path / "my_metrics.py").write_text(
+        "from sparrow.instructions.metrics import Metric\n"
+        "LENGTH = Metric('length', lambda corpus: sum(map(len, corpus.texts)) / len(corpus), 'mean characters', 'own')\n"
+        "LOST = Metric('lost', lambda corpus: float('nan'), 'nothing', 'own')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    corpus = corpus_of(["ab", "abcd"])
+    assert list(estimate(corpus, 0, names=["distinct_1", "my_metrics.LENGTH"])) == ["distinct_1", "my_metrics.LENGTH"]
+    assert estimate(corpus, 0, names=["my_metrics.LENGTH"])["my_metrics.LENGTH"].value == 3
+    with pytest.raises(DataError, match=r"2 instructions: the metric of diversity 'my_metrics\.LOST' failed .*nan"):
+        estimate(corpus, 0, names=["my_metrics.LOST"])

@@ -24,7 +24,8 @@ from sparrow.data.page_counts import PageCounts
 from sparrow.data.settings import Mixture
 from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.instructions.extraction import clean, sample_instructions
-from sparrow.instructions.metrics import METRICS, MetricEstimate
+from sparrow.instructions.metrics import MetricEstimate
+from sparrow.instructions.settings import METRICS
 from sparrow.instructions.source_comparison import WHOLE, SourceComparison, compare, embed_all, mixed
 from sparrow.planning.order import selected_rows
 from sparrow.planning.run_inputs import load_sources, lost_by_dividing, scaled_down

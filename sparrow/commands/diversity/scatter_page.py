@@ -13,7 +13,7 @@ from sparrow.commands.diversity.measure import Sampled
 from sparrow.commands.diversity.projection import Projection
 from sparrow.core.files import write_atomically
 from sparrow.core.templating import render
-from sparrow.instructions.metrics import METRICS
+from sparrow.instructions.settings import METRICS
 from sparrow.settings import DiversityConfig
 
 GRID = 4_000
