@@ -38,6 +38,7 @@ def lab(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_package_of_ones_own_adds_a_converter_a_benchmark_a_metric_and_a_backbone(sparrow, lab):
     command = re.search(r"sparrow (train .*)", GUIDE)[1]
     prepare = lambda: sys.path.insert(0, str(lab))  # noqa: E731
@@ -60,6 +61,7 @@ def test_a_package_of_ones_own_adds_a_converter_a_benchmark_a_metric_and_a_backb
         "my_conf",
         "checkpoint=run",
         "benchmark=[exam]",
+        "num_workers=0",
         "hydra.run.dir=again",
         prepare=prepare,
     )
