@@ -96,7 +96,7 @@ def test_wrong_settings_are_refused_together(settings):
     message = str(caught.value)
     assert "5 problems" in message
     for part in (
-        "'best' is not one of hash, kcenter",
+        "'best' is not one of kcenter, cluster_balanced, dedup, hash",
         "'word2vec'",
         "'max'",
         "duplicate_similarity: must be at most 1",
