@@ -17,6 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from sparrow.app.help import CONF_FOLDER, EVALUATE_GROUPS, options_by_group
+from sparrow.app.renamed import RENAMED
 from sparrow.app.sweeps import values_of
 from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.models.registry import refuse_without_port
@@ -92,7 +93,7 @@ def _problems(override: Override, options: Mapping[str, list[str]], schema: Any)
                 several = is_dataclass(schema) and get_origin(get_type_hints(schema).get(key)) is dict
                 remedy = f"use {key}=[]" if several else f"leave it out, or choose one of {_listed(options[key])}"
                 yield f"{key}=null: a group cannot be null; {remedy}"
-            elif choice not in options[key]:
+            elif choice not in options[key] and choice not in RENAMED.get(key, {}):
                 yield f"{key}={choice}: {_no_choice(key, str(choice), options[key])}"
     elif key not in options and (unknown := unknown_key(key, schema, offered(options, schema))) is not None:
         yield unknown
@@ -141,7 +142,7 @@ def unknown_key(key: str, kind: Any, groups: Sequence[str]) -> str | None:
 
 def _near(name: str, known: list[str]) -> str:
     """A hint at the name that was meant: the nearest one, also by its last part, or what there is."""
-    by_name = {short: full for full in known for short in (full.rpartition("/")[2], full)}
+    by_name = {full.rpartition("/")[2]: full for full in known} | {full: full for full in known}
     near = get_close_matches(name, by_name, n=1)
     return f"; did you mean '{by_name[near[0]]}'?" if near else f"; there are {_listed(known)}"
 

@@ -18,6 +18,7 @@ from sparrow.app.current_job import gpus_per_node, run_name
 from sparrow.app.help import help_text
 from sparrow.app.launching import register_launchers
 from sparrow.app.remember_sweep import RememberSweep
+from sparrow.app.renamed import register_renamed_choices
 from sparrow.app.schema import checked, register_schemas
 from sparrow.app.trained_defaults import as_trained
 from sparrow.app.user_errors import message_of
@@ -32,6 +33,7 @@ def set_up() -> None:
     """Register schemas, launchers and resolvers; to be called before Hydra composes."""
     register_schemas()
     register_launchers()
+    register_renamed_choices()
     OmegaConf.register_new_resolver("as_trained", as_trained, replace=True)
     OmegaConf.register_new_resolver("user_path", user_path, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
