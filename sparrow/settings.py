@@ -173,7 +173,7 @@ def conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
         if isinstance(config, DiversityConfig):
             yield from _diversity_conflicts(config)
         elif not config.mixture.components:
-            yield "mixture.components", "is empty; choose a mixture, as in mixture=world_sparrow"
+            yield "mixture.components", "is empty; choose a mixture, as in mixture=world/sparrow"
 
 
 def _metric_conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from sparrow.app.help import CONF_FOLDER
+from sparrow.app.renamed import RENAMED
 
 
 def config_folders() -> list[Path]:
@@ -29,7 +30,8 @@ def origin_of(key: str) -> str:
         return " (on the command line)"
     hydra = HydraConfig.get()
     for group, choice in [*hydra.runtime.choices.items(), ("", hydra.job.config_name)]:
-        for option in choice if isinstance(choice, list) else [choice]:
+        for chosen in choice if isinstance(choice, list) else [choice]:
+            option = RENAMED.get(group, {}).get(chosen, chosen)
             path = _file_of(f"{group.split('@')[0]}/{option}.yaml") if option else None
             if path is not None and _sets(path, group, key):
                 shown = Path("conf", path.relative_to(CONF_FOLDER)) if path.is_relative_to(CONF_FOLDER) else path
