@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -243,7 +244,7 @@ def _source_conflicts(config: ExperimentConfig) -> Conflicts:
             yield (
                 f"mixture.components.{name}.source",
                 f"'{component.source}' is not among the chosen sources ({known}); add it to the "
-                f"mixture's defaults, or from the shell: +source={component.source}",
+                f"mixture's defaults, or from the shell: +source={re.sub('^world_', 'world/', component.source)}",
             )
         elif source.use_world and source.world is None:
             yield f"source.{component.source}.world", "there is no generated table of this source; set use_world=false"

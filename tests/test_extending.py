@@ -36,7 +36,7 @@ def _add_to_path(folder):
 
 
 def test_a_dotted_path_that_leads_nowhere_is_refused_with_the_module_that_is_missing(sparrow):
-    done = sparrow("prepare", "+source=[alpaca]", "source.alpaca.converter=my_lab.missing.QUIZ", "mixture=world_video")
+    done = sparrow("prepare", "+source=[alpaca]", "source.alpaca.converter=my_lab.missing.QUIZ", "mixture=world/video")
     assert done.returncode == 1
     assert (
         "the converter 'my_lab.missing.QUIZ' cannot be imported (ModuleNotFoundError: No module named 'my_lab')"

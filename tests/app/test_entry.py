@@ -45,6 +45,6 @@ def test_a_sweep_whose_runs_lie_in_folders_of_folders_ends_with_its_report(tmp_p
 @pytest.mark.slow
 def test_flags_may_stand_between_overrides(sparrow, tmp_path):
     (tmp_path / "a=b/mixture").mkdir(parents=True)
-    (tmp_path / "a=b/mixture/mine.yaml").write_text("defaults: [world_video]\nnum_samples: 5\n")
+    (tmp_path / "a=b/mixture/mine.yaml").write_text("defaults: [world/video]\nnum_samples: 5\n")
     done = sparrow("prepare", *SMALL_RUN, "-m", "seed=3", "--config-dir", "a=b", "mixture=mine", "hydra.mode=RUN")
     assert done.returncode == 0, done.stderr
