@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 import sparrow.conf
 from sparrow.app.entry import _quoted
+from sparrow.app.help import options_by_group
 from sparrow.core.errors import ConfigError
 from sparrow.models.registry import WITHOUT_PACKING
 from sparrow.settings import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
@@ -18,9 +19,7 @@ EXPERIMENTS = sorted(
     str(p.relative_to(CONF / "experiment").with_suffix("")) for p in CONF.rglob("experiment/**/*.yaml")
 )
 OPTIONS = sorted(
-    (str(p.parent.relative_to(CONF)), p.stem)
-    for p in CONF.rglob("*.yaml")
-    if p.parent != CONF and p.relative_to(CONF).parts[0] != "experiment"
+    (group, option) for group, options in options_by_group().items() for option in options if group != "experiment"
 )
 NEEDS = {"qlora": "bitsandbytes", "adamw_8bit": "bitsandbytes", "wandb": "wandb"}
 SEVERAL = ("benchmark", "logger", "source")
