@@ -26,6 +26,8 @@ from sparrow.settings import EvaluateConfig
 MULTIRUN = ("--multirun", "-m")
 SHOWING = ("--cfg", "-c", "--info", "-i")
 MAX_NAMED_OPTIONS = 30
+OF_ALL_GROUPS = ("experiment", "scale")  # groups whose files set what other groups hold
+FOR_ALL = "the line '# @package _global_'"
 
 
 def check_arguments(arguments: Sequence[str], schema: Any) -> None:
@@ -80,10 +82,12 @@ def unknown_names(overrides: Sequence[str], folders: Sequence[Path], schema: Any
         return []
     if any(override.get_key_element() == "hydra.searchpath" for override in parsed):
         return []  # there may be more to choose from than is seen here
-    return [problem for override in parsed for problem in _problems(override, options, schema)]
+    return [*dict.fromkeys(p for override in parsed for p in _problems(override, options, schema, folders))]
 
 
-def _problems(override: Override, options: Mapping[str, list[str]], schema: Any) -> Iterator[str]:
+def _problems(
+    override: Override, options: Mapping[str, list[str]], schema: Any, folders: Sequence[Path]
+) -> Iterator[str]:
     key = override.get_key_element().lstrip("+~").partition("@")[0]
     if key.partition("/")[0].partition(".")[0] == "hydra":
         return
@@ -95,6 +99,10 @@ def _problems(override: Override, options: Mapping[str, list[str]], schema: Any)
                 yield f"{key}=null: a group cannot be null; {remedy}"
             elif choice not in options[key] and choice not in RENAMED.get(key, {}):
                 yield f"{key}={choice}: {_no_choice(key, str(choice), options[key])}"
+            elif key in OF_ALL_GROUPS:
+                files = [path for folder in folders if (path := folder / key / f"{choice}.yaml").is_file()]
+                if "# @package" not in files[0].read_text(encoding="utf-8"):
+                    yield f"{key}={choice}: begin {files[0]} with {FOR_ALL}"
     elif key not in options and (unknown := unknown_key(key, schema, offered(options, schema))) is not None:
         yield unknown
 

@@ -13,6 +13,8 @@ from omegaconf import OmegaConf
 from sparrow.app.help import CONF_FOLDER
 from sparrow.app.renamed import RENAMED
 
+ITEM_GROUPS = ("benchmark", "logger", "source")  # several can be chosen, each at a package of its own
+
 
 def config_folders() -> list[Path]:
     """Folders that settings are read from: Sparrow's own, then those that the user added."""
@@ -37,6 +39,14 @@ def origin_of(key: str) -> str:
                 shown = Path("conf", path.relative_to(CONF_FOLDER)) if path.is_relative_to(CONF_FOLDER) else path
                 return f" (in {shown})"
     return ""
+
+
+def without_package(key: str) -> Path | None:
+    """A user's file of named items, as benchmarks are, that lacks its package and so sets a key of the group itself."""
+    group = key.partition(".")[0]
+    folders = config_folders()[1:] if group in ITEM_GROUPS else []
+    files = (path for folder in folders for path in sorted((folder / group).rglob("*.yaml")))
+    return next((path for path in files if _sets(path, group, key)), None)
 
 
 def _file_of(name: str) -> Path | None:

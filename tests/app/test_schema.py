@@ -90,7 +90,7 @@ def test_every_value_that_is_missing_is_said_with_what_may_be_meant(settings):
             f"source.mine.converter: {missing}",
             f"source.mine.root: {missing}",
             f"mixture.components.txt.source: {missing}, or did you mean 'mixture.components.text'?",
-            f"benchmark.world_shor.root: {missing}, or did you mean 'benchmark.world_short'?",
+            "benchmark.world_shor: has settings, but was not chosen; did you mean 'benchmark.world_short'?",
         ]
     )
 
