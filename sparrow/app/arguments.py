@@ -5,7 +5,7 @@ Hydra stops at the first name that it does not know and offers none that is near
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -30,8 +30,12 @@ OF_ALL_GROUPS = ("experiment", "scale")  # groups whose files set what other gro
 FOR_ALL = "the line '# @package _global_'"
 
 
-def check_arguments(arguments: Sequence[str], schema: Any) -> None:
+def check_arguments(
+    arguments: Sequence[str], schema: Any, further: Callable[[list[str]], list[str]] = lambda overrides: []
+) -> None:
     """Check flags, then names of settings and groups, and the choices of groups, swept ones too.
+
+    `further` finds what else is wrong with overrides whose names are known, as lines.
 
     Raises:
         ConfigError: With every flag or name that is not known, and one that is near; or if a multirun is to be shown,
@@ -47,7 +51,14 @@ def check_arguments(arguments: Sequence[str], schema: Any) -> None:
     problems += [f"--config-dir={folder}: there is no such folder" for folder in folders if not folder.is_dir()]
     _refuse(problems)
     overrides = [override for override in known.overrides if "=" in override]
-    _refuse(unknown_names(overrides, [CONF_FOLDER, *folders], schema))
+    problems = unknown_names(overrides, [CONF_FOLDER, *folders], schema)
+    if problems:
+        good = [override for override in overrides if not unknown_names([override], [CONF_FOLDER, *folders], schema)]
+        wrong = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in {*overrides} - {*good}}
+        search = [f"+hydra.searchpath={[f'file://{folder.absolute()}' for folder in folders]}"]
+        # What is left out may be missed below its group and by the study.
+        problems += [line for line in further([*good, *search]) if line.partition(".")[0] not in {*wrong, "study"}]
+    _refuse(problems)
 
 
 def flags_apart(arguments: Sequence[str]) -> list[str]:
