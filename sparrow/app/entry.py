@@ -152,15 +152,15 @@ def _content(file: Path) -> bytes | None:
 def _task(command: str, arguments: list[str]) -> Callable[[DictConfig], float | None]:
     """The work of one job of a command, imported when it begins, so that settings are shown without torch."""
 
-    @_no_trace_of_a_refusal()
     def task(config: DictConfig) -> float | None:
-        _refuse_idle_launcher(arguments)
-        checked(config, SCHEMAS[command])  # before torch and its kin are imported, which takes seconds
-        from sparrow.app.jobs import JOBS, quiet_libraries
+        with _no_trace_of_a_refusal():
+            _refuse_idle_launcher(arguments)
+            checked(config, SCHEMAS[command])  # before torch and its kin are imported, which takes seconds
+            from sparrow.app.jobs import JOBS, quiet_libraries
 
-        quiet_libraries()
-        sys.argv[1:] = [command, *arguments]  # by which Lightning starts further ranks
-        return JOBS[command](config)
+            quiet_libraries()
+            sys.argv[1:] = [command, *arguments]  # by which Lightning starts further ranks
+            return JOBS[command](config)
 
     task.__module__ = f"sparrow.{command}"  # after whose last part Hydra names the job and its log
     return task
