@@ -44,5 +44,8 @@ def test_a_users_files_and_sweeps_with_old_names_go_on(sparrow, tmp_path):
     done = sparrow("train", "--config-dir", "c", "experiment=mine", "--cfg", "job")
     assert done.returncode == 0, done.stderr
     assert "source: world_clips" in done.stdout and "world_short:" in done.stdout
-    for note in ("mixture=world_video is now mixture=world/video", "benchmark=world_short is now benchmark=world/short"):
+    for note in (
+        "mixture=world_video is now mixture=world/video",
+        "benchmark=world_short is now benchmark=world/short",
+    ):
         assert note in done.stderr
