@@ -29,7 +29,7 @@ def settings(folder: Path, num_samples: int) -> ExperimentConfig:
     set_up()
     overrides = [
         "scale=tiny",
-        "mixture=world_sparrow",
+        "mixture=world/sparrow",
         "sample_divisor=1",
         f"mixture.num_samples={num_samples}",
         f"world.num_clips={num_samples}",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -178,7 +180,7 @@ def conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
         if isinstance(config, DiversityConfig):
             yield from _diversity_conflicts(config)
         elif not config.mixture.components:
-            yield "mixture.components", "is empty; choose a mixture, as in mixture=world_sparrow"
+            yield "mixture.components", "is empty; choose a mixture, as in mixture=world/sparrow"
 
 
 def _metric_conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
@@ -246,11 +248,12 @@ def _source_conflicts(config: ExperimentConfig) -> Conflicts:
         source = config.source.get(component.source)
         if source is None:
             known = ", ".join(sorted(config.source)) or "none"
-            yield (
-                f"mixture.components.{name}.source",
-                f"'{component.source}' is not among the chosen sources ({known}); add it to the "
-                f"mixture's defaults, or from the shell: +source={component.source}",
-            )
+            near = get_close_matches(component.source, config.source, n=1)
+            choice = re.sub("^world_", "world/", component.source)
+            fix = f"add it to the mixture's defaults, or from the shell: +source={choice}"
+            hint = f"did you mean '{near[0]}'? Or {fix}" if near else fix
+            wrong = f"'{component.source}' is not among the chosen sources ({known})"
+            yield f"mixture.components.{name}.source", f"{wrong}; {hint}"
         elif source.use_world and source.world is None:
             yield f"source.{component.source}.world", "there is no generated table of this source; set use_world=false"
 

@@ -28,7 +28,7 @@ SMALL_WORLD = [
 ]
 SMALL_RUN = [
     "scale=tiny",
-    "mixture=world_sparrow",
+    "mixture=world/sparrow",
     "sample_divisor=1",
     "mixture.num_samples=24",
     "batching.global_batch_size_samples=8",
@@ -67,7 +67,7 @@ def cache_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def settings(cache_root: Path) -> Iterator[Callable]:
-    """Compose and check settings as a command does: `settings("mixture=world_video", ...)`."""
+    """Compose and check settings as a command does: `settings("mixture=world/video", ...)`."""
     from hydra import compose, initialize_config_module
     from omegaconf import OmegaConf
 

@@ -88,7 +88,7 @@ def test_the_runs_that_jobs_start_from_are_checked_before_the_first_job(sparrow,
 
 @pytest.mark.slow
 def test_diversity_of_sources_writes_tables_pictures_and_a_page(sparrow, tmp_path):
-    sources = ["+source=[world_clips,world_event_texts]", "num_resamples=3", "num_in_pictures=20"]
+    sources = ["+source=[world/clips,world/event_texts]", "num_resamples=3", "num_in_pictures=20"]
     done = sparrow("diversity", *sources, *SMALL_WORLD, "study.name=two", f"hydra.run.dir={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
     assert "Vendi score" in done.stdout
@@ -104,7 +104,7 @@ def test_diversity_of_sources_writes_tables_pictures_and_a_page(sparrow, tmp_pat
 @pytest.mark.slow
 def test_a_sweep_with_a_failing_job_reports_both(sparrow, tmp_path):
     sweep = ["-m", *SMALL_RUN, "study.name=two"]
-    done = sparrow("train", *sweep, "mixture=world_video", "mixture.num_samples=5000,16")
+    done = sparrow("train", *sweep, "mixture=world/video", "mixture.num_samples=5000,16")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "asks for 5000 samples, 48 are left of 48" in done.stderr
@@ -116,7 +116,7 @@ def test_a_sweep_with_a_failing_job_reports_both(sparrow, tmp_path):
     report = (tmp_path / "outputs/two/report.md").read_text()
     assert "num_samples=16" in report
     assert "asks for 5000 samples" in report
-    again = sparrow("train", *sweep, "mixture=world_video", "mixture.num_samples=5000,16")
+    again = sparrow("train", *sweep, "mixture=world/video", "mixture.num_samples=5000,16")
     assert again.returncode == 1
     assert records_in(tmp_path / "outputs/two")["num_samples=16"] == records["num_samples=16"]
 
@@ -145,7 +145,7 @@ def test_ranks_with_texts_pictures_and_videos_in_any_order_do_not_wait_for_ever(
     native = ["backbone.native_video=true"] if family in NATIVE_VIDEO else []
     mixed = [
         f"backbone.family={family}",
-        "+source=[world_stills]",
+        "+source=[world/stills]",
         "+mixture.components.pictures={source: world_stills, fraction: 0.25}",
         "mixture.components.video.fraction=0.25",
         "mixture.components.text.fraction=0.25",
@@ -227,7 +227,7 @@ def test_full_errors_on_demand(sparrow):
 def test_prepare_twice_gives_the_same_manifest(sparrow, tmp_path):
     for name in ("a", "b"):
         done = sparrow(
-            "prepare", *SMALL_RUN, "benchmark=[world_short]", "export=llava", f"hydra.run.dir={tmp_path / name}"
+            "prepare", *SMALL_RUN, "benchmark=[world/short]", "export=llava", f"hydra.run.dir={tmp_path / name}"
         )
         assert done.returncode == 0, done.stderr
         assert "24 samples in 3 optimizer steps" in done.stdout
@@ -245,7 +245,7 @@ def test_prepare_lists_missing_media(sparrow, tmp_path):
     records = [{"id": str(n), "video": f"{n:02}.mp4", "conversations": turns} for n in range(12)]
     (tmp_path / "clips.json").write_text(json.dumps(records))
     overrides = [
-        "mixture=world_video",
+        "mixture=world/video",
         "mixture.num_samples=12",
         "source.world_clips.use_world=false",
         "source.world_clips.files=[clips.json]",
@@ -280,7 +280,7 @@ def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):
     done = sparrow(
         "evaluate",
         f"checkpoint={tiny_checkpoint('idefics3')}",
-        "benchmark=[world_short]",
+        "benchmark=[world/short]",
         "trainer=cpu",
         "blind=true",
         "one_frame=true",

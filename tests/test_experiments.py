@@ -76,7 +76,7 @@ def test_the_arms_of_the_scale_model_differ_in_their_texts_alone(settings):
     )
 
     def drawn(mixture, num_samples):
-        overrides = ("experiment=scale_model/claim", f"mixture={mixture}", f"mixture.num_samples={num_samples}")
+        overrides = ("experiment=scale_model/claim", f"mixture=world/{mixture}", f"mixture.num_samples={num_samples}")
         ledger = prepare(settings(*overrides, *sizes, small=False)).plan.ledger
         return {name: list(rows["sample_id"]) for name, rows in ledger.groupby("component")}
 

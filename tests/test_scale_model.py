@@ -59,9 +59,9 @@ def study(tmp_path_factory):
 @pytest.mark.exhaustive  # the quickstart's arms share a stage 0 too, and smaller sweeps go on and are reported
 @pytest.mark.timeout(1800)
 def test_a_study_in_small_goes_on_and_is_reported(study):
-    study("train", "-m", "experiment=scale_model/claim", *SMALL, "mixture=claim_video")
+    study("train", "-m", "experiment=scale_model/claim", *SMALL, "mixture=world/claim_video")
     (video,) = study.records().values()
-    study("train", "-m", "experiment=scale_model/claim", *SMALL, "mixture=claim_video,claim_sparrow")
+    study("train", "-m", "experiment=scale_model/claim", *SMALL, "mixture=world/claim_video,world/claim_sparrow")
     records = {record.config["mixture"]["components"].keys() >= {"text"}: record for record in study.records().values()}
     assert set(records) == {False, True}
     sparrow = records[True]

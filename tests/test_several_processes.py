@@ -139,7 +139,7 @@ def fail_on_rank_1():
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_all_ranks_answer_before_and_after_training_and_a_failed_one_fails_the_run(ranks, sparrow, tmp_path, strategy):
-    asked = ("benchmark=[world_short]", "evaluation.before=true", "evaluation.blind=true")
+    asked = ("benchmark=[world/short]", "evaluation.before=true", "evaluation.blind=true")
     two = (*BASE, f"strategy={strategy}", "trainer.devices=2", *asked, f"hydra.run.dir={tmp_path / 'run'}")
     done = ranks(*two, prepare=fail_on_rank_1, check=False)
     assert all(rank.returncode != 0 for rank in done)
@@ -154,7 +154,7 @@ def test_all_ranks_answer_before_and_after_training_and_a_failed_one_fails_the_r
     assert set(kept.splitlines()) < set(whole.splitlines()), "what was answered is not asked again"
     assert not list((tmp_path / "run").rglob("*.partial-*"))
 
-    one = (f"checkpoint={tmp_path / 'run'}", "benchmark=[world_short]", "blind=true", "trainer.num_threads=1")
+    one = (f"checkpoint={tmp_path / 'run'}", "benchmark=[world/short]", "blind=true", "trainer.num_threads=1")
     alone = sparrow("evaluate", *one, f"hydra.run.dir={tmp_path / 'one'}")
     assert alone.returncode == 0, alone.stderr
     assert "not as in" not in alone.stdout + alone.stderr, "the run's own settings are the defaults"

@@ -5,7 +5,7 @@ Hydra stops at the first name that it does not know and offers none that is near
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from sparrow.app.help import CONF_FOLDER, EVALUATE_GROUPS, options_by_group
+from sparrow.app.renamed import RENAMED
 from sparrow.app.sweeps import values_of
 from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.models.registry import refuse_without_port
@@ -25,10 +26,16 @@ from sparrow.settings import EvaluateConfig
 MULTIRUN = ("--multirun", "-m")
 SHOWING = ("--cfg", "-c", "--info", "-i")
 MAX_NAMED_OPTIONS = 30
+OF_ALL_GROUPS = ("experiment", "scale")  # groups whose files set what other groups hold
+FOR_ALL = "the line '# @package _global_'"
 
 
-def check_arguments(arguments: Sequence[str], schema: Any) -> None:
+def check_arguments(
+    arguments: Sequence[str], schema: Any, further: Callable[[list[str]], list[str]] = lambda overrides: []
+) -> None:
     """Check flags, then names of settings and groups, and the choices of groups, swept ones too.
+
+    `further` finds what else is wrong with overrides whose names are known, as lines.
 
     Raises:
         ConfigError: With every flag or name that is not known, and one that is near; or if a multirun is to be shown,
@@ -44,7 +51,14 @@ def check_arguments(arguments: Sequence[str], schema: Any) -> None:
     problems += [f"--config-dir={folder}: there is no such folder" for folder in folders if not folder.is_dir()]
     _refuse(problems)
     overrides = [override for override in known.overrides if "=" in override]
-    _refuse(unknown_names(overrides, [CONF_FOLDER, *folders], schema))
+    problems = unknown_names(overrides, [CONF_FOLDER, *folders], schema)
+    if problems:
+        good = [override for override in overrides if not unknown_names([override], [CONF_FOLDER, *folders], schema)]
+        wrong = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in {*overrides} - {*good}}
+        search = [f"+hydra.searchpath={[f'file://{folder.absolute()}' for folder in folders]}"]
+        # What is left out may be missed below its group and by the study.
+        problems += [line for line in further([*good, *search]) if line.partition(".")[0] not in {*wrong, "study"}]
+    _refuse(problems)
 
 
 def flags_apart(arguments: Sequence[str]) -> list[str]:
@@ -79,10 +93,12 @@ def unknown_names(overrides: Sequence[str], folders: Sequence[Path], schema: Any
         return []
     if any(override.get_key_element() == "hydra.searchpath" for override in parsed):
         return []  # there may be more to choose from than is seen here
-    return [problem for override in parsed for problem in _problems(override, options, schema)]
+    return [*dict.fromkeys(p for override in parsed for p in _problems(override, options, schema, folders))]
 
 
-def _problems(override: Override, options: Mapping[str, list[str]], schema: Any) -> Iterator[str]:
+def _problems(
+    override: Override, options: Mapping[str, list[str]], schema: Any, folders: Sequence[Path]
+) -> Iterator[str]:
     key = override.get_key_element().lstrip("+~").partition("@")[0]
     if key.partition("/")[0].partition(".")[0] == "hydra":
         return
@@ -92,8 +108,12 @@ def _problems(override: Override, options: Mapping[str, list[str]], schema: Any)
                 several = is_dataclass(schema) and get_origin(get_type_hints(schema).get(key)) is dict
                 remedy = f"use {key}=[]" if several else f"leave it out, or choose one of {_listed(options[key])}"
                 yield f"{key}=null: a group cannot be null; {remedy}"
-            elif choice not in options[key]:
+            elif choice not in options[key] and choice not in RENAMED.get(key, {}):
                 yield f"{key}={choice}: {_no_choice(key, str(choice), options[key])}"
+            elif key in OF_ALL_GROUPS:
+                files = [path for folder in folders if (path := folder / key / f"{choice}.yaml").is_file()]
+                if "# @package" not in files[0].read_text(encoding="utf-8"):
+                    yield f"{key}={choice}: begin {files[0]} with {FOR_ALL}"
     elif key not in options and (unknown := unknown_key(key, schema, offered(options, schema))) is not None:
         yield unknown
 
@@ -141,7 +161,7 @@ def unknown_key(key: str, kind: Any, groups: Sequence[str]) -> str | None:
 
 def _near(name: str, known: list[str]) -> str:
     """A hint at the name that was meant: the nearest one, also by its last part, or what there is."""
-    by_name = {short: full for full in known for short in (full.rpartition("/")[2], full)}
+    by_name = {full.rpartition("/")[2]: full for full in known} | {full: full for full in known}
     near = get_close_matches(name, by_name, n=1)
     return f"; did you mean '{by_name[near[0]]}'?" if near else f"; there are {_listed(known)}"
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sparrow.app.remember_sweep import RememberSweep
 from sparrow.core.hashing import content_hash
+from sparrow.runs.settings import recorded_choice
 
 MAX_NAME_CHARACTERS = 120
 HASH_CHARACTERS = 8
@@ -45,7 +46,8 @@ def _factor_values(config: DictConfig, choices: Mapping[str, Any]) -> dict[str, 
     values: dict[str, Any] = {}
     for key in dict.fromkeys([*config.study.factors, *(RememberSweep.swept_keys or ())]):
         value = choices[key] if key in choices else OmegaConf.select(config, key)
-        values[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        values[key] = recorded_choice(value) if key in choices else value
     return values
 
 

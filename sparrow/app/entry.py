@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra._internal import utils as hydra_utils
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sparrow.app.arguments import check_arguments, flags_apart
@@ -18,9 +23,11 @@ from sparrow.app.current_job import gpus_per_node, run_name
 from sparrow.app.help import help_text
 from sparrow.app.launching import register_launchers
 from sparrow.app.remember_sweep import RememberSweep
+from sparrow.app.renamed import register_renamed_choices
 from sparrow.app.schema import checked, register_schemas
 from sparrow.app.trained_defaults import as_trained, of_protocol
 from sparrow.app.user_errors import message_of
+from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import user_path
 from sparrow.settings import SCHEMAS
 
@@ -32,6 +39,7 @@ def set_up() -> None:
     """Register schemas, launchers and resolvers; to be called before Hydra composes."""
     register_schemas()
     register_launchers()
+    register_renamed_choices()
     OmegaConf.register_new_resolver("as_trained", as_trained, replace=True)
     OmegaConf.register_new_resolver("of_protocol", of_protocol, replace=True)
     OmegaConf.register_new_resolver("user_path", user_path, replace=True)
@@ -83,7 +91,7 @@ def run_app(command: str, arguments: list[str], purpose: str) -> None:
         return
     arguments = flags_apart([_quoted(argument) for argument in arguments])
     set_up()
-    check_arguments(arguments, SCHEMAS[command])
+    check_arguments(arguments, SCHEMAS[command], partial(_further_problems, command))
     hydra_utils.run_and_report = partial(_reported, hydra_utils.run_and_report)
     sys.argv[1:] = arguments  # which Hydra reads
     try:
@@ -96,16 +104,64 @@ def run_app(command: str, arguments: list[str], purpose: str) -> None:
                 end_of_sweep(folder)
 
 
+def _further_problems(command: str, overrides: list[str]) -> list[str]:
+    """What is wrong with the settings; nothing where they cannot be composed, as those of a sweep."""
+    try:
+        with hydra.initialize_config_module("sparrow.conf", version_base="1.3"):
+            checked(hydra.compose(command, overrides), SCHEMAS[command])
+    except ConfigError as error:
+        return [line.strip() for line in str(error).splitlines()[1:]]
+    except HydraException:
+        pass
+    return []
+
+
+def _refuse_idle_launcher(arguments: Sequence[str]) -> None:
+    """Refuse a launcher where it has nothing to do; who sets `hydra.mode` wants just that."""
+    settings = HydraConfig.get()
+    launcher = settings.runtime.choices["hydra/launcher"]
+    if launcher == "sequential" or settings.mode == RunMode.MULTIRUN:
+        return
+    if not any(argument.startswith("hydra.mode=") for argument in arguments):
+        raise ConfigError(f"hydra/launcher={launcher} carries out the jobs of a multirun: add -m, or leave it out")
+
+
+@contextmanager
+def _no_trace_of_a_refusal() -> Iterator[None]:
+    """Remove what Hydra wrote of an attempt that was refused before `run.json` was touched."""
+    settings = HydraConfig.get()
+    folder, log = Path(settings.runtime.output_dir), f"{settings.job.name}.log"
+    before = _content(folder / "run.json")
+    try:
+        yield
+    except (ConfigError, RunError):
+        if settings.output_subdir and "/" in settings.output_subdir and _content(folder / "run.json") == before:
+            attempt = folder / settings.output_subdir
+            shutil.rmtree(attempt, ignore_errors=True)
+            if not _content(folder / log):
+                (folder / log).unlink(missing_ok=True)
+            for path in (attempt.parent, folder):
+                with suppress(OSError):  # there is more in it
+                    path.rmdir()
+        raise
+
+
+def _content(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
+
+
 def _task(command: str, arguments: list[str]) -> Callable[[DictConfig], float | None]:
     """The work of one job of a command, imported when it begins, so that settings are shown without torch."""
 
     def task(config: DictConfig) -> float | None:
-        checked(config, SCHEMAS[command])  # before torch and its kin are imported, which takes seconds
-        from sparrow.app.jobs import JOBS, quiet_libraries
+        with _no_trace_of_a_refusal():
+            _refuse_idle_launcher(arguments)
+            checked(config, SCHEMAS[command])  # before torch and its kin are imported, which takes seconds
+            from sparrow.app.jobs import JOBS, quiet_libraries
 
-        quiet_libraries()
-        sys.argv[1:] = [command, *arguments]  # by which Lightning starts further ranks
-        return JOBS[command](config)
+            quiet_libraries()
+            sys.argv[1:] = [command, *arguments]  # by which Lightning starts further ranks
+            return JOBS[command](config)
 
     task.__module__ = f"sparrow.{command}"  # after whose last part Hydra names the job and its log
     return task

@@ -20,9 +20,9 @@ EXPERIMENTS = """\
   sparrow train experiment=quickstart                 train and evaluate two arms, end with a table
   sparrow train -m experiment=quickstart seed=0,1,2   the same with three seeds"""
 EVALUATIONS = """\
-  sparrow evaluate checkpoint=RUN benchmark=[world_short,world_long] blind=true
+  sparrow evaluate checkpoint=RUN benchmark=[world/short,world/long] blind=true
   sparrow evaluate checkpoint=MODEL benchmark=[multiple_choice] benchmark.multiple_choice.file=mine.jsonl
-  sparrow evaluate -m checkpoint=RUN benchmark=[world_long] frames.max_frames=4,8,16"""
+  sparrow evaluate -m checkpoint=RUN benchmark=[world/long] frames.max_frames=4,8,16"""
 DIVERSITIES = """\
   sparrow diversity mixture=sparrow                                      the components of a mixture
   sparrow diversity "+source=[longalpaca,qmsum]" num_instructions=1000   sources, whole
@@ -34,6 +34,7 @@ ORDER = (
     *("benchmark", "evaluation", "logger", "checkpointing"),
     *("trainer", "strategy", "paths", "hydra/launcher"),
 )
+WORLD = "world/"
 EVALUATE_GROUPS = ("benchmark", "experiment", "frames", "hydra/launcher", "paths", "trainer")
 
 
@@ -44,7 +45,10 @@ def help_text(command: str, purpose: str) -> str:
     if command == "evaluate":
         options = {group: names for group, names in options.items() if group in EVALUATE_GROUPS}
     ordered = dict.fromkeys([*filter(options.__contains__, ORDER), *options])
-    groups = "\n".join(_listed(group, options[group], defaults) for group in ordered)
+    shown = {group: [n for n in options[group] if not n.startswith(WORLD)] for group in ordered}
+    world = {group: [n.removeprefix(WORLD) for n in options[group] if n.startswith(WORLD)] for group in ordered}
+    groups = "\n".join(_listed(group, names, defaults) for group, names in shown.items())
+    of_world = "\n".join(_listed(f"{group}={WORLD}", names, set()) for group, names in world.items() if names)
     examples = {"evaluate": EVALUATIONS, "diversity": DIVERSITIES}.get(command, EXPERIMENTS)
     return f"""{purpose}
 
@@ -52,6 +56,9 @@ usage: sparrow {command} [group=choice ...] [key=value ...] [-m]
 
 Groups and their choices, * by default; `sparrow {command} --help GROUP` explains the settings of one:
 {groups}
+
+Choices of the generated world and its studies, as in benchmark=world/short:
+{of_world}
 
 Three useful commands:
 {examples}

@@ -11,6 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from sparrow.app.help import CONF_FOLDER
+from sparrow.app.renamed import RENAMED
+
+ITEM_GROUPS = ("benchmark", "logger", "source")  # several can be chosen, each at a package of its own
 
 
 def config_folders() -> list[Path]:
@@ -29,12 +32,21 @@ def origin_of(key: str) -> str:
         return " (on the command line)"
     hydra = HydraConfig.get()
     for group, choice in [*hydra.runtime.choices.items(), ("", hydra.job.config_name)]:
-        for option in choice if isinstance(choice, list) else [choice]:
+        for chosen in choice if isinstance(choice, list) else [choice]:
+            option = RENAMED.get(group, {}).get(chosen, chosen)
             path = _file_of(f"{group.split('@')[0]}/{option}.yaml") if option else None
             if path is not None and _sets(path, group, key):
                 shown = Path("conf", path.relative_to(CONF_FOLDER)) if path.is_relative_to(CONF_FOLDER) else path
                 return f" (in {shown})"
     return ""
+
+
+def without_package(key: str) -> Path | None:
+    """A user's file of named items, as benchmarks are, that lacks its package and so sets a key of the group itself."""
+    group = key.partition(".")[0]
+    folders = config_folders()[1:] if group in ITEM_GROUPS else []
+    files = (path for folder in folders for path in sorted((folder / group).rglob("*.yaml")))
+    return next((path for path in files if _sets(path, group, key)), None)
 
 
 def _file_of(name: str) -> Path | None:

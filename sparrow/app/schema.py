@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sparrow.app.arguments import offered, unknown_key
+from sparrow.app.arguments import FOR_ALL, OF_ALL_GROUPS, offered, unknown_key
 from sparrow.app.help import options_by_group
-from sparrow.app.provenance import config_folders, origin_of
+from sparrow.app.provenance import ITEM_GROUPS, config_folders, origin_of, without_package
 from sparrow.app.trained_defaults import with_trained_defaults
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
-from sparrow.core.settings import Problem, defaults, validated
+from sparrow.core.settings import MISSING_VALUE, REQUIRED, Problem, defaults, validated
+from sparrow.runs.settings import recorded_choice
 from sparrow.settings import SCHEMAS, EvaluateConfig, ExperimentConfig, conflicts
 
 T = TypeVar("T")
 MADE_BY_HYDRA = "paths.output_root"  # its folders, before a setting is looked at
-OF_ALL_GROUPS = ("experiment", "scale")  # groups whose files set what other groups hold
-FOR_ALL = "the line '# @package _global_'"
 # What users name themselves: any known setting of such an item can be overridden, whether its file lists it or not.
 NAMED_ITEMS = ("mixture.components", "source", "benchmark", "logger", "start_from.gates", "study.published")
 
@@ -62,12 +62,13 @@ def checked(
     """
     problems: list[Problem] = []
     plain = _resolved(config, problems)
-    if not problems:
-        made = validated(schema, plain, lambda settings: _conflicts(settings, further))
-        if not isinstance(made, list):
-            return made
-        problems = [_of_group(problem) for problem in made]
-    lines = [f"{problem}{origin((problem.written or problem.key).partition('[')[0])}" for problem in problems]
+    made = validated(schema, plain, lambda settings: _conflicts(settings, further))
+    if not isinstance(made, list) and not problems:
+        return made
+    unresolved = {problem.key for problem in problems}
+    problems += [p for p in made if p.key not in unresolved] if isinstance(made, list) else []
+    found = [(p, p.key if p.written is None else p.written) for p in _first_causes(problems)]
+    lines = [*dict.fromkeys(f"{problem}{origin(key.partition('[')[0])}" for problem, key in found)]
     count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
     raise ConfigError(f"{count} in the configuration:\n  " + "\n  ".join(lines))
 
@@ -77,10 +78,28 @@ def _conflicts(settings: T, further: Callable[[T], Iterable[tuple[str, str]]]) -
     return [*conflicts(common), *_unknown_factors(common), *further(settings)]
 
 
-def _of_group(problem: Problem) -> Problem:
-    if problem.key in OF_ALL_GROUPS:
-        return Problem(problem.key, f"its settings belong to other groups: begin its file with {FOR_ALL}")
-    return problem
+def _first_causes(problems: Sequence[Problem]) -> Iterator[Problem]:
+    """Problems with their fix, without those that only follow from a file without its package or an item not chosen."""
+    options = options_by_group(config_folders())
+    stray = {problem.key: path for problem in problems if (path := without_package(problem.key))}
+    misplaced = {f"{key.partition('.')[0]}.{path.stem}": path for key, path in stray.items()}
+    for item, path in misplaced.items():
+        yield Problem(item, f"begin {path} with the line '# @package {item}'", written="")
+    for problem in problems:
+        group, _, name = problem.key.rpartition(".")[0].partition(".")
+        item = f"{group}.{name}"
+        chosen_by = [option for option in options.get(group, ()) if recorded_choice(option) == name]
+        _, is_missing, hint = problem.what.partition(MISSING_VALUE)
+        if problem.key in stray or item in misplaced:
+            continue
+        if problem.key in OF_ALL_GROUPS:
+            yield replace(problem, what=f"its settings belong to other groups: begin its file with {FOR_ALL}")
+        elif group in ITEM_GROUPS and is_missing and (chosen_by or hint):
+            own = f"{'+' if group == 'source' else ''}{group}"
+            fix = f"choose it, as in {own}=[{chosen_by[0]}]" if chosen_by else hint.removeprefix(", or ")
+            yield Problem(item, f"has settings, but was not chosen; {fix}")
+        else:
+            yield problem
 
 
 def _unknown_factors(config: ExperimentConfig | EvaluateConfig) -> Iterable[tuple[str, str]]:
@@ -105,7 +124,7 @@ def _resolved(config: DictConfig, problems: list[Problem]) -> dict[str, Any]:
                 resolved = OmegaConf.select(config, key, throw_on_missing=False)
             except OmegaConfBaseException as error:
                 problems.append(Problem(key, str(error).splitlines()[0]))
-                return value
+                return REQUIRED  # so that what is wrong elsewhere is found too
             value = OmegaConf.to_container(resolved, resolve=True) if OmegaConf.is_config(resolved) else resolved
         if key == MADE_BY_HYDRA and isinstance(value, str) and value.startswith("~/"):
             problems.append(Problem(key, f"Hydra takes ~ for a name here; write ${{oc.env:HOME}}{value[1:]}"))

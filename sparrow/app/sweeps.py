@@ -14,7 +14,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from sparrow.app.help import options_by_group
 from sparrow.report.progress import ExpectedJob
+from sparrow.runs.settings import recorded_choice
 
 FILE_NAME = "multirun.yaml"
 
@@ -33,6 +35,7 @@ def expected_jobs(folder: Path) -> list[ExpectedJob]:
         # As in Hydra, what is typed later replaces the value of the same key.
         by_key = {override.get_key_element().lstrip("+"): override for override in overrides}
         swept = {key: values_of(override) for key, override in by_key.items() if override.is_sweep_override()}
+        swept |= {key: recorded_choice(values) for key, values in swept.items() if key in options_by_group()}
     except (OSError, YAMLError, OmegaConfBaseException, HydraException, AttributeError, TypeError, ValueError):
         return []
     if not swept or not all(swept.values()):

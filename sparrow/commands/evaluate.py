@@ -94,7 +94,7 @@ def _name_of(config: EvaluateConfig) -> str:
 
 def _check_processes(config: EvaluateConfig) -> None:
     if not config.benchmark:
-        raise ConfigError("benchmark: none is chosen; for example benchmark=[world_short,world_long]")
+        raise ConfigError("benchmark: none is chosen; for example benchmark=[world/short,world/long]")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
             "sparrow evaluate starts its processes itself: run it once, with trainer.devices, not under a launcher"

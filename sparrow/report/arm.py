@@ -16,6 +16,7 @@ from sparrow.analysis.seeds import Estimate, estimate
 from sparrow.core.errors import DataError
 from sparrow.runs.find import SEEDS, FoundRun
 from sparrow.runs.record import Phase, RunRecord
+from sparrow.runs.settings import recorded_choice
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,14 @@ class Arm:
 
     def is_called(self, name: str | None) -> bool:
         """Whether a name is the arm's label, the value of one of its factors, or spells out factors that it has."""
-        return name is not None and (name in (self.label, *map(str, self.factors.values())) or self.has_factors(name))
+        own = {self.label, *map(str, self.factors.values())}
+        return name is not None and (bool(own & {name, recorded_choice(name)}) or self.has_factors(name))
 
     def has_factors(self, name: str) -> bool:
         """Whether the arm has all factors that a name spells out, as `mixture=sparrow, num_samples=30000`."""
         own = {key.rsplit(".", 1)[-1]: str(value) for key, value in self.factors.items()}
         wanted = spelt_factors(name)
-        return bool(wanted) and wanted.items() <= own.items()
+        return bool(wanted) and all(own.get(key) in (value, recorded_choice(value)) for key, value in wanted.items())
 
     @property
     def title(self) -> str:

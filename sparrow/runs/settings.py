@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, setting, settings
@@ -45,3 +46,13 @@ class Trainer:
     profiler: Literal["torch"] | None = setting("trace a few steps", default=None, recorded=True)
     try_longest_micro_batch: bool = setting("before the first step", default=True, recorded=True)
     peak_flops: AboveZero | None = setting("of a device that is not known", default=None, unit="FLOP/s", recorded=True)
+
+
+def recorded_choice(choice: Any) -> Any:
+    """What records, folders of runs and reports call a choice: `world/short` is `world_short`.
+
+    The mixtures of the claim, as `world/claim_video`, go by their last name.
+    """
+    if isinstance(choice, list):
+        return [recorded_choice(item) for item in choice]
+    return re.sub("^world/(claim_)?", lambda found: found[1] or "world_", choice) if isinstance(choice, str) else choice

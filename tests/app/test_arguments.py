@@ -7,8 +7,8 @@ from sparrow.core.errors import ConfigError
 from sparrow.settings import EvaluateConfig, ExperimentConfig
 
 KNOWN = [
-    ["experiment=paper/data_scaling", "mixture=world_video,world_sparrow", "seed=0,1", "-m"],
-    ["benchmark=[world_short,world_long]", "benchmark.world_short.num_questions=6", "+source=[longalpaca]"],
+    ["experiment=paper/data_scaling", "mixture=world/video,world/sparrow", "seed=0,1", "-m"],
+    ["benchmark=[world/short,world/long]", "benchmark.world_short.num_questions=6", "+source=[longalpaca]"],
     ["mixture.components.video.present_as=pages", "tuning.lora.rank=4", "~validation", "hydra/launcher=parallel"],
     ["optimizer.learning_rate=interval(0,1)", "hydra.sweeper.n_trials=3", "start_from.overrides=['seed=1']"],
     ["experiment=mine", "hydra.searchpath=[file:///home/me/conf]"],
@@ -23,15 +23,15 @@ def test_what_is_known_or_hydras_own_passes(arguments):
 
 
 def test_everything_unknown_is_told_at_once_with_what_is_near():
-    typed = ["experiment=data_scalng", "mixture=world_video,world_sparow", "benchmark=[world_shrt,world_long]"]
+    typed = ["experiment=data_scalng", "mixture=world/video,world/sparow", "benchmark=[world/shrt,world/long]"]
     typed += ["backbone=qwen3vl_2b", "optimizer.lr=1", "+tunning=lora", "tuning.lora.rnk=4"]
     with pytest.raises(ConfigError) as caught:
         check_arguments(typed, ExperimentConfig)
     assert str(caught.value).splitlines()[0] == "7 problems on the command line:"
     for part in (
         "experiment=data_scalng: there is no such choice; did you mean 'paper/data_scaling'?",
-        "mixture=world_sparow: there is no such choice; did you mean 'world_sparrow'?",
-        "did you mean 'world_short'?",
+        "mixture=world/sparow: there is no such choice; did you mean 'world/sparrow'?",
+        "did you mean 'world/short'?",
         "backbone=qwen3vl_2b: there is no such choice; did you mean 'qwen3_vl_2b'?",
         "optimizer.lr: unknown key; there are name, learning_rate",
         "tunning: unknown key; did you mean 'tuning'?",
@@ -44,7 +44,7 @@ def test_everything_unknown_is_told_at_once_with_what_is_near():
     ("typed", "remedy"),
     [
         ("logger=null", "use logger=[]"),
-        ("benchmark=[world_short],null", "use benchmark=[]"),
+        ("benchmark=[world/short],null", "use benchmark=[]"),
         ("paths=null", "leave it out, or choose one of default"),
     ],
 )

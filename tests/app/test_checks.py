@@ -15,7 +15,7 @@ ASKED = "benchmark.world_short"
 @pytest.fixture(scope="module")
 def composed(settings):
     """Settings without a fault: 24 samples, two thirds of them video and one third text, and one benchmark."""
-    return asdict(settings("benchmark=[world_short]"))
+    return asdict(settings("benchmark=[world/short]"))
 
 
 def check(values):

@@ -4,6 +4,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from sparrow.app.entry import set_up
+from sparrow.app.renamed import RENAMED
 
 CHECKPOINT = "/scratch/project_465000123/users/jane.doe/video_llm/sparrow/outputs/paper/data_scaling/mixture=sparrow,num_samples={}"
 
@@ -13,9 +14,9 @@ def folder_name():
     """The name of a job's folder in its sweep."""
     set_up()
 
-    def name(*overrides):
+    def name(*overrides, config="evaluate"):
         with initialize_config_module("sparrow.conf", version_base="1.3"):
-            return compose("evaluate", overrides=list(overrides), return_hydra_config=True).hydra.sweep.subdir
+            return compose(config, overrides=list(overrides), return_hydra_config=True).hydra.sweep.subdir
 
     return name
 
@@ -32,3 +33,11 @@ def test_jobs_that_differ_have_folders_of_their_own_however_long_the_paths_in_th
     assert all(len(name) <= 120 for name in names)
     assert names == [folder_name(*given, *job) for job in jobs], "the same job finds its folder again"
     assert folder_name(*given, "checkpoint=m", "frames.max_frames=4") == "checkpoint=m,max_frames=4"
+
+
+def test_a_choice_of_the_world_names_its_run_as_before_it_had_a_folder(folder_name):
+    def named(group, choice):
+        return folder_name(f"study.factors=[{group}]", f"{group}={choice}", config="train")
+
+    for old, new in RENAMED["mixture"].items():
+        assert named("mixture", new) == named("mixture", old) == f"mixture={old}"

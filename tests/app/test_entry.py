@@ -45,6 +45,74 @@ def test_a_sweep_whose_runs_lie_in_folders_of_folders_ends_with_its_report(tmp_p
 @pytest.mark.slow
 def test_flags_may_stand_between_overrides(sparrow, tmp_path):
     (tmp_path / "a=b/mixture").mkdir(parents=True)
-    (tmp_path / "a=b/mixture/mine.yaml").write_text("defaults: [world_video]\nnum_samples: 5\n")
+    (tmp_path / "a=b/mixture/mine.yaml").write_text("defaults: [world/video]\nnum_samples: 5\n")
     done = sparrow("prepare", *SMALL_RUN, "-m", "seed=3", "--config-dir", "a=b", "mixture=mine", "hydra.mode=RUN")
     assert done.returncode == 0, done.stderr
+
+
+USERS_FILES = {
+    "benchmark/exam.yaml": "format: multiple_choice\nroot: /x\nfile: a.jsonl\n",
+    "experiment/bare.yaml": "defaults:\n- override /mixture: world/video\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("typed", "problems"),
+    [
+        (
+            ["benchmark=[exam]", "benchmark.exam.num_questions=3", "study.primary=[exam]"],
+            ["benchmark.exam: begin {}/c/benchmark/exam.yaml with the line '# @package benchmark.exam'"],
+        ),
+        (["experiment=bare"], ["experiment=bare: begin c/experiment/bare.yaml with the line '# @package _global_'"]),
+        (
+            ["benchmark.mvbench.num_questions=3", "study.primary=[mvbench]"],
+            [
+                "benchmark.mvbench: has settings, but was not chosen; choose it, as in benchmark=[mvbench] "
+                "(on the command line)"
+            ],
+        ),
+        (
+            ["optimizer.learning_rat=1", "optimizer.learning_rat=2", "batching.num_epochs=three"],
+            [
+                "optimizer.learning_rat: unknown key; did you mean 'learning_rate'?",
+                "batching.num_epochs: expected int, found 'three'",
+            ],
+        ),
+        (
+            ["seed='${nowhere}'", "batching.num_epochs=three"],
+            [
+                "seed: Interpolation key 'nowhere' not found (on the command line)",
+                "batching.num_epochs: expected int, found 'three' (on the command line)",
+            ],
+        ),
+    ],
+    ids=["no package", "no package of an experiment", "not chosen", "wrong names and values", "unresolved"],
+)
+def test_each_cause_is_one_problem_and_all_are_said_at_once(sparrow, tmp_path, typed, problems):
+    for name, content in USERS_FILES.items():
+        (tmp_path / "c" / name).parent.mkdir(parents=True)
+        (tmp_path / "c" / name).write_text(content)
+    done = sparrow("train", "--config-dir", "c", "mixture=world/video", *typed)
+    said = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")]
+    assert (done.returncode, said) == (1, [problem.format(tmp_path) for problem in problems])
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [
+        ("seed=-1", "seed: must lie between"),
+        ("hydra/launcher=slurm", "hydra/launcher=slurm carries out the jobs of a multirun: add -m, or leave it out"),
+    ],
+)
+def test_a_refused_run_leaves_its_folder_as_it_was(sparrow, tmp_path, refused, said):
+    (tmp_path / "run/.hydra/earlier").mkdir(parents=True)
+    (tmp_path / "run/run.json").write_text("{}")
+    done = sparrow("train", "mixture=world/video", refused, "hydra.run.dir=run")
+    assert done.returncode == 1 and said in done.stderr
+    assert sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "run").rglob("*")) == [
+        "run/.hydra",
+        "run/.hydra/earlier",
+        "run/run.json",
+    ]
+    sparrow("train", "mixture=world/video", refused, "hydra.run.dir=fresh")
+    assert not (tmp_path / "fresh").exists()

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 import sparrow.conf
 from sparrow.app.entry import _quoted
+from sparrow.app.help import options_by_group
 from sparrow.core.errors import ConfigError
 from sparrow.models.registry import WITHOUT_PACKING
 from sparrow.settings import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
@@ -18,9 +19,7 @@ EXPERIMENTS = sorted(
     str(p.relative_to(CONF / "experiment").with_suffix("")) for p in CONF.rglob("experiment/**/*.yaml")
 )
 OPTIONS = sorted(
-    (str(p.parent.relative_to(CONF)), p.stem)
-    for p in CONF.rglob("*.yaml")
-    if p.parent != CONF and p.relative_to(CONF).parts[0] != "experiment"
+    (group, option) for group, options in options_by_group().items() for option in options if group != "experiment"
 )
 NEEDS = {"qlora": "bitsandbytes", "adamw_8bit": "bitsandbytes", "wandb": "wandb"}
 SEVERAL = ("benchmark", "logger", "source")
@@ -42,7 +41,7 @@ def test_every_option_of_every_group_composes_and_passes_the_checks(settings, gr
     choice = f"[{option}]" if group in SEVERAL else option
     prefix = "+" if group == "source" else ""
     extra = ["benchmark.multiple_choice.file=x.jsonl"] if option == "multiple_choice" else []
-    base = [] if group == "mixture" else ["mixture=world_video"]
+    base = [] if group == "mixture" else ["mixture=world/video"]
     overrides = [*base, f"{prefix}{group}={choice}", *extra]
     package = NEEDS.get(option)
     if package is not None and importlib.util.find_spec(package) is None:
@@ -79,7 +78,7 @@ def test_every_value_that_is_missing_is_said_with_what_may_be_meant(settings):
             "+mixture.components.txt.max_tokens=1000",
             "+source.mine.files=[x.json]",
             "+benchmark.world_shor={format: multiple_choice}",
-            "benchmark=[world_short]",
+            "benchmark=[world/short]",
             "~paths",
         )
     lines = [line.strip() for line in str(caught.value).splitlines()]
@@ -91,14 +90,14 @@ def test_every_value_that_is_missing_is_said_with_what_may_be_meant(settings):
             f"source.mine.converter: {missing}",
             f"source.mine.root: {missing}",
             f"mixture.components.txt.source: {missing}, or did you mean 'mixture.components.text'?",
-            f"benchmark.world_shor.root: {missing}, or did you mean 'benchmark.world_short'?",
+            "benchmark.world_shor: has settings, but was not chosen; did you mean 'benchmark.world_short'?",
         ]
     )
 
 
 @pytest.mark.parametrize(("command", "schema"), [("train", ExperimentConfig), ("evaluate", EvaluateConfig)])
 def test_an_accelerator_that_there_is_none_of_is_refused(settings, command, schema):
-    base = ["checkpoint=x"] if command == "evaluate" else ["mixture=world_video"]
+    base = ["checkpoint=x"] if command == "evaluate" else ["mixture=world/video"]
     with pytest.raises(ConfigError, match=r"trainer\.accelerator: 'gpuu' is not one of auto, cpu, gpu, cuda, mps"):
         settings(*base, "trainer.accelerator=gpuu", config_name=command, schema=schema, small=False)
     for accelerator in ("auto", "cpu", "gpu", "cuda", "mps"):
@@ -129,9 +128,9 @@ def test_contradictions_are_said_at_once(settings):
 )
 def test_a_metric_that_would_not_be_measured_is_refused_before_the_run(settings, metric, message):
     with pytest.raises(ConfigError, match=message):
-        settings("benchmark=[world_short]", f"study.metric={metric}")
-    assert settings("benchmark=[world_short]", "study.metric=world_short").study.metric == "world_short"
-    blind = ["checkpoint=x", "benchmark=[world_short]", "blind=true", "study.metric=world_short.blind"]
+        settings("benchmark=[world/short]", f"study.metric={metric}")
+    assert settings("benchmark=[world/short]", "study.metric=world_short").study.metric == "world_short"
+    blind = ["checkpoint=x", "benchmark=[world/short]", "blind=true", "study.metric=world_short.blind"]
     settings(*blind, config_name="evaluate", schema=EvaluateConfig, small=False)
 
 
@@ -154,7 +153,7 @@ def test_a_factor_that_no_run_would_have_a_value_of_is_refused(settings, factor,
 
 def test_a_primary_benchmark_that_is_not_asked_is_refused(settings):
     with pytest.raises(ConfigError, match=r"study\.primary: 'world_long' is not among the benchmarks \(world_short\)"):
-        settings("benchmark=[world_short]", "study.primary=[world_short,world_long]")
+        settings("benchmark=[world/short]", "study.primary=[world_short,world_long]")
 
 
 def test_the_guide_to_own_data_composes_as_it_is_printed(settings, tmp_path):
@@ -190,7 +189,7 @@ def test_seed_zero_is_a_seed(settings):
 
 @pytest.mark.parametrize(("command", "schema"), [("train", ExperimentConfig), ("evaluate", EvaluateConfig)])
 def test_a_seed_that_no_generator_takes_is_refused(settings, command, schema):
-    base = ["checkpoint=x"] if command == "evaluate" else ["mixture=world_video"]
+    base = ["checkpoint=x"] if command == "evaluate" else ["mixture=world/video"]
     with pytest.raises(ConfigError) as caught:
         settings(*base, "seed=-1", "data_seed=5000000000", config_name=command, schema=schema, small=False)
     for line in ("seed: must lie between 0 and 4294967295, is -1", "data_seed: must lie between 0 and 4294967295"):
@@ -209,7 +208,7 @@ def test_every_target_can_be_followed(settings):
 
 def test_every_folder_of_conf_ships_with_the_package():
     with initialize_config_module("sparrow.conf", version_base="1.3"):
-        assert compose("train", overrides=["mixture=world_video"]).mixture.num_samples == 60
+        assert compose("train", overrides=["mixture=world/video"]).mixture.num_samples == 60
 
 
 def _targets(node):

@@ -24,6 +24,12 @@ def test_jobs_are_the_product_of_the_swept_values(tmp_path):
     assert jobs[-1] == {"mixture": "d", "mixture.num_samples": 60, "seed": 1}
 
 
+def test_jobs_of_the_world_are_known_by_what_their_records_say(tmp_path):
+    jobs = stored(tmp_path, {"mixture": "world/claim_video,world/video"}, ["checkpoint=world/a,world/b"])
+    assert [job["mixture"] for job in jobs] == ["claim_video", "claim_video", "world_video", "world_video"]
+    assert jobs[0]["checkpoint"] == "world/a", "a path is no choice"
+
+
 @pytest.mark.parametrize("task", [["seed=1"], ["lr=interval(0,1)"], ["lr=choice("], ["mixture=glob(*)"], []])
 def test_what_has_no_list_of_jobs_gives_none(tmp_path, task):
     assert stored(tmp_path, {"seed": "1"}, task) == []

@@ -33,7 +33,7 @@ AWKWARD = {
 
 @pytest.fixture
 def measure(settings):
-    """Settings of the command: `measure("mixture=world_sparrow", ...)`."""
+    """Settings of the command: `measure("mixture=world/sparrow", ...)`."""
     return lambda *overrides: settings(*overrides, "num_resamples=4", config_name="diversity", schema=DiversityConfig)
 
 
@@ -61,7 +61,7 @@ def finite(value):
 
 
 def test_a_mixture_is_compared_with_its_components_and_a_benchmark(measure, tmp_path):
-    config = measure("benchmark=[world_short]", "mixture.num_samples=36")
+    config = measure("benchmark=[world/short]", "mixture.num_samples=36")
     sampled = measure_diversity(config)
     assert list(sampled.texts) == ["video", "text", WHOLE]
     sources = sampled.comparison.sources

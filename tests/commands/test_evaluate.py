@@ -92,7 +92,7 @@ def test_a_damaged_file_is_named(copy):
 def asked(settings, copy):
     return settings(
         f"checkpoint={copy('asked')}",
-        "benchmark=[world_short]",
+        "benchmark=[world/short]",
         "benchmark.world_short.num_questions=2",
         config_name="evaluate",
         schema=EvaluateConfig,

@@ -26,7 +26,7 @@ from tests.models.chats import CHAT, encoded
 def run(settings, tmp_path_factory):
     """A finished run that trained adapters and, beside them, the projector."""
     folder = tmp_path_factory.mktemp("run")
-    options = ["mixture.num_samples=16", "tuning=lora", "benchmark=[world_short]", "checkpointing.every_n_steps=1"]
+    options = ["mixture.num_samples=16", "tuning=lora", "benchmark=[world/short]", "checkpointing.every_n_steps=1"]
     train(settings(*options), folder, name="lora")
     return folder
 

@@ -32,7 +32,7 @@ def undisturbed(settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     config = settings(
         "mixture.num_samples=48",
-        "benchmark=[world_short]",
+        "benchmark=[world/short]",
         "evaluation=before_and_after",
         "benchmark.world_short.num_questions=6",
     )
@@ -114,7 +114,7 @@ def test_what_the_model_does_not_allow_is_refused_before_data_is_measured(
     monkeypatch.setattr(preparation, "measure_component", None)
     monkeypatch.setattr(preparation, "build_plan", None)
     with pytest.raises(error, match=said):
-        train(settings("benchmark=[world_short]", *overrides), tmp_path, name="refused")
+        train(settings("benchmark=[world/short]", *overrides), tmp_path, name="refused")
     assert RunRecord.load(tmp_path).status == "failed"
     assert not (tmp_path / "manifest.json").exists()
 
@@ -257,7 +257,7 @@ def stop_after(monkeypatch, steps):
 
 @pytest.mark.parametrize("same", [True, False])
 def test_answers_of_a_model_that_was_trained_anew_since_are_asked_again(settings, tmp_path, monkeypatch, same):
-    config = settings("benchmark=[world_short]", "benchmark.world_short.num_questions=6", "tuning=lora")
+    config = settings("benchmark=[world/short]", "benchmark.world_short.num_questions=6", "tuning=lora")
     write, losses = PredictionWriter.write, training_module.segment_losses
     answered = []
 

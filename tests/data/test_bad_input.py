@@ -478,7 +478,7 @@ def media_plan(settings, tmp_path_factory) -> Prepared:
     write_lines(folder / "clips.jsonl", [about(name) for name in names])
     return prepare(
         settings(
-            "mixture=world_video",
+            "mixture=world/video",
             f"mixture.num_samples={len(names)}",
             "source.world_clips.use_world=false",
             "source.world_clips.files=[clips.jsonl]",
@@ -555,7 +555,7 @@ def pages_plan(request, settings, tmp_path_factory) -> Prepared:
     )
     return prepare(
         settings(
-            "mixture=world_sparrow",
+            "mixture=world/sparrow",
             "~mixture.components.video",
             "mixture.components.text.fraction=1.0",
             f"mixture.components.text.max_pages={request.param}",

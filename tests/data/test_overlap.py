@@ -176,7 +176,7 @@ def test_rows_are_found_in_every_part_of_a_large_source(mixture):
 
 def test_a_benchmark_that_is_not_there_is_said_to_be_unchecked(settings, tmp_path):
     config = settings(
-        "benchmark=[multiple_choice,world_short]",
+        "benchmark=[multiple_choice,world/short]",
         "benchmark.multiple_choice.file=none.jsonl",
         f"benchmark.multiple_choice.root={tmp_path}",
     )

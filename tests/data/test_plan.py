@@ -157,7 +157,7 @@ def test_broken_clips(settings, cache_root):
 def clips_source(folder):
     """Overrides for a mixture of the records in `clips.json` alone."""
     return [
-        "mixture=world_video",
+        "mixture=world/video",
         "source.world_clips.use_world=false",
         "source.world_clips.files=[clips.json]",
         f"source.world_clips.root={folder}",
@@ -350,7 +350,7 @@ def measured_ids(monkeypatch):
 def test_a_sample_is_measured_once_whatever_else_is_drawn(settings, measured_ids):
     """Also where a total in tokens decides how many are drawn, and when one file is replaced."""
     ids, _ = measured_ids
-    overrides = ("mixture=world_video", "frames.max_frames=3")
+    overrides = ("mixture=world/video", "frames.max_frames=3")
     for total in (6, 12, 12):
         prepared = prepare(settings(*overrides, f"mixture.num_samples={total}"))
     assert sorted(ids) == sorted(prepared.plan.ledger["sample_id"])
@@ -390,9 +390,9 @@ def test_questions_about_one_video_have_it_probed_once(settings, tmp_path, monke
 
 def test_what_failed_once_is_measured_anew(settings, measured_ids):
     ids, broken = measured_ids
-    overrides = ("mixture=world_video", "frames.max_frames=5", "mixture.num_samples=6")
+    overrides = ("mixture=world/video", "frames.max_frames=5", "mixture.num_samples=6")
     lenient = (*overrides, "on_bad_sample=skip", "max_bad_fraction=1.0")
-    broken.add(prepare(settings("mixture=world_video", "mixture.num_samples=6")).plan.ledger["sample_id"][0])
+    broken.add(prepare(settings("mixture=world/video", "mixture.num_samples=6")).plan.ledger["sample_id"][0])
     assert prepare(settings(*lenient)).plan.num_samples == 5
     ids.clear()
     victims = set(broken)
@@ -404,7 +404,7 @@ def test_what_failed_once_is_measured_anew(settings, measured_ids):
 def test_what_was_measured_before_the_machine_failed_is_kept(settings, measured_ids, monkeypatch):
     ids, _ = measured_ids
     monkeypatch.setattr(measuring, "CHUNK", 2)
-    overrides = ("mixture=world_video", "frames.max_frames=7", "mixture.num_samples=6")
+    overrides = ("mixture=world/video", "frames.max_frames=7", "mixture.num_samples=6")
     with monkeypatch.context() as failing:
         done = []
 
@@ -431,7 +431,7 @@ def test_the_hash_counts_what_is_shown_and_nothing_else(settings, tmp_path):
     text = [*text_source(tmp_path, [f"circle {i}" for i in range(6)]), "mixture.components.text.num_samples=3"]
     shown = prepare(settings(*text)).plan
     assert content_hash(*text, fonts[0]) == content_hash(*text, fonts[1]) != shown.content_hash
-    videos = ("mixture=world_video", "mixture.num_samples=4")
+    videos = ("mixture=world/video", "mixture.num_samples=4")
     assert content_hash(*videos) == content_hash(*videos, "text_to_image.words_per_page=3")
     lines = (tmp_path / "texts.jsonl").read_text().splitlines()
     drawn = set(shown.ledger["sample_id"])

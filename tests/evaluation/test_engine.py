@@ -20,7 +20,7 @@ def backbone(tiny_checkpoint):
 
 @pytest.fixture(scope="module")
 def benchmark(settings):
-    config = settings("benchmark=[world_short]")
+    config = settings("benchmark=[world/short]")
     return Evaluator(config)
 
 

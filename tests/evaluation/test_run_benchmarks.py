@@ -23,7 +23,7 @@ def an_evaluator(benchmark, config, **changes):
 
 
 def test_a_video_that_was_missing_is_asked_about_once_it_is_there(settings, backbone, tmp_path):
-    config = settings("benchmark=[world_short]", f"paths.cache_root={tmp_path / 'cache'}")
+    config = settings("benchmark=[world/short]", f"paths.cache_root={tmp_path / 'cache'}")
     asked, media = an_evaluator(config.benchmark["world_short"], config).questions("b")
     one, other = (media / question.video for question in asked[:2])
     (tmp_path / "one.mp4").write_bytes(one.read_bytes())
@@ -52,7 +52,7 @@ def test_a_video_that_was_missing_is_asked_about_once_it_is_there(settings, back
 
 
 def test_a_world_without_benchmark_clips_says_what_to_set(settings, tmp_path):
-    config = settings("benchmark=[world_short]", f"paths.cache_root={tmp_path}")
+    config = settings("benchmark=[world/short]", f"paths.cache_root={tmp_path}")
     with pytest.raises(
         DataError, match=r"benchmark 'b': the generated world holds nothing.*world\.num_benchmark_clips="
     ):
@@ -60,7 +60,7 @@ def test_a_world_without_benchmark_clips_says_what_to_set(settings, tmp_path):
 
 
 def test_worlds_whose_pictures_differ_do_not_share_answers(settings, backbone, tmp_path):
-    config = settings("benchmark=[world_short]", f"paths.cache_root={tmp_path}")
+    config = settings("benchmark=[world/short]", f"paths.cache_root={tmp_path}")
     folders, questions = [], []
     for size in (64, 64, 96):
         evaluator = an_evaluator(config.benchmark["world_short"], config, frame_size_px=size)

@@ -70,7 +70,7 @@ def test_gpus_that_are_not_there_are_refused_before_anything_is_planned(
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=said):
         train(settings(*asked, "strategy=ddp"), tmp_path / "run", name="r")
-    checkpoint = [f"checkpoint={tiny_checkpoint('idefics3')}", "benchmark=[world_short]"]
+    checkpoint = [f"checkpoint={tiny_checkpoint('idefics3')}", "benchmark=[world/short]"]
     asking = settings(*checkpoint, *asked, config_name="evaluate", schema=EvaluateConfig, small=False)
     with pytest.raises(ConfigError, match=said):
         evaluate(asking, tmp_path / "run")

@@ -16,7 +16,7 @@ from sparrow.evaluation.units import Units, group_into_units
 @pytest.fixture(scope="session")
 def questions(settings):
     """Questions of several lengths about one clip, and the folder of the clip."""
-    config = settings("benchmark=[world_short]")
+    config = settings("benchmark=[world/short]")
     evaluator = Evaluator(config)
     asked, root = evaluator.questions("world_short")
     texts = ("What is it?", "Which colour has the shape that moves?", "And where does it go at last, left or right?")

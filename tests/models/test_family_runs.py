@@ -16,7 +16,7 @@ def test_videos_go_in_the_familys_own_way(video_family, settings, tmp_path):
         "backbone.native_video=true",
         "frames.max_frames=3",
         "mixture.num_samples=16",
-        "benchmark=[world_short]",
+        "benchmark=[world/short]",
         "benchmark.world_short.num_questions=4",
     )
     train(config, tmp_path / "run", name=video_family)
@@ -44,7 +44,7 @@ def test_a_run_of_each_family(family, settings, tmp_path):
         "+mixture.components.plain={source: world_event_texts, fraction: 0.25, present_as: text}",
         f"batching={'padded' if family in WITHOUT_PACKING else 'packed'}",
         "batching.micro_batch_size_samples=2",
-        "benchmark=[world_short]",
+        "benchmark=[world/short]",
         "tuning=lora",
         "tuning.vision.mode=trained",
         "tuning.vision.learning_rate_multiplier=0.1",

@@ -55,7 +55,7 @@ def test_adapters_beside_four_bit_weights_learn_and_give_the_same_reply_again(fa
 
 
 def test_a_qlora_run_is_resumed_evaluated_and_exported(settings, tmp_path, monkeypatch):
-    config = settings("tuning=qlora", "benchmark=[world_short]", "benchmark.world_short.num_questions=4")
+    config = settings("tuning=qlora", "benchmark=[world/short]", "benchmark.world_short.num_questions=4")
     train(config, tmp_path / "whole", name="whole")
     with monkeypatch.context() as changes:
         stop_after(changes, steps=2)

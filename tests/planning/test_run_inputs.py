@@ -61,7 +61,7 @@ def test_generated_tables_that_stand_in_for_files_are_told(settings):
 def test_pages_much_larger_than_the_frames_are_told(settings):
     (note,) = prepare(settings(*PAGES)).notes
     assert note.startswith("pages are 256 x 256 px, frames 64 x 64 px: text is shown at 0.25 of its size")
-    assert prepare(settings(*PAGES, "mixture=world_video", "mixture.num_samples=8")).notes == []
+    assert prepare(settings(*PAGES, "mixture=world/video", "mixture.num_samples=8")).notes == []
 
 
 def test_pages_a_little_larger_than_the_frames_are_as_in_the_paper(settings):
@@ -79,7 +79,7 @@ def test_steps_that_16_bits_round_away_are_told(settings):
 
 @pytest.mark.parametrize(("world", "is_hinted"), [("clips", True), ("null", False)])
 def test_a_rehearsal_is_advised_only_where_a_generated_table_stands_in(settings, tmp_path, world, is_hinted):
-    overrides = ("mixture=world_video", "source.world_clips.files=[gone.json]", f"source.world_clips.root={tmp_path}")
+    overrides = ("mixture=world/video", "source.world_clips.files=[gone.json]", f"source.world_clips.root={tmp_path}")
     with pytest.raises(DataError, match="1 file is missing") as caught:
         prepare(settings(*overrides, "source.world_clips.use_world=false", f"source.world_clips.world={world}"))
     assert ("rehearse with use_world=true" in str(caught.value)) is is_hinted

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from sparrow.analysis.answers import read_predictions
 from sparrow.analysis.scores import score
+from sparrow.report.arm import Arm
 from sparrow.report.data_value import curves
 from sparrow.report.plots import bars
 from sparrow.report.study import read_studies
@@ -107,6 +108,13 @@ def test_arms_are_called_by_what_tells_them_apart_and_the_baseline_by_a_value(tm
     assert results.baseline_of(a).label == "mixture=b, num_samples=120"
     assert results.baseline_of(half).label == "mixture=b, num_samples=240", "the last where none has more in common"
     assert results.baseline_of(baselines[0]) is None
+
+
+@pytest.mark.parametrize("name", ["claim_video", "world/claim_video", "mixture=world/claim_video, num_samples=4"])
+def test_an_arm_of_the_world_goes_by_the_name_that_is_typed_too(name):
+    arm = Arm("mixture=claim_video, num_samples=4", (), {"mixture": "claim_video", "mixture.num_samples": 4})
+    assert arm.is_called(name)
+    assert not arm.is_called("world/video")
 
 
 def test_only_comparisons_that_were_declared_primary_are_adjusted(tmp_path):

@@ -80,7 +80,7 @@ def test_an_unknown_partition_is_said_with_the_known_ones(sweep, tmp_path):
 
 
 def test_two_tasks_a_job_and_a_job_that_raises(sweep, tmp_path):
-    common = ["mixture=world_video", "strategy=ddp", "study.factors=[mixture.num_samples]"]
+    common = ["mixture=world/video", "strategy=ddp", "study.factors=[mixture.num_samples]"]
     process = sweep(*SLURM, *common, "trainer.devices=2", "mixture.num_samples=5000,16")
     code, _, errors = ended(process)
     study = tmp_path / "outputs/s"

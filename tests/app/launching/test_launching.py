@@ -61,7 +61,7 @@ REFUSED = {
         ["batching.num_epochs=0,1", "seed=0,1"],
         "2 of 4 jobs cannot run, so that none was started\nnum_epochs=0,seed=0 and 1 more: 1 problem",
     ),
-    "a choice that is not there": (["mixture=world_video,world_sparow"], "did you mean 'world_sparrow'?"),
+    "a choice that is not there": (["mixture=world/video,world/sparow"], "did you mean 'world/sparrow'?"),
     "unknown launcher": (["hydra/launcher=ray", "seed=0,1"], "sequential"),
     "mistyped values of slurm": (
         ["hydra/launcher=slurm", "seed=0,1", *MISTYPED],
@@ -124,7 +124,7 @@ def test_jobs_at_once_have_the_settings_of_the_config_that_was_named(sparrow, tm
     settings = [
         *SMALL_WORLD,
         "scale=tiny",
-        "mixture=world_sparrow",
+        "mixture=world/sparrow",
         "sample_divisor=1",
         "study.name=s",
         "data_seed=5,6",
@@ -140,7 +140,7 @@ def test_jobs_at_once_have_the_settings_of_the_config_that_was_named(sparrow, tm
 @pytest.mark.slow
 def test_jobs_at_once_a_failing_one_and_ranks_of_their_own_and_again_with_a_value_more(sweep, tmp_path):
     study = tmp_path / "outputs/s"
-    alone = ["hydra/launcher=parallel", "mixture=world_video"]
+    alone = ["hydra/launcher=parallel", "mixture=world/video"]
     code, _, errors = ended(sweep(*alone, "mixture.num_samples=5000,16"))
     assert code == 1
     assert f"{study}/num_samples=5000: DataError: " in errors
@@ -208,7 +208,7 @@ def command_of(pid):
 def test_optuna_searches_for_the_highest_score(sweep, tmp_path, launcher):
     searched = ["hydra/sweeper=optuna", "hydra/sweeper/sampler=random", "optimizer.learning_rate=interval(0.001,0.01)"]
     searched += ["hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=2"]
-    asked = ["study.metric=world_short", "benchmark=[world_short]", "benchmark.world_short.num_questions=6"]
+    asked = ["study.metric=world_short", "benchmark=[world/short]", "benchmark.world_short.num_questions=6"]
     code, _, errors = ended(sweep(f"hydra/launcher={launcher}", *searched, *asked))
     assert code == 0, errors
     study = tmp_path / "outputs/s"

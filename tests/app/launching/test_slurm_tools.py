@@ -103,7 +103,7 @@ def test_without_accounting_the_exit_codes_that_the_tasks_left_say_how_they_ende
     left = 'mkdir -p "$PWD/codes/12_{0}"; echo {1} > "$PWD/codes/12_{0}/12_{0}_0_exit_code"'
     ended = "; ".join([left.format(0, 0), left.format(1, 3), "echo job 12"])
     places = [f"hydra.launcher.submitit_folder={tmp_path / 'codes'}", "hydra.launcher.poll_interval_s=0.1"]
-    done = sweep("prepare", *SMALL_WORLD, *places, "mixture=world_sparrow", "seed=0,1,2", sbatch=ended)
+    done = sweep("prepare", *SMALL_WORLD, *places, "mixture=world/sparrow", "seed=0,1,2", sbatch=ended)
     assert done.returncode == 1
     assert "#0 seed=0: finished" in done.stdout
     assert "2 of 3 jobs did not finish" in done.stderr
