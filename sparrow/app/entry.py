@@ -18,7 +18,7 @@ from sparrow.app.current_job import gpus_per_node, run_name
 from sparrow.app.help import help_text
 from sparrow.app.launching import register_launchers
 from sparrow.app.remember_sweep import RememberSweep
-from sparrow.app.schema import checked, register_schemas
+from sparrow.app.schema import register_schemas
 from sparrow.app.trained_defaults import as_trained
 from sparrow.app.user_errors import message_of
 from sparrow.core.files import user_path
@@ -99,10 +99,8 @@ def _task(command: str, arguments: list[str]) -> Callable[[DictConfig], float | 
     """The work of one job of a command, imported when it begins, so that settings are shown without torch."""
 
     def task(config: DictConfig) -> float | None:
-        checked(config, SCHEMAS[command])  # before torch and its kin are imported, which takes seconds
-        from sparrow.app.jobs import JOBS, quiet_libraries
+        from sparrow.app.jobs import JOBS
 
-        quiet_libraries()
         sys.argv[1:] = [command, *arguments]  # by which Lightning starts further ranks
         return JOBS[command](config)
 

@@ -60,6 +60,10 @@ class Strategy:
     reshard_after_forward: bool = setting("`fsdp`: free a block's weights in between", default=True, recorded=True)
     hybrid_sharding: bool = setting("`fsdp`: a copy on each node", default=False, recorded=True)
 
+    def num_shards(self, num_ranks: int, num_nodes: int) -> int:
+        """Ranks that share a copy of the model: those of a node with hybrid sharding."""
+        return num_ranks // (num_nodes if self.hybrid_sharding else 1) if self.name == "fsdp" else 1
+
 
 @settings
 class Checkpointing:

@@ -13,12 +13,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.commands import train as training
-from sparrow.commands.train import latest_checkpoint, train, training_record
+from sparrow.commands.train import latest_checkpoint, train
 from sparrow.core.errors import BackboneError, ConfigError, MediaError, RunError
 from sparrow.data import batching
 from sparrow.evaluation.predictions import Prediction, PredictionWriter, read_predictions
 from sparrow.planning import run_inputs as preparation
-from sparrow.runs.folder import locked, open_run
+from sparrow.runs.folder import locked, open_run, training_record
 from sparrow.runs.record import RunRecord
 from sparrow.runs.status import Interrupted
 from sparrow.training import module as training_module
