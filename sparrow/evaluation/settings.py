@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator
 
 from sparrow.core.entries import Registry
-from sparrow.core.settings import REQUIRED, AtLeast1, one_of, setting, settings
+from sparrow.core.settings import REQUIRED, AtLeast1, one_of, same_setting, setting, settings
 from sparrow.media.settings import FramePolicy
 from sparrow.models.settings import CheckpointOptions
 from sparrow.runs.settings import Paths, Trainer
@@ -43,10 +43,10 @@ Metric = Annotated[str, AfterValidator(_metric)]
 class BenchmarkPreset:
     """What a protocol fixes beside its prompts; the settings are those of `Benchmark`."""
 
-    max_frames: AtLeast1 | None = setting("frames of a video", default=None, unit="frames")
-    subtitles: Subtitles = setting("how subtitles are shown", default="off")
-    tasks: list[str] = setting("tasks that are evaluated", default_factory=list)
-    metric: str = setting("which number is the benchmark's score", default="accuracy")
+    max_frames: AtLeast1 | None = setting("frames of a video; null: `frames.max_frames`", default=None, unit="frames")
+    subtitles: Subtitles = setting("`on`: listed before the question; `interleaved`: between the frames", default="off")
+    tasks: list[str] = setting("tasks that are evaluated; empty: all", default_factory=list)
+    metric: Metric = setting("which number is the benchmark's score, as a path into it", default="accuracy")
 
 
 @settings
@@ -63,10 +63,10 @@ class Benchmark:
     presets: dict[str, BenchmarkPreset] = setting(
         "by protocol; a setting that is given wins", default_factory=dict, recorded=True
     )
-    max_frames: AtLeast1 | None = setting("frames of a video; null: `frames.max_frames`", default=None, unit="frames")
-    subtitles: Subtitles = setting("`on`: listed before the question; `interleaved`: between the frames", default="off")
-    tasks: list[str] = setting("tasks that are evaluated; empty: all", default_factory=list)
-    metric: Metric = setting("which number is the benchmark's score, as a path into it", default="accuracy")
+    max_frames: AtLeast1 | None = same_setting(BenchmarkPreset, "max_frames")
+    subtitles: Subtitles = same_setting(BenchmarkPreset, "subtitles")
+    tasks: list[str] = same_setting(BenchmarkPreset, "tasks")
+    metric: Metric = same_setting(BenchmarkPreset, "metric")
     scoring: Literal["generate", "letter_likelihood", "option_likelihood"] = setting(
         "how it is answered", default="generate"
     )

@@ -24,10 +24,10 @@ def test_every_setting_has_one_line_of_help(command):
 def test_the_settings_of_a_group_are_printed_with_type_default_unit_and_help(sparrow):
     done = sparrow("train", "--help", "batching")
     assert done.returncode == 0, done.stderr
-    assert "batching.max_seq_len_tokens: int, 10740" in done.stdout
+    assert "batching.max_seq_len_tokens: int >= 1, default 10740" in done.stdout
     assert "[tokens]" in done.stdout
     assert "optimizer." not in done.stdout
-    assert "mixture.components.NAME.max_pages: int or null, null" in group_help("prepare", "mixture")
+    assert "mixture.components.NAME.max_pages: int >= 1 or null, default null" in group_help("prepare", "mixture")
 
 
 def test_a_group_that_is_not_there_is_refused_with_a_near_one():
