@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
@@ -135,11 +136,14 @@ def score(
     file: str = "",
     protocol: Mapping[str, Any] | None = None,
     missing_videos: Sequence[str] = (),
+    seed: int | None = None,
 ) -> Score:
     """The score of a benchmark's answers, over all questions (micro), over categories (macro) and by each breakdown.
 
     `predictions` answer all questions of the benchmark; the other arguments are kept as the fields of `Score`.
     """
+    if seed is not None:
+        warnings.warn("score(seed=...) goes with the next release: its seed is fixed; leave it out", FutureWarning, 2)
     everything = np.ones(len(predictions), dtype=np.bool_)
     low, high = accuracy_interval(predictions.correct, predictions.videos, predictions.categories)
     return Score(

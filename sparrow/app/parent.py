@@ -52,7 +52,7 @@ def check_parent(config: Any) -> Iterator[tuple[str, str]]:
         return
     if config.start_from.gates and not parent.evaluation.after:
         there = f"evaluation.after=false in experiment={config.start_from.experiment}"
-        yield "start_from.gates", f"are asked after training, but {there}; set it true in start_from.overrides"
+        yield "start_from.gates", f"are evaluated after training, but {there}; set it true in start_from.overrides"
     for name in config.start_from.gates:
         if name not in parent.benchmark:
             near = get_close_matches(name, parent.benchmark, n=1)

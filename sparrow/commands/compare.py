@@ -86,7 +86,7 @@ def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
     yield "run_id", record.run_id if record else NOTHING
     yield "status", f"{record.command}, {record.status}" if record else "prepare"
     yield "parent", (record.parent if record else None) or NOTHING
-    yield "manifest", str(manifest.get("content_hash", NOTHING))
+    yield "plan", str(manifest.get("content_hash", NOTHING))
     steps = counted(manifest["num_steps"], "step") if manifest else NOTHING
     yield "samples", f"{manifest['num_samples']:,} in {steps}" if manifest else NOTHING
     yield "final loss", f"{record.final_loss:.4f}" if record and record.final_loss is not None else NOTHING
@@ -100,11 +100,14 @@ def _settings(one: RunFolder, other: RunFolder) -> Iterator[Table]:
         return
     schemas = {SCHEMAS[one.record.command], SCHEMAS[other.record.command]}
     differing = _differing(one.record.config, other.record.config)
+    if one.record.command != other.record.command:  # a run and an evaluation: null is the checkpoint's own there
+        differing = [row for row in differing if not {NOTHING, "None"} & {*row[1:]}]
     recorded = {key for key, _, _ in differing if any(is_recorded(schema, key) for schema in schemas)}
     changing = [row for row in differing if row[0] not in recorded]
     note = "" if changing else "None differs."
+    note += "" if len(schemas) == 1 else " Compared are the settings that both commands have."
     yield Table("Settings that determine the result", ("setting", "A", "B"), changing, left=3, note=note)
-    if recorded:
+    if recorded and one.record.command == other.record.command:
         rows = [row for row in differing if row[0] in recorded]
         yield Table("Settings that do not", ("setting", "A", "B"), rows, left=3)
     if versions := _differing(one.record.versions, other.record.versions):

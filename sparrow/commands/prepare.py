@@ -42,7 +42,7 @@ def show_plan(config: PrepareConfig, folder: Path, checkpoint: str | None = None
     print(overlap_text(overlap))
     if config.export is not None:
         print(_export(config, prepared, folder / config.export))
-    print(f"\nmanifest, ledger and overlap: {folder}")
+    print(f"\ncounts (manifest.json), samples (ledger.parquet) and overlap: {folder}")
 
 
 def _list_missing(files: list[Path], folder: Path) -> None:

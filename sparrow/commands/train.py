@@ -100,7 +100,7 @@ def require_gates(gates: Mapping[str, float], parent: RunRecord, folder: Path) -
     for benchmark, least in gates.items():
         score = parent.scores.get(benchmark, {}).get("after")
         if score is None or score.accuracy is None:
-            faults.append(f"{benchmark} was not asked")
+            faults.append(f"{benchmark} was not evaluated")
         elif score.accuracy < least:
             faults.append(f"{benchmark} {score.accuracy:.3f} is below {least}")
     if faults:

@@ -48,9 +48,7 @@ class Source:
     config_name: str | None = setting("configuration of a `datasets` data set", default=None)
     split: str | None = setting("split of a `datasets` data set", default=None)
     revision: str | None = setting("revision of a `datasets` data set", default=None)
-    min_context_words: AtLeast1 | None = setting(
-        "leave out records with shorter texts", default=None, unit="words"
-    )
+    min_context_words: AtLeast1 | None = setting("leave out records with shorter texts", default=None, unit="words")
     world: str | None = setting("table of the generated world that has this source's schema", default=None)
     use_world: bool = setting("read that table in place of `files`", default=False)
 
@@ -118,7 +116,8 @@ class Mixture:
                 yield "num_samples", f"a total is needed for component '{name}'; or num_tokens, num_frames, ..."
             if component.fraction is None and totals and self.num_samples is None:
                 yield f"components.{name}", f"needs a fraction where the mixture's total is {totals[0]}"
-        if len(totals) == 1 and self.components:
+        is_whole = self.num_samples or all(c.fraction is not None for c in self.components.values())
+        if len(totals) == 1 and self.components and is_whole:
             yield from self._sum_conflicts(totals[0])
 
     def _sum_conflicts(self, total: str) -> Iterator[tuple[str, str]]:

@@ -21,4 +21,5 @@ __getattr__ = exports(
         "ensure_world": "write",
         "world_texts": "vocabulary",
     },
+    Table="WorldTable",
 )

@@ -37,7 +37,7 @@ def changed(config, changes):
 
 FAULTS = [
     ({"mixture.num_frames": 9}, "mixture", "has several totals: num_samples, num_frames; keep one"),
-    ({"mixture.num_samples": 0}, "mixture.num_samples", "must be at least 1, is 0"),
+    ({"mixture.num_samples": 0}, "mixture.num_samples", "must be at least 1, or null, is 0"),
     (
         {
             f"{part}.{name}": value
@@ -53,10 +53,10 @@ FAULTS = [
     (
         {f"{TEXT}.fraction": None, f"{TEXT}.num_samples": 0},
         f"{TEXT}.num_samples",
-        "must be at least 1, is 0",
+        "must be at least 1, or null, is 0; drop the component instead",
     ),
-    ({f"{TEXT}.fraction": 1.5}, f"{TEXT}.fraction", "must lie between 0 and 1, is 1.5"),
-    ({f"{TEXT}.fraction": -0.5}, f"{TEXT}.fraction", "must lie between 0 and 1, is -0.5"),
+    ({f"{TEXT}.fraction": 1.5}, f"{TEXT}.fraction", "must lie between 0 and 1, or null, is 1.5"),
+    ({f"{TEXT}.fraction": -0.5}, f"{TEXT}.fraction", "must lie between 0 and 1, or null, is -0.5"),
     (
         {"mixture.num_samples": None, f"{VIDEO}.fraction": None, f"{VIDEO}.num_samples": 16},
         "mixture.num_samples",
@@ -73,7 +73,7 @@ FAULTS = [
         "needs a fraction where the mixture's total is num_tokens",
     ),
     ({f"{TEXT}.repeat": 0}, f"{TEXT}.repeat", "must be at least 1, is 0"),
-    ({f"{TEXT}.max_pages": 0}, f"{TEXT}.max_pages", "must be at least 1, is 0"),
+    ({f"{TEXT}.max_pages": 0}, f"{TEXT}.max_pages", "must be at least 1, or null, is 0"),
     ({f"{TEXT}.source": "nowhere"}, f"{TEXT}.source", "'nowhere' is not among the chosen sources (world_clips, "),
     (
         {"source.own": {"converter": "llava", "root": "", "use_world": True}, f"{TEXT}.source": "own"},
@@ -84,9 +84,13 @@ FAULTS = [
     (
         {"tuning.vision.learning_rate_multiplier": 0.0},
         "tuning.vision.learning_rate_multiplier",
-        "must be above 0, is 0.0",
+        "must be above 0, is 0.0; set the part's mode to frozen",
     ),
-    ({"tuning.projector.weight_decay": -0.1}, "tuning.projector.weight_decay", "must not be negative, is -0.1"),
+    (
+        {"tuning.projector.weight_decay": -0.1},
+        "tuning.projector.weight_decay",
+        "must not be negative, or null, is -0.1",
+    ),
     (
         {f"tuning.{part}.mode": "frozen" for part in ("vision", "projector", "language_model")},
         "tuning",
@@ -100,10 +104,10 @@ FAULTS = [
     ),
     ({f"{ASKED}.world": None}, f"{ASKED}.world", "no generated table can take its place; set use_world=false"),
     ({f"{ASKED}.subtitles": "on"}, f"{ASKED}.subtitles", "multiple_choice has no subtitles; set it to off"),
-    ({f"{ASKED}.num_questions": 0}, f"{ASKED}.num_questions", "must be at least 1, is 0"),
+    ({f"{ASKED}.num_questions": 0}, f"{ASKED}.num_questions", "must be at least 1, or null, is 0"),
     ({"max_bad_fraction": 1.01}, "max_bad_fraction", "must lie between 0 and 1, is 1.01"),
     ({"max_bad_fraction": -0.01}, "max_bad_fraction", "must lie between 0 and 1, is -0.01"),
-    ({"checkpointing.every_n_minutes": 0}, "checkpointing.every_n_minutes", "must be above 0, is 0"),
+    ({"checkpointing.every_n_minutes": 0}, "checkpointing.every_n_minutes", "must be above 0, or null, is 0"),
 ]
 
 

@@ -94,7 +94,7 @@ def test_a_run_does_not_start_from_a_model_below_a_gate(undisturbed, settings, t
     assert record.status == "failed"
     assert "excluded" in record.error.message
     config.start_from.gates = {"world_short": reached, "world_long": 0.5}
-    with pytest.raises(RunError, match="world_long was not asked"):
+    with pytest.raises(RunError, match="world_long was not evaluated"):
         train(config, tmp_path / "absent", name="absent", parent=parent)
     config.start_from.gates = {"world_short": reached}
     assert train(config, tmp_path / "reached", name="reached", parent=parent).status == "finished"

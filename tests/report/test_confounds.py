@@ -76,7 +76,7 @@ def test_a_setting_that_takes_its_value_from_a_factor_is_declared():
         ("code revision", {"git": GitRevision("a" * 40, False)}, {"git": GitRevision("a" * 40, True)}),
         ("device", {"peak_memory_bytes": {"host": 1}}, {"peak_memory_bytes": {"host": 1, "cuda": 2}}),
         ("model started from (seed 0, data_seed 0)", {"parent": "x"}, {"parent": "y"}),
-        ("planned data (manifest) at equal settings", {"manifest_hash": "x"}, {"manifest_hash": "y"}),
+        ("planned data at equal settings", {"manifest_hash": "x"}, {"manifest_hash": "y"}),
         (
             "samples used of those requested",
             {"data": {"clips": DataCounts(120, 118)}},
