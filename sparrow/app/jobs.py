@@ -9,6 +9,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
+from typing import TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +24,7 @@ from sparrow.models.checkpoint_files import Checkpoint, family_of, is_hub_id
 from sparrow.runs.status import MODEL_FOLDER, Interrupted, is_main_process
 from sparrow.settings import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 
+T = TypeVar("T", bound=ExperimentConfig)
 log = logging.getLogger(__name__)
 QUIET = (
     ".*does not have many workers.*",
@@ -72,22 +74,18 @@ def train_job(config: DictConfig) -> float | None:
 
 def prepare_job(config: DictConfig) -> None:
     """Plan a mixture and write what a run would see."""
-    settings = checked_with_parent(config, PrepareConfig)
-    _refuse_checkpoint(settings)
-    quiet_libraries()
+    settings, model = _planned(config, PrepareConfig)
     from sparrow.commands.prepare import show_plan
 
-    show_plan(settings, run_folder(), _parent_model(settings))
+    show_plan(settings, run_folder(), model)
 
 
 def preview_job(config: DictConfig) -> None:
     """Write the preview page."""
-    settings = checked_with_parent(config, PreviewConfig)
-    _refuse_checkpoint(settings)
-    quiet_libraries()
+    settings, model = _planned(config, PreviewConfig)
     from sparrow.commands.preview import preview
 
-    preview(settings, run_folder(), _parent_model(settings))
+    preview(settings, run_folder(), model)
 
 
 def evaluate_job(config: DictConfig) -> float | None:
@@ -123,10 +121,13 @@ def quiet_libraries() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _parent_model(config: ExperimentConfig) -> str | None:
-    """The model folder that a plan's tokens are counted with, where it is another run's."""
-    parent = ensure_parent(config) if config.start_from.experiment is not None and not config.backbone.tiny else None
-    return str(parent / MODEL_FOLDER) if parent is not None else None
+def _planned(config: DictConfig, schema: type[T]) -> tuple[T, str | None]:
+    """The settings of a plan, and the model folder that its tokens are counted with, where it is another run's."""
+    settings = checked_with_parent(config, schema)
+    _refuse_checkpoint(settings)
+    quiet_libraries()
+    parent = None if settings.backbone.tiny else ensure_parent(settings)
+    return settings, str(parent / MODEL_FOLDER) if parent is not None else None
 
 
 def _refuse_nested_launch(config: ExperimentConfig) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar, copy_context
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from sparrow.core.entries import Registry
@@ -24,12 +23,19 @@ LIMITS = {
     **{"ge": " >= {}", "gt": " > {}", "le": " <= {}", "lt": " < {}"},
     **{"multiple_of": " a multiple of {}", "min_length": " ({} at least)", "choices": ""},
 }
+RANGES = {
+    **{
+        "greater_than_equal": "at least {ge}",
+        "greater_than": "above {gt:g}",
+        "multiple_of": "a multiple of {multiple_of}",
+    },
+    **{"less_than_equal": "at most {le}", "less_than": "below {lt}"},
+}
 MISSING_VALUE = "a value is missing; set it"
 RUN_ID_CHARACTERS = 12
 CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 MAX_PASSES = 4
 MAX_SEED = 2**32 - 1  # NumPy's
-_CONFLICTS_LATER = ContextVar("_CONFLICTS_LATER", default=False)  # of classes, looked for once all values are right
 
 
 AtLeast0 = Annotated[int, Field(ge=0)]
@@ -73,40 +79,30 @@ def settings(cls: type[T]) -> type[T]:
 
     Made by hand, its problems are one `ConfigError`; within `validated` they come together with all others.
     """
-    made = validated_dataclass(config=CONFIG)(_checking_conflicts(cls))
+    made = validated_dataclass(config=CONFIG)(cls)
     return _raising_config_errors(cast("type[T]", made))
 
 
 @dataclass_transform(field_specifiers=(setting, same_setting, field), frozen_default=True)
 def frozen_settings(cls: type[T]) -> type[T]:
     """The same, unchangeable, and hashable where its values are."""
-    made = validated_dataclass(frozen=True, config=CONFIG)(_checking_conflicts(cls))
+    made = validated_dataclass(frozen=True, config=CONFIG)(cls)
     return _raising_config_errors(cast("type[T]", made))
 
 
-def _checking_conflicts(cls: type[T]) -> type[T]:
-    """Let a class whose `conflicts` yields (name of a setting, what is wrong and how to fix it) refuse them."""
-
-    def check(self: Any) -> Any:
-        if not _CONFLICTS_LATER.get() and (found := tuple(self.conflicts())):
-            raise Conflict(*found)
-        return self
-
-    if hasattr(cls, "conflicts"):
-        cls._check_conflicts = model_validator(mode="after")(check)  # type: ignore[attr-defined]
-    return cls
-
-
 def _raising_config_errors(cls: type[T]) -> type[T]:
+    """Also for what `conflicts` of a class yields, as (name of a setting, what is wrong and how to fix it)."""
     validate = cls.__init__
 
     def validate_once(self: T, *args: Any, **kwargs: Any) -> None:
         try:
             validate(self, *args, **kwargs)
+            problems = _contradictions(self, "", [])
         except ValidationError:
             names = [f.name for f in fields(cast(Any, cls))]
             problems = cast("list[Problem]", validated(cls, dict(zip(names, args, strict=False)) | kwargs))
-            raise ConfigError("\n".join(str(problem) for problem in problems)) from None
+        if problems:
+            raise ConfigError("\n".join(str(problem) for problem in problems))
 
     cls.__init__ = validate_once  # type: ignore[assignment,method-assign]
     return cls
@@ -122,14 +118,6 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.key}: {self.what}" if self.key else self.what
-
-
-class Conflict(ValueError):
-    """Settings of one class that contradict each other, as (name of a setting, what is wrong and how to fix it)."""
-
-    def __init__(self, *problems: tuple[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {what}" for name, what in problems))
-        self.problems = problems
 
 
 def one_of(table: Registry[Any], *further: str) -> Any:
@@ -162,7 +150,7 @@ def validated(
         _set_aside(rest, aside, problem.key.split("."))
     for _ in range(MAX_PASSES):
         try:
-            made = copy_context().run(_of_right_values, schema, rest)
+            made = TypeAdapter(schema).validate_python(rest)
         except ValidationError as error:
             problems += [p for p in _apart_from(aside, _problems_of(error, schema)) if p not in problems]
             for details in error.errors():
@@ -176,12 +164,6 @@ def validated(
         problems += [*missing, *(p for p in found if not any(key in p.what for key in aside))]
         return problems or made
     return problems
-
-
-def _of_right_values(schema: type[T], values: Any) -> T:
-    _CONFLICTS_LATER.set(True)
-    made: T = TypeAdapter(schema).validate_python(values)
-    return made
 
 
 def _contradictions(value: Any, key: str, aside: list[str]) -> list[Problem]:
@@ -278,9 +260,7 @@ def _problems_of(error: ValidationError, schema: Any) -> list[Problem]:
     for details in error.errors():
         location = _location(details["loc"], schema)
         key, cause = _key(location), _cause(details)
-        if isinstance(cause, Conflict):
-            found += [Problem(f"{key}.{name}".strip("."), what) for name, what in cause.problems]
-        elif cause is not None:
+        if cause is not None:
             found.append(Problem(key, str(cause)))
         elif details["type"] == "missing":
             found.append(Problem(key, "is missing"))
@@ -331,16 +311,8 @@ def _message(details: Mapping[str, Any], kind: Any) -> str:
             return f"must lie between {limits['ge']} and {limits['le']}{ending}"
         case "greater_than_equal" if context["ge"] == 0:
             return f"must not be negative{ending}"
-        case "greater_than_equal":
-            return f"must be at least {context['ge']}{ending}"
-        case "greater_than":
-            return f"must be above {context['gt']:g}{ending}"
-        case "less_than_equal":
-            return f"must be at most {context['le']}{ending}"
-        case "less_than":
-            return f"must be below {context['lt']}{ending}"
-        case "multiple_of":
-            return f"must be a multiple of {context['multiple_of']}{ending}"
+        case name if name in RANGES:
+            return f"must be {RANGES[name].format(**context)}{ending}"
         case "too_short" | "string_too_short":
             return "must not be empty"
         case "literal_error":
