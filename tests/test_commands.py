@@ -49,6 +49,21 @@ def test_help_and_cfg_answer_without_loading_torch(command, arguments, tmp_path)
         assert "benchmark: " in done.stdout
 
 
+IMPORTED = """
+import sys
+from sparrow.app import jobs
+from sparrow.commands import compare, report, rescore
+print([name for name in ("torch", "transformers", "pytorch_lightning", "datasets") if name in sys.modules])
+from sparrow.commands import prepare, preview
+print([name for name in sys.modules if name == "pytorch_lightning" or name.startswith("sparrow.training.")])
+"""
+
+
+def test_what_trains_nothing_imports_no_trainer():
+    done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.splitlines() == ["[]", "['sparrow.training.settings']"]
+
+
 @pytest.mark.parametrize(
     ("command", "listed"),
     [("train", "experiment: ablation/frozen_parts, "), ("evaluate", "experiment: paper/eval_frames\n")],

@@ -14,6 +14,7 @@ from sparrow.analysis.answers import read_predictions
 from sparrow.analysis.intervals import MIN_CLUSTERS
 from sparrow.analysis.paired import paired_difference
 from sparrow.analysis.scores import Score
+from sparrow.commands.checkpoint_settings import ALIKE
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.tables import NOTHING, Table, counted, duration, interval, p_value, percent
 from sparrow.runs.differences import leaves
@@ -100,14 +101,15 @@ def _settings(one: RunFolder, other: RunFolder) -> Iterator[Table]:
         return
     schemas = {SCHEMAS[one.record.command], SCHEMAS[other.record.command]}
     differing = _differing(one.record.config, other.record.config)
-    if one.record.command != other.record.command:  # a run and an evaluation: null is the checkpoint's own there
-        differing = [row for row in differing if not {NOTHING, "None"} & {*row[1:]}]
+    if len(schemas) > 1:  # a run and an evaluation, where null is the checkpoint's own
+        alike = (*ALIKE, "benchmark.")
+        differing = [row for row in differing if row[0].startswith(alike) and not {NOTHING, "None"} & {*row[1:]}]
     recorded = {key for key, _, _ in differing if any(is_recorded(schema, key) for schema in schemas)}
     changing = [row for row in differing if row[0] not in recorded]
     note = "" if changing else "None differs."
-    note += "" if len(schemas) == 1 else " Compared are the settings that both commands have."
+    note += "" if len(schemas) == 1 else " A run and an evaluation share those of the benchmarks, frames and world."
     yield Table("Settings that determine the result", ("setting", "A", "B"), changing, left=3, note=note)
-    if recorded and one.record.command == other.record.command:
+    if recorded:
         rows = [row for row in differing if row[0] in recorded]
         yield Table("Settings that do not", ("setting", "A", "B"), rows, left=3)
     if versions := _differing(one.record.versions, other.record.versions):

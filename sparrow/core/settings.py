@@ -24,19 +24,14 @@ LIMITS = {
     **{"multiple_of": " a multiple of {}", "min_length": " ({} at least)", "choices": ""},
 }
 RANGES = {
-    **{
-        "greater_than_equal": "at least {ge}",
-        "greater_than": "above {gt:g}",
-        "multiple_of": "a multiple of {multiple_of}",
-    },
-    **{"less_than_equal": "at most {le}", "less_than": "below {lt}"},
+    **{"greater_than_equal": "at least {ge}", "greater_than": "above {gt:g}", "less_than_equal": "at most {le}"},
+    **{"less_than": "below {lt}", "multiple_of": "a multiple of {multiple_of}"},
 }
 MISSING_VALUE = "a value is missing; set it"
 RUN_ID_CHARACTERS = 12
 CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 MAX_PASSES = 4
 MAX_SEED = 2**32 - 1  # NumPy's
-
 
 AtLeast0 = Annotated[int, Field(ge=0)]
 AtLeast1 = Annotated[int, Field(ge=1)]

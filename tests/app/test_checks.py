@@ -1,10 +1,11 @@
 """Contradictions between settings that compose: each is told with its key and what is wrong."""
 
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import pytest
 
+from sparrow.app.launching.slurm import SlurmValues
 from sparrow.core.settings import validated
 from sparrow.settings import ExperimentConfig, conflicts
 
@@ -139,3 +140,33 @@ def test_a_contradiction_is_the_only_one_that_is_told(composed, changes, key, me
 )
 def test_what_does_not_contradict_itself_passes(composed, changes):
     assert check(changed(composed, changes)) == []
+
+
+def test_a_fault_of_one_class_hides_none_of_another(composed):
+    faults = {
+        "tuning.vision.mode": "frozen",
+        "tuning.projector.mode": "frozen",
+        "tuning.language_model.mode": "frozen",
+        "frames.policy": "fps",
+        "optimizer.learning_rate": 0,
+        f"{TEXT}.fraction": 0.5,
+        "strategy.name": "single",
+        "trainer.devices": 2,
+        "study.primary": ["nowhere"],
+    }
+    expected = {"tuning", "frames.fps", "optimizer.learning_rate", "mixture", "strategy", "study.primary"}
+    found = dict(check(changed(composed, faults)))
+    assert set(found) == expected
+    assert found["optimizer.learning_rate"].endswith("as in tuning.vision.mode=frozen")
+
+
+def test_what_only_follows_from_a_contradiction_is_not_told(composed):
+    assert [key for key, _ in check(changed(composed, {f"{TEXT}.fraction": None}))] == [TEXT]
+
+
+@pytest.mark.parametrize("number", [2.5, True])
+def test_a_number_is_no_text_where_whole_numbers_are_meant(number):
+    given = {f.name: None for f in fields(SlurmValues)} | {"gpus_per_node": number}
+    (problem,) = [p for p in validated(SlurmValues, given) if p.key == "gpus_per_node"]
+    assert problem.what == f"expected int or str or null, found {number}"
+    assert not any(p.key == "gpus_per_node" for p in validated(SlurmValues, given | {"gpus_per_node": "a100:1"}))
