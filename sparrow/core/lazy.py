@@ -8,14 +8,14 @@ from importlib import import_module
 from typing import Any
 
 
-def exports(package: str, modules: Mapping[str, str], **renamed: str) -> Callable[[str], Any]:
+def exports(package: str, renamed: Mapping[str, str] | None = None, **modules: str) -> Callable[[str], Any]:
     """The `__getattr__` of a package that offers names, each of the module that stands beside it.
 
     `renamed` are the new names of those that were called otherwise: a warning names the new one.
     """
 
     def get(name: str) -> Any:
-        if name in renamed:
+        if renamed and name in renamed:
             message = f"{package}.{name} goes with the next release; it is now {package}.{renamed[name]}"
             warnings.warn(message, FutureWarning, stacklevel=2)
             name = renamed[name]

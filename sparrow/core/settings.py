@@ -62,10 +62,10 @@ def setting(
     return field(default=default, default_factory=default_factory, metadata=metadata)
 
 
-def same_setting(cls: Any, name: str, **changes: Any) -> Any:
-    """The setting of another class, with its help and default unless they are changed."""
-    f = next(f for f in fields(cls) if f.name == name)
-    return setting(**{**f.metadata, "default": f.default, "default_factory": f.default_factory, **changes})
+def same_setting(cls: Any, name: str, *, default: Any = MISSING, default_factory: Any = MISSING) -> Any:
+    """The setting of another class with a default of its own."""
+    (metadata,) = (f.metadata for f in fields(cls) if f.name == name)
+    return setting(**metadata, default=default, default_factory=default_factory)
 
 
 @dataclass_transform(field_specifiers=(setting, same_setting, field))

@@ -11,7 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["PlanInputs", "build_plan", "load_source"]
 
-__getattr__ = exports(
-    __name__,
-    {"PlanInputs": "plan", "build_plan": "old_calls", "load_source": "sources"},
-)
+__getattr__ = exports(__name__, PlanInputs="plan", build_plan="old_calls", load_source="sources")

@@ -13,11 +13,10 @@ from sparrow.data.rejecting import BadSamples
 from sparrow.data.settings import Batching
 
 NEW_CALL = (
-    "build_plan(selections, sources, backbone, presentations, ...) goes with the next release; write "
-    "build_plan(selections, PlanInputs(sources, presentations, backbone), Batching(name='padded', "
-    "micro_batch_size_samples=1, ...), data_seed=..., bad_samples=BadSamples('fail', 0.0))"
+    "this call goes with the next release; write build_plan(selections, PlanInputs(sources, presentations, backbone), "
+    "Batching(name='padded', micro_batch_size_samples=1, ...), data_seed=..., bad_samples=BadSamples(...))"
 )
-OLD_DEFAULTS = {"micro_batch_size_samples": 1, "num_workers": 0, "sample_timeout_s": 0}
+OLD_DEFAULTS = {"name": "padded", "micro_batch_size_samples": 1, "num_workers": 0, "sample_timeout_s": 0}
 
 
 def build_plan(selections: Sequence[Selection], *arguments: Any, **options: Any) -> Plan:
@@ -29,5 +28,5 @@ def build_plan(selections: Sequence[Selection], *arguments: Any, **options: Any)
     inputs = PlanInputs(given.pop("sources"), given.pop("presentations"), given.pop("backbone"))
     bad_samples = BadSamples(given.pop("on_bad_sample", "fail"), given.pop("max_bad_fraction", 0.0))
     kept = {name: given.pop(name) for name in ("data_seed", "tuning", "cache_root") if name in given}
-    batching = Batching(name=given.pop("batching", "padded"), **(OLD_DEFAULTS | given))
+    batching = Batching(**(OLD_DEFAULTS | {"name" if key == "batching" else key: v for key, v in given.items()}))
     return plan_builder.build_plan(selections, inputs, batching, bad_samples=bad_samples, **kept)

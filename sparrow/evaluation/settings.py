@@ -63,10 +63,10 @@ class Benchmark:
     presets: dict[str, BenchmarkPreset] = setting(
         "by protocol; a setting that is given wins", default_factory=dict, recorded=True
     )
-    max_frames: AtLeast1 | None = same_setting(BenchmarkPreset, "max_frames")
-    subtitles: Subtitles = same_setting(BenchmarkPreset, "subtitles")
-    tasks: list[str] = same_setting(BenchmarkPreset, "tasks")
-    metric: Metric = same_setting(BenchmarkPreset, "metric")
+    max_frames: AtLeast1 | None = same_setting(BenchmarkPreset, "max_frames", default=None)
+    subtitles: Subtitles = same_setting(BenchmarkPreset, "subtitles", default="off")
+    tasks: list[str] = same_setting(BenchmarkPreset, "tasks", default_factory=list)
+    metric: Metric = same_setting(BenchmarkPreset, "metric", default="accuracy")
     scoring: Literal["generate", "letter_likelihood", "option_likelihood"] = setting(
         "how it is answered", default="generate"
     )

@@ -34,11 +34,11 @@ class CheckpointOptions:
     """How `sparrow evaluate` opens its checkpoint; family, frame size and native video are its own where null."""
 
     family: Annotated[str, AfterValidator(check_family)] | None = same_setting(BackboneSettings, "family", default=None)
-    revision: str | None = same_setting(BackboneSettings, "revision")
+    revision: str | None = same_setting(BackboneSettings, "revision", default=None)
     frame_size_px: AtLeast1 | None = same_setting(BackboneSettings, "frame_size_px", default=None)
     native_video: bool | None = same_setting(BackboneSettings, "native_video", default=None)
-    attn_implementation: Attention = same_setting(BackboneSettings, "attn_implementation")
-    trust_remote_code: bool = same_setting(BackboneSettings, "trust_remote_code")
+    attn_implementation: Attention = same_setting(BackboneSettings, "attn_implementation", default="auto")
+    trust_remote_code: bool = same_setting(BackboneSettings, "trust_remote_code", default=False)
 
 
 @settings

@@ -88,7 +88,7 @@ def test_settings_that_determine_the_result_stand_apart(two):
         data_seed=3,
         trainer=replace(BASE.trainer, devices=4, precision="32-true"),
         batching=replace(BASE.batching, num_workers=9),
-        mixture=Mixture(num_samples=7, components={"text": Component(source="tales", fraction=0.5)}),
+        mixture=Mixture(num_samples=7, components={"text": Component(source="tales", fraction=1.0)}),
         paths=Paths("data", "out", "cache"),
     )
     write_run(other, changed, versions={"torch": "9"})

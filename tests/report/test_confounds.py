@@ -94,7 +94,7 @@ def test_other_data_under_other_settings_of_data_is_explained():
     assert found(run(manifest_hash="x"), run(other, manifest_hash="y")) == {}
     tuned = replace(BASE, optimizer=replace(BASE.optimizer, learning_rate=1.0))
     differences = found(run(manifest_hash="x"), run(tuned, manifest_hash="y"), ["optimizer"])
-    assert set(differences) == {"planned data (manifest) at equal settings"}
+    assert set(differences) == {"planned data at equal settings"}
 
 
 def test_seeds_count_where_arms_have_other_ones():
