@@ -48,7 +48,7 @@ def described(
     schema: Any, prefix: str = "", *, recorded: bool = False, given: Mapping[str, Any] | None = None
 ) -> Iterator[Described]:
     """The settings of a class and of the classes in it, depth first; `given` are defaults that stand elsewhere."""
-    types, plain = hints(schema), defaults(schema) | (given or {})
+    types, plain = hints(schema), defaults(schema) | dict(given or {})
     for f in fields(schema):
         key, kind = f"{prefix}{f.name}", types[f.name]
         only_recorded = recorded or bool(f.metadata.get("recorded"))
