@@ -260,17 +260,19 @@ def _problems_of(error: ValidationError, schema: Any) -> list[Problem]:
         elif details["type"] == "missing":
             found.append(Problem(key, "is missing"))
         elif details["type"] == "unexpected_keyword_argument":
-            near = get_close_matches(str(location[-1]), _names(schema, location[:-1]), n=1)
+            near = get_close_matches(str(location[-1]), _siblings(schema, location), n=1)
             found.append(Problem(key, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")))
         else:
-            found.append(Problem(key, f"{_message(details, kind_of(schema, location))}{_remedy(schema, location)}"))
+            remedy = _siblings(schema, location).get(location[-1], {}).get("remedy") if location else None
+            message = _message(details, kind_of(schema, location))
+            found.append(Problem(key, f"{message}; {remedy}" if remedy else message))
     return list(dict.fromkeys(found))
 
 
-def _remedy(schema: Any, location: list[Any]) -> str:
-    parent = _apart_from_null(kind_of(schema, location[:-1]))
-    own = [f for f in fields(parent) if f.name == location[-1]] if is_dataclass(parent) else []
-    return f"; {own[0].metadata['remedy']}" if own and own[0].metadata.get("remedy") else ""
+def _siblings(schema: Any, location: list[Any]) -> dict[str, Any]:
+    """The settings of the class that the one at a place belongs to, by name, with their metadata."""
+    parent = _apart_from_null(kind_of(schema, location[:-1])) if location else None
+    return {f.name: f.metadata for f in fields(parent)} if is_dataclass(parent) else {}
 
 
 def _cause(details: Mapping[str, Any]) -> Exception | None:
@@ -311,17 +313,15 @@ def _message(details: Mapping[str, Any], kind: Any) -> str:
         case "too_short" | "string_too_short":
             return "must not be empty"
         case "literal_error":
-            choices = ", ".join([*map(str, _choices(kind)), *(["or null"] if ", or null" in ending else [])])
+            choices = ", ".join(
+                [*map(str, get_args(_apart_from_null(kind))), *(["or null"] if ", or null" in ending else [])]
+            )
             quote = "; quote it, as YAML reads it as a truth value" if isinstance(value, bool) else ""
             return f"'{value}' is not one of {choices}{quote}"
         case "string_type" if isinstance(value, bool):
             return f"expected {readable(kind)}, found {value}; quote it, as YAML reads it as a truth value"
         case _:
             return f"expected {readable(kind)}, found {'null' if value is None else repr(value)}"
-
-
-def _choices(kind: Any) -> tuple[Any, ...]:
-    return get_args(_apart_from_null(kind))
 
 
 def constraints(kind: Any) -> dict[str, Any]:
@@ -341,11 +341,6 @@ def _own_constraints(kind: Any) -> dict[str, Any]:
 def bare(kind: Any) -> Any:
     """A type without its own constraints."""
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
-
-
-def _names(schema: Any, location: list[Any]) -> list[str]:
-    kind = kind_of(schema, location)
-    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
 
 
 def kind_of(schema: Any, location: list[Any]) -> Any:

@@ -16,7 +16,12 @@ NEW_CALL = (
     "this call goes with the next release; write build_plan(selections, PlanInputs(sources, presentations, backbone), "
     "Batching(name='padded', micro_batch_size_samples=1, ...), data_seed=..., bad_samples=BadSamples(...))"
 )
-OLD_DEFAULTS = {"name": "padded", "micro_batch_size_samples": 1, "num_workers": 0, "sample_timeout_s": 0}
+OLD_DEFAULTS: dict[str, Any] = {
+    "name": "padded",
+    "micro_batch_size_samples": 1,
+    "num_workers": 0,
+    "sample_timeout_s": 0,
+}
 
 
 def build_plan(selections: Sequence[Selection], *arguments: Any, **options: Any) -> Plan:
