@@ -313,9 +313,8 @@ def _message(details: Mapping[str, Any], kind: Any) -> str:
         case "too_short" | "string_too_short":
             return "must not be empty"
         case "literal_error":
-            choices = ", ".join(
-                [*map(str, get_args(_apart_from_null(kind))), *(["or null"] if ", or null" in ending else [])]
-            )
+            names = map(str, get_args(_apart_from_null(kind)))
+            choices = ", ".join([*names, *["or null"] * (", or null" in ending)])
             quote = "; quote it, as YAML reads it as a truth value" if isinstance(value, bool) else ""
             return f"'{value}' is not one of {choices}{quote}"
         case "string_type" if isinstance(value, bool):
