@@ -118,7 +118,7 @@ class Command:
 
 COMMANDS = {
     "train": Command("fine-tune a backbone on a mixture, evaluate it before and after"),
-    "evaluate": Command("ask a checkpoint the questions of benchmarks"),
+    "evaluate": Command("evaluate a checkpoint on benchmarks"),
     "prepare": Command("plan a mixture: counts, tokens, steps, rejected samples; nothing is trained"),
     "preview": Command("one HTML page of samples as the model gets them"),
     "diversity": Command("how diverse instructions are: metrics, clusters, pictures"),

@@ -117,7 +117,7 @@ class PrepareConfig(ExperimentConfig):
 class PreviewConfig(ExperimentConfig):
     """Settings of `sparrow preview`."""
 
-    num_samples: int = setting("samples on the page", default=24, recorded=True)
+    num_samples: AtLeast0 = setting("samples on the page", default=24, recorded=True)
 
 
 @settings

@@ -20,7 +20,9 @@ import cloudpickle
 import pytest
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pytest", "sparrow.app.jobs", "tensorboard.backend.event_processing.event_accumulator"])
+COMMANDS = [f"sparrow.commands.{name}" for name in ("train", "prepare", "preview", "evaluate", "diversity")]
+LOADED = [*COMMANDS, "sparrow.app.jobs", "tensorboard.backend.event_processing.event_accumulator"]
+FORKS.set_forkserver_preload(["pytest", *LOADED])
 Patch = tuple[Any, str, Any]  # of an object, the name of an attribute, its new value
 
 

@@ -139,6 +139,11 @@ def test_what_cannot_be_rescored_is_one_message(tmp_path, capsys):
     (folder / "predictions/after/mine.jsonl").unlink()
     assert run("rescore", [str(folder)]) == 1
     assert "evaluate the run first" in capsys.readouterr().err
+    record = RunRecord.load(folder)
+    record.scores = {}
+    record.save(folder)
+    assert run("rescore", [str(folder)]) == 1
+    assert f"`sparrow evaluate checkpoint={folder} benchmark=[NAME]`, then give the folder" in capsys.readouterr().err
 
 
 def test_two_runs_are_compared_question_by_question(tmp_path, capsys):

@@ -49,6 +49,46 @@ def test_help_and_cfg_answer_without_loading_torch(command, arguments, tmp_path)
         assert "benchmark: " in done.stdout
 
 
+IMPORTED = """
+import sys
+from sparrow.app import jobs
+from sparrow.commands import compare, report, rescore
+print([name for name in ("torch", "transformers", "pytorch_lightning", "datasets") if name in sys.modules])
+from sparrow.commands import prepare, preview
+print([name for name in sys.modules if name == "pytorch_lightning" or name.startswith("sparrow.training.")])
+"""
+
+
+def test_what_trains_nothing_imports_no_trainer():
+    done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.splitlines() == ["[]", "['sparrow.training.settings']"]
+
+
+REFUSED = """
+import sys
+from sparrow.cli import run
+for override in ("mixture.components.video.fraction=0.5", "backbone.tiny=false backbone.checkpoint=./nowhere", ""):
+    assert run("train", ["experiment=world_smoke", "hydra.run.dir=run", *override.split()]) == 1
+assert run("evaluate", ["checkpoint=./nowhere", "benchmark=[world_short]"]) == 1
+print([name for name in ("torch", "transformers", "pytorch_lightning", "datasets") if name in sys.modules])
+"""
+
+
+def test_mixtures_checkpoints_and_folders_are_refused_before_torch_is_imported(tmp_path):
+    RunRecord(run_id="another", name="run", command="train", config={"seed": 1}).save(tmp_path / "run")
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout.splitlines() == ["[]"], done.stderr
+    for message in (
+        "mixture: the components add up to 48 samples, mixture.num_samples is 96; change a fraction",
+        "checkpoint folder './nowhere' does not exist",
+        "run holds a run with other settings",
+    ):
+        assert message in done.stderr
+    assert done.stderr.count("'./nowhere' does not exist") == 2
+
+
 @pytest.mark.parametrize(
     ("command", "listed"),
     [("train", "experiment: ablation/frozen_parts, "), ("evaluate", "experiment: paper/eval_frames\n")],

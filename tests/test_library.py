@@ -3,10 +3,13 @@
 import importlib
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from sparrow.analysis import read_predictions, score
 from tests.media.video_clips import write_clip
 from tests.report.run_folders import add_exact_run
 
@@ -34,3 +37,32 @@ def test_every_name_of_the_guide_is_there():
         first, *others = re.findall(r"`([\w.]+)`", row)
         module, _, name = first.rpartition(".")
         assert all(hasattr(importlib.import_module(module), name) for name in (name, *others)), row
+
+
+# What the packages offered before the settings became pydantic's; a name that is renamed warns.
+FORMER = {
+    "analysis": ("Predictions", "paired_difference", "read_predictions", "score"),
+    "data": ("build_plan", "load_source"),
+    "evaluation": ("read_benchmark", "read_choice", "read_predictions"),
+    "media": ("FramePolicy", "TextStyle", "read_frames", "render_text"),
+    "models": ("load_backbone",),
+    "runs": ("load_runs",),
+    "world": ("TABLES", "Table", "WorldSettings", "ensure_world", "world_texts"),
+}
+RENAMED = {("world", "Table"): "WorldTable"}
+
+
+@pytest.mark.parametrize(("package", "name"), [(package, name) for package, names in FORMER.items() for name in names])
+def test_former_names_are_there_or_name_the_new_one(package, name):
+    module = importlib.import_module(f"sparrow.{package}")
+    renamed = RENAMED.get((package, name))
+    with pytest.warns(FutureWarning, match=f"it is now sparrow.{package}.{renamed}") if renamed else nullcontext():
+        assert getattr(module, name) is getattr(module, renamed or name)
+
+
+def test_the_former_seed_of_a_score_is_named_as_gone(tmp_path):
+    folder = tmp_path / "run"
+    add_exact_run(folder, {}, {"clips": {"after": 30}})
+    predictions = read_predictions(next(folder.rglob("*.jsonl")))
+    with pytest.warns(FutureWarning, match="its seed is fixed"):
+        assert score(predictions, seed=0) == score(predictions)

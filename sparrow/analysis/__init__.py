@@ -12,6 +12,5 @@ if TYPE_CHECKING:
 __all__ = ["Predictions", "paired_difference", "read_predictions", "score"]
 
 __getattr__ = exports(
-    __name__,
-    {"Predictions": "answers", "paired_difference": "paired", "read_predictions": "answers", "score": "scores"},
+    __name__, Predictions="answers", paired_difference="paired", read_predictions="answers", score="scores"
 )

@@ -156,10 +156,8 @@ def _task(command: str, arguments: list[str]) -> Callable[[DictConfig], float | 
     def task(config: DictConfig) -> float | None:
         with _no_trace_of_a_refusal():
             _refuse_idle_launcher(arguments)
-            checked(config, SCHEMAS[command])  # before torch and its kin are imported, which takes seconds
-            from sparrow.app.jobs import JOBS, quiet_libraries
+            from sparrow.app.jobs import JOBS
 
-            quiet_libraries()
             sys.argv[1:] = [command, *arguments]  # by which Lightning starts further ranks
             return JOBS[command](config)
 

@@ -1,4 +1,7 @@
-"""The work of one Hydra job: settings checked, the parent run made, the run carried out."""
+"""The work of one Hydra job: settings checked, the parent run made, the run carried out.
+
+A command is imported once nothing is left to refuse: torch, transformers and Lightning take seconds.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,22 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
+from typing import TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from transformers.utils import logging as transformers_logging
 
 from sparrow.app.current_job import factors_of, is_sweep, run_folder
-from sparrow.app.parent import checked_with_parent, ensure_parent
+from sparrow.app.parent import checked_with_parent, ensure_parent, refuse_other_run
 from sparrow.app.provenance import is_typed, origin_of
 from sparrow.app.schema import checked
-from sparrow.commands.diversity import diversity
-from sparrow.commands.evaluate import evaluate
-from sparrow.commands.prepare import show_plan
-from sparrow.commands.preview import preview
-from sparrow.commands.train import train
+from sparrow.commands.checkpoint_settings import model_of
 from sparrow.core.errors import ConfigError
-from sparrow.report.output import print_table
-from sparrow.report.study import read_studies
+from sparrow.models.checkpoint_files import Checkpoint, family_of, is_hub_id
 from sparrow.runs.status import MODEL_FOLDER, Interrupted, is_main_process
 from sparrow.settings import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
-from sparrow.training.strategies import cluster_environment
 
+T = TypeVar("T", bound=ExperimentConfig)
 log = logging.getLogger(__name__)
 QUIET = (
     ".*does not have many workers.*",
@@ -48,9 +46,16 @@ def train_job(config: DictConfig) -> float | None:
     """
     settings = checked_with_parent(config, ExperimentConfig)
     _refuse_nested_launch(settings)
-    cluster_environment(settings.trainer)  # refuses, before anything is done, ranks that nothing would start
     _refuse_folders_apart(settings)
-    _refuse_unused_checkpoint(settings)
+    _refuse_checkpoint(settings)
+    refuse_other_run(settings, run_folder())
+    quiet_libraries()
+    from sparrow.commands.train import train
+    from sparrow.report.output import print_table
+    from sparrow.report.study import read_studies
+    from sparrow.training.strategies import cluster_environment
+
+    cluster_environment(settings.trainer)  # refuses, before anything is done, ranks that nothing would start
     name = run_folder().name if is_sweep() else settings.study.name
     try:
         record = train(settings, run_folder(), name=name, factors=factors_of(config), parent=ensure_parent(settings))
@@ -69,30 +74,45 @@ def train_job(config: DictConfig) -> float | None:
 
 def prepare_job(config: DictConfig) -> None:
     """Plan a mixture and write what a run would see."""
-    settings = checked_with_parent(config, PrepareConfig)
-    show_plan(settings, run_folder(), _parent_model(settings))
+    settings, model = _planned(config, PrepareConfig)
+    from sparrow.commands.prepare import show_plan
+
+    show_plan(settings, run_folder(), model)
 
 
 def preview_job(config: DictConfig) -> None:
     """Write the preview page."""
-    settings = checked_with_parent(config, PreviewConfig)
-    preview(settings, run_folder(), _parent_model(settings))
+    settings, model = _planned(config, PreviewConfig)
+    from sparrow.commands.preview import preview
+
+    preview(settings, run_folder(), model)
 
 
 def evaluate_job(config: DictConfig) -> float | None:
     """Evaluate a checkpoint; returns the value of `study.metric`."""
-    record = evaluate(checked(config, EvaluateConfig), run_folder(), factors=factors_of(config))
+    settings = checked(config, EvaluateConfig)
+    _refuse_folder(model_of(settings.checkpoint), settings.backbone.family)
+    quiet_libraries()
+    from sparrow.commands.evaluate import evaluate
+
+    record = evaluate(settings, run_folder(), factors=factors_of(config))
     log.info("finished: %s", run_folder())
     return record.metric()
 
 
 def diversity_job(config: DictConfig) -> None:
     """Measure how diverse instructions are."""
-    diversity(checked(config, DiversityConfig), run_folder())
+    settings = checked(config, DiversityConfig)
+    quiet_libraries()
+    from sparrow.commands.diversity import diversity
+
+    diversity(settings, run_folder())
 
 
 def quiet_libraries() -> None:
-    """Leave the terminal to Sparrow's own messages."""
+    """Leave the terminal to Sparrow's own messages; loads transformers."""
+    from transformers.utils import logging as transformers_logging
+
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -101,11 +121,13 @@ def quiet_libraries() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _parent_model(config: ExperimentConfig) -> str | None:
-    """The model folder that a plan's tokens are counted with, where it is another run's."""
-    _refuse_unused_checkpoint(config)
-    parent = ensure_parent(config) if config.start_from.experiment is not None and not config.backbone.tiny else None
-    return str(parent / MODEL_FOLDER) if parent is not None else None
+def _planned(config: DictConfig, schema: type[T]) -> tuple[T, str | None]:
+    """The settings of a plan, and the model folder that its tokens are counted with, where it is another run's."""
+    settings = checked_with_parent(config, schema)
+    _refuse_checkpoint(settings)
+    quiet_libraries()
+    parent = None if settings.backbone.tiny else ensure_parent(settings)
+    return settings, str(parent / MODEL_FOLDER) if parent is not None else None
 
 
 def _refuse_nested_launch(config: ExperimentConfig) -> None:
@@ -129,14 +151,24 @@ def _refuse_folders_apart(config: ExperimentConfig) -> None:
         )
 
 
-def _refuse_unused_checkpoint(config: ExperimentConfig) -> None:
-    """Refuse a checkpoint that is asked for where the tiny sibling takes its place; files may name one for later."""
+def _refuse_checkpoint(config: ExperimentConfig) -> None:
+    """Refuse a folder without a checkpoint of the family; and one that is typed where the tiny sibling takes its place,
+    which a file may name for later.
+    """
+    backbone = config.backbone
+    if backbone.checkpoint is not None and not backbone.tiny and config.start_from.experiment is None:
+        _refuse_folder(backbone.checkpoint, backbone.family)
     if config.backbone.tiny and is_typed("backbone.checkpoint"):
         raise ConfigError(
             f"backbone.checkpoint={config.backbone.checkpoint} would not be used: backbone.tiny=true"
             f"{origin_of('backbone.tiny')} takes the family's tiny sibling with random weights; "
             "leave the checkpoint out, or set backbone.tiny=false and the frame size that it is made for"
         )
+
+
+def _refuse_folder(checkpoint: str, family: str | None) -> None:
+    if not is_hub_id(checkpoint):
+        family_of(Checkpoint(checkpoint), family)
 
 
 JOBS: dict[str, Callable[[DictConfig], float | None]] = {

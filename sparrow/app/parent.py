@@ -21,7 +21,7 @@ from sparrow.app.provenance import as_typed, config_folders, quoted
 from sparrow.app.schema import checked
 from sparrow.core.errors import ConfigError
 from sparrow.core.settings import run_id
-from sparrow.runs.folder import open_run
+from sparrow.runs.folder import earlier_run, open_run, training_record
 from sparrow.runs.record import FILE_NAME, RunRecord
 from sparrow.runs.status import is_main_process
 from sparrow.settings import DiversityConfig, ExperimentConfig
@@ -52,7 +52,7 @@ def check_parent(config: Any) -> Iterator[tuple[str, str]]:
         return
     if config.start_from.gates and not parent.evaluation.after:
         there = f"evaluation.after=false in experiment={config.start_from.experiment}"
-        yield "start_from.gates", f"are asked after training, but {there}; set it true in start_from.overrides"
+        yield "start_from.gates", f"are evaluated after training, but {there}; set it true in start_from.overrides"
     for name in config.start_from.gates:
         if name not in parent.benchmark:
             near = get_close_matches(name, parent.benchmark, n=1)
@@ -134,7 +134,7 @@ def ensure_parent(config: ExperimentConfig) -> Path | None:
     """Folder of the finished run that `start_from` names, carried out first where it is not there yet."""
     if config.start_from.experiment is None:
         return None
-    from sparrow.commands.train import train  # loads torch, which showing settings does without
+    from sparrow.commands.train import train
 
     parent = compose_parent(config)
     folder = parent_folder(parent)
@@ -160,10 +160,23 @@ def finished_run(config: DictConfig, folder: Path) -> RunRecord | None:
     Raises:
         RunError: If the folder holds a run with other settings.
     """
-    from sparrow.commands.train import training_record  # loads torch, which showing settings does without
-
     settings = checked_with_parent(config, ExperimentConfig)
-    parent = parent_folder(compose_parent(settings)) if settings.start_from.experiment is not None else None
-    if parent is not None and not (parent / FILE_NAME).is_file():
-        return None
-    return open_run(folder, training_record(settings, parent), settings)
+    record = _known_record(settings)
+    return open_run(folder, record, settings) if record is not None else None
+
+
+def refuse_other_run(config: ExperimentConfig, folder: Path) -> None:
+    """Refuse the folder of a run with other settings, before torch is imported and the run's parent is trained.
+
+    Raises:
+        RunError: With the differences.
+    """
+    record = _known_record(config)
+    if record is not None:
+        earlier_run(folder, record, config)
+
+
+def _known_record(config: ExperimentConfig) -> RunRecord | None:
+    """The record of a run that is to begin; None while the run that it starts from has none."""
+    parent = parent_folder(compose_parent(config)) if config.start_from.experiment is not None else None
+    return training_record(config, parent) if parent is None or (parent / FILE_NAME).is_file() else None

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, get_args, get_origin
 
-from sparrow.app.help import options_by_group
+import yaml
+
+from sparrow.app.help import CONF_FOLDER, options_by_group
+from sparrow.app.launching.parallel import ParallelValues
+from sparrow.app.launching.slurm import SlurmValues
 from sparrow.core.errors import ConfigError
 from sparrow.core.settings import REQUIRED, defaults, hints, readable
 from sparrow.settings import SCHEMAS
 
 ITEM = "NAME"  # stands for what a user names
-INDENT = " " * 4
+INDENT, MUST_BE_SET = " " * 4, "must be set"
+LAUNCHER_NAMES = ("launcher", "hydra/launcher", "hydra.launcher")
 HEADER = """# Settings
 
 Every setting of every command. `sparrow COMMAND --help GROUP` prints the same in the terminal. This page is made by
@@ -39,9 +44,11 @@ class Described:
     recorded: bool
 
 
-def described(schema: Any, prefix: str = "", *, recorded: bool = False) -> Iterator[Described]:
-    """The settings of a class and of the classes in it, depth first."""
-    types, plain = hints(schema), defaults(schema)
+def described(
+    schema: Any, prefix: str = "", *, recorded: bool = False, given: Mapping[str, Any] | None = None
+) -> Iterator[Described]:
+    """The settings of a class and of the classes in it, depth first; `given` are defaults that stand elsewhere."""
+    types, plain = hints(schema), defaults(schema) | dict(given or {})
     for f in fields(schema):
         key, kind = f"{prefix}{f.name}", types[f.name]
         only_recorded = recorded or bool(f.metadata.get("recorded"))
@@ -51,9 +58,8 @@ def described(schema: Any, prefix: str = "", *, recorded: bool = False) -> Itera
             yield from described(get_args(kind)[1], f"{key}.{ITEM}.", recorded=only_recorded)
         else:
             unit = f" [{f.metadata['unit']}]" if f.metadata.get("unit") else ""
-            yield Described(
-                key, readable(kind), _written(plain[f.name]), f"{f.metadata.get('help', '')}{unit}", only_recorded
-            )
+            text = f"{f.metadata.get('help', '')}{unit}"
+            yield Described(key, readable(kind, limits=True), _written(plain[f.name]), text, only_recorded)
 
 
 def group_help(command: str, group: str) -> str:
@@ -63,16 +69,32 @@ def group_help(command: str, group: str) -> str:
         ConfigError: If the command has no such group, with a near one.
     """
     schema, choices = SCHEMAS[command], options_by_group()
+    width = shutil.get_terminal_size((100, 24)).columns
+    if group in LAUNCHER_NAMES:
+        blocks = (
+            "\n".join([title, *(line for setting in settings for line in _wrapped(setting, width))])
+            for title, settings in _launchers().items()
+        )
+        return "\n\n".join(blocks)
     found = [setting for setting in described(schema) if _is_below(setting.key, group)]
     if not found and group in choices:
         return f"{group}: {', '.join(choices[group])}"
     if not found:
-        names = [*hints(schema), *choices]
+        names = [*hints(schema), *choices, *LAUNCHER_NAMES]
         near = get_close_matches(group, names, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
         raise ConfigError(f"--help {group}: `sparrow {command}` has no such settings; {hint}")
-    width = shutil.get_terminal_size((100, 24)).columns
     return "\n".join(line for setting in found for line in _wrapped(setting, width))
+
+
+def _launchers() -> dict[str, list[Described]]:
+    """The settings of each launcher that has any, under the choice of it."""
+    found = {}
+    for name, schema in (("parallel", ParallelValues), ("slurm", SlurmValues)):
+        given = yaml.safe_load((CONF_FOLDER / f"hydra/launcher/{name}.yaml").read_text(encoding="utf-8"))
+        settings = described(schema, "hydra.launcher.", recorded=True, given=given)
+        found[f"hydra/launcher={name}"] = list(settings)
+    return found
 
 
 def _is_below(key: str, group: str) -> bool:
@@ -93,6 +115,8 @@ def settings_page() -> str:
             tables.setdefault(group if command == "train" else f"of `{command}` alone", []).append(setting)
         for title, settings in tables.items():
             parts += [f"## {title}\n", _markdown(settings)]
+    for title, settings in _launchers().items():
+        parts += [f"## `{title}`\n", _markdown(settings)]
     return "\n".join(parts)
 
 
@@ -106,7 +130,8 @@ def _markdown(settings: list[Described]) -> str:
 
 
 def _wrapped(setting: Described, width: int) -> list[str]:
-    head = f"  {setting.key}: {setting.kind}, {setting.default}"
+    default = setting.default if setting.default == MUST_BE_SET else f"default {setting.default}"
+    head = f"  {setting.key}: {setting.kind}, {default}"
     text = setting.help + (" (recorded)" if setting.recorded else "")
     return [
         *textwrap.wrap(head, width, subsequent_indent=INDENT),
@@ -116,7 +141,7 @@ def _wrapped(setting: Described, width: int) -> list[str]:
 
 def _written(default: Any) -> str:
     if default == REQUIRED:
-        return "must be set"
+        return MUST_BE_SET
     if default is None:
         return "null"
     if isinstance(default, bool):

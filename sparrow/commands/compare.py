@@ -14,6 +14,7 @@ from sparrow.analysis.answers import read_predictions
 from sparrow.analysis.intervals import MIN_CLUSTERS
 from sparrow.analysis.paired import paired_difference
 from sparrow.analysis.scores import Score
+from sparrow.commands.checkpoint_settings import ALIKE
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.tables import NOTHING, Table, counted, duration, interval, p_value, percent
 from sparrow.runs.differences import leaves
@@ -86,7 +87,7 @@ def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
     yield "run_id", record.run_id if record else NOTHING
     yield "status", f"{record.command}, {record.status}" if record else "prepare"
     yield "parent", (record.parent if record else None) or NOTHING
-    yield "manifest", str(manifest.get("content_hash", NOTHING))
+    yield "plan", str(manifest.get("content_hash", NOTHING))
     steps = counted(manifest["num_steps"], "step") if manifest else NOTHING
     yield "samples", f"{manifest['num_samples']:,} in {steps}" if manifest else NOTHING
     yield "final loss", f"{record.final_loss:.4f}" if record and record.final_loss is not None else NOTHING
@@ -100,9 +101,13 @@ def _settings(one: RunFolder, other: RunFolder) -> Iterator[Table]:
         return
     schemas = {SCHEMAS[one.record.command], SCHEMAS[other.record.command]}
     differing = _differing(one.record.config, other.record.config)
+    if len(schemas) > 1:  # a run and an evaluation, where null is the checkpoint's own
+        alike = (*ALIKE, "benchmark.")
+        differing = [row for row in differing if row[0].startswith(alike) and not {NOTHING, "None"} & {*row[1:]}]
     recorded = {key for key, _, _ in differing if any(is_recorded(schema, key) for schema in schemas)}
     changing = [row for row in differing if row[0] not in recorded]
     note = "" if changing else "None differs."
+    note += "" if len(schemas) == 1 else " A run and an evaluation share those of the benchmarks, frames and world."
     yield Table("Settings that determine the result", ("setting", "A", "B"), changing, left=3, note=note)
     if recorded:
         rows = [row for row in differing if row[0] in recorded]

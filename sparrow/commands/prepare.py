@@ -9,12 +9,14 @@ from sparrow.core.files import write_atomically
 from sparrow.core.tables import counted
 from sparrow.data.rejecting import BadSamples, UnusableSamples, missing_media, missing_text
 from sparrow.data.trainer_export import export_mixture
+from sparrow.models.loading import LoadOptions, outline
+from sparrow.models.memory_estimate import estimate_memory
+from sparrow.models.precision import weights_dtype
+from sparrow.models.tuning import apply_tuning
 from sparrow.planning.contamination import overlap_of, overlap_text, write_overlap
 from sparrow.planning.manifest import manifest_table
 from sparrow.planning.run_inputs import Prepared, prepare
 from sparrow.settings import ExperimentConfig, PrepareConfig
-from sparrow.training.memory_estimate import estimate_memory, longest_planned, tokens_of
-from sparrow.training.trained_model import sharding_of, tuned_outline
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ def show_plan(config: PrepareConfig, folder: Path, checkpoint: str | None = None
     print(overlap_text(overlap))
     if config.export is not None:
         print(_export(config, prepared, folder / config.export))
-    print(f"\nmanifest, ledger and overlap: {folder}")
+    print(f"\ncounts (manifest.json), samples (ledger.parquet) and overlap: {folder}")
 
 
 def _list_missing(files: list[Path], folder: Path) -> None:
@@ -68,20 +70,25 @@ def _export(config: PrepareConfig, prepared: Prepared, folder: Path) -> str:
 def memory_text(config: ExperimentConfig, prepared: Prepared) -> str:
     """The longest planned micro-batch of all ranks, and the estimated memory of the device that gets it."""
     plan = prepared.plan
-    num_ranks = config.trainer.devices * config.trainer.num_nodes
-    positions = longest_planned(plan, num_ranks, range(num_ranks))
-    tokens = tokens_of(plan, positions)
-    sharding = sharding_of(config, prepared.checkpoint)
+    trainer, tuning = config.trainer, config.tuning
+    num_ranks = trainer.devices * trainer.num_nodes
+    positions = plan.longest_micro_batch(num_ranks, range(num_ranks))
+    tokens = plan.tokens_of(positions)
+    dtype = weights_dtype(trainer.precision)
+    backbone = outline(
+        prepared.backbone, LoadOptions.of(config.backbone, dtype=dtype, quantization=tuning.quantization)
+    )
+    apply_tuning(backbone, tuning)
     estimate = estimate_memory(
-        tuned_outline(config, prepared.backbone),
-        config.optimizer,
+        backbone,
+        config.optimizer.name,
         tokens,
-        checkpointing=config.tuning.activation_checkpointing,
-        precision=config.trainer.precision,
-        num_shards=1 if sharding is None else sharding.num_shards(num_ranks),
+        checkpointing=tuning.activation_checkpointing,
+        precision=trainer.precision,
+        num_shards=config.strategy.num_shards(num_ranks, trainer.num_nodes),
     )
     frames = int(plan.ledger["num_frames"].to_numpy()[positions].sum())
-    quantized = "" if config.tuning.quantization is None else ", its weights counted as if they were not quantized"
+    quantized = "" if tuning.quantization is None else ", its weights counted as if they were not quantized"
     return (
         f"Longest micro-batch: {counted(len(positions), 'sample')}, {tokens:,} tokens, {counted(frames, 'frame')}; "
         f"a device's memory in training: {estimate}{quantized}"

@@ -61,7 +61,8 @@ def _rescored(folder: Path) -> list[Rescored]:
             )
             found.append(Rescored(benchmark, phase, before, phases[phase], changed))
     if not found:
-        raise DataError("the run has no scores", where=str(folder), remedy="evaluate it first")
+        remedy = f"`sparrow evaluate checkpoint={folder} benchmark=[NAME]`, then give the folder of that evaluation"
+        raise DataError("the run has no scores", where=str(folder), remedy=remedy)
     record.save(folder)
     return found
 

@@ -17,7 +17,6 @@ import torch
 from sparrow.core.errors import RunError
 from sparrow.core.hashing import content_hash
 from sparrow.core.process_memory import peak_memory_bytes, reset_peak_memory
-from sparrow.core.settings import run_id
 from sparrow.data.datamodule import PlannedData
 from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.evaluation.workers import Answering, answer_all, device_of, require_devices
@@ -26,8 +25,8 @@ from sparrow.models.backbone import Backbone
 from sparrow.models.fingerprint import fingerprint
 from sparrow.models.tuning import apply_tuning, tuning_table
 from sparrow.planning.run_inputs import Prepared, prepare
-from sparrow.runs.folder import earlier_run, locked, open_run, settings_difference
-from sparrow.runs.record import DataCounts, Phase, RunRecord, Tokens, new_record
+from sparrow.runs.folder import earlier_run, locked, open_run, settings_difference, training_record
+from sparrow.runs.record import DataCounts, Phase, RunRecord, Tokens
 from sparrow.runs.status import (
     CHECKPOINT_FOLDER,
     MODEL_FOLDER,
@@ -101,7 +100,7 @@ def require_gates(gates: Mapping[str, float], parent: RunRecord, folder: Path) -
     for benchmark, least in gates.items():
         score = parent.scores.get(benchmark, {}).get("after")
         if score is None or score.accuracy is None:
-            faults.append(f"{benchmark} was not asked")
+            faults.append(f"{benchmark} was not evaluated")
         elif score.accuracy < least:
             faults.append(f"{benchmark} {score.accuracy:.3f} is below {least}")
     if faults:
@@ -109,15 +108,6 @@ def require_gates(gates: Mapping[str, float], parent: RunRecord, folder: Path) -
             f"excluded: the model that it starts from misses a gate: {'; '.join(faults)}; train {parent.name} longer "
             f"(start_from.overrides), or leave this seed out: {folder}"
         )
-
-
-def training_record(
-    config: ExperimentConfig, parent: Path | None, *, name: str = "", factors: dict[str, Any] | None = None
-) -> RunRecord:
-    """The record of a run that is to begin; arguments as of `train`."""
-    parent_id = RunRecord.load(parent).run_id if parent is not None else None
-    run = content_hash([run_id(config), parent_id], length=12)
-    return new_record(config, "train", run_id=run, name=name, factors=factors or {}, parent=parent_id)
 
 
 def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent: Path | None, *, main: bool) -> None:

@@ -18,31 +18,27 @@ from sparrow.core.hashing import content_hash
 
 T = TypeVar("T")
 REQUIRED = "???"
+# Limits of values as pydantic calls them, and how help writes them.
+LIMITS = {
+    **{"ge": " >= {}", "gt": " > {}", "le": " <= {}", "lt": " < {}"},
+    **{"multiple_of": " a multiple of {}", "min_length": " ({} at least)", "choices": ""},
+}
+RANGES = {
+    **{"greater_than_equal": "at least {ge}", "greater_than": "above {gt:g}", "less_than_equal": "at most {le}"},
+    **{"less_than": "below {lt}", "multiple_of": "a multiple of {multiple_of}"},
+}
 MISSING_VALUE = "a value is missing; set it"
 RUN_ID_CHARACTERS = 12
 CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 MAX_PASSES = 4
 MAX_SEED = 2**32 - 1  # NumPy's
 
-
-def _seed(seed: int) -> int:
-    if not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"must lie between 0 and {MAX_SEED}, is {seed}")
-    return seed
-
-
-def _between_0_and_1(share: float) -> float:
-    if not 0 <= share <= 1:
-        raise ValueError(f"must lie between 0 and 1, is {share}")
-    return share
-
-
 AtLeast0 = Annotated[int, Field(ge=0)]
 AtLeast1 = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 AboveZero = Annotated[float, Field(gt=0)]
-Share = Annotated[float, AfterValidator(_between_0_and_1)]
-Seed = Annotated[int, AfterValidator(_seed)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
 def setting(
@@ -53,61 +49,64 @@ def setting(
     unit: str = "",
     recorded: bool = False,
     added: bool = False,
+    remedy: str = "",
 ) -> Any:
     """A setting of a class of settings, with one line of help; `REQUIRED` is the default where a user must set it.
+
+    `remedy` ends the message where a value is refused.
 
     `recorded`: it says only where or how fast a run happens, so that it leaves `run_id` alone. `added`: it came after
     the first `run_id`s were given, and at its default does not enter them.
     """
-    metadata = {"help": help, "unit": unit, "recorded": recorded, "added": added}
+    metadata = {"help": help, "unit": unit, "recorded": recorded, "added": added, "remedy": remedy}
     return field(default=default, default_factory=default_factory, metadata=metadata)
 
 
-@dataclass_transform(field_specifiers=(setting, field))
+def same_setting(cls: Any, name: str, *, default: Any = MISSING, default_factory: Any = MISSING) -> Any:
+    """The setting of another class with a default of its own."""
+    (metadata,) = (f.metadata for f in fields(cls) if f.name == name)
+    return setting(**metadata, default=default, default_factory=default_factory)
+
+
+@dataclass_transform(field_specifiers=(setting, same_setting, field))
 def settings(cls: type[T]) -> type[T]:
     """Make a class of settings: a dataclass without unknown keys, whose values are checked when it is made.
 
     Made by hand, its problems are one `ConfigError`; within `validated` they come together with all others.
     """
-    made = validated_dataclass(config=CONFIG)(_checking_conflicts(cls))
+    made = validated_dataclass(config=CONFIG)(_completing(cls))
     return _raising_config_errors(cast("type[T]", made))
 
 
-@dataclass_transform(field_specifiers=(setting, field), frozen_default=True)
+@dataclass_transform(field_specifiers=(setting, same_setting, field), frozen_default=True)
 def frozen_settings(cls: type[T]) -> type[T]:
     """The same, unchangeable, and hashable where its values are."""
-    made = validated_dataclass(frozen=True, config=CONFIG)(_checking_conflicts(cls))
+    made = validated_dataclass(frozen=True, config=CONFIG)(_completing(cls))
     return _raising_config_errors(cast("type[T]", made))
 
 
-def _checking_conflicts(cls: type[T]) -> type[T]:
-    """Let a class whose `conflicts` yields (name of a setting, what is wrong and how to fix it) refuse them, and one
-    with `completed` add to the values that are given."""
-
-    def check(self: Any) -> Any:
-        if found := tuple(self.conflicts()):
-            raise Conflict(*found)
-        return self
-
+def _completing(cls: type[T]) -> type[T]:
+    """Let `completed` of a class add to the values that are given."""
     if complete := getattr(cls, "completed", None):
         cls._complete = model_validator(mode="before")(  # type: ignore[attr-defined]
             lambda given: complete(given) if isinstance(given, Mapping) else given
         )
-    if hasattr(cls, "conflicts"):
-        cls._check_conflicts = model_validator(mode="after")(check)  # type: ignore[attr-defined]
     return cls
 
 
 def _raising_config_errors(cls: type[T]) -> type[T]:
+    """Also for what `conflicts` of a class yields, as (name of a setting, what is wrong and how to fix it)."""
     validate = cls.__init__
 
     def validate_once(self: T, *args: Any, **kwargs: Any) -> None:
         try:
             validate(self, *args, **kwargs)
+            problems = _contradictions(self, "", [])
         except ValidationError:
             names = [f.name for f in fields(cast(Any, cls))]
             problems = cast("list[Problem]", validated(cls, dict(zip(names, args, strict=False)) | kwargs))
-            raise ConfigError("\n".join(str(problem) for problem in problems)) from None
+        if problems:
+            raise ConfigError("\n".join(str(problem) for problem in problems))
 
     cls.__init__ = validate_once  # type: ignore[assignment,method-assign]
     return cls
@@ -125,14 +124,6 @@ class Problem:
         return f"{self.key}: {self.what}" if self.key else self.what
 
 
-class Conflict(ValueError):
-    """Settings of one class that contradict each other, as (name of a setting, what is wrong and how to fix it)."""
-
-    def __init__(self, *problems: tuple[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {what}" for name, what in problems))
-        self.problems = problems
-
-
 def one_of(table: Registry[Any], *further: str) -> Any:
     """Validates a name of a registry, or the dotted path of a user's own entry."""
 
@@ -141,6 +132,7 @@ def one_of(table: Registry[Any], *further: str) -> Any:
             table.check(name, further)
         return name
 
+    check.choices = (*further, *table, "your own dotted path")  # type: ignore[attr-defined]
     return AfterValidator(check)
 
 
@@ -151,9 +143,9 @@ def validated(
 ) -> T | list[Problem]:
     """Settings of plain values, or every problem with them.
 
-    What is wrong is set aside and the rest is looked at again, so that contradictions are reported beside wrong values.
-    `???` stands for a missing value. `conflicts` finds contradictions between groups, as (key, what is wrong and how to
-    fix it).
+    What is wrong is set aside and the rest is looked at again, so that contradictions are reported beside wrong values,
+    those of a class beside those of others. `???` stands for a missing value. `conflicts` finds contradictions between
+    groups, as (key, what is wrong and how to fix it).
     """
     rest = _without_missing(values)
     problems = [*_truth_values(rest, schema, [])]
@@ -165,18 +157,34 @@ def validated(
             made = TypeAdapter(schema).validate_python(rest)
         except ValidationError as error:
             problems += [p for p in _apart_from(aside, _problems_of(error, schema)) if p not in problems]
-            wrong = [details for details in error.errors() if not isinstance(_cause(details), Conflict)]
-            if not wrong:
-                return problems
-            for details in wrong:
+            for details in error.errors():
                 _set_aside(rest, aside, _location(details["loc"], schema))
             continue
         missing = _apart_from(aside, _missing(made, ""))
         aside += [problem.key for problem in missing]
-        found = _apart_from(aside, (Problem(key, what) for key, what in conflicts(made)))
+        within = _contradictions(made, "", aside)
+        between = [Problem(key, what) for key, what in conflicts(made)]
+        found = _apart_from(aside, [*within, *_not_around(within, between)])
         problems += [*missing, *(p for p in found if not any(key in p.what for key in aside))]
         return problems or made
     return problems
+
+
+def _contradictions(value: Any, key: str, aside: list[str]) -> list[Problem]:
+    """Contradictions within the classes of settings below a key, less what may only follow from those further below."""
+    if is_dataclass(value):
+        items = {f"{key}.{f.name}".lstrip("."): getattr(value, f.name) for f in fields(value)}
+    else:
+        items = {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {}
+    found = [problem for below, item in items.items() for problem in _contradictions(item, below, aside)]
+    if hasattr(value, "conflicts") and not any(name.startswith(f"{below}.") for name in aside for below in items):
+        own = [Problem(f"{key}.{name}".strip("."), what) for name, what in value.conflicts()]
+        found += _not_around(found, own)
+    return found
+
+
+def _not_around(inner: list[Problem], outer: list[Problem]) -> list[Problem]:
+    return [p for p in outer if not any(f"{q.key}.".startswith(f"{p.key}.") for q in inner)]
 
 
 def decoded(kind: type[T], value: Any) -> T | list[Problem]:
@@ -213,14 +221,17 @@ def _set_aside(values: Any, aside: list[str], location: list[Any]) -> None:
 
 
 def _truth_values(value: Any, kind: Any, location: list[Any]) -> Iterator[Problem]:
-    """A problem for each truth value where a number is expected, which pydantic would take for 0 or 1."""
+    """A problem for each value of another type that pydantic would take: a truth value for a number, as 0 or 1, and a
+    number with decimals or a truth value for a whole number or text, as text.
+    """
     kind = _apart_from_null(kind)
+    kinds = {*(get_args(kind) or (kind,))}
     if isinstance(value, dict):
         of_items = get_args(kind)[1] if get_origin(kind) is dict else None
         types = hints(kind) if is_dataclass(kind) else {}
         for name, item in value.items():
             yield from _truth_values(item, types.get(name, Any) if of_items is None else of_items, [*location, name])
-    elif isinstance(value, bool) and kind in (int, float):
+    elif (isinstance(value, bool) and {int, float} & kinds) or (isinstance(value, float) and {int, str} <= kinds):
         yield Problem(_key(location), f"expected {readable(kind)}, found {value}")
 
 
@@ -253,18 +264,24 @@ def _problems_of(error: ValidationError, schema: Any) -> list[Problem]:
     for details in error.errors():
         location = _location(details["loc"], schema)
         key, cause = _key(location), _cause(details)
-        if isinstance(cause, Conflict):
-            found += [Problem(f"{key}.{name}".strip("."), what) for name, what in cause.problems]
-        elif cause is not None:
+        if cause is not None:
             found.append(Problem(key, str(cause)))
         elif details["type"] == "missing":
             found.append(Problem(key, "is missing"))
         elif details["type"] == "unexpected_keyword_argument":
-            near = get_close_matches(str(location[-1]), _names(schema, location[:-1]), n=1)
+            near = get_close_matches(str(location[-1]), _siblings(schema, location), n=1)
             found.append(Problem(key, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")))
         else:
-            found.append(Problem(key, _message(details, kind_of(schema, location))))
+            remedy = _siblings(schema, location).get(location[-1], {}).get("remedy") if location else None
+            message = _message(details, kind_of(schema, location))
+            found.append(Problem(key, f"{message}; {remedy}" if remedy else message))
     return list(dict.fromkeys(found))
+
+
+def _siblings(schema: Any, location: list[Any]) -> dict[str, Any]:
+    """The settings of the class that the one at a place belongs to, by name, with their metadata."""
+    parent = _apart_from_null(kind_of(schema, location[:-1])) if location else None
+    return {f.name: f.metadata for f in fields(parent)} if is_dataclass(parent) else {}
 
 
 def _cause(details: Mapping[str, Any]) -> Exception | None:
@@ -283,8 +300,9 @@ def _location(parts: Iterable[Any], schema: Any) -> list[Any]:
 
 
 def _apart_from_null(kind: Any) -> Any:
+    kind = bare(kind)
     parts = [part for part in get_args(kind) if part is not type(None)]
-    return parts[0] if len(parts) == 1 and type(None) in get_args(kind) else kind
+    return bare(parts[0]) if len(parts) == 1 and type(None) in get_args(kind) else kind
 
 
 def _key(location: list[Any]) -> str:
@@ -292,24 +310,20 @@ def _key(location: list[Any]) -> str:
 
 
 def _message(details: Mapping[str, Any], kind: Any) -> str:
-    value, context = details["input"], details.get("ctx") or {}
+    value, context, limits = details["input"], details.get("ctx") or {}, constraints(kind)
+    ending = f"{', or null' if type(None) in get_args(bare(kind)) else ''}, is {value}"
     match details["type"]:
+        case "greater_than_equal" | "less_than_equal" if {"ge", "le"} <= {*limits}:
+            return f"must lie between {limits['ge']} and {limits['le']}{ending}"
         case "greater_than_equal" if context["ge"] == 0:
-            return f"must not be negative, is {value}"
-        case "greater_than_equal":
-            return f"must be at least {context['ge']}, is {value}"
-        case "greater_than":
-            return f"must be above {context['gt']:g}, is {value}"
-        case "less_than_equal":
-            return f"must be at most {context['le']}, is {value}"
-        case "less_than":
-            return f"must be below {context['lt']}, is {value}"
-        case "multiple_of":
-            return f"must be a multiple of {context['multiple_of']}, is {value}"
+            return f"must not be negative{ending}"
+        case name if name in RANGES:
+            return f"must be {RANGES[name].format(**context)}{ending}"
         case "too_short" | "string_too_short":
             return "must not be empty"
         case "literal_error":
-            choices = ", ".join(str(choice) for choice in _choices(kind))
+            names = map(str, get_args(_apart_from_null(kind)))
+            choices = ", ".join([*names, *["or null"] * (", or null" in ending)])
             quote = "; quote it, as YAML reads it as a truth value" if isinstance(value, bool) else ""
             return f"'{value}' is not one of {choices}{quote}"
         case "string_type" if isinstance(value, bool):
@@ -318,17 +332,27 @@ def _message(details: Mapping[str, Any], kind: Any) -> str:
             return f"expected {readable(kind)}, found {'null' if value is None else repr(value)}"
 
 
-def _choices(kind: Any) -> tuple[Any, ...]:
-    return get_args(_apart_from_null(kind))
+def constraints(kind: Any) -> dict[str, Any]:
+    """The limits of a type's values, or of the items of a list, by pydantic's names, and `choices`."""
+    found = _own_constraints(kind)
+    for part in get_args(kind):
+        found |= constraints(part)
+    return found
 
 
-def _names(schema: Any, location: list[Any]) -> list[str]:
-    kind = kind_of(schema, location)
-    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+def _own_constraints(kind: Any) -> dict[str, Any]:
+    extras = getattr(kind, "__metadata__", ())
+    limits = [limit for extra in extras for limit in (getattr(extra, "func", None), *getattr(extra, "metadata", ()))]
+    return {name: getattr(limit, name) for limit in limits for name in LIMITS if hasattr(limit, name)}
+
+
+def bare(kind: Any) -> Any:
+    """A type without its own constraints."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def kind_of(schema: Any, location: list[Any]) -> Any:
-    """The type of the setting at a place, without its constraints; `Any` where there is none."""
+    """The type of the setting at a place, with its constraints; `Any` where there is none."""
     for part in location:
         schema = _apart_from_null(schema)
         if get_origin(schema) in (dict, list, tuple):
@@ -341,18 +365,27 @@ def kind_of(schema: Any, location: list[Any]) -> Any:
 
 
 def hints(schema: Any) -> dict[str, Any]:
-    """The types of the settings of a class, without their constraints."""
-    return get_type_hints(schema)
+    """The types of the settings of a class, with their constraints."""
+    return get_type_hints(schema, include_extras=True)
 
 
-def readable(kind: Any) -> str:
-    """A type in words."""
+def readable(kind: Any, *, limits: bool = False) -> str:
+    """A type in words, with the limits of its values or without."""
+    own = _own_constraints(kind) if limits else {}
+    kind = bare(kind)
+    if "choices" in own:
+        return " or ".join(own["choices"])
+    if own:
+        between = f" from {own.pop('ge')} to {own.pop('le')}" if {"ge", "le"} <= {*own} else ""
+        ranges = " and".join(LIMITS[name].format(value) for name, value in own.items())
+        return f"{readable(kind, limits=True)}{between}{ranges}"
     if get_origin(kind) in (list, tuple):
-        return f"a list of {readable(get_args(kind)[0])}"
+        return f"a list of {readable(get_args(kind)[0], limits=limits)}"
     if get_origin(kind) is dict or is_dataclass(kind):
         return "settings"
     if get_args(kind):
-        return " or ".join("null" if part is type(None) else readable(part) for part in get_args(kind))
+        parts = ("null" if part is type(None) else readable(part, limits=limits) for part in get_args(kind))
+        return " or ".join(parts)
     return str(getattr(kind, "__name__", kind))
 
 

@@ -10,7 +10,7 @@ from itertools import count, filterfalse, islice
 
 import pandas as pd
 
-from sparrow.core.errors import ConfigError, DataError, MediaError
+from sparrow.core.errors import DataError, MediaError
 from sparrow.core.hashing import hash_order
 from sparrow.core.samples import LongText, Sample, Text
 from sparrow.data.page_counts import PageCounts
@@ -63,7 +63,6 @@ def draw(
     Raises:
         DataError: If a source has fewer samples than a component asks for, or a component's share does not pay for its
             first sample.
-        ConfigError: If the sizes do not add up.
     """
     orders: dict[tuple[str, str], _Replayed] = {}
     for component in mixture.components.values():
@@ -123,11 +122,6 @@ def component_sizes(mixture: Mixture) -> dict[str, int]:
     available = total - sum(fixed.values())
     asked = sum(exact.values())
     missing = available - asked
-    if missing < -1e-6 * total or (not takes_rest and missing > 1e-6 * total):
-        raise ConfigError(
-            f"mixture: the components add up to {total - missing:.6g} samples, mixture.num_samples is {total}; "
-            "change a fraction, a num_samples or the total"
-        )
     if asked and (missing < 0 or not takes_rest):  # fractions are typed with few digits
         exact, missing = {name: value * available / asked for name, value in exact.items()}, 0.0
     sizes = {name: int(value + 1e-9) for name, value in exact.items()}
@@ -140,7 +134,6 @@ def component_sizes(mixture: Mixture) -> dict[str, int]:
 
 def without_empty(mixture: Mixture) -> Mixture:
     """The mixture without components of no samples, whose sources then need not be there."""
-    _budgets(mixture)  # before a source is read
     sizes = component_sizes(mixture) if mixture.num_samples is not None else {}
     left = {name: c for name, c in mixture.components.items() if c.fraction != 0 and sizes.get(name) != 0}
     if 0 in sizes.values():  # what is left no longer adds up as fractions
@@ -155,12 +148,6 @@ def _budgets(mixture: Mixture) -> dict[str, tuple[str, float]]:
     for total_name, column in units.items():
         total = getattr(mixture, total_name)
         if total is not None:
-            asked = sum(c.fraction or 0.0 for c in mixture.components.values())
-            if abs(asked - 1) > 1e-6:
-                raise ConfigError(
-                    f"mixture: the fractions of its components add up to {asked:.6g} of mixture.{total_name}; change "
-                    "them so that they add up to 1"
-                )
             return {name: (column, round((c.fraction or 0.0) * total, 6)) for name, c in mixture.components.items()}
     return {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -107,6 +107,25 @@ class Plan:
         else:
             shares = padded_step(lengths, batching.micro_batch_size_samples, world_size)
         return [[positions[indices] for indices in share] for share in shares]
+
+    def tokens_of(self, positions: np.ndarray) -> int:
+        """Tokens of the micro-batch of the samples at some ledger positions, padding included."""
+        own = self.lengths[positions]
+        return int(own.sum() if self.packed else len(own) * own.max(initial=0))
+
+    def longest_micro_batch(self, world_size: int, ranks: Iterable[int]) -> np.ndarray:
+        """Ledger positions of the micro-batch of the most tokens on some of the ranks that share the steps; of several
+        such, of that with the longest sample.
+        """
+        chosen = tuple(ranks)
+        planned = (
+            positions
+            for step in range(len(self.steps))
+            for shares in [self.micro_batches(step, world_size)]
+            for rank in chosen
+            for positions in shares[rank]
+        )
+        return max(planned, key=lambda own: (self.tokens_of(own), int(self.lengths[own].max(initial=0))))
 
     def packing_efficiency(self) -> float:
         """Share of the samples' own tokens among those computed on one rank; the rest is padding.

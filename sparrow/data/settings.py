@@ -50,7 +50,7 @@ class Source:
     config_name: str | None = setting("configuration of a `datasets` data set", default=None)
     split: str | None = setting("split of a `datasets` data set", default=None)
     revision: str | None = setting("revision of a `datasets` data set", default=None)
-    min_context_words: int | None = setting("leave out records with a shorter long text", default=None, unit="words")
+    min_context_words: AtLeast1 | None = setting("leave out records with shorter texts", default=None, unit="words")
     world: str | None = setting("table of the generated world that has this source's schema", default=None)
     use_world: bool = setting("read that table in place of `files`", default=False)
 
@@ -63,7 +63,9 @@ class Component:
     """
 
     source: str = setting("name of a chosen source", default=REQUIRED)
-    num_samples: AtLeast1 | None = setting("exact size", default=None, unit="samples")
+    num_samples: AtLeast1 | None = setting(
+        "exact size", default=None, unit="samples", remedy="drop the component instead of giving it none"
+    )
     fraction: Share | None = setting("share of the mixture's total", default=None)
     remainder: bool = setting("take what the others leave of the total", default=False)
     repeat: AtLeast1 = setting("how often each drawn sample is shown per epoch; sizes count all of them", default=1)
@@ -112,10 +114,26 @@ class Mixture:
         if sum(component.remainder for component in self.components.values()) > 1:
             yield "components", "only one component can take the remainder"
         for name, component in self.components.items():
-            if component.num_samples is None and not totals:
+            if (component.fraction is not None or component.remainder) and not totals:
                 yield "num_samples", f"a total is needed for component '{name}'; or num_tokens, num_frames, ..."
             if component.fraction is None and totals and self.num_samples is None:
                 yield f"components.{name}", f"needs a fraction where the mixture's total is {totals[0]}"
+        is_whole = self.num_samples or all(c.fraction is not None for c in self.components.values())
+        if len(totals) == 1 and self.components and is_whole:
+            yield from self._sum_conflicts(totals[0])
+
+    def _sum_conflicts(self, total: str) -> Iterator[tuple[str, str]]:
+        """That the components are as much as the total; fractions are typed with few digits."""
+        components, size = self.components.values(), self.num_samples or 1
+        parts = sum((c.num_samples or 0) + (c.fraction or 0.0) * size for c in components)
+        if abs(parts - size) <= 1e-6 * size or (parts < size and any(c.remainder for c in components)):
+            return
+        if self.num_samples is None:
+            fix = "change them so that they add up to 1"
+            yield "", f"the fractions of its components add up to {parts:.6g} of mixture.{total}; {fix}"
+        else:
+            fix = "change a fraction, a num_samples or the total"
+            yield "", f"the components add up to {parts:.6g} samples, mixture.num_samples is {size}; {fix}"
 
 
 @settings

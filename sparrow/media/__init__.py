@@ -11,7 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["FramePolicy", "TextStyle", "read_frames", "render_text"]
 
-__getattr__ = exports(
-    __name__,
-    {"FramePolicy": "settings", "TextStyle": "settings", "read_frames": "frames", "render_text": "pages"},
-)
+__getattr__ = exports(__name__, FramePolicy="settings", TextStyle="settings", read_frames="frames", render_text="pages")

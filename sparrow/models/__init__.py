@@ -9,7 +9,4 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadOptions", "load_backbone"]
 
-__getattr__ = exports(
-    __name__,
-    {"LoadOptions": "loading", "load_backbone": "loading"},
-)
+__getattr__ = exports(__name__, LoadOptions="loading", load_backbone="loading")

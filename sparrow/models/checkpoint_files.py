@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from transformers.utils.hub import cached_file
 
 from sparrow.core.errors import BackboneError, SparrowError
 from sparrow.models.registry import FACTS, FAMILIES, facts_of, refuse_without_port
@@ -39,6 +38,8 @@ class Checkpoint(NamedTuple):
         """
         if Path(self.name).is_dir():
             return Path(self.name)
+        from transformers.utils.hub import cached_file  # loads torch
+
         return Path(str(cached_file(self.name, "config.json", revision=self.revision))).parent
 
     @property

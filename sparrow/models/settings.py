@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
-from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, NotNegative, setting, settings
+from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, NotNegative, same_setting, setting, settings
 from sparrow.models.registry import check_family, refuse_without_port
 
 FLASH = "flash_attention_2"
@@ -23,7 +23,7 @@ class BackboneSettings:
     revision: str | None = setting("revision on the Hub", default=None)
     tiny: bool = setting("take the family's tiny sibling with random weights, made offline", default=False)
     tiny_width: AtLeast1 = setting("width multiplier of the tiny sibling", default=1, added=True)
-    frame_size_px: int = setting("longest side of a frame", default=364, unit="px")
+    frame_size_px: AtLeast1 = setting("longest side of a frame", default=364, unit="px")
     native_video: bool = setting("frames of a video go in the family's way for videos, not as images", default=False)
     attn_implementation: Attention = setting("`auto`: flash attention where it can run, else sdpa", default="auto")
     trust_remote_code: bool = setting("run code that comes with a checkpoint", default=False)
@@ -33,12 +33,12 @@ class BackboneSettings:
 class CheckpointOptions:
     """How `sparrow evaluate` opens its checkpoint; family, frame size and native video are its own where null."""
 
-    family: Annotated[str, AfterValidator(check_family)] | None = setting("family of the checkpoint", default=None)
-    revision: str | None = setting("revision on the Hub", default=None)
-    frame_size_px: int | None = setting("longest side of a frame", default=None, unit="px")
-    native_video: bool | None = setting("frames of a video go in the family's way for videos", default=None)
-    attn_implementation: Attention = setting("`auto`: flash attention where it can run, else sdpa", default="auto")
-    trust_remote_code: bool = setting("run code that comes with a checkpoint", default=False)
+    family: Annotated[str, AfterValidator(check_family)] | None = same_setting(BackboneSettings, "family", default=None)
+    revision: str | None = same_setting(BackboneSettings, "revision", default=None)
+    frame_size_px: AtLeast1 | None = same_setting(BackboneSettings, "frame_size_px", default=None)
+    native_video: bool | None = same_setting(BackboneSettings, "native_video", default=None)
+    attn_implementation: Attention = same_setting(BackboneSettings, "attn_implementation", default="auto")
+    trust_remote_code: bool = same_setting(BackboneSettings, "trust_remote_code", default=False)
 
 
 @settings
@@ -46,7 +46,9 @@ class PartTuning:
     """How one part of the backbone learns."""
 
     mode: Literal["frozen", "adapted", "trained"] = setting("`adapted`: low-rank adapters", default="trained")
-    learning_rate_multiplier: AboveZero = setting("of `optimizer.learning_rate`", default=1.0)
+    learning_rate_multiplier: AboveZero = setting(
+        "of `optimizer.learning_rate`", default=1.0, remedy="set the part's mode to frozen to leave it as it is"
+    )
     weight_decay: NotNegative | None = setting("null: the optimizer's", default=None)
 
 
@@ -55,8 +57,8 @@ class Lora:
     """Low-rank adapters (arXiv 2106.09685) of the parts that are `adapted`."""
 
     rank: AtLeast1 = setting("rank of the adapters", default=16)
-    alpha: float = setting("their scale is alpha / rank", default=32.0)
-    dropout: float = setting("share of their inputs that is dropped", default=0.05)
+    alpha: AboveZero = setting("their scale is alpha / rank", default=32.0)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = setting("share of their inputs that is dropped", default=0.05)
     targets: list[str] | None = setting("names of linear layers, or ends of names; null: all", default=None)
 
 

@@ -52,7 +52,7 @@ def manifest_table(manifest: Mapping[str, Any]) -> str:
         note=(
             f"{counted(manifest['num_samples'], 'sample')} in {counted(manifest['num_steps'], 'optimizer step')}; "
             f"{manifest['packing_efficiency']:.0%} of the computed tokens are the samples' own, the rest is padding; "
-            f"manifest {manifest['content_hash']}"
+            f"plan {manifest['content_hash']}"
         ),
     )
     return f"{drawn.text(width=WIDTH)}\n\n{shown.text(width=WIDTH)}"

@@ -139,7 +139,7 @@ def _data(runs: Sequence[Labelled]) -> Iterator[Difference | None]:
             ]
             by_settings.setdefault(content_hash(settings), []).append((label, record))
     for alike in by_settings.values():
-        yield _difference("planned data (manifest) at equal settings", ((label, r.manifest_hash) for label, r in alike))
+        yield _difference("planned data at equal settings", ((label, r.manifest_hash) for label, r in alike))
 
 
 def _questions(runs: Sequence[Labelled], declared: set[str]) -> Iterator[Difference | None]:

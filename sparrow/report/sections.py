@@ -99,7 +99,7 @@ def _results(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row]) 
     if set(study.measures) & set(PAPER_MEANS):
         note += (
             " general: mean of Video-MME, MVBench, TempCompass multi-choice; long: of long Video-MME, LongVideoBench, "
-            f"MLVU (arXiv 2411.19951). Asked here: {study.asked}."
+            f"MLVU (arXiv 2411.19951). Evaluated here: {study.asked}."
         )
     return Table(
         "Results",
@@ -164,11 +164,13 @@ def _scores(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row], n
     baselines: tuple[Phase, ...] = ("blind", "one_frame") if one_frame else ("blind",)
     titles = (phase.replace("_", " ") for phase in baselines)
     header = ("benchmark", "arm", "before", "after", "95 % interval", "gain", "chance (bound)", *titles, *cost_header)
+    if not study.benchmarks:
+        return Table("Runs", ("arm", *cost_header), [(arm.title, *cost(arm)) for arm in study.arms])
     rows = []
     for benchmark in [*study.benchmarks, NOTHING]:
         for arm in study.arms:
-            asked = {name for record in arm.records for name in record.scores}
-            if benchmark in (asked or {NOTHING}):
+            evaluated = {name for record in arm.records for name in record.scores}
+            if benchmark in (evaluated or {NOTHING}):
                 rows.append((benchmark, arm.title, *_accuracies(arm, benchmark, baselines), *cost(arm)))
     return Table("Scores", header, rows, left=2, note=note)
 

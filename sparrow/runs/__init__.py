@@ -9,7 +9,4 @@ if TYPE_CHECKING:
 
 __all__ = ["load_runs"]
 
-__getattr__ = exports(
-    __name__,
-    {"load_runs": "find"},
-)
+__getattr__ = exports(__name__, load_runs="find")

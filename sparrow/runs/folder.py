@@ -12,8 +12,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sparrow.core.errors import RunError
-from sparrow.core.settings import identity, validated
-from sparrow.runs.record import FILE_NAME, RunRecord
+from sparrow.core.hashing import content_hash
+from sparrow.core.settings import identity, run_id, validated
+from sparrow.runs.record import FILE_NAME, RunRecord, new_record
 from sparrow.runs.status import is_main_process
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,15 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def training_record(
+    config: Any, parent: Path | None, *, name: str = "", factors: dict[str, Any] | None = None
+) -> RunRecord:
+    """The record of a training run that is to begin, from the model of the run in the folder `parent` if any."""
+    parent_id = RunRecord.load(parent).run_id if parent is not None else None
+    run = content_hash([run_id(config), parent_id], length=12)
+    return new_record(config, "train", run_id=run, name=name, factors=factors or {}, parent=parent_id)
 
 
 def earlier_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:

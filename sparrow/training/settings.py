@@ -30,7 +30,9 @@ class Optimizer:
     """The optimizer; `adafactor` takes neither betas nor `eps`."""
 
     name: Literal["adamw", "adamw_8bit", "adafactor"] = setting("algorithm", default="adamw")
-    learning_rate: AboveZero = setting("highest learning rate", default=5e-06)
+    learning_rate: AboveZero = setting(
+        "highest learning rate", default=5e-06, remedy="to freeze a part set its mode, as in tuning.vision.mode=frozen"
+    )
     beta1: BelowOne = setting("decay of the first moment", default=0.9)
     beta2: BelowOne = setting("decay of the second moment", default=0.95)
     eps: NotNegative = setting("added to the denominator", default=1e-08)
@@ -59,6 +61,10 @@ class Strategy:
     )
     reshard_after_forward: bool = setting("`fsdp`: free a block's weights in between", default=True, recorded=True)
     hybrid_sharding: bool = setting("`fsdp`: a copy on each node", default=False, recorded=True)
+
+    def num_shards(self, num_ranks: int, num_nodes: int) -> int:
+        """Ranks that share a copy of the model: those of a node with hybrid sharding."""
+        return num_ranks // (num_nodes if self.hybrid_sharding else 1) if self.name == "fsdp" else 1
 
 
 @settings

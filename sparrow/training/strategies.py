@@ -52,20 +52,17 @@ class Sharding:
     precision: str
     read: Callable[[torch.device, int, int], nn.Module]
 
-    def num_replicas(self) -> int:
-        """Copies of the model: one per node with hybrid sharding, else one."""
-        return self.num_nodes if self.settings.hybrid_sharding else 1
-
     def num_shards(self, world_size: int) -> int:
         """Ranks that share a copy of the model."""
-        return world_size // self.num_replicas()
+        return self.settings.num_shards(world_size, self.num_nodes)
 
     def apply(self, backbone: Backbone, device: torch.device) -> None:
         """Shard each block, then the rest, and fill in the weights; nothing is done a second time."""
         model = backbone.model
         if isinstance(model, FSDPModule):
             return
-        replicas, shards = self.num_replicas(), self.num_shards(dist.get_world_size())
+        shards = self.num_shards(dist.get_world_size())
+        replicas = dist.get_world_size() // shards
         options: dict[str, Any] = {"mesh": _mesh(device, replicas, shards), "mp_policy": _policy(self.precision)}
         for block in backbone.blocks():
             fully_shard(block, reshard_after_forward=self.settings.reshard_after_forward, **options)

@@ -16,8 +16,8 @@ from sparrow.core.errors import RunError
 from sparrow.core.process_memory import GIBIBYTE
 from sparrow.data.batching import StepDataset
 from sparrow.data.micro_batches import MicroBatch
+from sparrow.models.memory_estimate import MemoryEstimate, estimate_memory
 from sparrow.training.losses import segment_losses
-from sparrow.training.memory_estimate import MemoryEstimate, estimate_memory, longest_planned
 from sparrow.training.module import FineTuning
 from sparrow.training.strategies import Sharding, gradients_stay_apart
 
@@ -43,11 +43,11 @@ class TryLongest(Callback):
         started, sharding = time.perf_counter(), pl_module.sharding
         with isolate_rng():
             dataset = self.dataset()
-            micro_batch = dataset.micro_batch(longest_planned(dataset.plan, dataset.world_size, [dataset.rank]))
+            micro_batch = dataset.micro_batch(dataset.plan.longest_micro_batch(dataset.world_size, [dataset.rank]))
             rows, tokens = micro_batch.input_ids.shape
             estimate = estimate_memory(
                 pl_module.backbone,
-                pl_module.optimizer_settings,
+                pl_module.optimizer_settings.name,
                 rows * tokens,
                 checkpointing=pl_module.tuning.activation_checkpointing,
                 precision=self.precision,

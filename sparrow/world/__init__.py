@@ -14,11 +14,10 @@ __all__ = ["TABLES", "WorldSettings", "WorldTable", "ensure_world", "world_texts
 
 __getattr__ = exports(
     __name__,
-    {
-        "TABLES": "generate",
-        "WorldSettings": "settings",
-        "WorldTable": "generate",
-        "ensure_world": "write",
-        "world_texts": "vocabulary",
-    },
+    TABLES="generate",
+    WorldSettings="settings",
+    WorldTable="generate",
+    ensure_world="write",
+    world_texts="vocabulary",
+    renamed={"Table": "WorldTable"},
 )

@@ -1,10 +1,11 @@
 """Contradictions between settings that compose: each is told with its key and what is wrong."""
 
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import pytest
 
+from sparrow.app.launching.slurm import SlurmValues
 from sparrow.core.settings import validated
 from sparrow.settings import ExperimentConfig, conflicts
 
@@ -37,7 +38,7 @@ def changed(config, changes):
 
 FAULTS = [
     ({"mixture.num_frames": 9}, "mixture", "has several totals: num_samples, num_frames; keep one"),
-    ({"mixture.num_samples": 0}, "mixture.num_samples", "must be at least 1, is 0"),
+    ({"mixture.num_samples": 0}, "mixture.num_samples", "must be at least 1, or null, is 0"),
     (
         {
             f"{part}.{name}": value
@@ -53,10 +54,10 @@ FAULTS = [
     (
         {f"{TEXT}.fraction": None, f"{TEXT}.num_samples": 0},
         f"{TEXT}.num_samples",
-        "must be at least 1, is 0",
+        "must be at least 1, or null, is 0; drop the component instead",
     ),
-    ({f"{TEXT}.fraction": 1.5}, f"{TEXT}.fraction", "must lie between 0 and 1, is 1.5"),
-    ({f"{TEXT}.fraction": -0.5}, f"{TEXT}.fraction", "must lie between 0 and 1, is -0.5"),
+    ({f"{TEXT}.fraction": 1.5}, f"{TEXT}.fraction", "must lie between 0 and 1, or null, is 1.5"),
+    ({f"{TEXT}.fraction": -0.5}, f"{TEXT}.fraction", "must lie between 0 and 1, or null, is -0.5"),
     (
         {"mixture.num_samples": None, f"{VIDEO}.fraction": None, f"{VIDEO}.num_samples": 16},
         "mixture.num_samples",
@@ -73,7 +74,7 @@ FAULTS = [
         "needs a fraction where the mixture's total is num_tokens",
     ),
     ({f"{TEXT}.repeat": 0}, f"{TEXT}.repeat", "must be at least 1, is 0"),
-    ({f"{TEXT}.max_pages": 0}, f"{TEXT}.max_pages", "must be at least 1, is 0"),
+    ({f"{TEXT}.max_pages": 0}, f"{TEXT}.max_pages", "must be at least 1, or null, is 0"),
     ({f"{TEXT}.source": "nowhere"}, f"{TEXT}.source", "'nowhere' is not among the chosen sources (world_clips, "),
     (
         {"source.own": {"converter": "llava", "root": "", "use_world": True}, f"{TEXT}.source": "own"},
@@ -84,9 +85,13 @@ FAULTS = [
     (
         {"tuning.vision.learning_rate_multiplier": 0.0},
         "tuning.vision.learning_rate_multiplier",
-        "must be above 0, is 0.0",
+        "must be above 0, is 0.0; set the part's mode to frozen",
     ),
-    ({"tuning.projector.weight_decay": -0.1}, "tuning.projector.weight_decay", "must not be negative, is -0.1"),
+    (
+        {"tuning.projector.weight_decay": -0.1},
+        "tuning.projector.weight_decay",
+        "must not be negative, or null, is -0.1",
+    ),
     (
         {f"tuning.{part}.mode": "frozen" for part in ("vision", "projector", "language_model")},
         "tuning",
@@ -100,10 +105,10 @@ FAULTS = [
     ),
     ({f"{ASKED}.world": None}, f"{ASKED}.world", "no generated table can take its place; set use_world=false"),
     ({f"{ASKED}.subtitles": "on"}, f"{ASKED}.subtitles", "multiple_choice has no subtitles; set it to off"),
-    ({f"{ASKED}.num_questions": 0}, f"{ASKED}.num_questions", "must be at least 1, is 0"),
+    ({f"{ASKED}.num_questions": 0}, f"{ASKED}.num_questions", "must be at least 1, or null, is 0"),
     ({"max_bad_fraction": 1.01}, "max_bad_fraction", "must lie between 0 and 1, is 1.01"),
     ({"max_bad_fraction": -0.01}, "max_bad_fraction", "must lie between 0 and 1, is -0.01"),
-    ({"checkpointing.every_n_minutes": 0}, "checkpointing.every_n_minutes", "must be above 0, is 0"),
+    ({"checkpointing.every_n_minutes": 0}, "checkpointing.every_n_minutes", "must be above 0, or null, is 0"),
 ]
 
 
@@ -135,3 +140,33 @@ def test_a_contradiction_is_the_only_one_that_is_told(composed, changes, key, me
 )
 def test_what_does_not_contradict_itself_passes(composed, changes):
     assert check(changed(composed, changes)) == []
+
+
+def test_a_fault_of_one_class_hides_none_of_another(composed):
+    faults = {
+        "tuning.vision.mode": "frozen",
+        "tuning.projector.mode": "frozen",
+        "tuning.language_model.mode": "frozen",
+        "frames.policy": "fps",
+        "optimizer.learning_rate": 0,
+        f"{TEXT}.fraction": 0.5,
+        "strategy.name": "single",
+        "trainer.devices": 2,
+        "study.primary": ["nowhere"],
+    }
+    expected = {"tuning", "frames.fps", "optimizer.learning_rate", "mixture", "strategy", "study.primary"}
+    found = dict(check(changed(composed, faults)))
+    assert set(found) == expected
+    assert found["optimizer.learning_rate"].endswith("as in tuning.vision.mode=frozen")
+
+
+def test_what_only_follows_from_a_contradiction_is_not_told(composed):
+    assert [key for key, _ in check(changed(composed, {f"{TEXT}.fraction": None}))] == [TEXT]
+
+
+@pytest.mark.parametrize("number", [2.5, True])
+def test_a_number_is_no_text_where_whole_numbers_are_meant(number):
+    given = {f.name: None for f in fields(SlurmValues)} | {"gpus_per_node": number}
+    (problem,) = [p for p in validated(SlurmValues, given) if p.key == "gpus_per_node"]
+    assert problem.what == f"expected int or str or null, found {number}"
+    assert not any(p.key == "gpus_per_node" for p in validated(SlurmValues, given | {"gpus_per_node": "a100:1"}))

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from sparrow.app.help import help_text
+from sparrow.app.launching.parallel import ParallelValues
+from sparrow.app.launching.slurm import SlurmValues
 from sparrow.app.settings_help import described, group_help, settings_page
 from sparrow.core.errors import ConfigError
 from sparrow.settings import SCHEMAS
@@ -24,10 +26,26 @@ def test_every_setting_has_one_line_of_help(command):
 def test_the_settings_of_a_group_are_printed_with_type_default_unit_and_help(sparrow):
     done = sparrow("train", "--help", "batching")
     assert done.returncode == 0, done.stderr
-    assert "batching.max_seq_len_tokens: int, 10740" in done.stdout
+    assert "batching.max_seq_len_tokens: int >= 1, default 10740" in done.stdout
     assert "[tokens]" in done.stdout
     assert "optimizer." not in done.stdout
-    assert "mixture.components.NAME.max_pages: int or null, null" in group_help("prepare", "mixture")
+    assert "mixture.components.NAME.max_pages: int >= 1 or null, default null" in group_help("prepare", "mixture")
+
+
+def test_help_shows_ranges_and_choices_and_the_launchers(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = {group: group_help("train", group) for group in ("schedule", "source", "launcher")}
+    assert "schedule.warmup_ratio: float from 0 to 1, default 0.03" in shown["schedule"]
+    assert "schedule.decay_form: linear or cosine or 1-sqrt, default 1-sqrt" in shown["schedule"]
+    assert "source.NAME.converter: alpaca or " in shown["source"]
+    assert "hydra/launcher=parallel\n  hydra.launcher.n_parallel: int >= 1 or null, default null" in shown["launcher"]
+    assert "hydra.launcher.timeout_min: int >= 1, default 1440" in shown["launcher"]
+    assert max(map(len, "\n".join(shown.values()).splitlines())) <= 100
+
+
+@pytest.mark.parametrize("values", [ParallelValues, SlurmValues])
+def test_every_setting_of_a_launcher_has_help(values):
+    assert [setting.key for setting in described(values) if not setting.help] == []
 
 
 def test_a_group_that_is_not_there_is_refused_with_a_near_one():

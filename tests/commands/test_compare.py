@@ -15,6 +15,7 @@ from sparrow.core.errors import RunError
 from sparrow.core.settings import run_id
 from sparrow.data.plan import Origin, Plan
 from sparrow.data.settings import Component, Mixture
+from sparrow.media.settings import FramePolicy
 from sparrow.runs.record import RunRecord
 from sparrow.runs.settings import Paths
 from sparrow.settings import EvaluateConfig, ExperimentConfig, is_recorded
@@ -87,7 +88,7 @@ def test_settings_that_determine_the_result_stand_apart(two):
         data_seed=3,
         trainer=replace(BASE.trainer, devices=4, precision="32-true"),
         batching=replace(BASE.batching, num_workers=9),
-        mixture=Mixture(num_samples=7, components={"text": Component(source="tales", fraction=0.5)}),
+        mixture=Mixture(num_samples=7, components={"text": Component(source="tales", fraction=1.0)}),
         paths=Paths("data", "out", "cache"),
     )
     write_run(other, changed, versions={"torch": "9"})
@@ -125,6 +126,19 @@ def test_recorded_settings_are_known_at_any_depth():
     assert not is_recorded(ExperimentConfig, "source.clips.files")
     assert not is_recorded(ExperimentConfig, "benchmark.mlvu.max_frames")
     assert not is_recorded(ExperimentConfig, "optimizer.of_another_version")
+
+
+def test_of_a_run_and_an_evaluation_only_what_both_heed_is_compared(two):
+    one, other = two
+    write_run(one, replace(BASE, seed=7))
+    evaluation = EvaluateConfig(checkpoint=str(one), frames=FramePolicy(max_frames=4), num_workers=1)
+    write_run(other, evaluation, command="evaluate")
+    text = compare(*two)
+    assert rows(text.replace("None differs", ""), "Settings that determine the result")["frames.max_frames"] == [
+        "24",
+        "4",
+    ]
+    assert not any(key in text for key in ("seed", "checkpoint", "optimizer", "Settings that do not", "backbone"))
 
 
 def test_equal_runs_differ_in_nothing(two):

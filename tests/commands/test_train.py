@@ -13,12 +13,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.commands import train as training
-from sparrow.commands.train import latest_checkpoint, train, training_record
+from sparrow.commands.train import latest_checkpoint, train
 from sparrow.core.errors import BackboneError, ConfigError, MediaError, RunError
 from sparrow.data import batching
 from sparrow.evaluation.predictions import Prediction, PredictionWriter, read_predictions
 from sparrow.planning import run_inputs as preparation
-from sparrow.runs.folder import locked, open_run
+from sparrow.runs.folder import locked, open_run, training_record
 from sparrow.runs.record import RunRecord
 from sparrow.runs.status import Interrupted
 from sparrow.training import module as training_module
@@ -94,7 +94,7 @@ def test_a_run_does_not_start_from_a_model_below_a_gate(undisturbed, settings, t
     assert record.status == "failed"
     assert "excluded" in record.error.message
     config.start_from.gates = {"world_short": reached, "world_long": 0.5}
-    with pytest.raises(RunError, match="world_long was not asked"):
+    with pytest.raises(RunError, match="world_long was not evaluated"):
         train(config, tmp_path / "absent", name="absent", parent=parent)
     config.start_from.gates = {"world_short": reached}
     assert train(config, tmp_path / "reached", name="reached", parent=parent).status == "finished"

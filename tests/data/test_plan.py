@@ -10,11 +10,13 @@ import PIL.Image
 import pytest
 
 from sparrow.core.errors import DataError, MachineError, MediaError
-from sparrow.data import encode, rejecting
+from sparrow.data import PlanInputs, build_plan, encode, rejecting
 from sparrow.data import sample_costs as measuring
 from sparrow.data.batching import StepDataset
 from sparrow.data.encode import measure
+from sparrow.data.mixture import Selection
 from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
+from sparrow.data.settings import Batching
 from sparrow.media.fonts import SHIPPED_FONT
 from sparrow.media.frames import probe_video
 from sparrow.planning.manifest import manifest_table
@@ -502,3 +504,18 @@ def test_the_manifest_accounts_for_records_samples_and_what_is_held_out(settings
         "text, for validation: 2 requested, 2 used, 0 rejected",
     ):
         assert line in told
+
+
+def test_the_former_call_of_build_plan_gives_the_same_plan_with_a_warning(prepared):
+    ledger = prepared.plan.ledger
+    drawn = [
+        Selection(name, rows["source"].iloc[0], rows["row"].tolist()) for name, rows in ledger.groupby("component")
+    ]
+    sizes = {"global_batch_size_samples": 8, "max_seq_len_tokens": 4096}
+    parts = prepared.sources, prepared.backbone, prepared.presentations
+    with pytest.warns(FutureWarning, match=r"write build_plan\(selections, PlanInputs\("):
+        former = build_plan(drawn, *parts, data_seed=3, batching="length_grouped", **sizes)
+    batching = Batching("length_grouped", micro_batch_size_samples=1, num_workers=0, sample_timeout_s=0, **sizes)
+    inputs = PlanInputs(prepared.sources, prepared.presentations, prepared.backbone)
+    plan = build_plan(drawn, inputs, batching, data_seed=3)
+    assert (former.content_hash, former.batching) == (plan.content_hash, plan.batching)

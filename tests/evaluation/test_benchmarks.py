@@ -271,6 +271,7 @@ def test_a_run_is_asked_as_it_was_trained_unless_told_otherwise(settings, tmp_pa
 
     run = trained_run(
         tmp_path,
+        study={"name": "of the run"},
         data_seed=3,
         world={"num_clips": 7, "long_events": [2, 3]},
         frames={"policy": "fps", "max_frames": 8, "fps": 2.0, "timestamps": True},
@@ -279,6 +280,7 @@ def test_a_run_is_asked_as_it_was_trained_unless_told_otherwise(settings, tmp_pa
         benchmark={"mlvu": {"protocol": "released", "scoring": "letter_likelihood"}},
     )
     alike = of(*run, "benchmark=[mlvu,mvbench]")
+    assert alike.study.name == "of the run"
     assert (alike.data_seed, alike.world.num_clips, alike.world.long_events) == (3, 7, [2, 3])
     assert vars(alike.frames) == {"policy": "fps", "max_frames": 8, "fps": 2.0, "timestamps": True}
     assert (alike.trainer.precision, alike.trainer.devices) == ("32-true", 1)

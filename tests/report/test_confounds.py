@@ -76,7 +76,7 @@ def test_a_setting_that_takes_its_value_from_a_factor_is_declared():
         ("code revision", {"git": GitRevision("a" * 40, False)}, {"git": GitRevision("a" * 40, True)}),
         ("device", {"peak_memory_bytes": {"host": 1}}, {"peak_memory_bytes": {"host": 1, "cuda": 2}}),
         ("model started from (seed 0, data_seed 0)", {"parent": "x"}, {"parent": "y"}),
-        ("planned data (manifest) at equal settings", {"manifest_hash": "x"}, {"manifest_hash": "y"}),
+        ("planned data at equal settings", {"manifest_hash": "x"}, {"manifest_hash": "y"}),
         (
             "samples used of those requested",
             {"data": {"clips": DataCounts(120, 118)}},
@@ -94,7 +94,7 @@ def test_other_data_under_other_settings_of_data_is_explained():
     assert found(run(manifest_hash="x"), run(other, manifest_hash="y")) == {}
     tuned = replace(BASE, optimizer=replace(BASE.optimizer, learning_rate=1.0))
     differences = found(run(manifest_hash="x"), run(tuned, manifest_hash="y"), ["optimizer"])
-    assert set(differences) == {"planned data (manifest) at equal settings"}
+    assert set(differences) == {"planned data at equal settings"}
 
 
 def test_seeds_count_where_arms_have_other_ones():

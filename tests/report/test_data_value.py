@@ -190,7 +190,7 @@ def test_the_mean_of_the_papers_benchmarks_is_a_column(tmp_path):
     assert study.measures == ["a", "b", "c", "general"]
     assert study.arms[0].estimate("general").mean == pytest.approx((0.25 + 0.5 + 0.75) / 3)
     asked = "; ".join(f"{name}: frames 8, 40 of 2700 published questions" for name in "abc")
-    assert f"Asked here: {asked}." in text_of(tmp_path)
+    assert f"Evaluated here: {asked}." in text_of(tmp_path)
     published = {"backbone": "x", "zero_shot": {"a": 20}, "arms": {"x": {"a": 30}}}
     record.study = Study(name="scaling", factors=["mixture"], published=published)
     record.save(tmp_path)

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from sparrow.models.loading import load_backbone
+from sparrow.models.memory_estimate import estimate_memory
 from sparrow.models.settings import Lora, PartTuning, Tuning
 from sparrow.models.tuning import apply_tuning
-from sparrow.training.memory_estimate import estimate_memory
-from sparrow.training.settings import Optimizer, Strategy
+from sparrow.training.settings import Strategy
 from sparrow.training.strategies import Sharding
 from sparrow.training.trial import _advice
 
@@ -19,9 +19,8 @@ def estimated(tiny_checkpoint):
 
     def estimate(optimizer="adamw", *, tokens=1000, tuning=None, checkpointing=False, precision="32-true", shards=1):
         apply_tuning(backbone, tuning or Tuning())
-        settings = Optimizer(name=optimizer)
         options = {"checkpointing": checkpointing, "precision": precision, "num_shards": shards}
-        return backbone, estimate_memory(backbone, settings, tokens, **options)
+        return backbone, estimate_memory(backbone, optimizer, tokens, **options)
 
     return estimate
 

@@ -28,7 +28,7 @@ from sparrow.app.launching.multirun import (
 )
 from sparrow.app.launching.rank_processes import RankProcesses
 from sparrow.app.launching.values import launcher_values
-from sparrow.core.settings import AtLeast1, settings
+from sparrow.core.settings import AtLeast1, setting, settings
 
 JOBS_WITHOUT_GPU = 2
 POLL_INTERVAL_S = 0.2
@@ -36,12 +36,9 @@ POLL_INTERVAL_S = 0.2
 
 @settings
 class ParallelValues:
-    """What can be written under `hydra.launcher`.
+    """What can be written under `hydra.launcher`."""
 
-    `n_parallel` is None for as many jobs at once as the GPUs allow, or two where none is used.
-    """
-
-    n_parallel: AtLeast1 | None
+    n_parallel: AtLeast1 | None = setting("jobs at once; null: as many as the GPUs allow, two where none is used")
 
 
 class ParallelLauncher(Launcher):

@@ -36,7 +36,7 @@ from sparrow.app.launching.rank import EXIT_CODE, run_slurm_task
 from sparrow.app.launching.values import launcher_values, plain
 from sparrow.app.parent import checked_with_parent
 from sparrow.core.files import write_json
-from sparrow.core.settings import AtLeast0, AtLeast1, NotNegative, run_id, setting, settings
+from sparrow.core.settings import AboveZero, AtLeast0, AtLeast1, NotNegative, run_id, setting, settings
 from sparrow.settings import SCHEMAS
 
 log = logging.getLogger(__name__)
@@ -56,31 +56,31 @@ OWN = ("submitit_folder", "detach", "max_requeues", "poll_interval_s", "python",
 
 @settings
 class SlurmValues:
-    """What can be written under `hydra.launcher`; what has no help here is an option of sbatch."""
+    """What can be written under `hydra.launcher`; the defaults are those of conf/hydra/launcher/slurm.yaml."""
 
     submitit_folder: str = setting("where submitit keeps its scripts and the jobs' output")
     detach: bool = setting("return when the jobs are submitted")
     max_requeues: AtLeast0 = setting("how often a job that met its time limit goes back into the queue")
-    poll_interval_s: NotNegative = setting("between two looks at the queue")
-    python: str | None
-    signal_delay_s: AtLeast0 = setting("time before the limit at which a run saves")
-    name: str | None
-    partition: str | None
-    account: str | None
-    qos: str | None
-    constraint: str | None
-    exclude: str | None
+    poll_interval_s: NotNegative = setting("between two looks at the queue", unit="s")
+    python: str | None = setting("how Python is started, as in `apptainer exec --nv sparrow.sif python`")
+    signal_delay_s: AtLeast0 = setting("time before the limit at which a run saves", unit="s")
+    name: str | None = setting("name of the jobs in the queue")
+    partition: str | None = setting("partition that the jobs wait for; null: the cluster's default")
+    account: str | None = setting("account that pays")
+    qos: str | None = setting("quality of service")
+    constraint: str | None = setting("features that nodes must have")
+    exclude: str | None = setting("nodes that are not used")
     gres: str | None = setting("generic resources; with GPUs among them `gpus_per_node` is left out")
-    comment: str | None
-    timeout_min: AtLeast1
-    nodes: int
-    tasks_per_node: int
+    comment: str | None = setting("comment on the jobs")
+    timeout_min: AtLeast1 = setting("time limit of a job", unit="min")
+    nodes: AtLeast1 = setting("nodes of a job")
+    tasks_per_node: AtLeast1 = setting("ranks on each node")
     gpus_per_node: int | str | None = setting("a number, or a type and a number such as `a100:1`")
-    cpus_per_task: AtLeast1 | None
-    mem_gb: float | None
-    array_parallelism: AtLeast1
+    cpus_per_task: AtLeast1 | None = setting("cores of a rank")
+    mem_gb: AboveZero | None = setting("memory of each node", unit="GB")
+    array_parallelism: AtLeast1 = setting("jobs at once")
     setup: list[str] = setting("lines of shell before srun")
-    srun_args: list[str]
+    srun_args: list[str] = setting("further arguments of srun")
     additional_parameters: dict[str, Any] = setting("further options of sbatch")
 
 

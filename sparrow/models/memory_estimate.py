@@ -1,17 +1,12 @@
-"""What a training step will take of a device's memory, reckoned from the plan and the model's sizes alone."""
+"""What a training step will take of a device's memory, reckoned from the model's sizes alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from sparrow.core.process_memory import GIBIBYTE
-from sparrow.data.plan import Plan
 from sparrow.models.backbone import Backbone
 from sparrow.models.precision import computes_in_16_bits
-from sparrow.training.settings import Optimizer
 
 STATES_PER_PARAMETER = {"adamw": 2, "adamw_8bit": 2, "adafactor": 0}
 
@@ -37,7 +32,7 @@ class MemoryEstimate:
 
 def estimate_memory(
     backbone: Backbone,
-    optimizer: Optimizer,
+    optimizer: str,
     longest_tokens: int,
     *,
     checkpointing: bool,
@@ -57,7 +52,7 @@ def estimate_memory(
     parameters = list(backbone.model.parameters())
     trainable = [p for p in parameters if p.requires_grad]
     gradients = sum(p.numel() * p.element_size() for p in trainable)
-    state_bytes = sum(p.numel() for p in trainable) if optimizer.name == "adamw_8bit" else gradients
+    state_bytes = sum(p.numel() for p in trainable) if optimizer == "adamw_8bit" else gradients
     text = backbone.config.get_text_config()
     width = 1 if computes_in_16_bits(precision) else 2
     whole_layer = 34 * width * longest_tokens * text.hidden_size
@@ -68,27 +63,6 @@ def estimate_memory(
     return MemoryEstimate(
         parameters=sum(p.numel() * p.element_size() for p in parameters) // num_shards,
         gradients=gradients // num_shards,
-        optimizer=STATES_PER_PARAMETER[optimizer.name] * state_bytes // num_shards,
+        optimizer=STATES_PER_PARAMETER[optimizer] * state_bytes // num_shards,
         activations=kept,
     )
-
-
-def tokens_of(plan: Plan, positions: np.ndarray) -> int:
-    """Tokens of the micro-batch of the samples at some ledger positions, padding included."""
-    own = plan.lengths[positions]
-    return int(own.sum() if plan.packed else len(own) * own.max(initial=0))
-
-
-def longest_planned(plan: Plan, world_size: int, ranks: Iterable[int]) -> np.ndarray:
-    """Ledger positions of the planned micro-batch of the most tokens on some of the ranks that share the steps; of
-    several such, of that with the longest sample.
-    """
-    chosen = tuple(ranks)
-    planned = (
-        positions
-        for step in range(len(plan.steps))
-        for shares in [plan.micro_batches(step, world_size)]
-        for rank in chosen
-        for positions in shares[rank]
-    )
-    return max(planned, key=lambda own: (tokens_of(plan, own), int(plan.lengths[own].max(initial=0))))
