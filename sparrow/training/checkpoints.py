@@ -27,6 +27,7 @@ from sparrow.training.settings import Checkpointing
 
 log = logging.getLogger(__name__)
 PATTERN = "step=*.ckpt"
+RUN_ID = "run_id"  # key of a checkpoint
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -127,12 +128,35 @@ class CheckpointFiles(CheckpointIO):
 
 
 class SaveCheckpoints(Callback):
-    """Saves every so many steps and, if set, minutes, and keeps the last few checkpoints."""
+    """Saves every so many steps and, if set, minutes, and keeps the last few checkpoints.
 
-    def __init__(self, folder: Path, settings: Checkpointing) -> None:
+    Each checkpoint carries `run_id`. One without it was written before checkpoints did; it is taken where
+    `accept_unmarked`, that is where the run's record shows whose it is.
+    """
+
+    def __init__(self, folder: Path, settings: Checkpointing, run_id: str, *, accept_unmarked: bool) -> None:
         self.folder, self.settings = folder, settings
+        self.run_id, self.accept_unmarked = run_id, accept_unmarked
         self._saved_step: int | None = None
         self._saved_at = 0.0
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Mark the checkpoint as this run's."""
+        checkpoint[RUN_ID] = self.run_id
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another run.
+
+        Raises:
+            RunError: If its `run_id` differs, or is missing and `accept_unmarked` is false.
+        """
+        found = checkpoint.get(RUN_ID)
+        if found != self.run_id and not (found is None and self.accept_unmarked):
+            raise RunError(
+                f"{self.folder} holds a checkpoint of {f'run {found}' if found else 'an unknown run'}, and this run "
+                f"is {self.run_id}; restore the folder's run.json, name another folder (hydra.run.dir), or archive "
+                "what is there with restart=true"
+            )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, and sweep up what a killed process left half written."""
