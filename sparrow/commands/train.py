@@ -39,7 +39,7 @@ from sparrow.runs.status import (
 )
 from sparrow.settings import ExperimentConfig
 from sparrow.training.callbacks import Heartbeat, StopOnSignal, read_failed, read_skipped_steps
-from sparrow.training.checkpoints import Chooser, SaveCheckpoints, checkpoints_in
+from sparrow.training.checkpoints import Chooser, SaveCheckpoints, checkpoints_in, refuse_other_run
 from sparrow.training.loggers import make_loggers
 from sparrow.training.module import FineTuning
 from sparrow.training.monitoring import watching
@@ -68,7 +68,7 @@ def train(
 
     Raises:
         ConfigError: If a GPU is asked for that is not there, or ranks started from outside shall restart a run.
-        RunError: If the folder holds a run with other settings, or the parent misses a gate of `start_from`.
+        RunError: If the folder holds another run or its checkpoints, or the parent misses a gate of `start_from`.
         Interrupted: If a signal asked the run to stop; the folder holds a checkpoint.
     """
     if config.restart and int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
@@ -87,6 +87,8 @@ def train(
         if earlier is not None:
             log.info("%s is finished already; its stored result is kept", folder)
             return earlier
+        if not record.continues_earlier:
+            refuse_other_run(folder / CHECKPOINT_FOLDER, record.run_id)
         require_devices(config.trainer)
         set_threads(config)
         reset_peak_memory()

@@ -9,7 +9,7 @@ import logging
 import shutil
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,30 @@ def damage(checkpoint: Path) -> str | None:
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         return f"it is cut off or no checkpoint ({error})"
     return f"its part {broken} does not have the checksum that it was written with" if broken else None
+
+
+def refuse_other_run(folder: Path, run_id: str, *, accept_unmarked: bool = False) -> None:
+    """Refuse the checkpoints in a folder if they are not those of a run; damaged ones are left to `Chooser`.
+
+    Raises:
+        RunError: If the `run_id` that one carries differs, or it carries none and `accept_unmarked` is false.
+    """
+    for checkpoint in checkpoints_in(folder):
+        if damage(checkpoint) is None:
+            file = checkpoint / sharded_checkpoints.TRAINER_FILE if checkpoint.is_dir() else checkpoint
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            require_own(content, checkpoint, run_id, accept_unmarked=accept_unmarked)
+
+
+def require_own(content: Mapping[str, Any], checkpoint: Path, run_id: str, *, accept_unmarked: bool) -> None:
+    """As `refuse_other_run`, for a checkpoint that is loaded."""
+    found = content.get(RUN_ID)
+    if found != run_id and not (found is None and accept_unmarked):
+        raise RunError(
+            f"{checkpoint} is a checkpoint of {f'run {found}' if found else 'an unknown run'}, and this run is "
+            f"{run_id}; restore the folder's run.json, name another folder (hydra.run.dir), or archive what is there "
+            "with restart=true"
+        )
 
 
 class Chooser:
@@ -145,18 +169,8 @@ class SaveCheckpoints(Callback):
         checkpoint[RUN_ID] = self.run_id
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Refuse the checkpoint of another run.
-
-        Raises:
-            RunError: If its `run_id` differs, or is missing and `accept_unmarked` is false.
-        """
-        found = checkpoint.get(RUN_ID)
-        if found != self.run_id and not (found is None and self.accept_unmarked):
-            raise RunError(
-                f"{self.folder} holds a checkpoint of {f'run {found}' if found else 'an unknown run'}, and this run "
-                f"is {self.run_id}; restore the folder's run.json, name another folder (hydra.run.dir), or archive "
-                "what is there with restart=true"
-            )
+        """Refuse the checkpoint of another run; see `require_own`."""
+        require_own(checkpoint, self.folder, self.run_id, accept_unmarked=self.accept_unmarked)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, and sweep up what a killed process left half written."""
