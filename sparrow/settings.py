@@ -49,6 +49,7 @@ class CommonConfig:
 
     study: Study = setting("the question of a set of runs", default_factory=Study, recorded=True)
     paths: Paths = setting("folders", default_factory=Paths, recorded=True)
+    restart: bool = setting("archive the run that the folder holds and start over", default=False, recorded=True)
     seed: Seed = setting("initialises what learns", default=0)
     data_seed: Seed = setting("chooses and orders data, and makes the generated world", default=0)
     use_world: bool = setting("let sources and benchmarks read the generated tables of their schemas", default=False)

@@ -171,7 +171,7 @@ def refuse_other_run(config: ExperimentConfig, folder: Path) -> None:
     Raises:
         RunError: With the differences.
     """
-    record = _known_record(config)
+    record = None if config.restart else _known_record(config)
     if record is not None:
         earlier_run(folder, record, config)
 

@@ -19,7 +19,7 @@ from sparrow.core.errors import DataError, RunError
 from sparrow.core.tables import NOTHING, Table, counted, duration, interval, p_value, percent
 from sparrow.runs.differences import leaves
 from sparrow.runs.find import PHASES
-from sparrow.runs.record import FILE_NAME, RunRecord
+from sparrow.runs.record import FILE_NAME, MANIFEST, RunRecord
 from sparrow.settings import SCHEMAS, is_recorded
 
 Row = tuple[str, ...]
@@ -45,7 +45,7 @@ def read_run(folder: Path) -> RunFolder:
     if not folder.is_dir():
         raise RunError(f"{str(folder)!r} is not a folder; name the folder of a run")
     record = RunRecord.load(folder) if (folder / FILE_NAME).is_file() else None
-    manifest, ledger = folder / "manifest.json", folder / "ledger.parquet"
+    manifest, ledger = folder / MANIFEST, folder / "ledger.parquet"
     if record is None and not manifest.is_file():
         raise RunError(f"{folder}: there is no {FILE_NAME} and no manifest.json; name the folder of one run")
     try:

@@ -19,7 +19,7 @@ from sparrow.evaluation.workers import Answering, answer_all, load_checkpoint, r
 from sparrow.models.fingerprint import fingerprint
 from sparrow.report.output import print_table
 from sparrow.report.study import read_studies
-from sparrow.runs.folder import earlier_run, locked, open_run
+from sparrow.runs.folder import archive, earlier_run, locked, open_run
 from sparrow.runs.record import FILE_NAME, Phase, RunRecord, new_record
 from sparrow.runs.status import recorded_outcome, signals_interrupt
 from sparrow.settings import EvaluateConfig
@@ -44,14 +44,17 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     checkpoint = model_of(config.checkpoint)
     if difference := unlike_training(config):
         log.warning("%s", difference)
-    weights = fingerprint(checkpoint, config.backbone.revision)
+    weights = fingerprint(checkpoint, config.backbone.revision, Path(config.paths.cache_root))
     run = content_hash([run_id(config), weights], length=12)
     record = new_record(config, "evaluate", run_id=run, name=_name_of(config), factors=factors or {})
     evaluator = Evaluator(config)
     if not folder.exists():  # so that nothing is written where there is nothing to ask
         _require_answerable(evaluator, config, checkpoint)
-    earlier_run(folder, record, config)  # refused before it is waited for
+    if not config.restart:
+        earlier_run(folder, record, config)  # refused before it is waited for
     with locked(folder):
+        if config.restart:
+            archive(folder)
         earlier = open_run(folder, record, config)
         if earlier is not None:
             log.info("%s is finished already; its stored result is kept", folder)

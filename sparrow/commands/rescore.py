@@ -12,7 +12,7 @@ from sparrow.core.files import write_atomically
 from sparrow.core.tables import Table, interval, percent
 from sparrow.evaluation.predictions import read_predictions
 from sparrow.runs.folder import locked
-from sparrow.runs.record import RunRecord
+from sparrow.runs.record import RunRecord, git_revision
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def _rescored(folder: Path) -> list[Rescored]:
     if not found:
         remedy = f"`sparrow evaluate checkpoint={folder} benchmark=[NAME]`, then give the folder of that evaluation"
         raise DataError("the run has no scores", where=str(folder), remedy=remedy)
+    record.rescored_by = git_revision()
     record.save(folder)
     return found
 

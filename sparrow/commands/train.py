@@ -14,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from sparrow.core.errors import RunError
+from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.hashing import content_hash
 from sparrow.core.process_memory import peak_memory_bytes, reset_peak_memory
 from sparrow.data.datamodule import PlannedData
@@ -25,8 +25,8 @@ from sparrow.models.backbone import Backbone
 from sparrow.models.fingerprint import fingerprint
 from sparrow.models.tuning import apply_tuning, tuning_table
 from sparrow.planning.run_inputs import Prepared, prepare
-from sparrow.runs.folder import earlier_run, locked, open_run, settings_difference, training_record
-from sparrow.runs.record import DataCounts, Phase, RunRecord, Tokens
+from sparrow.runs.folder import archive, earlier_run, locked, open_run, settings_difference, training_record
+from sparrow.runs.record import MANIFEST, DataCounts, Phase, RunRecord, Tokens
 from sparrow.runs.status import (
     CHECKPOINT_FOLDER,
     MODEL_FOLDER,
@@ -38,7 +38,7 @@ from sparrow.runs.status import (
 )
 from sparrow.settings import ExperimentConfig
 from sparrow.training.callbacks import Heartbeat, StopOnSignal, read_failed, read_skipped_steps
-from sparrow.training.checkpoints import Chooser, SaveCheckpoints, checkpoints_in
+from sparrow.training.checkpoints import Chooser, SaveCheckpoints, checkpoints_in, refuse_other_checkpoints
 from sparrow.training.loggers import make_loggers
 from sparrow.training.module import FineTuning
 from sparrow.training.monitoring import watching
@@ -66,18 +66,28 @@ def train(
     `parent` is the folder of the finished run whose model this one starts from.
 
     Raises:
-        ConfigError: If a GPU is asked for that is not there.
-        RunError: If the folder holds a run with other settings, or the parent misses a gate of `start_from`.
+        ConfigError: If a GPU is asked for that is not there, or ranks started from outside shall restart a run.
+        RunError: If the folder holds another run or its checkpoints, or the parent misses a gate of `start_from`.
         Interrupted: If a signal asked the run to stop; the folder holds a checkpoint.
     """
+    if config.restart and int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+        raise ConfigError(
+            "restart=true: ranks that torchrun or srun started cannot tell whether rank 0 has archived the run yet; "
+            f"move {folder} away, or start with hydra/launcher=parallel or slurm"
+        )
     record = training_record(config, parent, name=name, factors=factors)
     main = is_main_process()
-    earlier_run(folder, record, config)  # refused before it is waited for
+    if not config.restart:
+        earlier_run(folder, record, config)  # refused before it is waited for
     with locked(folder) if main else nullcontext():
+        if config.restart and main:
+            archive(folder)
         earlier = open_run(folder, record, config)
         if earlier is not None:
             log.info("%s is finished already; its stored result is kept", folder)
             return earlier
+        if not record.continues_earlier:
+            refuse_other_checkpoints(folder / CHECKPOINT_FOLDER, record.run_id)
         require_devices(config.trainer)
         set_threads(config)
         reset_peak_memory()
@@ -119,7 +129,8 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         prepared = prepare(config, str(parent / MODEL_FOLDER) if parent is not None else None)
         _describe_data(record, prepared)
         if main:
-            _keep_manifest(prepared, folder)
+            _keep_weights(prepared.checkpoint, config, record, folder)
+            _keep_manifest(prepared, folder, record.run_id)
             record.diversity = diversity_of(prepared.plan, prepared.sources, Path(config.paths.cache_root))
     record.attn_implementation = attention_of(config)
     sharding = sharding_of(config, prepared.checkpoint)
@@ -166,8 +177,7 @@ def _evaluate_before(
     The ranks need not have been started by now, so that processes are started for it where there are several.
     """
     checkpoint, quantization = prepared.checkpoint, config.tuning.quantization
-    weights = content_hash([fingerprint(checkpoint, config.backbone.revision), quantization])
-    model_id = evaluator.shared_id(weights, prepared.backbone)
+    model_id = evaluator.shared_id(content_hash([record.weights, quantization]), prepared.backbone)
     settings = config.as_evaluation(checkpoint)
     if quantization is not None:
         settings.trainer = replace(settings.trainer, devices=1)  # its weights have been put on this rank's device
@@ -238,9 +248,20 @@ def _describe_data(record: RunRecord, prepared: Prepared) -> None:
     )
 
 
-def _keep_manifest(prepared: Prepared, folder: Path) -> None:
+def _keep_weights(checkpoint: str, config: ExperimentConfig, record: RunRecord, folder: Path) -> None:
+    """Record what the files of the checkpoint hold, or refuse to resume a run where they changed."""
+    earlier, cache_root = record.weights, Path(config.paths.cache_root)
+    record.weights = fingerprint(checkpoint, config.backbone.revision, cache_root)
+    if earlier not in (None, record.weights) and latest_checkpoint(folder) is not None:
+        raise RunError(
+            f"the files of {checkpoint} changed since the run in {folder} began (fingerprint {earlier} -> "
+            f"{record.weights}); restore them, start in a new folder, or start over with restart=true"
+        )
+
+
+def _keep_manifest(prepared: Prepared, folder: Path, run_id: str) -> None:
     """Write the manifest, or refuse to go on with a run whose data changed under it."""
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     if path.is_file() and latest_checkpoint(folder) is not None:
         # The hash alone decides: records that are not drawn, and what is held out, change nothing of the training.
         difference = settings_difference(path, prepared.plan.manifest())
@@ -249,7 +270,7 @@ def _keep_manifest(prepared: Prepared, folder: Path) -> None:
                 f"the data of {folder} changed since the run began: {'; '.join(difference)}; "
                 "restore the data, or start in a new folder"
             )
-    prepared.plan.write(folder)
+    prepared.plan.write(folder, run_id)
 
 
 def _fit(
@@ -274,7 +295,7 @@ def _fit(
     throughput = Throughput(config.trainer.precision, config.trainer.peak_flops)
     data = PlannedData(prepared.plan, prepared, config.batching, skip_failed=config.on_bad_sample == "skip")
     checkpoint = latest_checkpoint(folder)
-    save = SaveCheckpoints(checkpoints, config.checkpointing)
+    save = SaveCheckpoints(checkpoints, config.checkpointing, record.run_id, accept_unmarked=record.continues_earlier)
     stop = StopOnSignal(save.save)
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,

@@ -195,9 +195,9 @@ class Plan:
             ledger.loc[position, ["status", "reason", "detail"]] = ["failed", f"while training: {reason}", detail]
         return replace(self, ledger=ledger)
 
-    def write(self, folder: Path) -> None:
-        """Write `manifest.json` and `ledger.parquet`."""
-        write_json(folder / "manifest.json", self.manifest())
+    def write(self, folder: Path, run_id: str | None = None) -> None:
+        """Write `manifest.json`, with the id of the run that it belongs to, and `ledger.parquet`."""
+        write_json(folder / "manifest.json", {**({"run_id": run_id} if run_id else {}), **self.manifest()})
         self.write_ledger(folder)
 
     def write_ledger(self, folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash, file_hash
 from sparrow.models.checkpoint_files import Checkpoint, base_of_adapters, explained
 
@@ -31,10 +32,11 @@ NOT_OF_THE_MODEL = (
 )
 
 
-def fingerprint(checkpoint: str, revision: str | None) -> str:
-    """What identifies a model and how it is asked: the content of a folder's files, or a Hub id and its commit.
+def fingerprint(checkpoint: str, revision: str | None, cache_root: Path | None = None) -> str:
+    """What identifies a model and how it is evaluated: the content of a folder's files, or a Hub id and its commit.
 
-    A Hub id whose commit is not known here is identified by its revision.
+    A Hub id whose commit is not known here is identified by its revision. Digests of weights are kept below
+    `cache_root`, so that an unchanged file is read once.
 
     Raises:
         BackboneError: If a file of a folder is damaged.
@@ -47,9 +49,24 @@ def fingerprint(checkpoint: str, revision: str | None) -> str:
         return content_hash(named)
     with explained(Checkpoint(checkpoint)):
         paths = sorted(path for pattern in (*WEIGHTS, *SETTINGS) for path in folder.glob(pattern))
-        files = [(path.name, _settings_hash(path) if path.suffix == ".json" else file_hash(path)) for path in paths]
+        files = [
+            (path.name, _settings_hash(path) if path.suffix == ".json" else _kept_hash(path, cache_root))
+            for path in paths
+        ]
         base = base_of_adapters(checkpoint)
-    return content_hash([files, fingerprint(*base) if base is not None else None])
+    return content_hash([files, fingerprint(*base, cache_root) if base is not None else None])
+
+
+def _kept_hash(path: Path, cache_root: Path | None) -> str:
+    """Digest of a file, read again only when its path, size or times change."""
+    if cache_root is None:
+        return file_hash(path)
+    state = path.stat()
+    key = content_hash([str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns])
+    kept = cache_root / "weights" / key
+    if not kept.is_file():
+        write_atomically(kept, file_hash(path).encode())
+    return kept.read_text()
 
 
 def _settings_hash(path: Path) -> str:

@@ -42,7 +42,8 @@ def undeclared_differences(runs: Sequence[Labelled], factors: Iterable[str]) -> 
         *_parents(runs, declared),
         _difference("seeds", _seeds(runs)),
         *_versions(runs),
-        _difference("code revision", ((label, _revision(r)) for label, r in runs if r.git)),
+        _difference("code revision", ((label, str(r.git)) for label, r in runs if r.git)),
+        *_scoring_code(runs),
         _difference("device", ((label, "GPU" if r.on_gpu else "CPU") for label, r in runs if r.peak_memory_bytes)),
         *_data(runs),
         *_questions(runs, declared),
@@ -91,6 +92,8 @@ def _parents(runs: Sequence[Labelled], declared: set[str]) -> Iterator[Differenc
     for seeds in dict.fromkeys(_seeds_of(record) for _, record in runs):
         of_seeds = [(label, r.parent) for label, r in runs if _seeds_of(r) == seeds and r.command == "train"]
         yield _difference(f"model started from ({_seed_text(seeds)})", of_seeds)
+        weights = [(label, r.weights) for label, r in runs if _seeds_of(r) == seeds and r.command == "train"]
+        yield _difference(f"files of the base checkpoint ({_seed_text(seeds)})", (w for w in weights if w[1]))
 
 
 def _seeds(runs: Sequence[Labelled]) -> Iterator[tuple[str, str]]:
@@ -116,9 +119,9 @@ def _versions(runs: Sequence[Labelled]) -> Iterator[Difference | None]:
         )
 
 
-def _revision(record: RunRecord) -> str:
-    assert record.git is not None
-    return record.git.revision[:12] + (" with local changes" if record.git.dirty else "")
+def _scoring_code(runs: Sequence[Labelled]) -> Iterator[Difference | None]:
+    if any(record.rescored_by for _, record in runs):
+        yield _difference("code that scored", ((label, str(r.rescored_by or r.git)) for label, r in runs if r.scores))
 
 
 def _data(runs: Sequence[Labelled]) -> Iterator[Difference | None]:

@@ -128,12 +128,7 @@ def _latex(studies: list[StudyResults]) -> str:
 
 def origin(study: StudyResults) -> str:
     """The revisions of the code that the runs were made with."""
-    commits = {
-        git.revision[:12] + (" with local changes" if git.dirty else "")
-        for arm in study.arms
-        for record in arm.records
-        if (git := record.git)
-    }
+    commits = {str(record.git) for arm in study.arms for record in arm.records if record.git}
     return f"Code revision: {', '.join(sorted(commits)) or 'unknown'}."
 
 

@@ -15,6 +15,7 @@ from sparrow.runs.record import FILE_NAME, Phase, RunRecord
 if TYPE_CHECKING:
     import pandas as pd
 
+ARCHIVE_PREFIX = "archived-"  # of the folders of runs that restart=true moved away
 PHASES: tuple[Phase, ...] = get_args(Phase)
 EVERY_CATEGORY = "all"
 _THROUGHPUT_COLUMNS = ("samples_per_s", "tokens_per_s", "mfu", "data_wait_share", "packing_efficiency")
@@ -64,6 +65,8 @@ def find_runs(folders: Iterable[Path]) -> list[FoundRun]:
         name += f"#{names[name]}" if names[name] > 1 else ""
         for path in sorted(root.rglob(FILE_NAME)):
             folder = path.parent
+            if any(part.startswith(ARCHIVE_PREFIX) for part in folder.relative_to(root).parts):
+                continue
             label = "/".join((name, *folder.relative_to(root).parts))
             found.setdefault(folder.resolve(), _read(folder, label))
     if not found:

@@ -19,10 +19,13 @@ from typing import Any, Literal
 from sparrow.analysis.scores import Score
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import write_json
+from sparrow.core.hashing import content_hash, file_hash
 from sparrow.core.settings import decoded
 from sparrow.runs.settings import Study
 
 FILE_NAME = "run.json"
+MANIFEST = "manifest.json"
+METRICS = "metrics.csv"
 SCHEMA_VERSION = 1
 
 Status = Literal["running", "finished", "failed", "interrupted"]
@@ -44,10 +47,15 @@ class Failure:
 
 @dataclass
 class GitRevision:
-    """The commit that the running code was checked out at; `dirty` if files differ from it."""
+    """The commit that the running code was checked out at; `dirty` if files differ, `changes` a digest of how."""
 
     revision: str
     dirty: bool
+    changes: str | None = None
+
+    def __str__(self) -> str:
+        changes = f" ({self.changes})" if self.changes else ""
+        return self.revision[:12] + (f" with local changes{changes}" if self.dirty else "")
 
 
 @dataclass
@@ -122,6 +130,8 @@ class RunRecord:
         peak_memory_bytes: By device, as `peak_memory_bytes()` gives it.
         diversity: Of the used samples' instructions; None where it could not be measured.
         parent: `run_id` of the run whose model this one started from.
+        weights: Fingerprint of the checkpoint that it began with (`sparrow.models.fingerprint`).
+        rescored_by: The code that `sparrow rescore` last read the replies with; None where the run's own code did.
         notes: What happened on the way and is worth knowing, such as a checkpoint that could not be read.
         scores: By benchmark, then phase: before training, after it, and each again without frames.
     """
@@ -154,11 +164,14 @@ class RunRecord:
     attn_implementation: str | None = None
     final_loss: float | None = None
     parent: str | None = None
+    weights: str | None = None
+    rescored_by: GitRevision | None = None
     notes: list[str] = field(default_factory=list)
     scores: dict[str, dict[Phase, Score]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._clock: Callable[[], None] | None = None
+        self.continues_earlier = False  # whether the folder's record was of the same run
 
     @property
     def total_time_s(self) -> float:
@@ -253,7 +266,10 @@ class RunRecord:
         except OSError as error:
             raise RunError(f"{path}: cannot be read ({error.strerror})") from None
         except ValueError as error:
-            raise RunError(f"{path}: not valid JSON ({error}); remove it and run the same command again") from None
+            raise RunError(
+                f"{path}: not valid JSON ({error}); remove it and run the same command again: "
+                "what the folder holds is used only where it carries this run's id"
+            ) from None
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
             raise RunError(
@@ -301,7 +317,12 @@ def git_revision() -> GitRevision | None:
     try:
         # An installed copy may lie inside somebody else's repository: only a tracked file shows whose commit it is.
         git("ls-files", "--error-unmatch", "__init__.py")
-        return GitRevision(git("rev-parse", "HEAD"), dirty=bool(git("status", "--porcelain")))
+        root = Path(git("rev-parse", "--show-toplevel"))
+        untracked = git("ls-files", "--others", "--exclude-standard", "--full-name", ":/").splitlines()
+        new_files = [(name, file_hash(root / name)) for name in untracked if (root / name).is_file()]
+        changes = [git("diff", "HEAD", "--binary"), new_files]
+        dirty = any(changes)
+        return GitRevision(git("rev-parse", "HEAD"), dirty, content_hash(changes, length=12) if dirty else None)
     except (OSError, subprocess.SubprocessError):
         return None
 

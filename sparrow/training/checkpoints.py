@@ -9,7 +9,7 @@ import logging
 import shutil
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from sparrow.training.settings import Checkpointing
 
 log = logging.getLogger(__name__)
 PATTERN = "step=*.ckpt"
+RUN_ID = "run_id"  # key of a checkpoint
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -49,6 +50,30 @@ def damage(checkpoint: Path) -> str | None:
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         return f"it is cut off or no checkpoint ({error})"
     return f"its part {broken} does not have the checksum that it was written with" if broken else None
+
+
+def refuse_other_checkpoints(folder: Path, run_id: str, *, accept_unmarked: bool = False) -> None:
+    """Refuse the checkpoints in a folder if they are not those of a run; damaged ones are left to `Chooser`.
+
+    Raises:
+        RunError: If the `run_id` that one carries differs, or it carries none and `accept_unmarked` is false.
+    """
+    for checkpoint in checkpoints_in(folder):
+        if damage(checkpoint) is None:
+            file = checkpoint / sharded_checkpoints.TRAINER_FILE if checkpoint.is_dir() else checkpoint
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            require_own(content, checkpoint, run_id, accept_unmarked=accept_unmarked)
+
+
+def require_own(content: Mapping[str, Any], checkpoint: Path, run_id: str, *, accept_unmarked: bool) -> None:
+    """As `refuse_other_checkpoints`, for a checkpoint that is loaded."""
+    found = content.get(RUN_ID)
+    if found != run_id and not (found is None and accept_unmarked):
+        raise RunError(
+            f"{checkpoint} is a checkpoint of {f'run {found}' if found else 'an unknown run'}, and this run is "
+            f"{run_id}; restore the folder's run.json, name another folder (hydra.run.dir), or archive what is there "
+            "with restart=true"
+        )
 
 
 class Chooser:
@@ -127,12 +152,25 @@ class CheckpointFiles(CheckpointIO):
 
 
 class SaveCheckpoints(Callback):
-    """Saves every so many steps and, if set, minutes, and keeps the last few checkpoints."""
+    """Saves every so many steps and, if set, minutes, and keeps the last few checkpoints.
 
-    def __init__(self, folder: Path, settings: Checkpointing) -> None:
+    Each checkpoint carries `run_id`. One without it was written before checkpoints did; it is taken where
+    `accept_unmarked`, that is where the run's record shows whose it is.
+    """
+
+    def __init__(self, folder: Path, settings: Checkpointing, run_id: str, *, accept_unmarked: bool) -> None:
         self.folder, self.settings = folder, settings
+        self.run_id, self.accept_unmarked = run_id, accept_unmarked
         self._saved_step: int | None = None
         self._saved_at = 0.0
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Mark the checkpoint as this run's."""
+        checkpoint[RUN_ID] = self.run_id
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another run; see `require_own`."""
+        require_own(checkpoint, self.folder, self.run_id, accept_unmarked=self.accept_unmarked)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, and sweep up what a killed process left half written."""

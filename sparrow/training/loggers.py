@@ -11,29 +11,31 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from sparrow.core.files import write_atomically
+from sparrow.runs.record import METRICS
 from sparrow.training.settings import Logger as LoggerSettings
 
-CSV_FILE = "metrics.csv"
-COLUMNS = ("step", "metric", "value")
+COLUMNS = ("step", "metric", "value", "run_id")
 
 
 class TidyCsv(Logger):
-    """One row a figure, `step,metric,value`, appended as the figures come.
+    """One row per figure, `step,metric,value,run_id`, appended as the figures come.
 
     From the first step that is logged on, what the file held is dropped, as it comes again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, run_id: str) -> None:
         super().__init__()
-        self.path = path
+        self.path, self.run_id = path, run_id
         self._begun = False
 
     def _begin(self, first_step: int) -> None:
         rows: list[list[str]] = []
         if self.path.is_file():
             with open(self.path, newline="", encoding="utf-8") as file:
-                # A kill may have cut the last line short.
-                rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS) and row[0].isdigit()]
+                # A kill may have cut the last line short; files begun by an earlier version have no run_id.
+                header, *lines = [*csv.reader(file)] or [list(COLUMNS)]
+                mark = [] if "run_id" in header else [self.run_id]
+                rows = [row for line in lines if len(row := line + mark) == len(COLUMNS) and row[0].isdigit()]
         kept = [",".join(row) for row in rows if int(row[0]) < first_step]
         write_atomically(self.path, "\n".join([",".join(COLUMNS), *kept, ""]).encode())
 
@@ -55,7 +57,7 @@ class TidyCsv(Logger):
             self._begun = True
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(
-                (step, name, value) for name, value in metrics.items() if name != "epoch"
+                (step, name, value, self.run_id) for name, value in metrics.items() if name != "epoch"
             )
 
     @rank_zero_only
@@ -78,7 +80,7 @@ def make_loggers(
         if kind == "tensorboard":
             loggers.append(TensorBoardLogger(folder, name="", version=kind, purge_step=first_step))
         elif kind == "csv":
-            loggers.append(TidyCsv(folder / CSV_FILE))
+            loggers.append(TidyCsv(folder / METRICS, run_id))
         elif kind == "wandb":
             loggers.append(_wandb(logger, folder, run_id=run_id, name=name))
     return loggers

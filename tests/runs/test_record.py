@@ -160,7 +160,13 @@ def test_the_revision_is_that_of_the_checkout_the_code_is_tracked_in(tmp_path, m
     git("commit", "-m", "first")
     assert git_revision() == GitRevision(git("rev-parse", "HEAD"), dirty=False)
     (package / "new.py").write_text("")
-    assert git_revision() == GitRevision(git("rev-parse", "HEAD"), dirty=True)
+    untracked = git_revision()
+    assert (untracked.revision, untracked.dirty) == (git("rev-parse", "HEAD"), True)
+    (package / "new.py").write_text("other = 1")
+    (package / "__init__.py").write_text("changed = 1")
+    others = {untracked.changes, git_revision().changes}
+    (package / "__init__.py").write_text("changed = 2")
+    assert len(others | {git_revision().changes} - {None}) == 3, "each state of a changed checkout is told apart"
 
 
 def test_versions_are_those_of_this_process():

@@ -71,6 +71,11 @@ class Job:
         """As the Trainer is told."""
         return str(OmegaConf.select(self.config, "trainer.accelerator", default="cpu"))
 
+    @property
+    def restarts(self) -> bool:
+        """Whether the run that its folder holds is to be archived first."""
+        return bool(OmegaConf.select(self.config, "restart", default=False))
+
     def command(self, *overrides: str, rank: int = 0) -> list[str]:
         """Arguments of `sparrow` that carry out this job alone, as a user could type them.
 
@@ -83,6 +88,7 @@ class Job:
             *self.flags,
             *overrides,
             *self.overrides,
+            *(["restart=false"] if self.restarts else []),  # once, by the launcher: a requeued job goes on
             *self.hydra_overrides,
             "hydra.mode=RUN",
             f"hydra.run.dir={quoted(self.folder)}",
@@ -160,6 +166,15 @@ def stored_result(job: Job) -> JobReturn | None:
     Returns:
         None if there is something to do.
     """
+    if job.restarts and job.folder.is_dir():
+        from sparrow.core.errors import RunError
+        from sparrow.runs.folder import archive, locked
+
+        try:
+            with locked(job.folder, wait=False):
+                archive(job.folder)
+        except RunError as error:
+            return failed(job, str(error))
     if command_name() != "train" or not (job.folder / RECORD).is_file():
         return None
     try:

@@ -99,18 +99,23 @@ class SlurmLauncher(Launcher):
         jobs = plan_jobs(self.hydra_context, self.config, job_overrides, initial_job_idx)
         self.values = launcher_values(self.given, SlurmValues)
         self._check(jobs)
-        results = {job.number: result for job in jobs if (result := stored_result(job)) is not None}
         try:
             queued = _queue()
         except subprocess.SubprocessError as error:
             raise refusal(f"the queue of SLURM cannot be read ({error}); is its controller running?") from error
         ids: dict[int, str] = {}
+        results: dict[int, JobReturn] = {}
         for job in jobs:
             note = _note(job)
-            if job.number not in results and note is not None and note["job_id"] in queued:
-                ids[job.number] = note["job_id"]
+            job_id = note["job_id"] if note is not None and note["job_id"] in queued else None
+            if job_id is not None and job.restarts:
+                results[job.number] = failed(job, f"is in the queue as job {job_id}; scancel it before restart=true")
+            elif (stored := stored_result(job)) is not None:
+                results[job.number] = stored
+            elif note is not None and job_id is not None:
+                ids[job.number] = job_id
                 if note.get("run_id") != _run_id(job):
-                    told = f"is in the queue as job {note['job_id']} with other settings; scancel it, or restore them"
+                    told = f"is in the queue as job {job_id} with other settings; scancel it, or restore them"
                     results[job.number] = failed(job, told)
         self._submit([job for job in jobs if job.number not in results and job.number not in ids], ids)
         if self.values.detach:
