@@ -16,9 +16,12 @@ import yaml
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.samples import LongText, Message, Sample, Text, Video
 from sparrow.data.converters import CONVERTERS
-from sparrow.data.converters.conversion import Conversion, unique_ids
-from sparrow.data.settings import Source
+from sparrow.data.converters.conversion import Conversion, sample_ids
+from sparrow.data.mixture import draw
+from sparrow.data.page_counts import PageCounts
+from sparrow.data.settings import Component, Mixture, Source
 from sparrow.data.sources import SourceData, load_source, missing_files
+from sparrow.media.settings import TextStyle
 
 SOURCE_CONFIGS = sorted((Path(__file__).parents[2] / "conf/source").glob("*.yaml"))
 
@@ -95,16 +98,42 @@ def test_ids_and_hash_do_not_depend_on_the_order_of_records(tmp_path: Path) -> N
 
 def test_ids_that_are_not_unique() -> None:
     digest = 0x0123456789ABCDEF
-    assert unique_ids(["a", None, "b"], [1, digest, 3]) == ["a", "0123456789abcdef", "b"]
-    assert unique_ids(["a", "a"], [digest, 0]) == ["a~01234567", "a~00000000"]
-    assert unique_ids(["a", "a", "a#2"], [1, 1, 2]) == ["a", "a#3", "a#2"]
-    assert unique_ids([None] * 3, [digest] * 3) == ["0123456789abcdef" + tail for tail in ("", "#2", "#3")]
+    assert sample_ids(["a", None, "b"], [1, digest, 3]) == ["a", "0123456789abcdef", "b"]
+    assert sample_ids(["a", "a"], [digest, 0]) == ["a~01234567", "a~00000000"]
+    assert sample_ids(["a", "a", "a#2"], [1, 1, 2]) == ["a", "a#3", "a#2"]
+    assert sample_ids(["a", "b", "a"], [1, 2, 3], [0, 2]) == ["a", "b", "a"], "files do not rename each other's"
+    one, two = 1 << 32, 2 << 32
+    assert sample_ids(["a"] * 4, [one, two, one, one], [0, 2]) == ["a~00000001", "a~00000002", "a", "a#2"]
+    assert sample_ids(["a", "b", "a"], [1, 2, 1], [0, 2]) == ["a", "b", "a#2"], "copies are counted in all files"
+    assert sample_ids([None] * 3, [digest] * 3) == ["0123456789abcdef" + tail for tail in ("", "#2", "#3")]
 
 
 def test_an_id_does_not_change_when_records_are_added(tmp_path: Path) -> None:
     write(tmp_path / "a.json", [tale(1), tale(2, id="two")])
     write(tmp_path / "b.json", [tale(3, id="three"), tale(2, id="two"), tale(1)])
     assert set(load(tmp_path, "a.json").ids) < set(load(tmp_path, "b.json").ids)
+
+
+def test_a_record_keeps_id_and_place_whatever_other_files_hold(tmp_path: Path) -> None:
+    """Their ids repeat in every file; files are added, reordered and renamed."""
+    for name, first in (("a", 0), ("b", 1_000), ("c", 2_000)):
+        write(tmp_path / f"{name}.json", [tale(first + n, id=str(n)) for n in range(200)])
+    shutil.copy(tmp_path / "b.json", tmp_path / "0.json")
+
+    def drawn(*files: str, of: int, number: int) -> list[tuple[str, str]]:
+        """Ids and answers of those among the first samples drawn that are of one file."""
+        source = load(tmp_path, *files)
+        mixture = Mixture(components={"all": Component(source="tales", num_samples=number)})
+        (selection,) = draw(mixture, {"tales": source}, 0, PageCounts(TextStyle()), None)
+        samples = [(source.ids[row], source[row].messages[1].parts[0].text) for row in selection.rows]
+        return [(id, text) for id, text in samples if int(text.removeprefix("Number ")) // 1_000 == of]
+
+    alone = drawn("b.json", of=1, number=200)
+    assert {id for id, _ in alone} == {str(n) for n in range(200)}
+    for files in (["b.json", "c.json"], ["c.json", "b.json"], ["a.json", "c.json", "0.json"]):
+        beside = drawn(*files, of=1, number=150)
+        assert beside == alone[: len(beside)]
+        assert len(beside) > 40
 
 
 def test_every_record_is_accounted_for(tmp_path: Path) -> None:

@@ -62,10 +62,12 @@ class Conversion:
         self._left_out: Counter[str] = Counter()
         self._rejected: list[Rejected] = []
         self._own_ids: list[str | None] = []
+        self._files: list[int] = []  # where the samples of each file begin
         self.digests = array("Q")
 
     def run(self, records: Iterable[Record], write: Callable[[Messages], None]) -> None:
-        """Hand the messages of every sample to `write`, in the form of `Sample.to_row`."""
+        """Hand the messages of every sample of a file to `write`, in the form of `Sample.to_row`."""
+        self._files.append(len(self._own_ids))
         for record in records:
             self._num_records += 1
             self._num_replaced_chars += record.num_replaced_chars
@@ -90,7 +92,7 @@ class Conversion:
 
     def ids(self) -> list[str]:
         """The ids of the samples, in the order they were written."""
-        return unique_ids(self._own_ids, self.digests)
+        return sample_ids(self._own_ids, self.digests, self._files)
 
     def stats(self, ids: list[str]) -> SourceStats:
         """The account, given the ids of the samples."""
@@ -139,29 +141,38 @@ def _digest(messages: Messages) -> int:
     return int.from_bytes(hashlib.blake2b("\0".join(fields).encode(), digest_size=8).digest())
 
 
-def unique_ids(own_ids: Sequence[str | None], digests: Sequence[int]) -> list[str]:
-    """Ids that differ from one another and depend on the set of samples, not on their order.
+def sample_ids(own_ids: Sequence[str | None], digests: Sequence[int], files: Sequence[int] = (0,)) -> list[str]:
+    """Ids that depend on the records of a sample's own file, not on their order nor on other files.
 
-    A sample without an id of its own is named by its content. Samples of different content that share an id get
-    `~` and the start of their content hash; further copies of one sample get `#2`, `#3` and so on.
+    A sample without an id of its own is named by its content. Samples of one file that differ and share an id get `~`
+    and the start of their content hash; between files they keep the id that they share, so that a file more renames
+    nothing. Further copies of one sample get `#2`, `#3` and so on.
+
+    Args:
+        own_ids: The publisher's ids.
+        digests: 64 bits of the content hash of each sample.
+        files: Where the samples of each file begin, ascending.
     """
-    shared = _repeated(own_ids)
-    contents = Counter(id for id, _ in {pair for pair in zip(own_ids, digests, strict=True) if pair[0] in shared})
-    names = [_name(own_id, digest, contents) for own_id, digest in zip(own_ids, digests, strict=True)]
-    copied = _repeated(names)
-    if not copied:
-        return names
-    taken = set(names) - copied
-    copies: Counter[str] = Counter()
-    for i, name in enumerate(names):
-        if name in copied:
-            copies[name] += 1
-            unique = name if copies[name] == 1 else f"{name}#{copies[name]}"
-            while unique in taken:
-                copies[name] += 1
-                unique = f"{name}#{copies[name]}"
-            taken.add(unique)
-            names[i] = unique
+    names: list[str] = []
+    bounds = [slice(begin, end) for begin, end in zip(files, [*files[1:], len(own_ids)], strict=True)]
+    for part in bounds:
+        ids, contents_of = own_ids[part], digests[part]
+        shared = _repeated(ids)
+        contents = Counter(id for id, _ in {pair for pair in zip(ids, contents_of, strict=True) if pair[0] in shared})
+        names += [_name(own_id, digest, contents) for own_id, digest in zip(ids, contents_of, strict=True)]
+    copied = _repeated(list(zip(names, digests, strict=True)))
+    copies: Counter[tuple[str, int]] = Counter()
+    for part in bounds if copied else ():
+        taken = set(names[part])
+        for i in range(*part.indices(len(names))):
+            name, digest = names[i], digests[i]
+            if (name, digest) in copied:
+                copies[name, digest] += 1
+                while copies[name, digest] > 1 and (unique := f"{name}#{copies[name, digest]}") in taken:
+                    copies[name, digest] += 1
+                if copies[name, digest] > 1:
+                    taken.add(unique)
+                    names[i] = unique
     return names
 
 
