@@ -108,7 +108,7 @@ def tokenize(
                 content.append({"type": "text", "text": part.text + "\n"})
             else:
                 content += _content(next(remaining), backbone, how)
-        messages.append({"role": message.role, "content": content})
+        messages.append({"role": message.role, "supervised": message.supervised, "content": content})
     sizes = [size for part in shown for size in part.sizes]
     return backbone.tokenize_chat(messages, sizes, add_generation_prompt=add_generation_prompt)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sparrow.core.files import write_atomically, write_json
+from sparrow.data.converters.conversion import UnknownField
 from sparrow.data.encode import Presentation
 from sparrow.data.packing import deal_rows, packed_step, padded_step
 from sparrow.data.settings import Batching
@@ -45,7 +46,9 @@ class PlanInputs:
 class Origin:
     """Where a component's samples were drawn from: counts of its source's records, and of samples left out by rules.
 
-    A record may give several samples. `alters_text` says how the pages' spelling differs from the source's, if it does.
+    A record may give several samples: read = used + rejected + left out. `unknown_fields` has the fields that nothing
+    reads, with the number of records that fill them and where the first stands. `alters_text` says how the pages'
+    spelling differs from the source's, if it does.
     """
 
     records_read: int
@@ -57,6 +60,7 @@ class Origin:
     records_used: int = 0
     samples_available: int = 0
     num_replaced_chars: int = 0
+    unknown_fields: dict[str, UnknownField] = field(default_factory=dict)
     alters_text: str | None = None
 
 

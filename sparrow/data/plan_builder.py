@@ -108,6 +108,7 @@ def _origin(selection: Selection, source: SourceData, how: Presentation) -> Orig
         records_used=source.stats.num_used_records,
         samples_available=len(source),
         num_replaced_chars=source.stats.num_replaced_chars,
+        unknown_fields=source.stats.unknown_fields,
         alters_text=how.style.alters_text if how.present_as == "pages" else None,
     )
 

@@ -15,10 +15,11 @@ from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 from sparrow.data import json_stream
 from sparrow.data.converters.raw_record import Record, RecordError, cleaned, kind_of
-from sparrow.data.json_stream import JsonStream, json_fault
+from sparrow.data.json_stream import JsonStream, RepeatedKeyError, json_fault, unique_keys
 from sparrow.data.settings import Source
 
 OnBad = Callable[[RecordError], None]
+OnUnknown = Callable[[str, str], None]
 HUB_PREFIX = "hf:"
 _COMPRESSIONS = (".gz", ".zst")
 _CHUNK_BYTES = 1 << 18
@@ -26,18 +27,24 @@ _BATCH_ROWS = 64
 
 
 def read_records(
-    path: Path, *, name: str | None = None, source: str = "unnamed", on_bad: OnBad | None = None
+    path: Path,
+    *,
+    name: str | None = None,
+    source: str = "unnamed",
+    on_bad: OnBad | None = None,
+    on_unknown: OnUnknown = lambda field, where: None,
 ) -> Iterator[Record]:
     """Records of a file, in order, in bounded memory.
 
-    The file is `.json` (an array, or objects one after another), `.jsonl`, `.ndjson` or `.csv`, each plain, `.gz` or
-    `.zst`; or `.parquet`. `on_bad` is called for a record that cannot be read while those after it can; by default it
-    is raised.
+    The file is `.json` (an array, an object with an array `data`, or objects one after another), `.jsonl`, `.ndjson`
+    (objects, or one array) or `.csv`, each plain, `.gz` or `.zst`; or `.parquet`. `on_bad` is called for a record that
+    cannot be read while those after it can; by default it is raised. `on_unknown` is called with name and place of what
+    stands beside `data`.
 
     Raises:
         DataError: If the file cannot be read on: file, line and remedy.
     """
-    file = _File(path, name or path.name, source, on_bad or _raise)
+    file = _File(path, name or path.name, source, on_bad or _raise, on_unknown)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _COMPRESSIONS:
         suffixes.pop()
@@ -122,8 +129,8 @@ def _folder_state(folder: Path) -> str:
 class _File:
     """A file being read: its text, and errors that name it."""
 
-    def __init__(self, path: Path, name: str, source: str, on_bad: OnBad) -> None:
-        self.path, self.name, self.source, self.on_bad = path, name, source, on_bad
+    def __init__(self, path: Path, name: str, source: str, on_bad: OnBad, on_unknown: OnUnknown) -> None:
+        self.path, self.name, self.source, self.on_bad, self.on_unknown = path, name, source, on_bad, on_unknown
 
     def error(self, what: str, remedy: str, place: str = "") -> RecordError:
         return RecordError(what, source=self.source, where=self.name + place, remedy=remedy)
@@ -190,21 +197,39 @@ def _read_json(file: _File) -> Iterator[Record]:
     def error(what: str, line: int) -> DataError:
         return file.error(what, "fix this place, or download the file again", f", line {line}")
 
-    for number, (value, line, has_escapes) in enumerate(JsonStream(file.chunks(), error), start=1):
-        yield from file.records(value, f", line {line} (record {number})", clean=has_escapes)
+    stream = JsonStream(file.chunks(), error)
+    for number, (value, line, has_escapes, repeated) in enumerate(stream, start=1):
+        place = f", line {line} (record {number})"
+        if repeated:
+            file.on_bad(file.error(repeated, "keep one of them", place))
+        else:
+            yield from file.records(value, place, clean=has_escapes)
+    for field, line in stream.beside:
+        file.on_unknown(f"{field} (beside data)", f"{file.name}, line {line}")
 
 
 def _read_jsonl(file: _File) -> Iterator[Record]:
+    is_first = True
     for number, line in enumerate(file.lines(), start=1):
         if not line.strip():
             continue
+        if is_first and line.lstrip()[0] == "[":
+            yield from _read_json(file)
+            return
+        is_first = False
         try:
-            value = json.loads(line)
+            value = _decode_line(line)
+        except RepeatedKeyError as error:
+            file.on_bad(file.error(str(error), "keep one of them", f", line {number}"))
+            continue
         except (ValueError, RecursionError) as error:
             what = f"the line is not JSON: {json_fault(error)}"
             file.on_bad(file.error(what, "fix or remove the line", f", line {number}"))
             continue
         yield from file.records(value, f", line {number}", clean="\\u" in line)
+
+
+_decode_line = json.JSONDecoder(object_pairs_hook=unique_keys).decode
 
 
 def _read_csv(file: _File) -> Iterator[Record]:
@@ -222,7 +247,7 @@ def _read_csv(file: _File) -> Iterator[Record]:
         if row is None:
             return
         if not header:
-            header = row
+            header = ["Unnamed: 0", *row[1:]] if row[:1] == [""] else row  # pandas' index, as pandas reads it
             if not all(header) or len(set(header)) < len(header):
                 raise file.error("a column has no name, or two have the same", "fix the first row", place)
         elif len(row) == len(header):

@@ -24,7 +24,7 @@ from sparrow.data import converters, json_stream, readers
 from sparrow.data.converters import CONVERTERS, Converter, conversion
 from sparrow.data.converters import placeholders as chat
 from sparrow.data.converters import raw_record as record
-from sparrow.data.converters.conversion import Conversion, Rejected, SourceStats
+from sparrow.data.converters.conversion import Conversion, Rejected, SourceStats, UnknownField
 from sparrow.data.converters.raw_record import Record
 from sparrow.data.settings import Source
 
@@ -132,6 +132,7 @@ def load_source(
             "inputs": [(each.label, each.content_hash) for each in inputs],
             "converter": source.converter,
             "min_context_words": converter.min_context_words,
+            "unknown_fields": source.unknown_fields,
             "code": _code_hash(converter),
         }
     )
@@ -140,7 +141,9 @@ def load_source(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not _is_whole(folder):
-                _ingest(name, inputs, converter, folder, fail=on_bad_sample == "fail")
+                refuse_unknown = source.unknown_fields == "refuse"
+                work = Conversion(name, converter, fail=on_bad_sample == "fail", refuse_unknown=refuse_unknown)
+                _ingest(work, inputs, folder)
     stats = _read_stats(folder / "stats.json")
     if on_bad_sample == "fail" and stats.rejected:
         first = stats.rejected[0]
@@ -246,6 +249,7 @@ def _remembered_hash(path: Path, cache_root: Path) -> str:
 def _code_hash(converter: Converter) -> str:
     """Hash of the code that turns records into rows, so that a changed converter never meets an old cache."""
     modules = [inspect.getmodule(converter.read), converters, readers, json_stream, chat, conversion, record, samples]
+    modules.append(inspect.getmodule(Converter))
     files = {inspect.getsourcefile(module) for module in modules if module} | {__file__}
     return combined_hash(sorted(file_hash(Path(file)) for file in files if file))
 
@@ -254,16 +258,17 @@ def _is_whole(folder: Path) -> bool:
     return all((folder / file).is_file() for file in ("rows.arrow", "ids.json", "digests.bin", "stats.json"))
 
 
-def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, *, fail: bool) -> None:
+def _ingest(work: Conversion, inputs: list[Input], folder: Path) -> None:
     """Convert everything into a folder, which is there when it is whole."""
     shutil.rmtree(folder, ignore_errors=True)
     remove_drafts(folder)
-    work = Conversion(name, converter, fail=fail)
     with drafted(folder) as draft:
         with _RowWriter(draft / "rows.arrow") as writer:
             for label, _, origin in inputs:
                 if isinstance(origin, Path):
-                    origin = readers.read_records(origin, name=label, source=name, on_bad=work.reject_unread)
+                    origin = readers.read_records(
+                        origin, name=label, source=work.name, on_bad=work.reject_unread, on_unknown=work.count_unknown
+                    )
                 work.run(origin, writer.write)
         ids = work.ids()
         write_atomically(draft / "ids.json", json.dumps(ids))
@@ -279,7 +284,11 @@ class _RowWriter:
 
         part = {name: pyarrow.string() for name in ("type", "text", "path")}
         part |= {name: pyarrow.float64() for name in ("start_s", "end_s", "fps")}
-        message = {"role": pyarrow.string(), "content": pyarrow.list_(pyarrow.struct(part))}
+        message = {
+            "role": pyarrow.string(),
+            "supervised": pyarrow.bool_(),
+            "content": pyarrow.list_(pyarrow.struct(part)),
+        }
         self._schema = pyarrow.schema({"messages": pyarrow.list_(pyarrow.struct(message))})
         self._stream = pyarrow.ipc.new_stream(path, self._schema)
         self._rows: list[dict[str, Any]] = []
@@ -309,4 +318,6 @@ class _RowWriter:
 
 def _read_stats(path: Path) -> SourceStats:
     stored = json.loads(path.read_text())
-    return SourceStats(**{**stored, "rejected": tuple(Rejected(**entry) for entry in stored["rejected"])})
+    rejected = tuple(Rejected(**entry) for entry in stored["rejected"])
+    unknown = {name: UnknownField(**counts) for name, counts in stored["unknown_fields"].items()}
+    return SourceStats(**{**stored, "rejected": rejected, "unknown_fields": unknown})

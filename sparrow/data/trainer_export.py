@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.files import drafted, inside_root, write_json
 from sparrow.core.hashing import content_hash
-from sparrow.core.samples import Image, LongText, Message, Part, Sample, Text, Video
+from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation
 from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.rejecting import FAIL, BadSamples
@@ -155,7 +155,7 @@ def with_files(sample: Sample, name: str, media_root: Path, how: Presentation, f
                 parts[-1] = Text(last.text + part.text)
             else:
                 parts.append(part)
-        messages.append(Message(message.role, tuple(parts)))
+        messages.append(replace(message, parts=tuple(parts)))
     return Sample(name, sample.source, tuple(messages))
 
 

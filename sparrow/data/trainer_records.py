@@ -38,6 +38,7 @@ def messages_record(sample: Sample) -> dict[str, Any]:
         "id": sample.id,
         "messages": [
             {"role": message.role, "content": "".join(_in_words(part, "<image>", "<video>") for part in message.parts)}
+            | ({} if message.supervised else {"loss": False})
             for message in sample.messages
         ],
         "images": media_paths(sample, Image),
@@ -54,6 +55,7 @@ def llava_record(sample: Sample) -> dict[str, Any]:
         raise DataError("it shows several videos, LLaVA takes one")
     if sample.messages[0].role == "system":
         raise DataError("it has a system turn, LLaVA takes none")
+    _require_learnt(sample, "LLaVA")
     media: dict[str, Any] = {"video": videos[0]} if videos else {}
     if images:
         media = {"image": images[0] if len(images) == 1 else images}
@@ -71,10 +73,21 @@ def llava_record(sample: Sample) -> dict[str, Any]:
     }
 
 
+def learnt_record(sample: Sample) -> dict[str, Any]:
+    """`messages_record` of a sample whose answers are all learnt."""
+    _require_learnt(sample, "LLaMA-Factory")
+    return messages_record(sample)
+
+
+def _require_learnt(sample: Sample, trainer: str) -> None:
+    if not all(message.supervised for message in sample.messages):
+        raise DataError(f"an answer is not to be learnt, {trainer} learns all of them")
+
+
 EXPORTS: dict[str, Form] = {
     "llamafactory": Form(
         "data.jsonl",
-        messages_record,
+        learnt_record,
         "messages",
         extra_files={
             # https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md

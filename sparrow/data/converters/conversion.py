@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import hash_key
-from sparrow.core.samples import LongText, Sample
+from sparrow.core.samples import LongText, Sample, Text
 from sparrow.data.converters import Converter
 from sparrow.data.converters.raw_record import LeftOutError, Record, RecordError
 
+_GROUNDING = ("<bbox>", "<ref-object>")  # of ms-swift
 T = TypeVar("T")
 Messages = list[dict[str, Any]]
 
@@ -29,12 +30,20 @@ class Rejected:
     remedy: str
 
 
+@dataclass(slots=True)
+class UnknownField:
+    """A field that the converter does not know: how many records fill it, and where the first of them stands."""
+
+    num_records: int
+    first: str
+
+
 @dataclass(frozen=True)
 class SourceStats:
     """What became of the records of a source: `num_records` = used + left out + rejected.
 
     A record may give several samples (`num_samples`). Records left out are those that the source's published
-    rules do not use, by reason.
+    rules do not use, by reason. `unknown_fields` are by path.
     """
 
     num_records: int
@@ -44,6 +53,7 @@ class SourceStats:
     rejected: tuple[Rejected, ...]
     num_replaced_chars: int
     content_hash: str
+    unknown_fields: dict[str, UnknownField]
 
 
 class Conversion:
@@ -51,11 +61,13 @@ class Conversion:
 
     `digests` holds 64 bits of each sample's content hash, in the order the samples were written.
 
-    With `fail`, a record that cannot be used raises its error instead of being counted.
+    With `fail`, a record that cannot be used raises its error instead of being counted; with `refuse_unknown`, a record
+    with a field that the converter does not know cannot be used.
     """
 
-    def __init__(self, name: str, converter: Converter, *, fail: bool) -> None:
-        self.name, self.converter, self.fail = name, converter, fail
+    def __init__(self, name: str, converter: Converter, *, fail: bool, refuse_unknown: bool = False) -> None:
+        self.name, self.converter, self.fail, self.refuse_unknown = name, converter, fail, refuse_unknown
+        self._unknown: dict[str, UnknownField] = {}
         self._num_records = 0
         self._num_used = 0
         self._num_replaced_chars = 0
@@ -90,6 +102,10 @@ class Conversion:
         self._num_records += 1
         self._reject(error, None)
 
+    def count_unknown(self, field: str, where: str) -> None:
+        """Count a field that nothing reads."""
+        self._unknown.setdefault(field, UnknownField(0, where)).num_records += 1
+
     def ids(self) -> list[str]:
         """The ids of the samples, in the order they were written."""
         return sample_ids(self._own_ids, self.digests, self._files)
@@ -106,6 +122,7 @@ class Conversion:
             rejected=tuple(self._rejected),
             num_replaced_chars=self._num_replaced_chars,
             content_hash=f"{total % 2**128:032x}"[:16],
+            unknown_fields=dict(sorted(self._unknown.items())),
         )
 
     def _reject(self, error: RecordError, own_id: str | None) -> None:
@@ -116,13 +133,24 @@ class Conversion:
     def _samples(self, record: Record) -> list[tuple[str | None, Sample]]:
         """All samples of a record with its own ids for them, or the error of the first that is not valid."""
         samples = []
-        for chat in self.converter.chats(record):
+        for field in self.converter.unknown_fields(record):
+            self.count_unknown(field, record.where)
+            if self.refuse_unknown:
+                remedy = f"remove it, or set source.{self.name}.unknown_fields=count"
+                raise record.error(f"field '{field}' is not known to this converter", remedy)
+        for chat in self.converter.read(record):
             try:
                 sample = Sample(chat.id or "unnamed", self.name, chat.messages)
             except DataError as error:
                 raise record.error(error.what, error.remedy or "fix or remove the record") from error
             if sample.is_prompt:
                 raise record.error("the last question has no answer", "add the answer, or remove the question")
+            if not any(turn.supervised for turn in sample.messages if turn.role == "assistant"):
+                raise LeftOutError("every answer is marked as not to be learnt")
+            if mark := next(
+                (m for m in _GROUNDING for p in sample.parts() if isinstance(p, Text) and m in p.text), None
+            ):
+                raise record.error(f"a turn holds {mark}, which is not filled in", "write the coordinates themselves")
             contexts = [part.text for part in sample.parts() if isinstance(part, LongText)]
             least = self.converter.min_context_words
             if contexts and sum(len(text.split()) for text in contexts) < least:
@@ -135,7 +163,7 @@ def _digest(messages: Messages) -> int:
     """64 bits of the hash of a sample's content; NUL separates the fields, for ingestion leaves none in them."""
     fields: list[str] = []
     for message in messages:
-        fields.append(message["role"])
+        fields.append(message["role"] if message["supervised"] else f"{message['role']}, not learnt")
         for part in message["content"]:
             fields.extend(map(str, part.values()))
     return int.from_bytes(hashlib.blake2b("\0".join(fields).encode(), digest_size=8).digest())

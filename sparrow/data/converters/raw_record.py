@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from sparrow.core.errors import DataError
 from sparrow.core.samples import UNREADABLE
+from sparrow.data.json_stream import RepeatedKeyError, unique_keys
 
 
 class LeftOutError(Exception):
@@ -59,7 +59,7 @@ class Record:
 
     def has(self, name: str) -> bool:
         """Whether a field is there and neither null nor empty."""
-        return self.data.get(name) not in (None, "", [], {})
+        return not is_empty(self.data.get(name))
 
     def text(self, name: str) -> str:
         """A field that holds words; an error where it is missing, not a string, or blank."""
@@ -79,10 +79,14 @@ class Record:
         value = self._required(name)
         if isinstance(value, str):
             num_unreadable = 0
-            with suppress(ValueError, RecursionError):
-                parsed = json.loads(value)
+            try:
+                parsed = json.loads(value, object_pairs_hook=unique_keys)
                 num_unreadable = cleaned(parsed)[1]
                 value = parsed
+            except RepeatedKeyError as error:
+                raise self.error(f"field '{name}' is JSON in which {error}", "keep one of them") from error
+            except (ValueError, RecursionError):
+                pass  # no list, as is said below
             if num_unreadable:
                 what = f"field '{name}' is JSON that holds {num_unreadable} NULs or halves of surrogate pairs"
                 raise self.error(what, "remove them, or write whole characters")
@@ -122,6 +126,11 @@ class Record:
                 f"add it, or choose the converter of this schema (fields of the record: {there})",
             )
         return value
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a field's value is null or empty."""
+    return value in (None, "", [], {})
 
 
 def kind_of(value: Any) -> str:
