@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 from sparrow.data import json_stream
-from sparrow.data.converters.raw_record import Record, RecordError, cleaned, kind_of
+from sparrow.data.converters.raw_record import Record, RecordError, Store, cleaned, kind_of
 from sparrow.data.json_stream import JsonStream, RepeatedKeyError, json_fault, unique_keys
 from sparrow.data.settings import Source
 
@@ -33,18 +33,20 @@ def read_records(
     source: str = "unnamed",
     on_bad: OnBad | None = None,
     on_unknown: OnUnknown = lambda field, where: None,
+    store: Store | None = None,
 ) -> Iterator[Record]:
     """Records of a file, in order, in bounded memory.
 
     The file is `.json` (an array, an object with an array `data`, or objects one after another), `.jsonl`, `.ndjson`
     (objects, or one array) or `.csv`, each plain, `.gz` or `.zst`; or `.parquet`. `on_bad` is called for a record that
     cannot be read while those after it can; by default it is raised. `on_unknown` is called with name and place of what
-    stands beside `data`.
+    stands beside `data`; `store` with the bytes and the name of each media file in a record, for its path.
 
     Raises:
         DataError: If the file cannot be read on: file, line and remedy.
     """
     file = _File(path, name or path.name, source, on_bad or _raise, on_unknown)
+    file.store = store
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _COMPRESSIONS:
         suffixes.pop()
@@ -60,12 +62,13 @@ def read_records(
 
 def read_hub_records(
     reference: str, settings: Source, *, cache_root: Path, source: str = "unnamed"
-) -> tuple[str, Iterator[Record]]:
-    """A fingerprint and the records of a `datasets` data set, named `hf:NAME[:SPLIT]`.
+) -> tuple[str, Callable[..., Iterator[Record]]]:
+    """A fingerprint and what reads the records of a `datasets` data set, named `hf:NAME[:SPLIT]`.
 
     NAME is a folder under the root of the settings (written by `save_to_disk`, or of data files) or an id on the Hub.
     Without a SPLIT it is that of the settings, or `train`; what was saved without splits is read whole. Slices such as
-    `train[:10%]` are those of `datasets`. Pictures and videos stored in the data set are not decoded.
+    `train[:10%]` are those of `datasets`. Pictures and videos stored in the data set are not decoded; `store` takes
+    their bytes, as in `read_records`.
 
     Raises:
         DataError: If there is no such data set, configuration, split or revision.
@@ -112,12 +115,12 @@ def read_hub_records(
     elif saved and chosen and chosen != str(loaded.split):
         raise error(f"it was saved without splits, '{split}' is asked for", "leave out the split, or save with splits")
 
-    def records() -> Iterator[Record]:
+    def records(store: Store | None = None) -> Iterator[Record]:
         rows = (row for table in loaded.with_format("arrow").iter(_BATCH_ROWS) for row in table.to_pylist())
         for number, row in enumerate(rows, start=1):
-            yield _clean_record(row, f"{reference}, row {number}", source)
+            yield _clean_record(row, f"{reference}, row {number}", source, store)
 
-    return content_hash([state, loaded._fingerprint]), records()
+    return content_hash([state, loaded._fingerprint]), records
 
 
 def _folder_state(folder: Path) -> str:
@@ -131,6 +134,7 @@ class _File:
 
     def __init__(self, path: Path, name: str, source: str, on_bad: OnBad, on_unknown: OnUnknown) -> None:
         self.path, self.name, self.source, self.on_bad, self.on_unknown = path, name, source, on_bad, on_unknown
+        self.store: Store | None = None
 
     def error(self, what: str, remedy: str, place: str = "") -> RecordError:
         return RecordError(what, source=self.source, where=self.name + place, remedy=remedy)
@@ -141,7 +145,7 @@ class _File:
             what = f"the record is {kind_of(value)}, expected an object"
             self.on_bad(self.error(what, "write every record as an object of named fields", place))
         elif clean:
-            yield _clean_record(value, self.name + place, self.source)
+            yield _clean_record(value, self.name + place, self.source, self.store)
         else:
             yield Record(value, self.name + place, self.source)
 
@@ -279,8 +283,8 @@ _FORMATS: dict[str, Callable[[_File], Iterator[Record]]] = {
 }
 
 
-def _clean_record(data: dict[str, Any], where: str, source: str) -> Record:
-    readable, num_replaced = cleaned(data)
+def _clean_record(data: dict[str, Any], where: str, source: str, store: Store | None) -> Record:
+    readable, num_replaced = cleaned(data, store)
     return Record(readable, where, source, num_replaced)
 
 

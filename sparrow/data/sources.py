@@ -6,9 +6,10 @@ import inspect
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from filelock import FileLock
 
 from sparrow.core import samples
 from sparrow.core.errors import ConfigError, DataError
-from sparrow.core.files import drafted, remove_drafts, write_atomically, write_json
+from sparrow.core.files import EMBEDDED, drafted, remove_drafts, user_path, write_atomically, write_json
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
 from sparrow.core.samples import Sample
 from sparrow.data import converters, json_stream, readers
@@ -37,12 +38,13 @@ _READ_ROWS = 256
 class SourceData:
     """The samples of a source, read from memory-mapped Arrow rows.
 
-    `ids` are in the order of the records; media paths are relative to `media_root`; `folder` keeps the rows.
+    `ids` are in the order of the records; media paths are relative to the first of `media_roots` and may lead into any;
+    `folder` keeps the rows.
     """
 
     name: str
     ids: list[str]
-    media_root: Path
+    media_roots: tuple[Path, ...]
     stats: SourceStats
     folder: Path
 
@@ -55,6 +57,11 @@ class SourceData:
     def rejected(self) -> tuple[Rejected, ...]:
         """The records that could not be used."""
         return self.stats.rejected
+
+    @property
+    def media_root(self) -> Path:
+        """The folder that media paths are relative to."""
+        return self.media_roots[0]
 
     @cached_property
     def digests(self) -> np.ndarray:
@@ -88,11 +95,11 @@ class SourceData:
 
 
 class Input(NamedTuple):
-    """Something to read: the name that errors call it, the hash of its content, and a file or its records."""
+    """Something to read: the name that errors call it, the hash of its content, a file or what reads its records."""
 
     label: str
     content_hash: str
-    origin: Path | Iterator[Record]
+    origin: Path | Callable[..., Iterator[Record]]
 
 
 def load_source(
@@ -167,7 +174,11 @@ def load_source(
     return SourceData(
         name=name,
         ids=json.loads((folder / "ids.json").read_text()),
-        media_root=Path(source.root) / source.media_root,
+        media_roots=(
+            Path(source.root) / source.media_root,
+            *(Path(source.root) / user_path(folder) for folder in source.media_roots),
+            *filter(Path.is_dir, [folder / "media"]),
+        ),
         stats=stats,
         folder=folder,
     )
@@ -265,15 +276,33 @@ def _ingest(work: Conversion, inputs: list[Input], folder: Path) -> None:
     with drafted(folder) as draft:
         with _RowWriter(draft / "rows.arrow") as writer:
             for label, _, origin in inputs:
-                if isinstance(origin, Path):
-                    origin = readers.read_records(
-                        origin, name=label, source=work.name, on_bad=work.reject_unread, on_unknown=work.count_unknown
+                read = (
+                    origin
+                    if callable(origin)
+                    else partial(
+                        readers.read_records,
+                        origin,
+                        name=label,
+                        source=work.name,
+                        on_bad=work.reject_unread,
+                        on_unknown=work.count_unknown,
                     )
-                work.run(origin, writer.write)
+                )
+                work.run(read(store=partial(_store, draft / "media")), writer.write)
         ids = work.ids()
         write_atomically(draft / "ids.json", json.dumps(ids))
         write_atomically(draft / "digests.bin", work.digests.tobytes())
         write_json(draft / "stats.json", asdict(work.stats(ids)))
+
+
+def _store(folder: Path, content: bytes, name: str) -> str:
+    """Write the bytes of a media file, once; the path by which samples name it."""
+    digest = blake2b(content, digest_size=16).hexdigest()
+    file = Path(digest[:2]) / f"{digest}{Path(name).suffix.lower()}"
+    if not (folder / file).exists():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(content)
+    return f"{EMBEDDED}{file}"
 
 
 class _RowWriter:

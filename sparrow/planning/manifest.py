@@ -78,7 +78,7 @@ def reasons(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if counts["records_used"] != counts["samples_available"]:
             lines.append(f"{name}: {counts['records_used']:,} records give {counts['samples_available']:,} samples")
         lines += [
-            f"{name}: {unknown['num_records']:,} records have a field '{path}', which is not read (first: {unknown['first']})"
+            f"{name}: {unknown['num_records']:,} unread field '{path}' (first: {unknown['first']})"
             for path, unknown in counts["unknown_fields"].items()
         ]
         if counts["num_replaced_chars"]:

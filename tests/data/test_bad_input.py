@@ -128,10 +128,10 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
         {"image": "data:image/png;base64,AA", "conversations": [ASK, TELL]},
         "field 'image' holds an address",
     ),
-    "video a list of frames": (
+    "videos a list of frames": (
         "llava",
-        {"video": ["1.jpg", "2.jpg"], "conversations": [SHOW, TELL]},
-        "field 'video' names a picture",
+        {"videos": ["1.jpg", "2.jpg"], "conversations": [SHOW, TELL]},
+        "field 'videos' names a picture",
     ),
     "start of 400 digits": (
         "llava",

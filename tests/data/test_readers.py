@@ -165,7 +165,8 @@ def test_nuls_and_lone_surrogates_are_replaced_and_counted(name: str, tmp_path: 
 
 def hub_records(reference: str, *, root: Path, cache_root: Path, source: str = "unnamed", **options: str) -> Any:
     settings = Source("alpaca", files=[reference], root=str(root), **options)
-    return readers.read_hub_records(reference, settings, cache_root=cache_root, source=source)
+    fingerprint, records = readers.read_hub_records(reference, settings, cache_root=cache_root, source=source)
+    return fingerprint, records()
 
 
 def test_a_hub_data_set_on_disk_is_read_by_name_and_split(tmp_path: Path) -> None:
