@@ -13,7 +13,6 @@ MAX_RECORD_CHARS = 1 << 26
 _MARGIN_CHARS = 12
 _HEAD_CHARS = 1 << 14
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
-_KEY = re.compile(r'"([^"\\]*)"\s*:')
 _HEAD_OF_DATA = re.compile(
     r'\{\s*(?P<before>(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[\w.+-]+)\s*,\s*)*)"data"\s*:\s*\[(?=\s*\{)'
 )
@@ -57,7 +56,6 @@ class JsonStream:
             pass
         head = _HEAD_OF_DATA.match(self._text, self._at) if first == "{" else None
         if head:
-            self.beside += [(name, self._line) for name in _KEY.findall(head["before"])]
             self._step(head.end() - 1)
         elif first != "[":
             while self._next_char():
@@ -76,19 +74,17 @@ class JsonStream:
             if mark == ",":
                 self._step(self._at + 1)
         self._step(self._at + 1)
-        while head and self._next_char() == ",":
-            self._step(self._at + 1)
-            self._next_char()
-            self.beside.append((str(self._take().value), self._line))
-            if self._next_char() != ":":
-                self._fail("no value stands after a name")
-            self._step(self._at + 1)
-            self._next_char()
-            self._take()
         if head:
-            if self._next_char() != "}":
-                self._fail("the object around the array is not closed")
-            self._step(self._at + 1)
+            while self._more():
+                pass
+            inner, closed, after = self._text[self._at :].rpartition("}")
+            fields = (text.strip(" \t\r\n,") for text in (head["before"], inner))
+            try:
+                beside = json.loads(f"{{{','.join(filter(None, fields))}{closed}{after}")
+            except ValueError:
+                self._fail("the object around the array of records is not JSON")
+            self.beside = [(name, self._line) for name in beside]
+            return
         if self._next_char():
             self._fail("text stands after the end of the array")
 

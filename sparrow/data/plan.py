@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from sparrow.core.files import write_atomically, write_json
-from sparrow.data.converters.conversion import UnknownField
 from sparrow.data.encode import Presentation
 from sparrow.data.packing import deal_rows, packed_step, padded_step
 from sparrow.data.settings import Batching
@@ -60,7 +59,7 @@ class Origin:
     records_used: int = 0
     samples_available: int = 0
     num_replaced_chars: int = 0
-    unknown_fields: dict[str, UnknownField] = field(default_factory=dict)
+    unknown_fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     alters_text: str | None = None
 
 

@@ -25,7 +25,7 @@ from sparrow.data import converters, json_stream, readers
 from sparrow.data.converters import CONVERTERS, Converter, conversion
 from sparrow.data.converters import placeholders as chat
 from sparrow.data.converters import raw_record as record
-from sparrow.data.converters.conversion import Conversion, Rejected, SourceStats, UnknownField
+from sparrow.data.converters.conversion import Conversion, Rejected, SourceStats
 from sparrow.data.converters.raw_record import Record
 from sparrow.data.settings import Source
 
@@ -347,6 +347,4 @@ class _RowWriter:
 
 def _read_stats(path: Path) -> SourceStats:
     stored = json.loads(path.read_text())
-    rejected = tuple(Rejected(**entry) for entry in stored["rejected"])
-    unknown = {name: UnknownField(**counts) for name, counts in stored["unknown_fields"].items()}
-    return SourceStats(**{**stored, "rejected": rejected, "unknown_fields": unknown})
+    return SourceStats(**{**stored, "rejected": tuple(Rejected(**entry) for entry in stored["rejected"])})

@@ -127,6 +127,8 @@ def _write_sample(plan: Plan, inputs: PlanInputs, form: Form, folder: Path, posi
     data = inputs.sources[source]
     name = f"{component}/{data.ids[row]}" + (f"#{showing + 1}" if showing else "")
     try:
+        if form.learns_all and not all(message.supervised for message in data[row].messages):
+            raise DataError("an answer is not to be learnt, this trainer learns all of them")
         sample = with_files(data[row], name, data.media_roots, inputs.presentations[component], folder)
         record = json.dumps(form.record(sample), ensure_ascii=False)
     except DataError as error:

@@ -21,6 +21,7 @@ class Form:
         record: A sample, whose paths are relative to the export, in the trainer's schema. Raises `DataError` for a
             sample that the trainer cannot hold.
         converter: The converter of Sparrow that reads the records back.
+        learns_all: Whether the trainer learns every answer, so that it holds no sample with one that is not learnt.
         frame: What stands before, between and after the records.
         extra_files: Further JSON documents by name.
     """
@@ -28,6 +29,7 @@ class Form:
     file: str
     record: Callable[[Sample], dict[str, Any]]
     converter: str
+    learns_all: bool = True
     frame: tuple[str, str, str] = ("", "\n", "\n")
     extra_files: Mapping[str, Any] = field(default_factory=dict)
 
@@ -55,7 +57,6 @@ def llava_record(sample: Sample) -> dict[str, Any]:
         raise DataError("it shows several videos, LLaVA takes one")
     if sample.messages[0].role == "system":
         raise DataError("it has a system turn, LLaVA takes none")
-    _require_learnt(sample, "LLaVA")
     media: dict[str, Any] = {"video": videos[0]} if videos else {}
     if images:
         media = {"image": images[0] if len(images) == 1 else images}
@@ -73,21 +74,10 @@ def llava_record(sample: Sample) -> dict[str, Any]:
     }
 
 
-def learnt_record(sample: Sample) -> dict[str, Any]:
-    """`messages_record` of a sample whose answers are all learnt."""
-    _require_learnt(sample, "LLaMA-Factory")
-    return messages_record(sample)
-
-
-def _require_learnt(sample: Sample, trainer: str) -> None:
-    if not all(message.supervised for message in sample.messages):
-        raise DataError(f"an answer is not to be learnt, {trainer} learns all of them")
-
-
 EXPORTS: dict[str, Form] = {
     "llamafactory": Form(
         "data.jsonl",
-        learnt_record,
+        messages_record,
         "messages",
         extra_files={
             # https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md
@@ -107,7 +97,7 @@ EXPORTS: dict[str, Form] = {
             }
         },
     ),
-    "ms_swift": Form("data.jsonl", messages_record, "messages"),
+    "ms_swift": Form("data.jsonl", messages_record, "messages", learns_all=False),
     "llava": Form("data.json", llava_record, "llava", frame=("[\n", ",\n", "\n]\n")),
 }
 

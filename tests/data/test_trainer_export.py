@@ -278,7 +278,7 @@ def test_a_repeated_sample_is_written_as_often(literal, tmp_path):
 def test_a_file_that_vanished_after_planning_is_named(literal, tmp_path):
     plan = literal(GOOD)
     (tmp_path / "media/a.png").unlink()
-    with pytest.raises(DataError, match=r"sample 'r0': the file 'a\.png' is no longer there; put it back"):
+    with pytest.raises(DataError, match=r"sample 'r0': the file '.*a\.png' is no longer there; put it back"):
         export_mixture(*plan, "ms_swift", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

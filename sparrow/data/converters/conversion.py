@@ -30,20 +30,12 @@ class Rejected:
     remedy: str
 
 
-@dataclass(slots=True)
-class UnknownField:
-    """A field that the converter does not know: how many records fill it, and where the first of them stands."""
-
-    num_records: int
-    first: str
-
-
 @dataclass(frozen=True)
 class SourceStats:
     """What became of the records of a source: `num_records` = used + left out + rejected.
 
     A record may give several samples (`num_samples`). Records left out are those that the source's published
-    rules do not use, by reason. `unknown_fields` are by path.
+    rules do not use, by reason. `unknown_fields` has by path the `num_records` that fill a field, and the `first` one.
     """
 
     num_records: int
@@ -53,7 +45,7 @@ class SourceStats:
     rejected: tuple[Rejected, ...]
     num_replaced_chars: int
     content_hash: str
-    unknown_fields: dict[str, UnknownField]
+    unknown_fields: dict[str, dict[str, Any]]
 
 
 class Conversion:
@@ -67,7 +59,7 @@ class Conversion:
 
     def __init__(self, name: str, converter: Converter, *, fail: bool, refuse_unknown: bool = False) -> None:
         self.name, self.converter, self.fail, self.refuse_unknown = name, converter, fail, refuse_unknown
-        self._unknown: dict[str, UnknownField] = {}
+        self._unknown: dict[str, dict[str, Any]] = {}
         self._num_records = 0
         self._num_used = 0
         self._num_replaced_chars = 0
@@ -104,7 +96,7 @@ class Conversion:
 
     def count_unknown(self, field: str, where: str) -> None:
         """Count a field that nothing reads."""
-        self._unknown.setdefault(field, UnknownField(0, where)).num_records += 1
+        self._unknown.setdefault(field, {"num_records": 0, "first": where})["num_records"] += 1
 
     def ids(self) -> list[str]:
         """The ids of the samples, in the order they were written."""

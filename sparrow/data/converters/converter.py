@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from sparrow.data.converters.placeholders import LOSS_MARKS, SYSTEM_FIELDS, Chat, refuse_unread_media
+from sparrow.data.converters.placeholders import LOSS_MARKS, SYSTEM_FIELDS, VISUAL_FIELDS, Chat
 from sparrow.data.converters.raw_record import Record, is_empty
 
 _INDEX_FIELDS = ("__index_level_0__", "Unnamed: 0")  # of pandas
@@ -18,7 +18,8 @@ _TOOLS = "is about tools, which are not read"
 _REFUSED = {
     **dict.fromkeys(("chosen", "rejected", "rejected_messages", "rejected_response"), _PREFERENCES),
     **dict.fromkeys(("function_call", "functions", "tool_calls", "tools"), _TOOLS),
-    **dict.fromkeys(("history", *SYSTEM_FIELDS), "is not read by this converter"),
+    **dict.fromkeys(("audio", "audios"), "holds sound, which no model hears"),
+    **dict.fromkeys(("history", *SYSTEM_FIELDS, *VISUAL_FIELDS), "is not read by this converter"),
     "objects": "grounds the words <bbox> and <ref-object>, which are not filled in",
 }
 
@@ -58,13 +59,12 @@ class Converter:
             RecordError: If one of them changes what is to be learnt: media, tools, an earlier turn, a preference, a
                 mark that nothing is to be learnt.
         """
-        refuse_unread_media(record, self._known.names)
         found = set()
         for path, value in _unknown(record.data, self._known):
             found.add(path)
             name = path.rpartition(".")[2]
             if name in _REFUSED:
-                raise record.error(f"field '{path}' {_REFUSED[name]}", "remove the field, or the record")
+                raise record.error(f"field '{path}' {_REFUSED[name]}", "choose another converter, or remove it")
             if (name in ("label", "kto_tag") and value is False) or (name in LOSS_MARKS and value in (False, 0)):
                 raise record.error(f"field '{path}' is {value}: it is not to be learnt from", "remove the record")
         return sorted(found)
@@ -88,7 +88,7 @@ def _known(paths: Iterable[str]) -> _Known:
 def _unknown(data: Mapping[str, Any], known: _Known, at: str = "") -> Iterator[tuple[str, Any]]:
     """Path and value of each field that holds something and is not known, in the record and in what it lists."""
     if not known.names.issuperset(data):
-        for name in data.keys() - known.names:
+        for name in sorted(data.keys() - known.names):
             if not is_empty(data[name]) and not (name in _INDEX_FIELDS and str(data[name]).isdecimal()):
                 yield at + name, data[name]
     for name, below in known.below.items():

@@ -96,14 +96,9 @@ def _parts(record: Record, role: Role, content: Any, queue: MediaQueue) -> Itera
             yield queue.next("image") if value is None else Image(media_path(record, value, "image"))
         else:
             bounds = video_bounds(Record(part, record.where, record.source))
-            video = queue.next("video") if value is None else Video(video_path(record, value, "video"))
-            assert isinstance(video, Video)
-            if bounds == (None, None, None):
-                yield video
-            elif video == Video(video.path):
-                yield Video(video.path, *bounds)
-            else:
-                raise record.error("a video has bounds in its part and in the record", "keep one of them")
+            if value is None and bounds != (None, None, None):
+                raise record.error("a part that names no video has bounds", "write them in the record")
+            yield queue.next("video") if value is None else Video(video_path(record, value, "video"), *bounds)
 
 
 MESSAGES = Converter(

@@ -93,19 +93,6 @@ def is_learnt(record: Record, role: Role, turn: Mapping[str, Any]) -> bool:
     return not marks or bool(marks[0][1])
 
 
-def refuse_unread_media(record: Record, fields: Iterable[str]) -> None:
-    """Refuse a record with media in other fields: it would be learnt from without being seen."""
-    for name in ("audio", "audios"):
-        if record.has(name):
-            raise record.error(f"field '{name}' holds sound, which no model hears", "remove the record")
-    for name in VISUAL_FIELDS:
-        if name not in fields and record.has(name):
-            raise record.error(
-                f"field '{name}' is not read by this converter",
-                "choose the converter of this schema, or remove the field if nothing is asked about it",
-            )
-
-
 def media_path(record: Record, value: Any, name: str) -> str:
     """The path of a media file as a record names it: a string, or an object with a `path`, `image` or `video`.
 

@@ -11,12 +11,12 @@ from sparrow.data.converters.placeholders import (
     LOSS_MARKS,
     MEDIA_FIELDS,
     SYSTEM_FIELDS,
+    VISUAL_FIELDS,
     Chat,
     chat_of_turns,
     media_list,
     media_path,
     question_answer,
-    refuse_unread_media,
     spoken_turns,
     system_turn,
     video_bounds,
@@ -38,7 +38,8 @@ def videochatgpt(record: Record) -> Iterator[Chat]:
     if record.has("conversations"):
         yield from llava(record)
         return
-    refuse_unread_media(record, ())
+    if unread := next(filter(record.has, VISUAL_FIELDS), None):
+        raise record.error(f"field '{unread}' is not read beside 'video_id'", "name the video in one of them")
     video_id = record.text("video_id")
     path = video_id if video_id.lower().endswith(_VIDEO_SUFFIXES) else f"{video_id}.mp4"
     question = Text(record.text("q").strip())
