@@ -38,12 +38,12 @@ class JsonValue(NamedTuple):
 class JsonStream:
     """The values of a JSON array, of the array `data` of an object, or those that stand one after another in a file.
 
-    `error(what, line)` makes the error for something wrong. `beside` has name and line of what that object holds else.
+    `error(what, line)` makes the error for something wrong. `beside` then has the names of what that object holds else.
     """
 
     def __init__(self, chunks: Iterator[str], error: Callable[[str, int], DataError]) -> None:
         self._chunks, self._error = chunks, error
-        self.beside: list[tuple[str, int]] = []
+        self.beside: list[str] = []
         self._decode = json.JSONDecoder(object_pairs_hook=unique_keys).raw_decode
         self._repeated: str | None = None
         self._text = ""
@@ -80,10 +80,9 @@ class JsonStream:
             inner, closed, after = self._text[self._at :].rpartition("}")
             fields = (text.strip(" \t\r\n,") for text in (head["before"], inner))
             try:
-                beside = json.loads(f"{{{','.join(filter(None, fields))}{closed}{after}")
+                self.beside = list(json.loads(f"{{{','.join(filter(None, fields))}{closed}{after}"))
             except ValueError:
                 self._fail("the object around the array of records is not JSON")
-            self.beside = [(name, self._line) for name in beside]
             return
         if self._next_char():
             self._fail("text stands after the end of the array")

@@ -208,8 +208,8 @@ def _read_json(file: _File) -> Iterator[Record]:
             file.on_bad(file.error(repeated, "keep one of them", place))
         else:
             yield from file.records(value, place, clean=has_escapes)
-    for field, line in stream.beside:
-        file.on_unknown(f"{field} (beside data)", f"{file.name}, line {line}")
+    for field in stream.beside:
+        file.on_unknown(f"{field} (beside data)", file.name)
 
 
 def _read_jsonl(file: _File) -> Iterator[Record]:

@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -150,6 +151,36 @@ def test_every_record_is_accounted_for(tmp_path: Path) -> None:
         ("a.json, line 1 (record 4)", "9"),
     ]
     assert stats.num_replaced_chars == 2  # the meeting was read twice
+
+
+def test_fields_that_nothing_reads_are_counted_or_refused(tmp_path: Path) -> None:
+    records = [tale(1, note="a"), tale(2, note="", rank=3), tale(3, note="b", answer="")]
+    (tmp_path / "a.json").write_text(json.dumps({"data": records, "version": 2}, indent=0))
+    source = Source(converter="context_qa", files=["a.json"], root=str(tmp_path))
+    for _ in range(2):  # the second time from the cache
+        stats = load_source("tales", source, cache_root=tmp_path / "cache", on_bad_sample="skip").stats
+        assert stats.unknown_fields == {
+            "note": {"num_records": 2, "first": "a.json, line 3 (record 1)"},
+            "rank": {"num_records": 1, "first": "a.json, line 9 (record 2)"},
+            "version (beside data)": {"num_records": 1, "first": "a.json"},
+        }
+    refusing = replace(source, unknown_fields="refuse")
+    with pytest.raises(DataError, match=r"line 3 \(record 1\): field 'note' is not known to this converter; remove it"):
+        load_source("tales", refusing, cache_root=tmp_path / "cache")
+    write(tmp_path / "a.json", [tale(1)])
+    assert len(load_source("tales", refusing, cache_root=tmp_path / "cache")) == 1
+
+
+def test_a_record_of_which_nothing_is_learnt_is_left_out(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Ann.", "loss": False}]
+    learnt = [*turns, {"from": "human", "value": "When?"}, {"from": "gpt", "value": "Never."}]
+    write(tmp_path / "a.json", [{"conversations": turns}, {"conversations": learnt}])
+    data = load(tmp_path, "a.json", converter="llava")
+    assert data.stats.left_out == {"every answer is marked as not to be learnt": 1}
+    assert [message.supervised for message in data[0].messages] == [True, False, True, True]
+    del learnt[1]["loss"]
+    write(tmp_path / "a.json", [{"conversations": learnt}])
+    assert load(tmp_path, "a.json", converter="llava").digests[0] != data.digests[0]
 
 
 def test_short_contexts_are_left_out_by_rule_or_by_setting(tmp_path: Path) -> None:
