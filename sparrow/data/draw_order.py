@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, islice
+from itertools import count, filterfalse, islice
 
 from sparrow.core.hashing import hash_key
 
@@ -24,26 +24,26 @@ class Replayed:
 
 
 class Division:
-    """A source divided among the components that draw from it: each sample is in the part of one of them, by hash.
+    """The order of a component's part of its source; with `whole`, then that of the others' parts from their end.
 
-    Parts depend on the seed, the names of the components and the sample's id, never on how many samples are drawn: so a
-    sample that a smaller mixture shows is shown by the same component in a larger one.
+    Each sample is in the part of one of the components `sharing` the source, by hash of the seed, their names and its
+    id, never of how many are drawn: so what a smaller mixture shows is shown by the same component in a larger one.
     """
 
-    def __init__(self, components: Sequence[str], ids: Sequence[str], seed: int) -> None:
-        self._components, self._ids, self._seed = components, ids, seed
-        self._owners: dict[int, str] = {}
+    def __init__(
+        self, component: str, sharing: Sequence[str], rows: Iterable[int], ids: Sequence[str], seed: int
+    ) -> None:
+        self._component, self._sharing, self._rows, self._ids, self._seed = component, sharing, rows, ids, seed
+        self._is_own: dict[int, bool] = {}
+        self.whole = False
 
-    def order(self, component: str, rows: Iterable[int], *, whole: bool) -> Iterator[int]:
-        """The component's part of some rows, in their order; with `whole` also the others' parts, from their end."""
-        yield from (row for row in rows if self._owner(row) == component)
-        if whole:
-            yield from reversed([row for row in rows if self._owner(row) != component])
+    def __iter__(self) -> Iterator[int]:
+        yield from filter(self._owns, self._rows)
+        if self.whole:
+            yield from reversed(list(filterfalse(self._owns, self._rows)))
 
-    def _owner(self, row: int) -> str:
-        if len(self._components) == 1:
-            return self._components[0]
-        if row not in self._owners:
-            id = self._ids[row]
-            self._owners[row] = max(self._components, key=lambda name: hash_key(self._seed, "component", name, id))
-        return self._owners[row]
+    def _owns(self, row: int) -> bool:
+        if len(self._sharing) > 1 and row not in self._is_own:
+            keys = {name: hash_key(self._seed, "component", name, self._ids[row]) for name in self._sharing}
+            self._is_own[row] = max(self._sharing, key=keys.__getitem__) == self._component
+        return self._is_own.get(row, True)

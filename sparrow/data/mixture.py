@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import filterfalse, islice
@@ -66,33 +66,26 @@ def draw(
             first sample.
         ConfigError: If the sizes do not add up.
     """
-    orders: dict[tuple[str, str], Replayed] = {}
-    divisions: dict[str, Division] = {}
-    drawn: dict[str, set[int]] = {}
+    components, orders = mixture.components, dict[tuple[str, str], Replayed]()
+    drawn: dict[str, set[int]] = {name: set() for name in mixture.sources}
     draws: dict[str, _Draw] = {}
-    for name, component in mixture.components.items():
-        source, key = sources[component.source], (component.source, component.selection)
-        if component.source not in drawn:
-            sharing = [other for other, part in mixture.components.items() if part.source == component.source]
-            divisions[component.source] = Division(sharing, source.ids, data_seed)
-            drawn[component.source] = set()
-        if key not in orders:
-            assert component.selection == "hash" or selected is not None, "only the order by hash needs nothing else"
-            by_hash = component.selection == "hash" or selected is None
-            orders[key] = Replayed(
-                hash_order(source.ids, data_seed, ties=source.digests.tolist()) if by_hash else selected(component)
-            )
-        draws[name] = _Draw(
-            name, component, source, orders[key], divisions[component.source], drawn[component.source], pages
-        )
+    for name, part in components.items():
+        source, key = sources[part.source], (part.source, part.selection)
+        if key not in orders and part.selection == "hash":
+            orders[key] = Replayed(hash_order(source.ids, data_seed, ties=source.digests.tolist()))
+        elif key not in orders:
+            assert selected is not None, "only the order by hash needs nothing else"
+            orders[key] = Replayed(selected(part))
+        sharing = [other for other in components if components[other].source == part.source]
+        order = Division(name, sharing, orders[key], source.ids, data_seed)
+        draws[name] = _Draw(name, part, source, order, drawn[part.source], pages)
     shares = _budgets(mixture)
-    assert not shares or measure is not None, "a total in tokens or frames needs it"
     sizes = {} if shares else component_sizes(mixture)
     rows: dict[str, list[int]] = {}
     for whole in (False, True):  # what another component's own part holds is taken last
         for name, one in draws.items():
             if name not in rows:
-                one.whole = whole
+                one.order.whole = whole
                 try:
                     rows[name] = one.fill(*shares[name], measure) if shares else one.take(sizes[name])
                 except _TooFewError:
@@ -107,10 +100,9 @@ def draw(
         trained.update(*(_digests(sources[each.source], each.rows) for each in selections))
     for i, size in enumerate(held_out):
         one = draws[selections[i].component]
-        one.whole = True
-        apart = one.hold_out(size, trained)
-        one.drawn.update(apart)
-        selections[i] = replace(selections[i], held_out=apart)
+        one.order.whole = True
+        selections[i] = replace(selections[i], held_out=one.hold_out(size, trained))
+        one.drawn.update(selections[i].held_out)
     return selections
 
 
@@ -185,22 +177,20 @@ class _TooFewError(DataError):
 
 @dataclass
 class _Draw:
-    """The draw of one component from what no other has drawn: of its own part of the source, or of the whole."""
+    """The draw of one component from what no other has drawn of its source's order."""
 
     name: str
     component: Component
     source: SourceData
-    order: Iterable[int]
-    division: Division
+    order: Division
     drawn: set[int]
     pages: PageCounts
-    whole: bool = False
     left_out: Counter[str] = field(default_factory=Counter)
 
     def _eligible(self) -> Iterator[int]:
         """A pass over the order from its beginning."""
         self.left_out.clear()
-        rows = filterfalse(self.drawn.__contains__, self.division.order(self.name, self.order, whole=self.whole))
+        rows = filterfalse(self.drawn.__contains__, self.order)
         size = FIRST_LOOK
         while chunk := list(islice(rows, size)):
             for row, reason in zip(chunk, self._rules_against(chunk), strict=True):
@@ -267,8 +257,9 @@ class _Draw:
             raise self._too_few(asks, len(rows), remedy="lower validation.num_samples")
         return rows
 
-    def fill(self, column: str, budget: float, measure: Measure) -> list[int]:
+    def fill(self, column: str, budget: float, measure: Measure | None) -> list[int]:
         """Rows until one more would exceed the budget."""
+        assert measure is not None, "a total in tokens or frames needs it"
         repeat, rows = self.component.repeat, self._eligible()
         unit = column.removeprefix("num_").replace("_", " ")
         chosen: list[int] = []

@@ -297,8 +297,8 @@ def _ingest(work: Conversion, inputs: list[Input], folder: Path) -> None:
 
 def _store(folder: Path, content: bytes, name: str) -> str:
     """Write the bytes of a media file, once; the path by which samples name it."""
-    digest = blake2b(content, digest_size=16).hexdigest()
-    file = Path(digest[:2]) / f"{digest}{Path(name).suffix.lower()}"
+    digest, suffix = blake2b(content, digest_size=16).hexdigest(), Path(name).suffix.lower()
+    file = Path(digest[:2]) / f"{digest}{suffix if suffix[1:].isalnum() else ''}"
     if not (folder / file).exists():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(content)

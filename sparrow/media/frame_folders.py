@@ -50,7 +50,7 @@ def file_states(path: VideoPath) -> list[tuple[int, int]]:
         OSError: If it is not there.
         MediaError: As `frame_files`.
     """
-    states = [file.stat() for file in (frame_files(path) if is_frames(path) else [path])]
+    states = [file.stat() for file in ([path] if isinstance(path, Path) and path.is_file() else frame_files(path))]
     return [(state.st_size, state.st_mtime_ns) for state in states]
 
 

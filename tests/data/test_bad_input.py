@@ -268,11 +268,6 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
         {"conversations": [ASK, TELL], "history": [["a", "b"]]},
         "field 'history' is not read by this converter",
     ),
-    "history of one text": (
-        "alpaca",
-        {"instruction": "x", "output": "y", "history": ["a"]},
-        "an entry of 'history' is no question with its answer",
-    ),
     "system turn that is not read": (
         "context_qa",
         {"context": "a", "question": "b", "answer": "c", "system_prompt": "Be brief."},

@@ -20,9 +20,9 @@ from sparrow.data.converters.placeholders import (
     is_learnt,
     media_list,
     media_path,
+    one_of_fields,
     role_of,
     spoken_turns,
-    system_turn,
     video_bounds,
     video_path,
 )
@@ -51,7 +51,8 @@ def messages(record: Record) -> Iterator[Chat]:
         yield chat_of_turns(record, spoken_turns(record, "messages", "role", "content"), media)
         return
     queue = MediaQueue(record, media)
-    turns = [Message(role, (Text(text),)) for role, text, _ in system_turn(record)]
+    system = one_of_fields(record, SYSTEM_FIELDS)
+    turns = [Message("system", (Text(record.text(system)),))] if system else []
     for item in items:
         if not isinstance(item, Mapping):
             raise record.error(f"a message is {kind_of(item)}", "write messages as {'role', 'content'}")

@@ -68,10 +68,10 @@ def role_of(record: Record, name: Any) -> Role:
     return role
 
 
-def system_turn(record: Record) -> list[Turn]:
+def system_turn(record: Record) -> list[Message]:
     """The turn of a record's `system` or `system_prompt` field, if it has one."""
     name = one_of_fields(record, SYSTEM_FIELDS)
-    return [Turn("system", record.text(name))] if name else []
+    return [Message("system", (Text(record.text(name).strip()),))] if name else []
 
 
 def one_of_fields(record: Record, names: Iterable[str]) -> str | None:
@@ -90,7 +90,7 @@ def is_learnt(record: Record, role: Role, turn: Mapping[str, Any]) -> bool:
             raise record.error(f"'{name}' of a turn is {value!r}", "write true or false alike in all marks of a turn")
         if value and role != "assistant":
             raise record.error(f"'{name}' of a {role} turn is {value!r}, only answers are learnt", "remove the mark")
-    return not marks or bool(marks[0][1])
+    return role != "assistant" or not marks or bool(marks[0][1])
 
 
 def media_path(record: Record, value: Any, name: str) -> str:
@@ -201,7 +201,7 @@ class MediaQueue:
 
 
 def chat_of_turns(record: Record, turns: list[Turn], media: dict[MediaKind, list[Part]]) -> Chat:
-    """A chat whose turns hold `<image>` and `<video>` placeholders.
+    """A chat whose turns, after the record's system turn if it has one, hold `<image>` and `<video>` placeholders.
 
     Media of a record without any placeholder stand before the first user turn. Placeholders and media that differ in
     number, and a placeholder in an answer, are errors.
@@ -219,7 +219,7 @@ def chat_of_turns(record: Record, turns: list[Turn], media: dict[MediaKind, list
     leading: list[Part] = []
     if not _PLACEHOLDER.search(asked):
         leading = [queue.next(kind) for kind, items in media.items() for _ in items]
-    messages = []
+    messages = system_turn(record)
     for role, text, supervised in turns:
         if role == "user":
             parts = leading + queue.split(text)
@@ -234,11 +234,11 @@ def chat_of_turns(record: Record, turns: list[Turn], media: dict[MediaKind, list
 
 
 def spoken_turns(record: Record, name: str, speaker_key: str, text_key: str) -> list[Turn]:
-    """The turns of a list of `{speaker_key: ..., text_key: ...}`, after the record's system turn if it has one.
+    """The turns of a list of `{speaker_key: ..., text_key: ...}`.
 
     A system turn without words is left out, as an empty field is.
     """
-    turns = system_turn(record)
+    turns: list[Turn] = []
     for turn in record.items(name):
         if not isinstance(turn, Mapping) or not isinstance(turn.get(text_key), str):
             raise record.error(

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping
 
 from sparrow.core.samples import Message, Text
 from sparrow.data.converters.converter import Converter
-from sparrow.data.converters.placeholders import SYSTEM_FIELDS, Chat, Turn, question_answer, system_turn
+from sparrow.data.converters.placeholders import SYSTEM_FIELDS, Chat, question_answer, system_turn
 from sparrow.data.converters.raw_record import Record
 
 
 def alpaca(record: Record) -> Iterator[Chat]:
     """`instruction`, `input`, `output` (Alpaca), or `instruction` with `instances` of the two (its seed tasks).
 
-    As in LLaMA-Factory a record may have a `system` turn and a `history` of questions with answers, learnt too.
+    A record may have a `system` turn.
     """
     instruction = record.text("instruction").strip()
     if not record.has("instances"):
-        yield _chat(instruction, record, record.own_id(), _earlier_turns(record))
+        yield _chat(instruction, record, record.own_id(), system_turn(record))
         return
     instances = record.items("instances")
     for number, instance in enumerate(instances, start=1):
@@ -26,16 +26,7 @@ def alpaca(record: Record) -> Iterator[Chat]:
         own_id = record.own_id()
         if own_id and len(instances) > 1:
             own_id = f"{own_id}.{number}"
-        yield _chat(instruction, Record(instance, record.where, record.source), own_id, _earlier_turns(record))
-
-
-def _earlier_turns(record: Record) -> list[Message]:
-    turns = system_turn(record)
-    for pair in record.items("history") if record.has("history") else []:
-        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
-            raise record.error("an entry of 'history' is no question with its answer", "write [question, answer]")
-        turns += [Turn("user", pair[0]), Turn("assistant", pair[1])]
-    return [Message(role, (Text(text.strip()),)) for role, text, _ in turns]
+        yield _chat(instruction, Record(instance, record.where, record.source), own_id, system_turn(record))
 
 
 def _chat(instruction: str, record: Record, own_id: str | None, before: list[Message]) -> Chat:
@@ -47,7 +38,7 @@ def _chat(instruction: str, record: Record, own_id: str | None, before: list[Mes
 ALPACA = Converter(
     alpaca,
     fields=(
-        *("instruction", "input", "output", "history", *SYSTEM_FIELDS),
+        *("instruction", "input", "output", *SYSTEM_FIELDS),
         *("instances[].input", "instances[].output", "is_classification", "name"),  # of its seed tasks
     ),
 )

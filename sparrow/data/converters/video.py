@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from sparrow.core.samples import Image, Message, Part, Text, Video
+from sparrow.core.samples import Image, Part, Text, Video
 from sparrow.data.converters.converter import Converter
 from sparrow.data.converters.placeholders import (
     LOSS_MARKS,
@@ -43,8 +43,7 @@ def videochatgpt(record: Record) -> Iterator[Chat]:
     video_id = record.text("video_id")
     path = video_id if video_id.lower().endswith(_VIDEO_SUFFIXES) else f"{video_id}.mp4"
     question = Text(record.text("q").strip())
-    before = [Message(role, (Text(text.strip()),)) for role, text, _ in system_turn(record)]
-    video = Video(path, *video_bounds(record))
+    video, before = Video(path, *video_bounds(record)), system_turn(record)
     yield question_answer(video, question, answer=record.text("a"), id=record.own_id(), before=before)
 
 

@@ -317,22 +317,11 @@ def test_a_turn_that_is_marked_so_is_not_learnt(mark: dict[str, Any], typed: boo
     ]
 
 
-def test_alpaca_has_a_system_turn_and_a_history() -> None:
-    record = {"instruction": "And now?", "output": "Bye.", "system": "Be brief.", "history": [["Hi?", "Hello."]]}
-    (one,) = converted("alpaca", record)
-    assert [(turn.role, turn.parts[0]) for turn in one.messages] == [
-        ("system", Text("Be brief.")),
-        ("user", Text("Hi?")),
-        ("assistant", Text("Hello.")),
-        ("user", Text("And now?")),
-        ("assistant", Text("Bye.")),
-    ]
-
-
 @pytest.mark.parametrize(
     ("name", "record"),
     [
         ("llava", llava("Is it?", system_prompt="Be brief.")),
+        ("alpaca", {"instruction": "Is it?", "output": "Yes.", "system": "Be brief."}),
         ("videochatgpt", {"q": "Is it?", "a": "Yes.", "video_id": "v", "system": "Be brief."}),
         ("messages", {"system_prompt": "Be brief.", "messages": [
             {"role": "user", "content": [{"type": "text", "text": "Is it?"}]}, {"role": "assistant", "content": "Yes."}]}),
