@@ -23,7 +23,7 @@ def manifest_table(manifest: Mapping[str, Any]) -> str:
         "Drawn",
         (
             *("component", "source", "records", "used", "rejected", "left out"),
-            *("samples", "skipped", "requested", "shown", "rejected in the plan"),
+            *("samples", "skipped", "requested", "shown", "not shown"),
         ),
         [
             (
