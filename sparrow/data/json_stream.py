@@ -153,11 +153,7 @@ class JsonStream:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of its names and values, for `object_pairs_hook`.
-
-    Raises:
-        RepeatedKeyError: If a name stands twice.
-    """
+    """An object of its names and values, for `object_pairs_hook`; `RepeatedKeyError` if a name stands twice."""
     made = dict(pairs)
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]

@@ -154,7 +154,7 @@ class _HashedSamples:
         """Add the samples of some rows of a source, in the order of the source."""
         self.components.append(component)
         for row, messages in stored_messages(data, np.sort(rows)):
-            self._add(messages, data.media_root)
+            self._add(messages, data.media_roots[0])
             self.ids.append(data.ids[row])
             self.component_of.append(len(self.components) - 1)
 

@@ -115,7 +115,7 @@ def read_hub_records(
     elif saved and chosen and chosen != str(loaded.split):
         raise error(f"it was saved without splits, '{split}' is asked for", "leave out the split, or save with splits")
 
-    def records(store: Store | None = None) -> Iterator[Record]:
+    def records(store: Store | None = None, **_: object) -> Iterator[Record]:
         rows = (row for table in loaded.with_format("arrow").iter(_BATCH_ROWS) for row in table.to_pylist())
         for number, row in enumerate(rows, start=1):
             yield _clean_record(row, f"{reference}, row {number}", source, store)

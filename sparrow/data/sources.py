@@ -58,11 +58,6 @@ class SourceData:
         """The records that could not be used."""
         return self.stats.rejected
 
-    @property
-    def media_root(self) -> Path:
-        """The folder that media paths are relative to."""
-        return self.media_roots[0]
-
     @cached_property
     def digests(self) -> np.ndarray:
         """64 bits of the content hash of every sample: uint64 [n]."""
@@ -95,11 +90,11 @@ class SourceData:
 
 
 class Input(NamedTuple):
-    """Something to read: the name that errors call it, the hash of its content, a file or what reads its records."""
+    """Something to read: the name that errors call it, the hash of its content, and what reads its records."""
 
     label: str
     content_hash: str
-    origin: Path | Callable[..., Iterator[Record]]
+    read: Callable[..., Iterator[Record]]
 
 
 def load_source(
@@ -113,9 +108,8 @@ def load_source(
 ) -> SourceData:
     """The samples of a source, from the cache where the same content was converted before.
 
-    Ids are the publisher's where a record has its own, else a hash of the sample's content. Samples of different
-    content that share an id get `~` and the start of their content hash; copies of one sample get `#2`, `#3`
-    and so on. So an id depends on the set of records, never on their order or their folder.
+    Ids are the publisher's where a record has its own, else a hash of the sample's content; see `sample_ids`. They do
+    not depend on the order of the records, nor on the names and the order of the files.
 
     Args:
         name: The source's name.
@@ -224,8 +218,9 @@ def _inputs(name: str, source: Source, cache_root: Path) -> list[Input]:
             fingerprint, records = readers.read_hub_records(entry, source, cache_root=cache_root, source=name)
             inputs.append(Input(entry, fingerprint, records))
         else:
-            found = _found(source, entry).items()
-            inputs += [Input(label, _remembered_hash(path, cache_root), path) for label, path in found]
+            for label, path in _found(source, entry).items():
+                read = partial(readers.read_records, path, name=label, source=name)
+                inputs.append(Input(label, _remembered_hash(path, cache_root), read))
     return inputs
 
 
@@ -275,20 +270,10 @@ def _ingest(work: Conversion, inputs: list[Input], folder: Path) -> None:
     remove_drafts(folder)
     with drafted(folder) as draft:
         with _RowWriter(draft / "rows.arrow") as writer:
-            for label, _, origin in inputs:
-                read = (
-                    origin
-                    if callable(origin)
-                    else partial(
-                        readers.read_records,
-                        origin,
-                        name=label,
-                        source=work.name,
-                        on_bad=work.reject_unread,
-                        on_unknown=work.count_unknown,
-                    )
-                )
-                work.run(read(store=partial(_store, draft / "media")), writer.write)
+            store = partial(_store, draft / "media")
+            for each in inputs:
+                records = each.read(on_bad=work.reject_unread, on_unknown=work.count_unknown, store=store)
+                work.run(records, writer.write)
         ids = work.ids()
         write_atomically(draft / "ids.json", json.dumps(ids))
         write_atomically(draft / "digests.bin", work.digests.tobytes())
@@ -313,11 +298,8 @@ class _RowWriter:
 
         part = {name: pyarrow.string() for name in ("type", "text", "path")}
         part |= {name: pyarrow.float64() for name in ("start_s", "end_s", "fps")}
-        message = {
-            "role": pyarrow.string(),
-            "supervised": pyarrow.bool_(),
-            "content": pyarrow.list_(pyarrow.struct(part)),
-        }
+        message = {"role": pyarrow.string(), "supervised": pyarrow.bool_()}
+        message["content"] = pyarrow.list_(pyarrow.struct(part))
         self._schema = pyarrow.schema({"messages": pyarrow.list_(pyarrow.struct(message))})
         self._stream = pyarrow.ipc.new_stream(path, self._schema)
         self._rows: list[dict[str, Any]] = []

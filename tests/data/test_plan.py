@@ -354,7 +354,7 @@ def test_a_sample_is_measured_once_whatever_else_is_drawn(settings, measured_ids
     for total in (6, 12, 12):
         prepared = prepare(settings(*overrides, f"mixture.num_samples={total}"))
     assert sorted(ids) == sorted(prepared.plan.ledger["sample_id"])
-    video = prepared.sources["world_clips"].media_root / prepared.sources["world_clips"][0].parts()[0].path
+    video = prepared.sources["world_clips"].media_roots[0] / prepared.sources["world_clips"][0].parts()[0].path
     ids.clear()
     prepare(settings(*overrides, "mixture.num_samples=null", "mixture.num_tokens=2000"))
     assert len(ids) == len(set(ids)) == len(prepared.sources["world_clips"]) - 12

@@ -51,7 +51,7 @@ def test_samples_come_back_as_they_were_converted(tmp_path: Path) -> None:
         (Message("user", (Video("1.mp4", start_s=1.5), Text("Who?"))), Message("assistant", (Text("Ann."),))),
     )
     assert (len(data), data[0], data[-1], list(data)) == (1, expected, expected, [expected])
-    assert data.media_root == tmp_path / "media"
+    assert data.media_roots == (tmp_path / "media",)
     with pytest.raises(IndexError):
         data[1]
 

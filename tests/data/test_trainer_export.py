@@ -60,7 +60,7 @@ def test_an_export_read_back_is_the_same_samples(prepared, trainer, tmp_path):
     assert written.num_samples == len(samples) == 24
     assert written.num_videos == 16
     for name, (sample, row) in samples.items():
-        how, media_root = prepared.presentations[row.component], prepared.sources[row.source].media_root
+        how, media_root = prepared.presentations[row.component], prepared.sources[row.source].media_roots[0]
         assert [message.role for message in back[name].messages] == [message.role for message in sample.messages]
         expected = shown_as_files(sample, media_root, how)
         assert sum(isinstance(item, np.ndarray) for item in expected) in (0, row.num_frames)

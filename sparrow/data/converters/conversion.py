@@ -139,9 +139,8 @@ class Conversion:
                 raise record.error("the last question has no answer", "add the answer, or remove the question")
             if not any(turn.supervised for turn in sample.messages if turn.role == "assistant"):
                 raise LeftOutError("every answer is marked as not to be learnt")
-            if mark := next(
-                (m for m in _GROUNDING for p in sample.parts() if isinstance(p, Text) and m in p.text), None
-            ):
+            words = [part.text for part in sample.parts() if isinstance(part, Text)]
+            if mark := next((mark for mark in _GROUNDING for text in words if mark in text), None):
                 raise record.error(f"a turn holds {mark}, which is not filled in", "write the coordinates themselves")
             contexts = [part.text for part in sample.parts() if isinstance(part, LongText)]
             least = self.converter.min_context_words
@@ -167,11 +166,7 @@ def sample_ids(own_ids: Sequence[str | None], digests: Sequence[int], files: Seq
     A sample without an id of its own is named by its content. Samples of one file that differ and share an id get `~`
     and the start of their content hash; between files they keep the id that they share, so that a file more renames
     nothing. Further copies of one sample get `#2`, `#3` and so on.
-
-    Args:
-        own_ids: The publisher's ids.
-        digests: 64 bits of the content hash of each sample.
-        files: Where the samples of each file begin, ascending.
+    `files` says where the samples of each file begin.
     """
     names: list[str] = []
     bounds = [slice(begin, end) for begin, end in zip(files, [*files[1:], len(own_ids)], strict=True)]

@@ -48,17 +48,12 @@ class Converter:
     fields: tuple[str, ...] = ()
 
     def chats(self, record: Record) -> Iterator[Chat]:
-        """The chats of a record; an error where it holds what must not be passed over, as `unknown_fields` says."""
+        """The chats of a record; an error where it holds what must not be passed over."""
         self.unknown_fields(record)
         return self.read(record)
 
     def unknown_fields(self, record: Record) -> list[str]:
-        """The fields of a record that hold something and are not known, sorted.
-
-        Raises:
-            RecordError: If one of them changes what is to be learnt: media, tools, an earlier turn, a preference, a
-                mark that nothing is to be learnt.
-        """
+        """The fields that hold something and are not known; an error if one changes what is to be learnt."""
         found = set()
         for path, value in _unknown(record.data, self._known):
             found.add(path)
