@@ -55,7 +55,7 @@ def decode_and_process(prepared: Prepared) -> int:
     for row in prepared.plan.ledger.itertuples():
         source, how = prepared.sources[row.source], prepared.presentations[row.component]
         sample = source[row.row]
-        frames = [Image.fromarray(frame).convert("RGB") for frame in load_frames(sample, source.media_root, how)]
+        frames = [Image.fromarray(frame).convert("RGB") for frame in load_frames(sample, source.media_roots, how)]
         messages = [
             {
                 "role": message.role,

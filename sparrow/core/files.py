@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 from sparrow.core.errors import MachineError, MediaError
 
 TEMPORARY = ".tmp"
+EMBEDDED = "embedded:"  # begins the path of a file whose bytes stood in a record; such files lie in the last root
+Roots = Path | Sequence[Path]
 _MACHINE_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
 
 
@@ -82,33 +84,34 @@ def user_path(written: str) -> str:
     return str(Path(written).expanduser()) if written.startswith("~/") else written
 
 
-def inside_root(root: Path, relative: str) -> Path:
-    """The path of a media file named by a record.
+def inside_root(roots: Roots, relative: str) -> Path:
+    """The path of a media file named by a record, relative to the first root; it may end in any of them.
 
     Raises:
-        MediaError: If the path is absolute, climbs out with `..`, or cannot be followed, or a link leads out of the
-            root.
+        MediaError: If the path, or a link, leads out of the roots or cannot be followed.
     """
+    root, *others = [roots] if isinstance(roots, Path) else roots
     if "\x00" in relative:
         raise MediaError("the media path holds a NUL character", where=repr(relative), remedy="fix the record")
+    if relative.startswith(EMBEDDED):
+        root, relative = others[-1] if others else root, relative.removeprefix(EMBEDDED)
     candidate = Path(relative)
     resolved_root = root.resolve()
     resolved = followed(resolved_root / candidate)
-    leads_out = not resolved.is_relative_to(resolved_root)
-    if leads_out and not candidate.is_absolute() and ".." not in Path(os.path.normpath(candidate)).parts:
+    if any(resolved.is_relative_to(each) for each in (resolved_root, *(other.resolve() for other in others))):
+        return resolved
+    if not candidate.is_absolute() and ".." not in Path(os.path.normpath(candidate)).parts:
         raise MediaError(
             f"the media path is a link that leads out of the media root {str(root)!r}",
             where=f"{relative!r}, a link to {str(resolved)!r}",
-            remedy="copy or hard-link the file into the media root, or set the source's media_root to a folder that "
-            "holds both, with the paths relative to it",
+            remedy="copy or hard-link the file into the media root, or name the folder that holds it in the source's "
+            "media_roots",
         )
-    if leads_out or candidate.is_absolute():
-        raise MediaError(
-            f"the media path leads out of the media root {str(root)!r}",
-            where=repr(relative),
-            remedy="use a path relative to the source's media_root",
-        )
-    return resolved
+    raise MediaError(
+        f"the media path leads out of the media root {str(root)!r}",
+        where=repr(relative),
+        remedy="use a path relative to the source's media_root, or name the folder in its media_roots",
+    )
 
 
 def followed(path: Path) -> Path:

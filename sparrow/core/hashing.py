@@ -28,12 +28,15 @@ def hash_key(seed: int, *names: str) -> bytes:
     return hashlib.blake2b(message, digest_size=16).digest()
 
 
-def hash_order(ids: Sequence[str], seed: int, *, salt: str = "") -> list[int]:
+def hash_order(ids: Sequence[str], seed: int, *, salt: str = "", ties: Sequence[int] = ()) -> list[int]:
     """Positions of `ids` in hash order.
 
     The order of two ids depends on nothing but `(seed, salt, id)`, so the first n of a selection are inside the
-    first n + 1, and adding or re-ordering other ids changes nothing between them.
+    first n + 1, and adding or re-ordering other ids changes nothing between them. `ties` has a number for each id,
+    which orders equal ones.
     """
+    if len(ties):
+        return sorted(range(len(ids)), key=lambda i: (hash_key(seed, salt, ids[i]), ids[i], ties[i]))
     return sorted(range(len(ids)), key=lambda i: (hash_key(seed, salt, ids[i]), ids[i]))
 
 

@@ -37,8 +37,8 @@ class Image:
 class Video:
     """A video file or a folder of frames, whole or between two times.
 
-    `path` is relative to the media root of the sample's source; times are in seconds;
-    `fps` is the rate of a frame folder, which has no other clock.
+    `path` is relative to the media root of the sample's source, or the paths of the video's frames, one a line; times
+    are in seconds; `fps` is the rate of frames in files of their own, which have no other clock.
     """
 
     path: str
@@ -59,10 +59,11 @@ _TYPE_NAMES = {cls: name for name, cls in PART_TYPES.items()}
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat."""
+    """One turn of a chat; an assistant's is learnt unless it is not `supervised`."""
 
     role: Role
     parts: tuple[Part, ...]
+    supervised: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ class Sample:
             "messages": [
                 {
                     "role": m.role,
+                    "supervised": m.supervised,
                     "content": [
                         {
                             **EMPTY_PART,
@@ -152,7 +154,8 @@ class Sample:
             id=row["id"],
             source=row["source"],
             messages=tuple(
-                Message(m["role"], tuple(_part_from_row(part) for part in m["content"])) for m in row["messages"]
+                Message(m["role"], tuple(_part_from_row(part) for part in m["content"]), m["supervised"])
+                for m in row["messages"]
             ),
         )
 

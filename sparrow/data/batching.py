@@ -136,7 +136,7 @@ class StepDataset(Dataset):
         component, source, row, sample_id = self.rows[position]
         data = self.sources[source]
         try:
-            sample = encode(data[row], data.media_root, self.backbone, self.presentations[component])
+            sample = encode(data[row], data.media_roots, self.backbone, self.presentations[component])
         except DataError as error:
             raise error.within(f"sample {sample_id!r}", source) from error
         if len(sample.input_ids) != self.plan.lengths[position]:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from sparrow.core.errors import DataError, MediaError
-from sparrow.core.files import inside_root
+from sparrow.core.files import Roots, inside_root
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
 from sparrow.media.cache import FrameCache
+from sparrow.media.frame_folders import VideoPath, frame_files, is_frames
 from sparrow.media.frames import VideoInfo, planned_frames, probe_video, read_frames
 from sparrow.media.images import naming, read_image
 from sparrow.media.pages import count_pages, missing_characters, render_text, style_fingerprint
@@ -75,7 +76,7 @@ class SampleCost(NamedTuple):
     num_pages: int
 
 
-def load_frames(sample: Sample, media_root: Path, how: Presentation) -> list[np.ndarray]:
+def load_frames(sample: Sample, media_root: Roots, how: Presentation) -> list[np.ndarray]:
     """The frames that the sample shows, in order: uint8 [h, w, 3], pages uint8 [h, w].
 
     Raises:
@@ -108,7 +109,7 @@ def tokenize(
                 content.append({"type": "text", "text": part.text + "\n"})
             else:
                 content += _content(next(remaining), backbone, how)
-        messages.append({"role": message.role, "content": content})
+        messages.append({"role": message.role, "supervised": message.supervised, "content": content})
     sizes = [size for part in shown for size in part.sizes]
     return backbone.tokenize_chat(messages, sizes, add_generation_prompt=add_generation_prompt)
 
@@ -131,7 +132,7 @@ def missing_in_pages(sample: Sample, how: Presentation) -> int:
     return sum(sum(missing_characters(text, how.style).values()) for text in texts)
 
 
-def measure(sample: Sample, media_root: Path, backbone: Backbone, how: Presentation) -> SampleCost:
+def measure(sample: Sample, media_root: Roots, backbone: Backbone, how: Presentation) -> SampleCost:
     """Tokens and numbers of frames and pages of a sample without decoding anything.
 
     Raises:
@@ -149,7 +150,7 @@ def measure(sample: Sample, media_root: Path, backbone: Backbone, how: Presentat
 
 def encode(
     sample: Sample,
-    media_root: Path,
+    media_root: Roots,
     backbone: Backbone,
     how: Presentation,
     *,
@@ -172,13 +173,27 @@ def encode(
     )
 
 
-def media_files(sample: Sample, media_root: Path) -> list[Path]:
+def media_files(sample: Sample, media_root: Roots) -> list[Path]:
     """Paths of the files that the sample shows.
 
     Raises:
-        MediaError: If a path leads out of the media root.
+        MediaError: If a path leads out of the media roots.
     """
-    return [inside_root(media_root, part.path) for part in sample.parts() if isinstance(part, (Image, Video))]
+    shown = [find_video(media_root, part.path) for part in sample.parts() if isinstance(part, (Image, Video))]
+    return [file for found in shown for file in ([found] if isinstance(found, Path) else found)]
+
+
+def find_video(roots: Roots, path: str) -> VideoPath:
+    """The file or folder of a video, or its frames where the record or a folder with links to other roots lists them.
+
+    Raises:
+        MediaError: If a path leads out of the media roots.
+    """
+    if "\n" in path:
+        return tuple(inside_root(roots, frame) for frame in path.split("\n"))
+    found = inside_root(roots, path)
+    others = [] if isinstance(roots, Path) else roots[1:]
+    return (tuple(frame_files(found, others)) if others and found.is_dir() else ()) or found
 
 
 def sizes_of(frames: Iterable[np.ndarray]) -> tuple[Size, ...]:
@@ -208,14 +223,14 @@ def _media_parts(sample: Sample, how: Presentation) -> list[Part]:
     return [part for part in sample.parts() if not isinstance(part, texts)]
 
 
-def _planned(part: Part, media_root: Path, how: Presentation) -> Shown:
+def _planned(part: Part, media_root: Roots, how: Presentation) -> Shown:
     """What a part will show, without decoding it."""
     match part:
         case Video():
-            path = inside_root(media_root, part.path)
+            path = find_video(media_root, part.path)
             info = _video_info(path, part.fps)
             indices = planned_frames(info, how.frames, part.start_s, part.end_s)
-            if path.is_dir():  # as a picture below
+            if is_frames(path):  # as a picture below
                 read_frames(path, how.frames, part.start_s, part.end_s, fps=part.fps)
             size = (info.height_px, info.width_px)
             return Shown((size,) * len(indices), tuple(info.start_of(index) for index in indices))
@@ -230,7 +245,9 @@ def _planned(part: Part, media_root: Path, how: Presentation) -> Shown:
     return Shown(())
 
 
-def _video_info(path: Path, fps: float | None) -> VideoInfo:
+def _video_info(path: VideoPath, fps: float | None) -> VideoInfo:
+    if not isinstance(path, Path):
+        return probe_video(path, fps=fps)
     with naming(path):
         if not path.is_file():
             return probe_video(path, fps=fps)
@@ -244,11 +261,11 @@ def _probed(path: Path, size: int, modified_ns: int) -> VideoInfo:
     return probe_video(path)
 
 
-def _part_frames(part: Part, media_root: Path, how: Presentation) -> tuple[list[np.ndarray], tuple[float, ...] | None]:
+def _part_frames(part: Part, media_root: Roots, how: Presentation) -> tuple[list[np.ndarray], tuple[float, ...] | None]:
     """The frames of a part and, of a video, their times in s."""
     match part:
         case Video():
-            path = inside_root(media_root, part.path)
+            path = find_video(media_root, part.path)
             read = FrameCache(how.frame_cache).read_frames if how.frame_cache else read_frames
             frames, times_s = read(path, how.frames, part.start_s, part.end_s, fps=part.fps)
             return list(frames), tuple(times_s.tolist())

@@ -11,11 +11,20 @@ from sparrow.core.errors import DataError
 
 MAX_RECORD_CHARS = 1 << 26
 _MARGIN_CHARS = 12
+_HEAD_CHARS = 1 << 14
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
+_HEAD_OF_DATA = re.compile(
+    r'\{\s*(?P<before>(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[\w.+-]+)\s*,\s*)*)"data"\s*:\s*\[(?=\s*\{)'
+)
+_decode_all = json.JSONDecoder().raw_decode
+
+
+class RepeatedKeyError(ValueError):
+    """A name stands twice in an object, so that one of its values would be lost."""
 
 
 class JsonValue(NamedTuple):
-    """A value, the line it starts on, and whether its text has `\\u` escapes.
+    """A value, the line it starts on, whether its text has `\\u` escapes, and which key it repeats, if one, in words.
 
     Only through an escape do NULs and lone surrogates get past UTF-8 and a JSON parser.
     """
@@ -23,23 +32,32 @@ class JsonValue(NamedTuple):
     value: Any
     line: int
     has_escapes: bool
+    repeated: str | None
 
 
 class JsonStream:
-    """The values of a JSON array, or those that stand one after another in a file.
+    """The values of a JSON array, of the array `data` of an object, or those that stand one after another in a file.
 
-    `error(what, line)` makes the error for something wrong.
+    `error(what, line)` makes the error for something wrong. `beside` then has the names of what that object holds else.
     """
 
     def __init__(self, chunks: Iterator[str], error: Callable[[str, int], DataError]) -> None:
         self._chunks, self._error = chunks, error
-        self._decode = json.JSONDecoder().raw_decode
+        self.beside: list[str] = []
+        self._decode = json.JSONDecoder(object_pairs_hook=unique_keys).raw_decode
+        self._repeated: str | None = None
         self._text = ""
         self._at = 0
         self._line = 1
 
     def __iter__(self) -> Iterator[JsonValue]:
-        if self._next_char() != "[":
+        first = self._next_char()
+        while first == "{" and len(self._text) - self._at < _HEAD_CHARS and self._more():
+            pass
+        head = _HEAD_OF_DATA.match(self._text, self._at) if first == "{" else None
+        if head:
+            self._step(head.end() - 1)
+        elif first != "[":
             while self._next_char():
                 yield self._take()
             return
@@ -56,6 +74,16 @@ class JsonStream:
             if mark == ",":
                 self._step(self._at + 1)
         self._step(self._at + 1)
+        if head:
+            while self._more():
+                pass
+            inner, closed, after = self._text[self._at :].rpartition("}")
+            fields = (text.strip(" \t\r\n,") for text in (head["before"], inner))
+            try:
+                self.beside = list(json.loads(f"{{{','.join(filter(None, fields))}{closed}{after}"))
+            except ValueError:
+                self._fail("the object around the array of records is not JSON")
+            return
         if self._next_char():
             self._fail("text stands after the end of the array")
 
@@ -63,7 +91,8 @@ class JsonStream:
         line, (value, end) = self._line, self._value()
         has_escapes = self._text.find("\\u", self._at, end) >= 0
         self._step(end)
-        return JsonValue(value, line, has_escapes)
+        repeated, self._repeated = self._repeated, None
+        return JsonValue(value, line, has_escapes, repeated)
 
     def _value(self) -> tuple[Any, int]:
         while True:
@@ -71,7 +100,8 @@ class JsonStream:
             # an escape), or fails at the start of a string that runs past it.
             near_end = len(self._text) - _MARGIN_CHARS
             try:
-                value, end = self._decode(self._text, self._at)
+                decode = _decode_all if self._repeated else self._decode
+                value, end = decode(self._text, self._at)
                 if end < near_end or not self._more():
                     return value, end
             except json.JSONDecodeError as error:
@@ -83,6 +113,8 @@ class JsonStream:
                     "it ends in the middle of a record" if at_end else f"it is not JSON: {error.msg}",
                     self._line + self._text.count("\n", self._at, error.pos),
                 )
+            except RepeatedKeyError as error:
+                self._repeated = str(error)
             except (ValueError, RecursionError) as error:
                 self._fail(f"a record cannot be read: {json_fault(error)}")
 
@@ -118,6 +150,16 @@ class JsonStream:
 
     def _fail(self, what: str, line: int | None = None) -> NoReturn:
         raise self._error(what, line or self._line)
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of its names and values, for `object_pairs_hook`; `RepeatedKeyError` if a name stands twice."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RepeatedKeyError(f"the key {twice!r} stands twice in an object")
+    return made
 
 
 def json_fault(error: ValueError | RecursionError) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import count, filterfalse, islice
+from itertools import filterfalse, islice
 
 import pandas as pd
 
 from sparrow.core.errors import DataError, MediaError
 from sparrow.core.hashing import hash_order
 from sparrow.core.samples import LongText, Sample, Text
+from sparrow.data.draw_order import Division, Replayed
 from sparrow.data.page_counts import PageCounts
 from sparrow.data.settings import Component, Mixture
 from sparrow.data.sources import SourceData
@@ -51,9 +52,9 @@ def draw(
 ) -> list[Selection]:
     """Choose the samples of every component: the first ones of its order that its rules let in.
 
-    The order is that of hashes, or the component's `selection`. Samples of one source that serve two components are
-    drawn without overlap, in the order of the components. Where the total is in tokens or frames, a component takes
-    samples until one more would exceed its share.
+    The order is that of hashes, or the component's `selection`. Components of one source divide it among them by hash,
+    whatever their sizes; one whose part is too small goes on at the end of the others' parts. Where the total is in
+    tokens or frames, a component takes samples until one more would exceed its share.
 
     `measure` gives frames and tokens of some rows of a component, where the total is not in samples; `selected` the
     rows of a component's source in the order of its `selection`, for those other than `hash`. The `num_held_out`
@@ -64,38 +65,43 @@ def draw(
         DataError: If a source has fewer samples than a component asks for, or a component's share does not pay for its
             first sample.
     """
-    orders: dict[tuple[str, str], _Replayed] = {}
-    for component in mixture.components.values():
-        key = component.source, component.selection
-        if key not in orders:
-            if component.selection == "hash":
-                orders[key] = _Replayed(hash_order(sources[component.source].ids, data_seed))
-            else:
-                assert selected is not None, "only the order by hash needs nothing else"
-                orders[key] = _Replayed(selected(component))
-    drawn: dict[str, set[int]] = {name: set() for name, _ in orders}
+    components, orders = mixture.components, dict[tuple[str, str], Replayed]()
+    drawn: dict[str, set[int]] = {name: set() for name in mixture.sources}
+    draws: dict[str, _Draw] = {}
+    for name, part in components.items():
+        source, key = sources[part.source], (part.source, part.selection)
+        if key not in orders and part.selection == "hash":
+            orders[key] = Replayed(hash_order(source.ids, data_seed, ties=source.digests.tolist()))
+        elif key not in orders:
+            assert selected is not None, "only the order by hash needs nothing else"
+            orders[key] = Replayed(selected(part))
+        sharing = [other for other in components if components[other].source == part.source]
+        order = Division(name, sharing, orders[key], source.ids, data_seed)
+        draws[name] = _Draw(name, part, source, order, drawn[part.source], pages)
     shares = _budgets(mixture)
     sizes = {} if shares else component_sizes(mixture)
-    draws: dict[str, _Draw] = {}
-    selections = []
-    for name, component in mixture.components.items():
-        others, order = drawn[component.source], orders[component.source, component.selection]
-        draw_one = draws[name] = _Draw(name, component, sources[component.source], order, others, pages)
-        if shares:
-            assert measure is not None, "a total in tokens or frames needs it"
-            rows = draw_one.fill(*shares[name], measure)
-        else:
-            rows = draw_one.take(sizes[name])
-        others.update(rows)
-        selections.append(Selection(name, component.source, rows, dict(draw_one.left_out)))
+    rows: dict[str, list[int]] = {}
+    for whole in (False, True):  # what another component's own part holds is taken last
+        for name, one in draws.items():
+            if name not in rows:
+                one.order.whole = whole
+                try:
+                    rows[name] = one.fill(*shares[name], measure) if shares else one.take(sizes[name])
+                except _TooFewError:
+                    if whole:
+                        raise
+                else:
+                    one.drawn.update(rows[name])
+    selections = [Selection(name, one.component.source, rows[name], dict(one.left_out)) for name, one in draws.items()]
     held_out = _in_proportion(num_held_out, [len(selection.rows) for selection in selections])
     trained: set[int] = set()
     if num_held_out:
         trained.update(*(_digests(sources[each.source], each.rows) for each in selections))
     for i, size in enumerate(held_out):
-        rows = draws[selections[i].component].hold_out(size, trained)
-        drawn[selections[i].source].update(rows)
-        selections[i] = replace(selections[i], held_out=rows)
+        one = draws[selections[i].component]
+        one.order.whole = True
+        selections[i] = replace(selections[i], held_out=one.hold_out(size, trained))
+        one.drawn.update(selections[i].held_out)
     return selections
 
 
@@ -152,19 +158,8 @@ def _budgets(mixture: Mixture) -> dict[str, tuple[str, float]]:
     return {}
 
 
-class _Replayed:
-    """An order that can be gone through many times and is worked out once, as far as it is asked for."""
-
-    def __init__(self, rows: Iterable[int]) -> None:
-        self._rows, self._known = iter(rows), list[int]()
-
-    def __iter__(self) -> Iterator[int]:
-        for i in count():
-            if i == len(self._known):
-                self._known += islice(self._rows, 1)
-            if i == len(self._known):
-                return
-            yield self._known[i]
+class _TooFewError(DataError):
+    """A component asks for more samples than it may draw from."""
 
 
 @dataclass
@@ -174,7 +169,7 @@ class _Draw:
     name: str
     component: Component
     source: SourceData
-    order: Iterable[int]
+    order: Division
     drawn: set[int]
     pages: PageCounts
     left_out: Counter[str] = field(default_factory=Counter)
@@ -249,8 +244,9 @@ class _Draw:
             raise self._too_few(asks, len(rows), remedy="lower validation.num_samples")
         return rows
 
-    def fill(self, column: str, budget: float, measure: Measure) -> list[int]:
+    def fill(self, column: str, budget: float, measure: Measure | None) -> list[int]:
         """Rows until one more would exceed the budget."""
+        assert measure is not None, "a total in tokens or frames needs it"
         repeat, rows = self.component.repeat, self._eligible()
         unit = column.removeprefix("num_").replace("_", " ")
         chosen: list[int] = []
@@ -284,10 +280,10 @@ class _Draw:
             remedy="raise the mixture's total or the component's fraction, or lower its repeat",
         )
 
-    def _too_few(self, asks: str, have: float, remedy: str = "lower its size, raise its repeat") -> DataError:
+    def _too_few(self, asks: str, have: float, remedy: str = "lower its size, raise its repeat") -> _TooFewError:
         notes = [f"{count} left out: {reason}" for reason, count in self.left_out.items()]
         notes += [f"{len(self.source.rejected)} records rejected"] if self.source.rejected else []
-        return DataError(
+        return _TooFewError(
             f"component '{self.name}' {asks}, {have:.0f} are left of {len(self.source)} samples"
             + (f" ({'; '.join(notes)})" if notes else ""),
             source=self.component.source,

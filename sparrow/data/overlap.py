@@ -154,11 +154,11 @@ class _HashedSamples:
         """Add the samples of some rows of a source, in the order of the source."""
         self.components.append(component)
         for row, messages in stored_messages(data, np.sort(rows)):
-            self._add(messages, str(data.media_root))
+            self._add(messages, data.media_roots[0])
             self.ids.append(data.ids[row])
             self.component_of.append(len(self.components) - 1)
 
-    def _add(self, messages: list[dict[str, Any]], media_root: str) -> None:
+    def _add(self, messages: list[dict[str, Any]], media_root: Path) -> None:
         digest = hashlib.blake2b(digest_size=8)
         media: list[int] = []
         long_texts: list[int] = []
@@ -170,7 +170,7 @@ class _HashedSamples:
                 elif part["type"] == "long_text":
                     long_texts.append(text_key(part["text"]))
                 else:
-                    media.append(self.file_number(f"{media_root}/{part['path']}"))
+                    media.append(self.file_number(str(media_root / part["path"])))
                     digest.update(f"{part['start_s']} {part['end_s']}".encode())
             wording = text_key("".join(said))
             digest.update(message["role"].encode() + wording.to_bytes(8))

@@ -45,7 +45,9 @@ class PlanInputs:
 class Origin:
     """Where a component's samples were drawn from: counts of its source's records, and of samples left out by rules.
 
-    A record may give several samples. `alters_text` says how the pages' spelling differs from the source's, if it does.
+    A record may give several samples: read = used + rejected + left out. `unknown_fields` has the fields that nothing
+    reads, with the number of records that fill them and where the first stands. `alters_text` says how the pages'
+    spelling differs from the source's, if it does.
     """
 
     records_read: int
@@ -57,6 +59,7 @@ class Origin:
     records_used: int = 0
     samples_available: int = 0
     num_replaced_chars: int = 0
+    unknown_fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     alters_text: str | None = None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,8 +109,18 @@ def _origin(selection: Selection, source: SourceData, how: Presentation) -> Orig
         records_used=source.stats.num_used_records,
         samples_available=len(source),
         num_replaced_chars=source.stats.num_replaced_chars,
+        unknown_fields=_most_frequent(source.stats.unknown_fields),
         alters_text=how.style.alters_text if how.present_as == "pages" else None,
     )
+
+
+def _most_frequent(fields: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    names = sorted(fields, key=lambda name: -fields[name]["num_records"])
+    told = {name: fields[name] for name in names[:MOST_REASONS]}
+    for name in names[MOST_REASONS:]:
+        others = told.setdefault("other fields", {"num_records": 0, "first": fields[name]["first"]})
+        others["num_records"] += fields[name]["num_records"]
+    return told
 
 
 def _rows(ledger: pd.DataFrame, batching: Batching, data_seed: int) -> list[list[np.ndarray]]:

@@ -14,11 +14,12 @@ from typing import Any, BinaryIO, cast
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 from sparrow.data import json_stream
-from sparrow.data.converters.raw_record import Record, RecordError, cleaned, kind_of
-from sparrow.data.json_stream import JsonStream, json_fault
+from sparrow.data.converters.raw_record import Record, RecordError, Store, cleaned, kind_of
+from sparrow.data.json_stream import JsonStream, RepeatedKeyError, json_fault, unique_keys
 from sparrow.data.settings import Source
 
 OnBad = Callable[[RecordError], None]
+OnUnknown = Callable[[str, str], None]
 HUB_PREFIX = "hf:"
 _COMPRESSIONS = (".gz", ".zst")
 _CHUNK_BYTES = 1 << 18
@@ -26,18 +27,26 @@ _BATCH_ROWS = 64
 
 
 def read_records(
-    path: Path, *, name: str | None = None, source: str = "unnamed", on_bad: OnBad | None = None
+    path: Path,
+    *,
+    name: str | None = None,
+    source: str = "unnamed",
+    on_bad: OnBad | None = None,
+    on_unknown: OnUnknown = lambda field, where: None,
+    store: Store | None = None,
 ) -> Iterator[Record]:
     """Records of a file, in order, in bounded memory.
 
-    The file is `.json` (an array, or objects one after another), `.jsonl`, `.ndjson` or `.csv`, each plain, `.gz` or
-    `.zst`; or `.parquet`. `on_bad` is called for a record that cannot be read while those after it can; by default it
-    is raised.
+    The file is `.json` (an array, an object with an array `data`, or objects one after another), `.jsonl`, `.ndjson`
+    (objects, or one array) or `.csv`, each plain, `.gz` or `.zst`; or `.parquet`. `on_bad` is called for a record that
+    cannot be read while those after it can; by default it is raised. `on_unknown` is called with name and place of what
+    stands beside `data`; `store` with the bytes and the name of each media file in a record, for its path.
 
     Raises:
         DataError: If the file cannot be read on: file, line and remedy.
     """
-    file = _File(path, name or path.name, source, on_bad or _raise)
+    file = _File(path, name or path.name, source, on_bad or _raise, on_unknown)
+    file.store = store
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _COMPRESSIONS:
         suffixes.pop()
@@ -53,12 +62,13 @@ def read_records(
 
 def read_hub_records(
     reference: str, settings: Source, *, cache_root: Path, source: str = "unnamed"
-) -> tuple[str, Iterator[Record]]:
-    """A fingerprint and the records of a `datasets` data set, named `hf:NAME[:SPLIT]`.
+) -> tuple[str, Callable[..., Iterator[Record]]]:
+    """A fingerprint and what reads the records of a `datasets` data set, named `hf:NAME[:SPLIT]`.
 
     NAME is a folder under the root of the settings (written by `save_to_disk`, or of data files) or an id on the Hub.
     Without a SPLIT it is that of the settings, or `train`; what was saved without splits is read whole. Slices such as
-    `train[:10%]` are those of `datasets`. Pictures and videos stored in the data set are not decoded.
+    `train[:10%]` are those of `datasets`. Pictures and videos stored in the data set are not decoded; `store` takes
+    their bytes, as in `read_records`.
 
     Raises:
         DataError: If there is no such data set, configuration, split or revision.
@@ -105,12 +115,12 @@ def read_hub_records(
     elif saved and chosen and chosen != str(loaded.split):
         raise error(f"it was saved without splits, '{split}' is asked for", "leave out the split, or save with splits")
 
-    def records() -> Iterator[Record]:
+    def records(store: Store | None = None, **_: object) -> Iterator[Record]:
         rows = (row for table in loaded.with_format("arrow").iter(_BATCH_ROWS) for row in table.to_pylist())
         for number, row in enumerate(rows, start=1):
-            yield _clean_record(row, f"{reference}, row {number}", source)
+            yield _clean_record(row, f"{reference}, row {number}", source, store)
 
-    return content_hash([state, loaded._fingerprint]), records()
+    return content_hash([state, loaded._fingerprint]), records
 
 
 def _folder_state(folder: Path) -> str:
@@ -122,8 +132,9 @@ def _folder_state(folder: Path) -> str:
 class _File:
     """A file being read: its text, and errors that name it."""
 
-    def __init__(self, path: Path, name: str, source: str, on_bad: OnBad) -> None:
-        self.path, self.name, self.source, self.on_bad = path, name, source, on_bad
+    def __init__(self, path: Path, name: str, source: str, on_bad: OnBad, on_unknown: OnUnknown) -> None:
+        self.path, self.name, self.source, self.on_bad, self.on_unknown = path, name, source, on_bad, on_unknown
+        self.store: Store | None = None
 
     def error(self, what: str, remedy: str, place: str = "") -> RecordError:
         return RecordError(what, source=self.source, where=self.name + place, remedy=remedy)
@@ -134,7 +145,7 @@ class _File:
             what = f"the record is {kind_of(value)}, expected an object"
             self.on_bad(self.error(what, "write every record as an object of named fields", place))
         elif clean:
-            yield _clean_record(value, self.name + place, self.source)
+            yield _clean_record(value, self.name + place, self.source, self.store)
         else:
             yield Record(value, self.name + place, self.source)
 
@@ -190,21 +201,39 @@ def _read_json(file: _File) -> Iterator[Record]:
     def error(what: str, line: int) -> DataError:
         return file.error(what, "fix this place, or download the file again", f", line {line}")
 
-    for number, (value, line, has_escapes) in enumerate(JsonStream(file.chunks(), error), start=1):
-        yield from file.records(value, f", line {line} (record {number})", clean=has_escapes)
+    stream = JsonStream(file.chunks(), error)
+    for number, (value, line, has_escapes, repeated) in enumerate(stream, start=1):
+        place = f", line {line} (record {number})"
+        if repeated:
+            file.on_bad(file.error(repeated, "keep one of them", place))
+        else:
+            yield from file.records(value, place, clean=has_escapes)
+    for field in stream.beside:
+        file.on_unknown(f"{field} (beside data)", file.name)
 
 
 def _read_jsonl(file: _File) -> Iterator[Record]:
+    is_first = True
     for number, line in enumerate(file.lines(), start=1):
         if not line.strip():
             continue
+        if is_first and line.lstrip()[0] == "[":
+            yield from _read_json(file)
+            return
+        is_first = False
         try:
-            value = json.loads(line)
+            value = _decode_line(line)
+        except RepeatedKeyError as error:
+            file.on_bad(file.error(str(error), "keep one of them", f", line {number}"))
+            continue
         except (ValueError, RecursionError) as error:
             what = f"the line is not JSON: {json_fault(error)}"
             file.on_bad(file.error(what, "fix or remove the line", f", line {number}"))
             continue
         yield from file.records(value, f", line {number}", clean="\\u" in line)
+
+
+_decode_line = json.JSONDecoder(object_pairs_hook=unique_keys).decode
 
 
 def _read_csv(file: _File) -> Iterator[Record]:
@@ -222,7 +251,7 @@ def _read_csv(file: _File) -> Iterator[Record]:
         if row is None:
             return
         if not header:
-            header = row
+            header = ["Unnamed: 0", *row[1:]] if row[:1] == [""] else row  # pandas' index, as pandas reads it
             if not all(header) or len(set(header)) < len(header):
                 raise file.error("a column has no name, or two have the same", "fix the first row", place)
         elif len(row) == len(header):
@@ -254,8 +283,8 @@ _FORMATS: dict[str, Callable[[_File], Iterator[Record]]] = {
 }
 
 
-def _clean_record(data: dict[str, Any], where: str, source: str) -> Record:
-    readable, num_replaced = cleaned(data)
+def _clean_record(data: dict[str, Any], where: str, source: str, store: Store | None) -> Record:
+    readable, num_replaced = cleaned(data, store)
     return Record(readable, where, source, num_replaced)
 
 

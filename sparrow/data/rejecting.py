@@ -83,7 +83,7 @@ def missing_media(ledger: pd.DataFrame, sources: Mapping[str, SourceData]) -> li
     for source, row in bad[["source", "row"]].drop_duplicates().itertuples(index=False, name=None):
         data = sources[source]
         try:
-            files = media_files(data[row], data.media_root)
+            files = media_files(data[row], data.media_roots)
         except DataError:  # a path that leads out of the root is told as such
             continue
         missing.update(file for file in files if not file.exists())

@@ -10,7 +10,7 @@ import pandas as pd
 from filelock import FileLock
 
 from sparrow.core.errors import DataError
-from sparrow.core.files import write_atomically
+from sparrow.core.files import Roots, write_atomically
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Sample
 from sparrow.data.encode import Presentation, measure, media_files, missing_in_pages
@@ -117,7 +117,7 @@ def _measure(
         line = {"row": row, "sample_id": source.ids[row], "status": "used", "reason": "", "detail": ""}
         try:
             sample = source[row]
-            chat, num_frames, num_pages = measure(sample, source.media_root, backbone, how)
+            chat, num_frames, num_pages = measure(sample, source.media_roots, backbone, how)
             num_missing = missing_in_pages(sample, how)
         except DataError as error:
             return line | {"status": "rejected", "reason": error.what, "detail": str(error), **dict.fromkeys(COUNTS, 0)}
@@ -163,13 +163,13 @@ def _keys(source: SourceData, rows: Sequence[int]) -> list[str]:
     """A name for what is measured of each row: its content, and sizes and times of its files, which may be replaced."""
     samples = zip(rows, source.samples(rows), strict=True)
     return [
-        content_hash([int(source.digests[row]), _media_state(sample, source.media_root)], length=32)
+        content_hash([int(source.digests[row]), _media_state(sample, source.media_roots)], length=32)
         for row, sample in samples
     ]
 
 
-def _media_state(sample: Sample, media_root: Path) -> list[tuple[int, int]] | str:
+def _media_state(sample: Sample, media_roots: Roots) -> list[tuple[int, int]] | str:
     try:
-        return [state for path in media_files(sample, media_root) for state in file_states(path)]
+        return [state for path in media_files(sample, media_roots) for state in file_states(path)]
     except (DataError, OSError) as error:
         return str(error)

@@ -50,7 +50,15 @@ class Source:
     config_name: str | None = setting("configuration of a `datasets` data set", default=None)
     split: str | None = setting("split of a `datasets` data set", default=None)
     revision: str | None = setting("revision of a `datasets` data set", default=None)
-    min_context_words: AtLeast1 | None = setting("leave out records with shorter texts", default=None, unit="words")
+    min_context_words: AtLeast1 | None = setting(
+        "leave out records with a shorter long text", default=None, unit="words"
+    )
+    unknown_fields: Literal["count", "refuse"] = setting(
+        "what becomes of records with fields that the converter does not know", default="count", added=True
+    )
+    media_roots: list[str] = setting(
+        "further folders where absolute media paths and links may lead", default_factory=list, recorded=True
+    )
     world: str | None = setting("table of the generated world that has this source's schema", default=None)
     use_world: bool = setting("read that table in place of `files`", default=False)
 

@@ -6,9 +6,10 @@ import inspect
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from filelock import FileLock
 
 from sparrow.core import samples
 from sparrow.core.errors import ConfigError, DataError
-from sparrow.core.files import drafted, remove_drafts, write_atomically, write_json
+from sparrow.core.files import EMBEDDED, drafted, remove_drafts, user_path, write_atomically, write_json
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
 from sparrow.core.samples import Sample
 from sparrow.data import converters, json_stream, readers
@@ -37,12 +38,13 @@ _READ_ROWS = 256
 class SourceData:
     """The samples of a source, read from memory-mapped Arrow rows.
 
-    `ids` are in the order of the records; media paths are relative to `media_root`; `folder` keeps the rows.
+    `ids` are in the order of the records; media paths are relative to the first of `media_roots` and may lead into any;
+    `folder` keeps the rows.
     """
 
     name: str
     ids: list[str]
-    media_root: Path
+    media_roots: tuple[Path, ...]
     stats: SourceStats
     folder: Path
 
@@ -88,11 +90,11 @@ class SourceData:
 
 
 class Input(NamedTuple):
-    """Something to read: the name that errors call it, the hash of its content, and a file or its records."""
+    """Something to read: the name that errors call it, the hash of its content, and what reads its records."""
 
     label: str
     content_hash: str
-    origin: Path | Iterator[Record]
+    read: Callable[..., Iterator[Record]]
 
 
 def load_source(
@@ -106,9 +108,8 @@ def load_source(
 ) -> SourceData:
     """The samples of a source, from the cache where the same content was converted before.
 
-    Ids are the publisher's where a record has its own, else a hash of the sample's content. Samples of different
-    content that share an id get `~` and the start of their content hash; copies of one sample get `#2`, `#3`
-    and so on. So an id depends on the set of records, never on their order or their folder.
+    Ids are the publisher's where a record has its own, else a hash of the sample's content; see `sample_ids`. They do
+    not depend on the order of the records, nor on the names and the order of the files.
 
     Args:
         name: The source's name.
@@ -132,6 +133,7 @@ def load_source(
             "inputs": [(each.label, each.content_hash) for each in inputs],
             "converter": source.converter,
             "min_context_words": converter.min_context_words,
+            "unknown_fields": source.unknown_fields,
             "code": _code_hash(converter),
         }
     )
@@ -140,7 +142,8 @@ def load_source(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not _is_whole(folder):
-                work = Conversion(name, converter, fail=on_bad_sample == "fail", named=source.converter)
+                fail, refuse_unknown = on_bad_sample == "fail", source.unknown_fields == "refuse"
+                work = Conversion(name, converter, fail=fail, refuse_unknown=refuse_unknown, named=source.converter)
                 _ingest(work, inputs, folder)
     stats = _read_stats(folder / "stats.json")
     if on_bad_sample == "fail" and stats.rejected:
@@ -165,7 +168,11 @@ def load_source(
     return SourceData(
         name=name,
         ids=json.loads((folder / "ids.json").read_text()),
-        media_root=Path(source.root) / source.media_root,
+        media_roots=(
+            Path(source.root) / source.media_root,
+            *(Path(source.root) / user_path(folder) for folder in source.media_roots),
+            *filter(Path.is_dir, [folder / "media"]),
+        ),
         stats=stats,
         folder=folder,
     )
@@ -211,8 +218,9 @@ def _inputs(name: str, source: Source, cache_root: Path) -> list[Input]:
             fingerprint, records = readers.read_hub_records(entry, source, cache_root=cache_root, source=name)
             inputs.append(Input(entry, fingerprint, records))
         else:
-            found = _found(source, entry).items()
-            inputs += [Input(label, _remembered_hash(path, cache_root), path) for label, path in found]
+            for label, path in _found(source, entry).items():
+                read = partial(readers.read_records, path, name=label, source=name)
+                inputs.append(Input(label, _remembered_hash(path, cache_root), read))
     return inputs
 
 
@@ -247,6 +255,7 @@ def _remembered_hash(path: Path, cache_root: Path) -> str:
 def _code_hash(converter: Converter) -> str:
     """Hash of the code that turns records into rows, so that a changed converter never meets an old cache."""
     modules = [inspect.getmodule(converter.read), converters, readers, json_stream, chat, conversion, record, samples]
+    modules.append(inspect.getmodule(Converter))
     files = {inspect.getsourcefile(module) for module in modules if module} | {__file__}
     return combined_hash(sorted(file_hash(Path(file)) for file in files if file))
 
@@ -261,14 +270,24 @@ def _ingest(work: Conversion, inputs: list[Input], folder: Path) -> None:
     remove_drafts(folder)
     with drafted(folder) as draft:
         with _RowWriter(draft / "rows.arrow") as writer:
-            for label, _, origin in inputs:
-                if isinstance(origin, Path):
-                    origin = readers.read_records(origin, name=label, source=work.name, on_bad=work.reject_unread)
-                work.run(origin, writer.write)
+            store = partial(_store, draft / "media")
+            for each in inputs:
+                records = each.read(on_bad=work.reject_unread, on_unknown=work.count_unknown, store=store)
+                work.run(records, writer.write)
         ids = work.ids()
         write_atomically(draft / "ids.json", json.dumps(ids))
         write_atomically(draft / "digests.bin", work.digests.tobytes())
         write_json(draft / "stats.json", asdict(work.stats(ids)))
+
+
+def _store(folder: Path, content: bytes, name: str) -> str:
+    """Write the bytes of a media file, once; the path by which samples name it."""
+    digest, suffix = blake2b(content, digest_size=16).hexdigest(), Path(name).suffix.lower()
+    file = Path(digest[:2]) / f"{digest}{suffix if suffix[1:].isalnum() else ''}"
+    if not (folder / file).exists():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(content)
+    return f"{EMBEDDED}{file}"
 
 
 class _RowWriter:
@@ -279,7 +298,8 @@ class _RowWriter:
 
         part = {name: pyarrow.string() for name in ("type", "text", "path")}
         part |= {name: pyarrow.float64() for name in ("start_s", "end_s", "fps")}
-        message = {"role": pyarrow.string(), "content": pyarrow.list_(pyarrow.struct(part))}
+        message = {"role": pyarrow.string(), "supervised": pyarrow.bool_()}
+        message["content"] = pyarrow.list_(pyarrow.struct(part))
         self._schema = pyarrow.schema({"messages": pyarrow.list_(pyarrow.struct(message))})
         self._stream = pyarrow.ipc.new_stream(path, self._schema)
         self._rows: list[dict[str, Any]] = []

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -17,15 +17,15 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from sparrow.core.errors import DataError, RunError
-from sparrow.core.files import drafted, inside_root, write_json
+from sparrow.core.files import Roots, drafted, inside_root, write_json
 from sparrow.core.hashing import content_hash
-from sparrow.core.samples import Image, LongText, Message, Part, Sample, Text, Video
-from sparrow.data.encode import Presentation
+from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
+from sparrow.data.encode import Presentation, find_video
 from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.rejecting import FAIL, BadSamples
 from sparrow.data.supervised_loader import Mapped
 from sparrow.data.trainer_records import EXPORTS, Form, media_paths
-from sparrow.media.frame_folders import frame_files
+from sparrow.media.frame_folders import frame_files, is_frames
 from sparrow.media.frames import planned_frames, probe_video
 from sparrow.media.images import encode_png
 from sparrow.media.pages import count_pages, render_text, style_fingerprint
@@ -127,7 +127,9 @@ def _write_sample(plan: Plan, inputs: PlanInputs, form: Form, folder: Path, posi
     data = inputs.sources[source]
     name = f"{component}/{data.ids[row]}" + (f"#{showing + 1}" if showing else "")
     try:
-        sample = with_files(data[row], name, data.media_root, inputs.presentations[component], folder)
+        if form.learns_all and not all(message.supervised for message in data[row].messages):
+            raise DataError("an answer is not to be learnt, this trainer learns all of them")
+        sample = with_files(data[row], name, data.media_roots, inputs.presentations[component], folder)
         record = json.dumps(form.record(sample), ensure_ascii=False)
     except DataError as error:
         # Returned: the loader would wrap what its workers raise into their tracebacks.
@@ -137,7 +139,7 @@ def _write_sample(plan: Plan, inputs: PlanInputs, form: Form, folder: Path, posi
     return _Written(name, record, len(media_paths(sample, Image)), len(media_paths(sample, Video)), None)
 
 
-def with_files(sample: Sample, name: str, media_root: Path, how: Presentation, folder: Path) -> Sample:
+def with_files(sample: Sample, name: str, media_root: Roots, how: Presentation, folder: Path) -> Sample:
     """The sample as another trainer meets it, with all that it shows written to a folder.
 
     Long texts become pictures of pages or a part of the question, folders of frames the pictures that are shown of
@@ -155,11 +157,11 @@ def with_files(sample: Sample, name: str, media_root: Path, how: Presentation, f
                 parts[-1] = Text(last.text + part.text)
             else:
                 parts.append(part)
-        messages.append(Message(message.role, tuple(parts)))
+        messages.append(replace(message, parts=tuple(parts)))
     return Sample(name, sample.source, tuple(messages))
 
 
-def _parts(part: Part, source: str, media_root: Path, how: Presentation, folder: Path) -> Iterator[Part]:
+def _parts(part: Part, source: str, media_root: Roots, how: Presentation, folder: Path) -> Iterator[Part]:
     match part:
         case LongText() if how.present_as == "pages":
             yield from (Image(path) for path in _draw(part.text, how, folder))
@@ -169,15 +171,15 @@ def _parts(part: Part, source: str, media_root: Path, how: Presentation, folder:
             if part.text.strip():
                 yield Text(part.text + ("\n" if isinstance(part, LongText) else ""))
         case Image():
-            yield Image(_link(part.path, source, media_root, folder))
-        case Video() if (frames := inside_root(media_root, part.path)).is_dir():
+            yield Image(_link(inside_root(media_root, part.path), source, media_root, folder))
+        case Video() if is_frames(frames := find_video(media_root, part.path)):
             info, files = probe_video(frames, fps=part.fps), frame_files(frames)
             for index in planned_frames(info, how.frames, part.start_s, part.end_s):
-                yield Image(_link(str(Path(part.path) / files[index].name), source, media_root, folder))
+                yield Image(_link(files[index], source, media_root, folder))
         case Video():
             if part.start_s is not None or part.end_s is not None:
                 raise DataError("a video is shown in part, trainers show all of it; cut it first")
-            yield Video(_link(part.path, source, media_root, folder))
+            yield Video(_link(inside_root(media_root, part.path), source, media_root, folder))
 
 
 def _draw(text: str, how: Presentation, folder: Path) -> list[str]:
@@ -200,17 +202,22 @@ def _page(pages: Path, number: int) -> Path:
     return pages / f"{number:05d}.png"
 
 
-def _link(path: str, source: str, media_root: Path, folder: Path) -> str:
+def _link(origin: Path, source: str, roots: Roots, folder: Path) -> str:
     """Put a media file into the export, once; several workers may be at it."""
-    origin = inside_root(media_root, path)
-    target = Path("media") / source / origin.relative_to(media_root.resolve())
+    origin, root = origin.resolve(), (roots if isinstance(roots, Path) else roots[0]).resolve()
+    inside = origin.is_relative_to(root)
+    target = (
+        Path("media")
+        / source
+        / (origin.relative_to(root) if inside else f"{content_hash(str(origin.parent))}/{origin.name}")
+    )
     (folder / target).parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(origin, folder / target)
     except FileExistsError:
         pass
     except FileNotFoundError:
-        raise DataError(f"the file {path!r} is no longer there", remedy="put it back") from None
+        raise DataError(f"the file {str(origin)!r} is no longer there", remedy="put it back") from None
     except OSError:  # on another file system
         if not (folder / target).exists():
             part = folder / f"{target}.{os.getpid()}"

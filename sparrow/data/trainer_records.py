@@ -21,6 +21,7 @@ class Form:
         record: A sample, whose paths are relative to the export, in the trainer's schema. Raises `DataError` for a
             sample that the trainer cannot hold.
         converter: The converter of Sparrow that reads the records back.
+        learns_all: Whether the trainer learns every answer, so that it holds no sample with one that is not learnt.
         frame: What stands before, between and after the records.
         extra_files: Further JSON documents by name.
     """
@@ -28,6 +29,7 @@ class Form:
     file: str
     record: Callable[[Sample], dict[str, Any]]
     converter: str
+    learns_all: bool = True
     frame: tuple[str, str, str] = ("", "\n", "\n")
     extra_files: Mapping[str, Any] = field(default_factory=dict)
 
@@ -38,6 +40,7 @@ def messages_record(sample: Sample) -> dict[str, Any]:
         "id": sample.id,
         "messages": [
             {"role": message.role, "content": "".join(_in_words(part, "<image>", "<video>") for part in message.parts)}
+            | ({} if message.supervised else {"loss": False})
             for message in sample.messages
         ],
         "images": media_paths(sample, Image),
@@ -94,7 +97,7 @@ EXPORTS: dict[str, Form] = {
             }
         },
     ),
-    "ms_swift": Form("data.jsonl", messages_record, "messages"),
+    "ms_swift": Form("data.jsonl", messages_record, "messages", learns_all=False),
     "llava": Form("data.json", llava_record, "llava", frame=("[\n", ",\n", "\n]\n")),
 }
 

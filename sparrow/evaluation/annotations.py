@@ -64,7 +64,9 @@ def json_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, Any]]:
     def error(what: str, line: int) -> DataError:
         return DataError(what, where=f"{where}, line {line}", remedy="fix the file")
 
-    for value, line, _ in JsonStream(iter([text]), error):
+    for value, line, _, repeated in JsonStream(iter([text]), error):
+        if repeated:
+            raise error(repeated, line)
         yield f"line {line}", value
 
 

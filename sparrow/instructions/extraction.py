@@ -81,7 +81,8 @@ def sample_instructions(data: SourceData, rows: Sequence[int], num_instructions:
     A repeated row counts once.
     """
     distinct = sorted(set(rows))
-    ordered = [distinct[i] for i in hash_order([data.ids[row] for row in distinct], seed, salt="instructions")]
+    ids, ties = [data.ids[row] for row in distinct], data.digests[distinct].tolist()
+    ordered = [distinct[i] for i in hash_order(ids, seed, salt="instructions", ties=ties)]
     found: list[str] = []
     for start in range(0, len(ordered), num_instructions):
         chunk = ordered[start : start + num_instructions]

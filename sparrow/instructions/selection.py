@@ -124,15 +124,16 @@ def select(
     *,
     duplicate_similarity: float = 0.9,
     first: Iterable[int] = (),
+    ties: Sequence[int] = (),
 ) -> Iterator[int]:
     """Positions of the ids in the order of a selection.
 
     Samples with the same vector share one place: the first of each in hash order are ordered by the method, then the
     second of each follow in the same order, and so on. So repeated instructions cost no time and come last. Ties are
-    broken by the hash order of `ids`, which `seed` decides. `first` is the beginning of the order where it is known;
-    only what follows is computed and given.
+    broken by the hash order of `ids` and `ties`, which `seed` decides. `first` is the beginning of the order where it
+    is known; only what follows is computed and given.
     """
-    order = np.array(hash_order(ids, seed), dtype=np.int64)
+    order = np.array(hash_order(ids, seed, ties=ties), dtype=np.int64)
     done = list(first)
     whole = np.rint(vectors[order] * GRID).astype(np.float32)
     _, leaders, group = np.unique(whole, axis=0, return_index=True, return_inverse=True)

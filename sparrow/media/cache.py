@@ -12,7 +12,7 @@ import numpy as np
 
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
-from sparrow.media.frame_folders import frame_files
+from sparrow.media.frame_folders import VideoPath, frame_files
 from sparrow.media.frames import read_frames
 from sparrow.media.images import naming
 from sparrow.media.settings import FramePolicy
@@ -33,7 +33,7 @@ class FrameCache:
 
     def read_frames(
         self,
-        path: str | Path,
+        path: str | VideoPath,
         policy: FramePolicy,
         start_s: float | None = None,
         end_s: float | None = None,
@@ -41,11 +41,12 @@ class FrameCache:
         fps: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The same as `sparrow.media.frames.read_frames`, and the same errors."""
-        path = Path(path)
-        if not path.exists():
+        path = Path(path) if isinstance(path, str) else path
+        named = path if isinstance(path, Path) else path[0].parent
+        if not named.exists():
             return read_frames(path, policy, start_s, end_s, fps=fps)
         chosen = replace(policy, timestamps=False)  # the frames are the same
-        with naming(path):
+        with naming(named):
             content = video_hash(path)
         key = content_hash([CACHE_VERSION, content, asdict(chosen), start_s, end_s, fps], length=32)
         kept = self.folder / key[:2] / f"{key}.npz"
@@ -60,9 +61,9 @@ class FrameCache:
         return frames, times_s
 
 
-def video_hash(path: Path) -> str:
-    """Hash of a video's bytes: of a file, or of the pictures of a folder in their order."""
-    if path.is_dir():
+def video_hash(path: VideoPath) -> str:
+    """Hash of a video's bytes: of a file, or of the pictures of a folder or list in their order."""
+    if not isinstance(path, Path) or path.is_dir():
         return combined_hash(_hash_of(file) for file in frame_files(path))
     return _hash_of(path)
 

@@ -13,6 +13,7 @@ from sparrow.core.files import followed
 from sparrow.media.frame_choice import Clock
 from sparrow.media.images import read_image
 
+VideoPath = Path | tuple[Path, ...]
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
@@ -21,28 +22,35 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def frame_files(folder: Path) -> list[Path]:
-    """The pictures of a folder in natural order; hidden files and other kinds are left out.
+def is_frames(path: VideoPath) -> bool:
+    """Whether a video is a folder or a list of pictures."""
+    return not isinstance(path, Path) or path.is_dir()
+
+
+def frame_files(folder: VideoPath, roots: Sequence[Path] = ()) -> list[Path]:
+    """The pictures of a folder in natural order, without hidden files and other kinds; those of a list as they are.
 
     Raises:
-        MediaError: If a link leads out of the folder or in a circle.
+        MediaError: If a link leads out of the folder and the roots, or in a circle.
     """
+    if not isinstance(folder, Path):
+        return list(folder)
     files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.name[0] != "."]
-    root = folder.resolve()
+    allowed = [root.resolve() for root in (folder, *roots)]
     for file in files:
-        if file.is_symlink() and not followed(file).is_relative_to(root):
+        if file.is_symlink() and not any(followed(file).is_relative_to(root) for root in allowed):
             raise MediaError(f"the frame {file.name!r} leads out of its folder", remedy="copy the picture there")
     return sorted(files, key=lambda file: natural_key(file.name))
 
 
-def file_states(path: Path) -> list[tuple[int, int]]:
+def file_states(path: VideoPath) -> list[tuple[int, int]]:
     """Size in bytes and time of change in ns of a file, or of the pictures of a folder: other ones are other media.
 
     Raises:
         OSError: If it is not there.
         MediaError: As `frame_files`.
     """
-    states = [file.stat() for file in (frame_files(path) if path.is_dir() else [path])]
+    states = [file.stat() for file in ([path] if isinstance(path, Path) and path.is_file() else frame_files(path))]
     return [(state.st_size, state.st_mtime_ns) for state in states]
 
 
@@ -53,7 +61,7 @@ class FolderReader:
         MediaError: If it holds no pictures, or, when read, pictures that are damaged or differ in size.
     """
 
-    def __init__(self, folder: Path, fps: float | None) -> None:
+    def __init__(self, folder: VideoPath, fps: float | None) -> None:
         if fps is not None and not fps > 0:
             raise MediaError(f"the folder's frame rate is {fps}", remedy="fix the record's fps")
         self._files = frame_files(folder)

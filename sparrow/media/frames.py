@@ -11,7 +11,7 @@ import numpy as np
 
 from sparrow.media.animations import AnimationReader, is_animation
 from sparrow.media.frame_choice import VideoInfo, frame_indices, planned_frames
-from sparrow.media.frame_folders import FolderReader
+from sparrow.media.frame_folders import FolderReader, VideoPath
 from sparrow.media.images import checked_file, naming
 from sparrow.media.settings import FramePolicy
 from sparrow.media.video_files import VideoFileReader
@@ -42,11 +42,11 @@ class Clip:
     times_s: tuple[float, ...]
 
 
-def probe_video(path: str | Path, *, fps: float | None = None) -> VideoInfo:
+def probe_video(path: str | VideoPath, *, fps: float | None = None) -> VideoInfo:
     """Open a video, decode its first frame, and say what it holds.
 
     Args:
-        path: A video file, an animated picture (gif, webp), or a folder of frames.
+        path: A video file, an animated picture (gif, webp), a folder of frames, or the frames' own paths.
         fps: Frame rate of a folder, where it is known; files have their own clock.
 
     Raises:
@@ -59,7 +59,7 @@ def probe_video(path: str | Path, *, fps: float | None = None) -> VideoInfo:
 
 
 def read_clip(
-    path: str | Path,
+    path: str | VideoPath,
     policy: FramePolicy,
     start_s: float | None = None,
     end_s: float | None = None,
@@ -83,7 +83,7 @@ def read_clip(
 
 
 def read_frames(
-    path: str | Path,
+    path: str | VideoPath,
     policy: FramePolicy,
     start_s: float | None = None,
     end_s: float | None = None,
@@ -96,11 +96,11 @@ def read_frames(
 
 
 @contextmanager
-def _open(path: str | Path, fps: float | None) -> Iterator[Reader]:
+def _open(path: str | VideoPath, fps: float | None) -> Iterator[Reader]:
     """A reader of a video; every error inside names the path."""
-    path = Path(path)
-    with naming(path):
-        if path.is_dir():
+    path = Path(path) if isinstance(path, str) else path
+    with naming(path if isinstance(path, Path) else path[0].parent):
+        if not isinstance(path, Path) or path.is_dir():
             yield FolderReader(path, fps)
         elif is_animation(checked_file(path)):
             with closing(AnimationReader(path)) as reader:

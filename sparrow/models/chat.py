@@ -37,6 +37,8 @@ def tokenize(
 ) -> TokenizedChat:
     """Apply a chat template and mark what it generates; each image and each video is one token still.
 
+    A message that has `supervised` false is not marked.
+
     Raises:
         DataError: If a text holds one of the `control` tokens, or an assistant turn is blank.
     """
@@ -53,7 +55,10 @@ def tokenize(
     ids = np.asarray(encoding["input_ids"], dtype=np.int64)
     offsets = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)
     supervised = np.zeros(len(ids), dtype=bool)
-    for start, end in spans[0]:
+    answers = [message for message in messages if message["role"] == "assistant"]
+    for (start, end), answer in zip(spans[0], answers, strict=True):
+        if not answer.get("supervised", True):
+            continue
         supervised |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
     return TokenizedChat(ids, supervised, 0)
 

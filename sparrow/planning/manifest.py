@@ -22,16 +22,18 @@ def manifest_table(manifest: Mapping[str, Any]) -> str:
     drawn = Table(
         "Drawn",
         (
-            *("component", "source", "records", "rejected", "left out", "samples"),
-            *("requested", "used", "rejected in the plan"),
+            *("component", "source", "records", "used", "rejected", "left out"),
+            *("samples", "skipped", "requested", "shown", "not shown"),
         ),
         [
             (
                 name,
                 counts["source"],
-                *_counts(counts, "records_read", "records_rejected"),
-                f"{num_left_out(counts):,}",
-                *_counts(counts, "samples_available", "requested", "used", "rejected"),
+                *_counts(counts, "records_read", "records_used", "records_rejected"),
+                f"{sum(counts['records_left_out'].values()):,}",
+                *_counts(counts, "samples_available"),
+                f"{sum(counts['samples_left_out'].values()):,}",
+                *_counts(counts, "requested", "used", "rejected"),
             )
             for name, counts in components.items()
         ],
@@ -75,6 +77,10 @@ def reasons(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
             lines += [f"{name}: {number:,} {what}: {reason}" for reason, number in counts[key].items()]
         if counts["records_used"] != counts["samples_available"]:
             lines.append(f"{name}: {counts['records_used']:,} records give {counts['samples_available']:,} samples")
+        lines += [
+            f"{name}: {unknown['num_records']:,} unread field '{path}' (first: {unknown['first']})"
+            for path, unknown in counts["unknown_fields"].items()
+        ]
         if counts["num_replaced_chars"]:
             lines.append(f"{name}: {counts['num_replaced_chars']:,} NULs and lone surrogates became U+FFFD")
         if "alters_text" in counts:

@@ -36,11 +36,14 @@ def selected_rows(component: Component, sources: Mapping[str, SourceData], confi
     cache_root = Path(config.paths.cache_root)
     texts = [turns for _, turns in read_instructions(data)]
     distinct = sorted({turn for turns in texts for turn in turns})
+    # The places of samples that share an id are told by their contents.
+    ties = data.digests.tolist() if len(set(data.ids)) < len(data) else []
     key = content_hash(
         [
             [SELECTION_VERSION, EXTRACTION_VERSION, component.selection, config.data_seed],
             *SELECTIONS.own_code(component.selection),
-            [data.content_hash, data.ids],  # rows are kept by their places, which the order of the records decides
+            # Rows are kept by their places, which the order of the records decides.
+            [data.content_hash, data.ids, *ties],
             [embedding_key(distinct, config.embedder), config.embedder.duplicate_similarity],
         ],
         length=32,
@@ -62,6 +65,7 @@ def selected_rows(component: Component, sources: Mapping[str, SourceData], confi
             config.data_seed,
             duplicate_similarity=config.embedder.duplicate_similarity,
             first=known,
+            ties=ties,
         ):
             rows.append(row)
             if len(rows) == keep_at:

@@ -58,6 +58,9 @@ def typed(*content: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": list(content)}, {"role": "assistant", "content": "Yes."}]}
 
 
+PLAIN = typed({"type": "text", "text": "a"})
+
+
 def numbered(content: str, **image: str) -> dict[str, Any]:
     turns = [{"role": "user", "content": content}, {"role": "assistant", "content": "Yes."}]
     return {"image": {f"<{name}>": path for name, path in image.items()}, "conversations": turns}
@@ -128,10 +131,10 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
         {"image": "data:image/png;base64,AA", "conversations": [ASK, TELL]},
         "field 'image' holds an address",
     ),
-    "video a list of frames": (
+    "videos a list of frames": (
         "llava",
-        {"video": ["1.jpg", "2.jpg"], "conversations": [SHOW, TELL]},
-        "field 'video' names a picture",
+        {"videos": ["1.jpg", "2.jpg"], "conversations": [SHOW, TELL]},
+        "field 'videos' names a picture",
     ),
     "start of 400 digits": (
         "llava",
@@ -192,7 +195,7 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
     "part of unknown type": (
         "messages",
         typed({"type": "audio", "audio": "a.wav"}),
-        "a part of a user message is 'audi",
+        "field 'messages[].content[].audio' holds sound",
     ),
     "half of a character in JSON of a cell": (
         "messages",
@@ -204,6 +207,107 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
         "field 'messages' is JSON that holds 2 NULs or halves of surrogate pairs",
     ),
     "part is text": ("messages", typed("hello"), "a part of a user message is text"),
+    "repeated key": ("llava", '{"id": 1, "id": 2}', "the key 'id' stands twice in an object"),
+    "repeated key in a turn": (
+        "llava",
+        '{"conversations": [{"from": "human", "value": "a", "value": "b"}]}',
+        "the key 'value' stands twice",
+    ),
+    "repeated key in JSON of a cell": (
+        "llava",
+        {"conversations": '[{"from": "human", "from": "gpt", "value": "a"}]'},
+        "field 'conversations' is JSON in which the key 'from' stands twice",
+    ),
+    "half a turn to be learnt": (
+        "llava",
+        {"conversations": [ASK, TELL | {"weight": 0.5}]},
+        "'weight' of a turn is 0.5",
+    ),
+    "marks that disagree": (
+        "llava",
+        {"conversations": [ASK, TELL | {"loss": True, "train": False}]},
+        "'train' of a turn is False",
+    ),
+    "question to be learnt": ("llava", {"conversations": [ASK | {"loss": True}, TELL]}, "only answers are learnt"),
+    "record not to be learnt": ("llava", {"conversations": [ASK, TELL], "weight": 0}, "field 'weight' is 0: it is not"),
+    "preference": ("messages", {**PLAIN, "rejected": "No."}, "field 'rejected' holds a preference"),
+    "preference of ms-swift": (
+        "messages",
+        {**PLAIN, "rejected_response": "No."},
+        "field 'rejected_response' holds a preference",
+    ),
+    "undesired answer": ("messages", {**PLAIN, "label": False}, "field 'label' is False: it is not to be learnt"),
+    "undesired answer of LLaMA-Factory": (
+        "alpaca",
+        {"instruction": "x", "output": "y", "kto_tag": False},
+        "field 'kto_tag' is False",
+    ),
+    "grounding": (
+        "messages",
+        {**PLAIN, "objects": {"bbox": [[1, 2, 3, 4]]}},
+        "field 'objects' grounds the words <bbox>",
+    ),
+    "grounding without its objects": (
+        "llava",
+        {"conversations": [ASK, {"from": "gpt", "value": "At <bbox>."}]},
+        "a turn holds <bbox>, which is not filled in",
+    ),
+    "tools": ("messages", {**PLAIN, "tools": [{"name": "x"}]}, "field 'tools' is about tools"),
+    "call of a tool": (
+        "messages",
+        {
+            "messages": [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "b", "tool_calls": [{"id": 1}]},
+            ]
+        },
+        "field 'messages[].tool_calls' is about tools",
+    ),
+    "history that is not read": (
+        "llava",
+        {"conversations": [ASK, TELL], "history": [["a", "b"]]},
+        "field 'history' is not read by this converter",
+    ),
+    "system turn that is not read": (
+        "context_qa",
+        {"context": "a", "question": "b", "answer": "c", "system_prompt": "Be brief."},
+        "field 'system_prompt' is not read by this converter",
+    ),
+    "two system turns": (
+        "llava",
+        {"system": "a", "system_prompt": "b", "conversations": [ASK, TELL]},
+        "both 'system' and 'system_prompt' are given",
+    ),
+    "part of a video in frames": (
+        "llava",
+        {"video": "a.mp4", "start_frame": 0, "conversations": [SHOW, TELL]},
+        "field 'start_frame' says which part of the video is meant",
+    ),
+    "part of a video as a pair": (
+        "videochatgpt",
+        {"q": "a", "a": "b", "video_id": "v", "clip": [1, 2]},
+        "field 'clip' says which part of the video is meant",
+    ),
+    "part of a video in a part": (
+        "messages",
+        typed({"type": "video", "video": "a.mp4", "timestamp": [1, 2]}, {"type": "text", "text": "a"}),
+        "field 'timestamp' says which part",
+    ),
+    "two starts": (
+        "llava",
+        {"video": "a.mp4", "start": 1, "video_start": 2, "conversations": [SHOW, TELL]},
+        "both 'start' and 'video_start' are given",
+    ),
+    "time of day as a start": (
+        "llava",
+        {"video": "a.mp4", "start_time": "00:01", "conversations": [SHOW, TELL]},
+        "field 'start_time' is '00:01', expected a number",
+    ),
+    "bounds of no video": (
+        "messages",
+        {**typed({"type": "video", "video": "a.mp4"}), "video_start": 2},
+        "field 'video_start' bounds a video, and no field names one",
+    ),
     "text part without text": ("messages", typed({"type": "text"}), "a text part of a user message has no text"),
     "image part without image": ("messages", typed({"type": "image"}), "more <image> placeholders than images (0)"),
     "embedded bytes": ("messages", typed({"type": "image", "image": {"bytes": "AA"}}), "holds a file's bytes"),

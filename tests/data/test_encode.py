@@ -10,7 +10,7 @@ from PIL import Image as Picture
 
 from sparrow.core.errors import MediaError
 from sparrow.core.samples import Image, LongText, Message, Sample, Text, Video
-from sparrow.data.encode import Presentation, encode, measure
+from sparrow.data.encode import Presentation, encode, load_frames, measure
 from sparrow.data.sample_costs import measure_samples
 from sparrow.data.settings import Source
 from sparrow.data.sources import load_source
@@ -100,6 +100,101 @@ def test_a_picture_that_cannot_be_shown_is_rejected_not_raised(load, media, tmp_
     table = measure_samples(source, [0, 1], load("qwen2_5_vl"), UNTIMED)
     assert table["status"].tolist() == ["rejected", "used"]
     assert "3 x 2000 px cannot be shown" in table["reason"][0]
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_turn_that_is_not_to_be_learnt_has_no_labels(load, media, family):
+    backbone = load(family)
+
+    def learnt(*supervised):
+        turns = [
+            message
+            for number, is_learnt in enumerate(supervised)
+            for message in (
+                Message("user", (Text(f"Why {number}?"),)),
+                Message("assistant", (Text(f"Since {number}."),), is_learnt),
+            )
+        ]
+        encoded = encode(Sample("s", "b", tuple(turns)), media, backbone, UNTIMED)
+        return encoded.input_ids, encoded.labels >= 0
+
+    (ids, whole), (same_ids, first), (_, last) = learnt(True, True), learnt(True, False), learnt(False, True)
+    assert ids.tolist() == same_ids.tolist()
+    assert first.any() and last.any() and not (first & last).any()
+    assert (first | last).tolist() == whole.tolist()
+    assert "Since 1" in backbone.tokenizer.decode(ids[last]) and "Since 0" not in backbone.tokenizer.decode(ids[last])
+
+
+def frames_of(source, backbone):
+    """The grey values of the frames that each sample of a source shows."""
+    table = measure_samples(source, range(len(source)), backbone, UNTIMED)
+    assert table["status"].tolist() == ["used"] * len(source), table["detail"].tolist()
+    return [[int(frame[0, 0, 0]) for frame in load_frames(one, source.media_roots, UNTIMED)] for one in source]
+
+
+def asking(mark, **fields):
+    return {"conversations": [{"from": "human", "value": f"{mark}Why?"}, {"from": "gpt", "value": "So."}], **fields}
+
+
+def test_media_that_a_data_set_holds_as_bytes_are_shown(load, media, tmp_path):
+    """As the `Image` feature of `datasets` and lists of it write them, and as plain bytes."""
+    import pyarrow
+    import pyarrow.parquet
+
+    pictures = [(media / "frames" / f"{i}.png").read_bytes() for i in range(3)]
+    records = [
+        asking("<image>", images=[{"bytes": pictures[2], "path": "x.png"}]),
+        asking("<image>", images=[{"bytes": None, "path": "frames/1.png"}]),
+        asking("<video>", videos=[[{"bytes": picture, "path": None} for picture in pictures]]),
+        asking("<image>", image=pictures[1]),
+        asking("<video>", video={"bytes": (media / "a.mp4").read_bytes(), "path": "a.mp4"}),
+    ]
+    fields = {field for record in records for field in record}
+    table = pyarrow.Table.from_pylist([{field: record.get(field) for field in fields} for record in records])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    read = Source(converter="llava", files=["a.parquet"], root=str(tmp_path), media_root=str(media))
+    source = load_source("s", read, cache_root=tmp_path / "cache")
+    *shown, clip = frames_of(source, load("qwen2_5_vl"))
+    assert shown == [[80], [40], [0, 40, 80], [40]]
+    assert len(clip) == 4
+    assert len([path for path in (source.folder / "media").rglob("*") if path.is_file()]) == 5  # one with two endings
+
+    import datasets
+
+    datasets.Dataset(table).save_to_disk(str(tmp_path / "saved"))
+    saved = load_source("s", replace(read, files=["hf:saved"]), cache_root=tmp_path / "cache")
+    assert saved.content_hash == source.content_hash
+    assert frames_of(saved, load("qwen2_5_vl")) == [*shown, clip]
+
+
+def test_absolute_paths_and_links_may_end_in_any_media_root(load, media, tmp_path):
+    """A cache of the Hub is made of links to files without endings that lie elsewhere."""
+    hub, elsewhere = tmp_path / "hub", tmp_path / "elsewhere"
+    (hub / "snapshot/frames").mkdir(parents=True)
+    elsewhere.mkdir()
+    for i in range(4):
+        (elsewhere / f"blob{i}").write_bytes((media / "frames" / f"{i}.png").read_bytes())
+        (hub / "snapshot/frames" / f"{i}.png").symlink_to(elsewhere / f"blob{i}")
+    records = [
+        asking("<image>", image="frames/2.png"),
+        asking("<image>", image=str(hub / "snapshot/frames/1.png")),
+        asking("<image>", image=str(elsewhere / "blob3")),
+        asking("<video>", video="frames"),
+        asking("<video>", videos=[["frames/3.png", str(elsewhere / "blob0")]]),
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    read = Source(converter="llava", files=["a.jsonl"], root=str(tmp_path), media_root="hub/snapshot")
+    outside = load_source("s", read, cache_root=tmp_path)
+    backbone = load("qwen2_5_vl")
+    rejected = measure_samples(outside, range(5), backbone, UNTIMED)
+    assert set(rejected["status"]) == {"rejected"}
+    assert "name the folder that holds it in the source's media_roots" in rejected["detail"][0]
+    inside = load_source("s", replace(read, media_roots=["elsewhere"]), cache_root=tmp_path)
+    assert frames_of(inside, backbone) == [[80], [40], [120], [0, 40, 80, 120], [120, 0]]
+    absolute = [asking("<image>", image=str(elsewhere / "blob3"))]
+    (tmp_path / "a.jsonl").write_text(json.dumps(absolute[0]))
+    own = load_source("s", replace(read, media_root="elsewhere"), cache_root=tmp_path)
+    assert frames_of(own, backbone) == [[120]]
 
 
 def test_frames_without_a_clock_have_no_time_to_write(load, media):

@@ -109,6 +109,35 @@ def test_two_components_of_one_source_share_nothing():
     assert not first & second
 
 
+@pytest.mark.parametrize("size", [1_000, pytest.param(300_000, marks=pytest.mark.slow)])
+def test_components_of_one_source_keep_their_samples_in_a_larger_mixture(size):
+    """Also where one has a fixed size, and where one takes more than its half of the source."""
+
+    @dataclass
+    class Many(Ids):
+        digests = np.arange(size, dtype=np.uint64)
+
+    source = {"s": Many([f"s-{i}" for i in range(size)])}
+    small, large = size // 10, size // 5
+
+    def rows(total, **parts):
+        mix = one_source({"num_samples": total}, **parts)
+        return {each.component: each.rows for each in select(mix, source)}
+
+    for parts in (
+        {"pages": {"fraction": 0.5}, "text": {"fraction": 0.5}},
+        {"pages": {"num_samples": size // 20}, "text": {"remainder": True}},
+    ):
+        first, then = rows(small, **parts), rows(large, **parts)
+        for name in parts:
+            assert first[name] == then[name][: len(first[name])]
+        assert not set(then["pages"]) & set(then["text"])
+    parts = {"pages": {"fraction": 0.9}, "text": {"fraction": 0.1}}
+    first, then = rows(size // 2, **parts), rows(size, **parts)
+    assert all(first[name] == then[name][: len(first[name])] for name in parts)
+    assert sorted(then["pages"] + then["text"]) == list(range(size))
+
+
 def test_more_than_there_is_is_an_error_with_the_numbers():
     with pytest.raises(DataError, match="asks for 11 samples, 10 are left of 10 samples; lower its size, "):
         drawn(mixture(None, a={"num_samples": 11}), size=10)

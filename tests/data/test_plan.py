@@ -356,7 +356,7 @@ def test_a_sample_is_measured_once_whatever_else_is_drawn(settings, measured_ids
     for total in (6, 12, 12):
         prepared = prepare(settings(*overrides, f"mixture.num_samples={total}"))
     assert sorted(ids) == sorted(prepared.plan.ledger["sample_id"])
-    video = prepared.sources["world_clips"].media_root / prepared.sources["world_clips"][0].parts()[0].path
+    video = prepared.sources["world_clips"].media_roots[0] / prepared.sources["world_clips"][0].parts()[0].path
     ids.clear()
     prepare(settings(*overrides, "mixture.num_samples=null", "mixture.num_tokens=2000"))
     assert len(ids) == len(set(ids)) == len(prepared.sources["world_clips"]) - 12
@@ -476,6 +476,7 @@ def test_the_manifest_accounts_for_records_samples_and_what_is_held_out(settings
         }
         for i in range(3)
     ]
+    records[1]["note"] = "noted"
     (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, [*records, {"bad": 1}, {"bad": 2}])))
     plan = prepare(
         settings(
@@ -491,12 +492,19 @@ def test_the_manifest_accounts_for_records_samples_and_what_is_held_out(settings
     manifest = plan.manifest()
     counts = manifest["components"]["text"]
     assert (counts["records_read"], counts["records_used"], counts["samples_available"]) == (5, 3, 12)
+    num_left_out = sum(counts["records_left_out"].values())
+    assert counts["records_read"] == counts["records_used"] + counts["records_rejected"] + num_left_out
+    assert counts["unknown_fields"]["note"] == {"num_records": 1, "first": "texts.jsonl, line 2"}
     assert counts["records_rejected_by_reason"] == {"field 'meeting_transcripts' is missing": 2}
     assert counts["num_replaced_chars"] == 3
     assert manifest["held_out"] == {"text": {"requested": 2, "used": 2, "rejected": 0, "rejected_by_reason": {}}}
     assert "alters the text" in counts["alters_text"]
     told = " ".join(manifest_table(manifest).split())
     for line in (
+        "component source records used rejected left out samples skipped requested shown",
+        "text fairytale 5 3 2 0 12 0 6 6 0 ",
+        "text: 2 unread field 'bad' (first: texts.jsonl, line 4)",
+        "text: 1 unread field 'note' (first: texts.jsonl, line 2)",
         "text: 2 records rejected: field 'meeting_transcripts' is missing",
         "text: 3 records give 12 samples",
         "text: 3 NULs and lone surrogates became U+FFFD",

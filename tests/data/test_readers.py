@@ -91,6 +91,60 @@ def test_every_format_gives_the_records_and_their_places(
     assert [record.where for record in records] == [f"{name}, {place}" for place in WHERE[name]]
 
 
+ROWS = json.dumps(RECORDS)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 1 << 20])
+@pytest.mark.parametrize(
+    ("name", "text", "beside"),
+    [
+        ("array.jsonl", f"\n{ROWS}", []),
+        ("array.ndjson", json.dumps(RECORDS, indent=1), []),
+        ("data.json", f'{{"data": {ROWS}}}', []),
+        (
+            "more.json",
+            f'{{"version": "1, a", "n": 3,\n"data": {ROWS}, "info": {{"a": 1}}}}',
+            ["version", "n", "info"],
+        ),
+        ("later.json", f'{{"data": {ROWS},\n"n": 1\n}}\n', ["n"]),
+    ],
+)
+def test_records_in_an_array_are_read_whatever_holds_it(
+    name: str, text: str, beside: list[Any], chunk_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "_CHUNK_BYTES", chunk_bytes)
+    (tmp_path / name).write_text(text)
+    unknown: list[Any] = []
+    records = read_records(tmp_path / name, on_unknown=lambda *field: unknown.append(field))
+    assert [record.data for record in records] == RECORDS
+    assert unknown == [(f"{field} (beside data)", name) for field in beside]
+
+
+@pytest.mark.parametrize("rest", ["", ', "n"}', "} x", '} {"data": []}'])
+def test_an_object_around_records_that_is_not_whole_is_an_error(rest: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(f'{{"data": {ROWS}{rest}')
+    with pytest.raises(DataError, match=r"a.json, line 1: the object around the array of records is not JSON"):
+        list(read_records(tmp_path / "a.json"))
+
+
+def test_one_record_with_a_repeated_key_does_not_end_an_array(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"id": 1},\n{"id": 2, "turns": [{"a": 1, "a": 2}]},\n{"id": 3}]')
+    bad: list[Any] = []
+    records = list(read_records(tmp_path / "a.json", on_bad=bad.append))
+    assert [record.data for record in records] == [{"id": 1}, {"id": 3}]
+    assert [str(error) for error in bad] == [
+        "source 'unnamed', a.json, line 2 (record 2): the key 'a' stands twice in an object; keep one of them"
+    ]
+
+
+def test_the_index_of_pandas_is_a_column_named_as_pandas_names_it(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(",id\n0,a\n1,b\n")
+    assert [record.data for record in read_records(tmp_path / "a.csv")] == [
+        {"Unnamed: 0": "0", "id": "a"},
+        {"Unnamed: 0": "1", "id": "b"},
+    ]
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -165,7 +219,8 @@ def test_nuls_and_lone_surrogates_are_replaced_and_counted(name: str, tmp_path: 
 
 def hub_records(reference: str, *, root: Path, cache_root: Path, source: str = "unnamed", **options: str) -> Any:
     settings = Source("alpaca", files=[reference], root=str(root), **options)
-    return readers.read_hub_records(reference, settings, cache_root=cache_root, source=source)
+    fingerprint, records = readers.read_hub_records(reference, settings, cache_root=cache_root, source=source)
+    return fingerprint, records()
 
 
 def test_a_hub_data_set_on_disk_is_read_by_name_and_split(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,9 +17,12 @@ import yaml
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.samples import LongText, Message, Sample, Text, Video
 from sparrow.data.converters import CONVERTERS
-from sparrow.data.converters.conversion import Conversion, unique_ids
-from sparrow.data.settings import Source
+from sparrow.data.converters.conversion import Conversion, sample_ids
+from sparrow.data.mixture import draw
+from sparrow.data.page_counts import PageCounts
+from sparrow.data.settings import Component, Mixture, Source
 from sparrow.data.sources import SourceData, load_source, missing_files
+from sparrow.media.settings import TextStyle
 
 SOURCE_CONFIGS = sorted((Path(__file__).parents[2] / "conf/source").rglob("*.yaml"))
 
@@ -47,7 +51,7 @@ def test_samples_come_back_as_they_were_converted(tmp_path: Path) -> None:
         (Message("user", (Video("1.mp4", start_s=1.5), Text("Who?"))), Message("assistant", (Text("Ann."),))),
     )
     assert (len(data), data[0], data[-1], list(data)) == (1, expected, expected, [expected])
-    assert data.media_root == tmp_path / "media"
+    assert data.media_roots == (tmp_path / "media",)
     with pytest.raises(IndexError):
         data[1]
 
@@ -95,16 +99,42 @@ def test_ids_and_hash_do_not_depend_on_the_order_of_records(tmp_path: Path) -> N
 
 def test_ids_that_are_not_unique() -> None:
     digest = 0x0123456789ABCDEF
-    assert unique_ids(["a", None, "b"], [1, digest, 3]) == ["a", "0123456789abcdef", "b"]
-    assert unique_ids(["a", "a"], [digest, 0]) == ["a~01234567", "a~00000000"]
-    assert unique_ids(["a", "a", "a#2"], [1, 1, 2]) == ["a", "a#3", "a#2"]
-    assert unique_ids([None] * 3, [digest] * 3) == ["0123456789abcdef" + tail for tail in ("", "#2", "#3")]
+    assert sample_ids(["a", None, "b"], [1, digest, 3]) == ["a", "0123456789abcdef", "b"]
+    assert sample_ids(["a", "a"], [digest, 0]) == ["a~01234567", "a~00000000"]
+    assert sample_ids(["a", "a", "a#2"], [1, 1, 2]) == ["a", "a#3", "a#2"]
+    assert sample_ids(["a", "b", "a"], [1, 2, 3], [0, 2]) == ["a", "b", "a"], "files do not rename each other's"
+    one, two = 1 << 32, 2 << 32
+    assert sample_ids(["a"] * 4, [one, two, one, one], [0, 2]) == ["a~00000001", "a~00000002", "a", "a#2"]
+    assert sample_ids(["a", "b", "a"], [1, 2, 1], [0, 2]) == ["a", "b", "a#2"], "copies are counted in all files"
+    assert sample_ids([None] * 3, [digest] * 3) == ["0123456789abcdef" + tail for tail in ("", "#2", "#3")]
 
 
 def test_an_id_does_not_change_when_records_are_added(tmp_path: Path) -> None:
     write(tmp_path / "a.json", [tale(1), tale(2, id="two")])
     write(tmp_path / "b.json", [tale(3, id="three"), tale(2, id="two"), tale(1)])
     assert set(load(tmp_path, "a.json").ids) < set(load(tmp_path, "b.json").ids)
+
+
+def test_a_record_keeps_id_and_place_whatever_other_files_hold(tmp_path: Path) -> None:
+    """Their ids repeat in every file; files are added, reordered and renamed."""
+    for name, first in (("a", 0), ("b", 1_000), ("c", 2_000)):
+        write(tmp_path / f"{name}.json", [tale(first + n, id=str(n)) for n in range(200)])
+    shutil.copy(tmp_path / "b.json", tmp_path / "0.json")
+
+    def drawn(*files: str, of: int, number: int) -> list[tuple[str, str]]:
+        """Ids and answers of those among the first samples drawn that are of one file."""
+        source = load(tmp_path, *files)
+        mixture = Mixture(components={"all": Component(source="tales", num_samples=number)})
+        (selection,) = draw(mixture, {"tales": source}, 0, PageCounts(TextStyle()), None)
+        samples = [(source.ids[row], source[row].messages[1].parts[0].text) for row in selection.rows]
+        return [(id, text) for id, text in samples if int(text.removeprefix("Number ")) // 1_000 == of]
+
+    alone = drawn("b.json", of=1, number=200)
+    assert {id for id, _ in alone} == {str(n) for n in range(200)}
+    for files in (["b.json", "c.json"], ["c.json", "b.json"], ["a.json", "c.json", "0.json"]):
+        beside = drawn(*files, of=1, number=150)
+        assert beside == alone[: len(beside)]
+        assert len(beside) > 40
 
 
 def test_every_record_is_accounted_for(tmp_path: Path) -> None:
@@ -121,6 +151,36 @@ def test_every_record_is_accounted_for(tmp_path: Path) -> None:
         ("a.json, line 1 (record 4)", "9"),
     ]
     assert stats.num_replaced_chars == 2  # the meeting was read twice
+
+
+def test_fields_that_nothing_reads_are_counted_or_refused(tmp_path: Path) -> None:
+    records = [tale(1, note="a"), tale(2, note="", rank=3), tale(3, note="b", answer="")]
+    (tmp_path / "a.json").write_text(json.dumps({"data": records, "version": 2}, indent=0))
+    source = Source(converter="context_qa", files=["a.json"], root=str(tmp_path))
+    for _ in range(2):  # the second time from the cache
+        stats = load_source("tales", source, cache_root=tmp_path / "cache", on_bad_sample="skip").stats
+        assert stats.unknown_fields == {
+            "note": {"num_records": 2, "first": "a.json, line 3 (record 1)"},
+            "rank": {"num_records": 1, "first": "a.json, line 9 (record 2)"},
+            "version (beside data)": {"num_records": 1, "first": "a.json"},
+        }
+    refusing = replace(source, unknown_fields="refuse")
+    with pytest.raises(DataError, match=r"line 3 \(record 1\): field 'note' is not known to this converter; remove it"):
+        load_source("tales", refusing, cache_root=tmp_path / "cache")
+    write(tmp_path / "a.json", [tale(1)])
+    assert len(load_source("tales", refusing, cache_root=tmp_path / "cache")) == 1
+
+
+def test_a_record_of_which_nothing_is_learnt_is_left_out(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Ann.", "loss": False}]
+    learnt = [*turns, {"from": "human", "value": "When?"}, {"from": "gpt", "value": "Never."}]
+    write(tmp_path / "a.json", [{"conversations": turns}, {"conversations": learnt}])
+    data = load(tmp_path, "a.json", converter="llava")
+    assert data.stats.left_out == {"every answer is marked as not to be learnt": 1}
+    assert [message.supervised for message in data[0].messages] == [True, False, True, True]
+    del learnt[1]["loss"]
+    write(tmp_path / "a.json", [{"conversations": learnt}])
+    assert load(tmp_path, "a.json", converter="llava").digests[0] != data.digests[0]
 
 
 def test_short_contexts_are_left_out_by_rule_or_by_setting(tmp_path: Path) -> None:

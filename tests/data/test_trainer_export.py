@@ -13,6 +13,7 @@ from PIL import Image as PILImage
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.files import inside_root
 from sparrow.core.samples import Image, LongText, Message, Sample, Text, Video
+from sparrow.data.converters import CONVERTERS, Record
 from sparrow.data.encode import Presentation, load_frames
 from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.rejecting import BadSamples
@@ -59,7 +60,7 @@ def test_an_export_read_back_is_the_same_samples(prepared, trainer, tmp_path):
     assert written.num_samples == len(samples) == 24
     assert written.num_videos == 16
     for name, (sample, row) in samples.items():
-        how, media_root = prepared.presentations[row.component], prepared.sources[row.source].media_root
+        how, media_root = prepared.presentations[row.component], prepared.sources[row.source].media_roots[0]
         assert [message.role for message in back[name].messages] == [message.role for message in sample.messages]
         expected = shown_as_files(sample, media_root, how)
         assert sum(isinstance(item, np.ndarray) for item in expected) in (0, row.num_frames)
@@ -156,7 +157,7 @@ def test_records_load_as_one_table_and_are_described(prepared, tmp_path):
 def literal(tmp_path):
     """A plan of records in the form of typed messages, and what it is built from."""
 
-    def make(*contents, system=None):
+    def make(*contents, system=None, further=()):
         media = tmp_path / "media"
         (media / "frames").mkdir(parents=True, exist_ok=True)
         for name in ("a.png", "b.png"):
@@ -172,6 +173,7 @@ def literal(tmp_path):
                     *turns[i],
                     {"role": "user", "content": content},
                     {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]},
+                    *further,
                 ],
             }
             for i, content in enumerate(contents)
@@ -199,6 +201,19 @@ CANNOT_HOLD = {
     "pictures and video": ([{"type": "image", "image": "a.png"}, VIDEO, ASKED], ("llava",), "pictures and a video"),
     "two videos": ([VIDEO, VIDEO, ASKED], ("llava",), "several videos"),
 }
+
+
+def test_a_turn_that_is_not_learnt_is_marked_or_the_sample_left_out(literal, tmp_path):
+    plan = literal(
+        GOOD, further=({"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "No.", "loss": 0})
+    )
+    for trainer in ("llamafactory", "llava"):
+        with pytest.raises(DataError, match="sample 'r0': an answer is not to be learnt, this trainer learns all"):
+            export_mixture(*plan, trainer, tmp_path / trainer)
+    export_mixture(*plan, "ms_swift", tmp_path / "ms_swift")
+    record = json.loads((tmp_path / "ms_swift/data.jsonl").read_text())
+    assert [turn.get("loss", True) for turn in record["messages"]] == [True, True, True, False]
+    assert next(CONVERTERS["messages"].chats(Record(record))).messages[-1].supervised is False
 
 
 @pytest.mark.parametrize("case", CANNOT_HOLD)
@@ -278,7 +293,7 @@ def test_a_repeated_sample_is_written_as_often(literal, tmp_path):
 def test_a_file_that_vanished_after_planning_is_named(literal, tmp_path):
     plan = literal(GOOD)
     (tmp_path / "media/a.png").unlink()
-    with pytest.raises(DataError, match=r"sample 'r0': the file 'a\.png' is no longer there; put it back"):
+    with pytest.raises(DataError, match=r"sample 'r0': the file '.*a\.png' is no longer there; put it back"):
         export_mixture(*plan, "ms_swift", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from sparrow.core.errors import DataError, SparrowError
 from sparrow.core.hashing import hash_key
-from sparrow.core.samples import LongText, Sample
+from sparrow.core.samples import LongText, Sample, Text
 from sparrow.data.converters import CONVERTERS, Converter
 from sparrow.data.converters.raw_record import LeftOutError, Record, RecordError
 
+_GROUNDING = ("<bbox>", "<ref-object>")  # of ms-swift
 T = TypeVar("T")
 Messages = list[dict[str, Any]]
 
@@ -34,7 +35,7 @@ class SourceStats:
     """What became of the records of a source: `num_records` = used + left out + rejected.
 
     A record may give several samples (`num_samples`). Records left out are those that the source's published
-    rules do not use, by reason.
+    rules do not use, by reason. `unknown_fields` has by path the `num_records` that fill a field, and the `first` one.
     """
 
     num_records: int
@@ -44,6 +45,7 @@ class SourceStats:
     rejected: tuple[Rejected, ...]
     num_replaced_chars: int
     content_hash: str
+    unknown_fields: dict[str, dict[str, Any]]
 
 
 class Conversion:
@@ -51,22 +53,28 @@ class Conversion:
 
     `digests` holds 64 bits of each sample's content hash, in the order the samples were written.
 
-    With `fail`, a record that cannot be used raises its error instead of being counted. `named` is the converter's
-    name or dotted path.
+    With `fail`, a record that cannot be used raises its error instead of being counted; with `refuse_unknown`, a record
+    with a field that the converter does not know cannot be used. `named` is the converter's name or dotted path.
     """
 
-    def __init__(self, name: str, converter: Converter, *, fail: bool, named: str = "") -> None:
+    def __init__(
+        self, name: str, converter: Converter, *, fail: bool, refuse_unknown: bool = False, named: str = ""
+    ) -> None:
         self.name, self.converter, self.fail, self.named = name, converter, fail, named
+        self.refuse_unknown = refuse_unknown
+        self._unknown: dict[str, dict[str, Any]] = {}
         self._num_records = 0
         self._num_used = 0
         self._num_replaced_chars = 0
         self._left_out: Counter[str] = Counter()
         self._rejected: list[Rejected] = []
         self._own_ids: list[str | None] = []
+        self._files: list[int] = []  # where the samples of each file begin
         self.digests = array("Q")
 
     def run(self, records: Iterable[Record], write: Callable[[Messages], None]) -> None:
-        """Hand the messages of every sample to `write`, in the form of `Sample.to_row`."""
+        """Hand the messages of every sample of a file to `write`, in the form of `Sample.to_row`."""
+        self._files.append(len(self._own_ids))
         for record in records:
             self._num_records += 1
             self._num_replaced_chars += record.num_replaced_chars
@@ -94,9 +102,13 @@ class Conversion:
         self._num_records += 1
         self._reject(error, None)
 
+    def count_unknown(self, field: str, where: str) -> None:
+        """Count a field that nothing reads."""
+        self._unknown.setdefault(field, {"num_records": 0, "first": where})["num_records"] += 1
+
     def ids(self) -> list[str]:
         """The ids of the samples, in the order they were written."""
-        return unique_ids(self._own_ids, self.digests)
+        return sample_ids(self._own_ids, self.digests, self._files)
 
     def stats(self, ids: list[str]) -> SourceStats:
         """The account, given the ids of the samples."""
@@ -110,6 +122,7 @@ class Conversion:
             rejected=tuple(self._rejected),
             num_replaced_chars=self._num_replaced_chars,
             content_hash=f"{total % 2**128:032x}"[:16],
+            unknown_fields=dict(sorted(self._unknown.items())),
         )
 
     def _reject(self, error: RecordError, own_id: str | None) -> None:
@@ -120,13 +133,23 @@ class Conversion:
     def _samples(self, record: Record) -> list[tuple[str | None, Sample]]:
         """All samples of a record with its own ids for them, or the error of the first that is not valid."""
         samples = []
-        for chat in self.converter.chats(record):
+        for field in self.converter.unknown_fields(record):
+            self.count_unknown(field, record.where)
+            if self.refuse_unknown:
+                remedy = f"remove it, or set source.{self.name}.unknown_fields=count"
+                raise record.error(f"field '{field}' is not known to this converter", remedy)
+        for chat in self.converter.read(record):
             try:
                 sample = Sample(chat.id or "unnamed", self.name, chat.messages)
             except DataError as error:
                 raise record.error(error.what, error.remedy or "fix or remove the record") from error
             if sample.is_prompt:
                 raise record.error("the last question has no answer", "add the answer, or remove the question")
+            if not any(turn.supervised for turn in sample.messages if turn.role == "assistant"):
+                raise LeftOutError("every answer is marked as not to be learnt")
+            words = [part.text for part in sample.parts() if isinstance(part, Text)]
+            if mark := next((mark for mark in _GROUNDING for text in words if mark in text), None):
+                raise record.error(f"a turn holds {mark}, which is not filled in", "write the coordinates themselves")
             contexts = [part.text for part in sample.parts() if isinstance(part, LongText)]
             least = self.converter.min_context_words
             if contexts and sum(len(text.split()) for text in contexts) < least:
@@ -139,35 +162,40 @@ def _digest(messages: Messages) -> int:
     """64 bits of the hash of a sample's content; NUL separates the fields, for ingestion leaves none in them."""
     fields: list[str] = []
     for message in messages:
-        fields.append(message["role"])
+        fields.append(message["role"] if message["supervised"] else f"{message['role']}, not learnt")
         for part in message["content"]:
             fields.extend(map(str, part.values()))
     return int.from_bytes(hashlib.blake2b("\0".join(fields).encode(), digest_size=8).digest())
 
 
-def unique_ids(own_ids: Sequence[str | None], digests: Sequence[int]) -> list[str]:
-    """Ids that differ from one another and depend on the set of samples, not on their order.
+def sample_ids(own_ids: Sequence[str | None], digests: Sequence[int], files: Sequence[int] = (0,)) -> list[str]:
+    """Ids that depend on the records of a sample's own file, not on their order nor on other files.
 
-    A sample without an id of its own is named by its content. Samples of different content that share an id get
-    `~` and the start of their content hash; further copies of one sample get `#2`, `#3` and so on.
+    A sample without an id of its own is named by its content. Samples of one file that differ and share an id get `~`
+    and the start of their content hash; between files they keep the id that they share, so that a file more renames
+    nothing. Further copies of one sample get `#2`, `#3` and so on.
+    `files` says where the samples of each file begin.
     """
-    shared = _repeated(own_ids)
-    contents = Counter(id for id, _ in {pair for pair in zip(own_ids, digests, strict=True) if pair[0] in shared})
-    names = [_name(own_id, digest, contents) for own_id, digest in zip(own_ids, digests, strict=True)]
-    copied = _repeated(names)
-    if not copied:
-        return names
-    taken = set(names) - copied
-    copies: Counter[str] = Counter()
-    for i, name in enumerate(names):
-        if name in copied:
-            copies[name] += 1
-            unique = name if copies[name] == 1 else f"{name}#{copies[name]}"
-            while unique in taken:
-                copies[name] += 1
-                unique = f"{name}#{copies[name]}"
-            taken.add(unique)
-            names[i] = unique
+    names: list[str] = []
+    bounds = [slice(begin, end) for begin, end in zip(files, [*files[1:], len(own_ids)], strict=True)]
+    for part in bounds:
+        ids, contents_of = own_ids[part], digests[part]
+        shared = _repeated(ids)
+        contents = Counter(id for id, _ in {pair for pair in zip(ids, contents_of, strict=True) if pair[0] in shared})
+        names += [_name(own_id, digest, contents) for own_id, digest in zip(ids, contents_of, strict=True)]
+    copied = _repeated(list(zip(names, digests, strict=True)))
+    copies: Counter[tuple[str, int]] = Counter()
+    for part in bounds if copied else ():
+        taken = set(names[part])
+        for i in range(*part.indices(len(names))):
+            name, digest = names[i], digests[i]
+            if (name, digest) in copied:
+                copies[name, digest] += 1
+                while copies[name, digest] > 1 and (unique := f"{name}#{copies[name, digest]}") in taken:
+                    copies[name, digest] += 1
+                if copies[name, digest] > 1:
+                    taken.add(unique)
+                    names[i] = unique
     return names
 
 

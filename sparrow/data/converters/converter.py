@@ -1,12 +1,34 @@
-"""A schema of records, and the rule that its publisher's data is used with."""
+"""A schema of records, the fields that it knows, and the rule that its publisher's data is used with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
-from sparrow.data.converters.placeholders import Chat, refuse_unread_media
-from sparrow.data.converters.raw_record import Record
+from sparrow.data.converters.placeholders import LOSS_MARKS, SYSTEM_FIELDS, VISUAL_FIELDS, Chat
+from sparrow.data.converters.raw_record import Record, is_empty
+
+_INDEX_FIELDS = ("__index_level_0__", "Unnamed: 0")  # of pandas
+_PREFERENCES = "holds a preference, which supervised fine-tuning does not learn from"
+_TOOLS = "is about tools, which are not read"
+_REFUSED = {
+    **dict.fromkeys(("chosen", "rejected", "rejected_messages", "rejected_response"), _PREFERENCES),
+    **dict.fromkeys(("function_call", "functions", "tool_calls", "tools"), _TOOLS),
+    **dict.fromkeys(("audio", "audios"), "holds sound, which no model hears"),
+    **dict.fromkeys(("history", *SYSTEM_FIELDS, *VISUAL_FIELDS), "is not read by this converter"),
+    "objects": "grounds the words <bbox> and <ref-object>, which are not filled in",
+}
+
+
+class _Known(NamedTuple):
+    """The names of known fields, and what is known of the objects listed in them."""
+
+    names: frozenset[str]
+    below: dict[str, _Known]
 
 
 @dataclass(frozen=True)
@@ -17,14 +39,58 @@ class Converter:
         read: Yields the chats of a record (most have one), each with the record's own id if it has one.
             Raises `RecordError` for a record that breaks the schema, `LeftOutError` for one that is not used.
         min_context_words: Records with a shorter long text are left out.
-        media_fields: The fields of images and videos that it reads; a record with another is refused.
+        fields: The fields that it knows, beside `id`: those that it reads, and those of its schema that say nothing
+            about an answer. `turns[].text` is the field of each object listed in `turns`.
     """
 
     read: Callable[[Record], Iterator[Chat]]
     min_context_words: int = 0
-    media_fields: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
 
     def chats(self, record: Record) -> Iterator[Chat]:
-        """The chats of a record; an error where it holds media that would not be shown."""
-        refuse_unread_media(record, self.media_fields)
+        """The chats of a record; an error where it holds what must not be passed over."""
+        self.unknown_fields(record)
         return self.read(record)
+
+    def unknown_fields(self, record: Record) -> list[str]:
+        """The fields that hold something and are not known; an error if one changes what is to be learnt."""
+        found = set()
+        for path, value in _unknown(record.data, self._known):
+            found.add(path)
+            name = path.rpartition(".")[2]
+            if name in _REFUSED:
+                raise record.error(f"field '{path}' {_REFUSED[name]}", "choose another converter, or remove it")
+            if (name in ("label", "kto_tag") and value is False) or (name in LOSS_MARKS and value in (False, 0)):
+                raise record.error(f"field '{path}' is {value}: it is not to be learnt from", "remove the record")
+        return sorted(found)
+
+    @cached_property
+    def _known(self) -> _Known:
+        return _known(("id", *self.fields))
+
+
+def _known(paths: Iterable[str]) -> _Known:
+    below: dict[str, list[str]] = {}
+    names = set()
+    for path in paths:
+        name, listed, rest = path.partition("[].")
+        names.add(name)
+        if listed:
+            below.setdefault(name, []).append(rest)
+    return _Known(frozenset(names), {name: _known(rest) for name, rest in below.items()})
+
+
+def _unknown(data: Mapping[str, Any], known: _Known, at: str = "") -> Iterator[tuple[str, Any]]:
+    """Path and value of each field that holds something and is not known, in the record and in what it lists."""
+    if not known.names.issuperset(data):
+        for name in sorted(data.keys() - known.names):
+            if not is_empty(data[name]) and not (name in _INDEX_FIELDS and str(data[name]).isdecimal()):
+                yield at + name, data[name]
+    for name, below in known.below.items():
+        items = data.get(name)
+        if isinstance(items, str) and items[:1] == "[":  # as in CSV
+            with suppress(ValueError, RecursionError):
+                items = json.loads(items)
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, dict) and (below.below or not below.names.issuperset(item)):
+                yield from _unknown(item, below, f"{at}{name}[].")

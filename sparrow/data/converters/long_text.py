@@ -88,7 +88,7 @@ def qmsum(record: Record) -> Iterator[Chat]:
                 "write turns as {'speaker', 'content'}, both text",
             )
         lines.append(f"{turn['speaker']}: {turn['content']}")
-    lists = [name for name in ("general_query_list", "specific_query_list") if record.has(name)]
+    lists = [name for name in _QUERIES if record.has(name)]
     if not lists:
         raise record.error("field 'specific_query_list' is missing", "add queries, or remove the meeting")
     for name in lists:
@@ -160,9 +160,16 @@ def _require(record: Record, text: str, what: str) -> None:
         raise record.error(f"there is no {what}", "fill it in, or remove the record")
 
 
-BOOKSUM = Converter(booksum, min_context_words=3_000)
-CONTEXT_QA = Converter(context_qa)
-LONG_NQ = Converter(long_nq, min_context_words=3_000)
-LONGALPACA = Converter(longalpaca)
-LONGQLORA = Converter(longqlora)
-QMSUM = Converter(qmsum)
+_QUERIES = ("general_query_list", "specific_query_list")
+BOOKSUM = Converter(booksum, min_context_words=3_000, fields=("prompt", "completion"))
+CONTEXT_QA = Converter(context_qa, fields=("context", "question", "answer"))
+LONG_NQ = Converter(long_nq, min_context_words=3_000, fields=("prompt", "completion"))
+LONGALPACA = Converter(longalpaca, fields=("instruction", "output"))
+LONGQLORA = Converter(longqlora, fields=("input", "output"))
+QMSUM = Converter(
+    qmsum,
+    fields=(
+        *(f"{name}[].{field}" for name in _QUERIES for field in ("query", "answer", "relevant_text_span")),
+        *("meeting_transcripts[].speaker", "meeting_transcripts[].content", "topic_list"),
+    ),
+)

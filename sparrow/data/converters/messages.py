@@ -9,15 +9,22 @@ from typing import Any
 from sparrow.core.samples import Image, LongText, Message, Part, Role, Text, Video
 from sparrow.data.converters.converter import Converter
 from sparrow.data.converters.placeholders import (
-    VISUAL_FIELDS,
+    BOUNDS,
+    LOSS_MARKS,
+    MEDIA_FIELDS,
+    SYSTEM_FIELDS,
     Chat,
     MediaKind,
     MediaQueue,
     chat_of_turns,
+    is_learnt,
     media_list,
     media_path,
+    one_of_fields,
     role_of,
     spoken_turns,
+    video_bounds,
+    video_path,
 )
 from sparrow.data.converters.raw_record import Record, kind_of
 
@@ -44,16 +51,16 @@ def messages(record: Record) -> Iterator[Chat]:
         yield chat_of_turns(record, spoken_turns(record, "messages", "role", "content"), media)
         return
     queue = MediaQueue(record, media)
-    turns: list[Message] = []
-    if record.has("system"):
-        turns.append(Message("system", (Text(record.text("system")),)))
+    system = one_of_fields(record, SYSTEM_FIELDS)
+    turns = [Message("system", (Text(record.text(system)),))] if system else []
     for item in items:
         if not isinstance(item, Mapping):
             raise record.error(f"a message is {kind_of(item)}", "write messages as {'role', 'content'}")
         role = role_of(record, item.get("role"))
         if role == "system" and not item.get("content"):
             continue
-        turns.append(Message(role, tuple(_joined(_parts(record, role, item.get("content"), queue)))))
+        parts = tuple(_joined(_parts(record, role, item.get("content"), queue)))
+        turns.append(Message(role, parts, is_learnt(record, role, item)))
     queue.finish()
     yield Chat(tuple(turns), record.own_id())
 
@@ -86,18 +93,20 @@ def _parts(record: Record, role: Role, content: Any, queue: MediaQueue) -> Itera
             if kind == "long_text" and role != "user":
                 raise record.error(f"a {role} message holds a long text", "only the user shows contexts")
             yield Text(value) if kind == "text" else LongText(value.strip())
-        elif value is None:
-            yield queue.next("image" if kind == "image" else "video")
         elif kind == "image":
-            yield Image(media_path(record, value, "image"))
+            yield queue.next("image") if value is None else Image(media_path(record, value, "image"))
         else:
-            at = Record(part, record.where, record.source)
-            yield Video(
-                media_path(record, value, "video"),
-                start_s=at.number("video_start"),
-                end_s=at.number("video_end"),
-                fps=at.number("fps"),
-            )
+            bounds = video_bounds(Record(part, record.where, record.source))
+            if value is None and bounds != (None, None, None):
+                raise record.error("a part that names no video has bounds", "write them in the record")
+            yield queue.next("video") if value is None else Video(video_path(record, value, "video"), *bounds)
 
 
-MESSAGES = Converter(messages, media_fields=VISUAL_FIELDS)
+MESSAGES = Converter(
+    messages,
+    fields=(
+        *(f"messages[].{name}" for name in ("role", *LOSS_MARKS)),
+        *(f"messages[].content[].{name}" for name in (*_TYPES, "type", "value", "url", "path", *BOUNDS)),
+        *(*SYSTEM_FIELDS, *MEDIA_FIELDS),
+    ),
+)

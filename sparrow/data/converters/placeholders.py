@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sparrow.core.samples import Image, LongText, Message, Part, Role, Text, Video
 from sparrow.data.converters.raw_record import Record, kind_of
@@ -15,8 +15,15 @@ from sparrow.media.frame_folders import PICTURE_SUFFIXES
 MediaKind = Literal["image", "video"]
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"<(image|video)>")
+_IMAGES = r"<image>(?:\s*<image>)*"
 _SOUND = "<audio>"
 VISUAL_FIELDS = ("image", "images", "video", "videos")
+_STARTS, _ENDS = ("start", "start_time", "video_start"), ("end", "end_time", "video_end")
+_UNREAD_BOUNDS = ("clip", "end_frame", "start_frame", "timestamp", "timestamps")
+BOUNDS = (*_STARTS, *_ENDS, "fps")
+SYSTEM_FIELDS = ("system", "system_prompt")
+LOSS_MARKS = ("loss", "loss_weight", "train", "weight")
+MEDIA_FIELDS = (*VISUAL_FIELDS, *BOUNDS)
 _ROLES: dict[str, Role] = {
     "system": "system",
     "human": "user",
@@ -27,6 +34,14 @@ _ROLES: dict[str, Role] = {
 }
 
 
+class Turn(NamedTuple):
+    """What is said in a turn, with placeholders of media."""
+
+    role: Role
+    text: str
+    supervised: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Chat:
     """The messages of one sample, and the record's own id where it has one."""
@@ -35,9 +50,9 @@ class Chat:
     id: str | None = None
 
 
-def question_answer(*question: Part, answer: str, id: str | None = None) -> Chat:
-    """A chat of one question and one answer."""
-    return Chat((Message("user", question), Message("assistant", (Text(answer.strip()),))), id)
+def question_answer(*question: Part, answer: str, id: str | None = None, before: Iterable[Message] = ()) -> Chat:
+    """A chat of one question and one answer, and of the turns before them."""
+    return Chat((*before, Message("user", question), Message("assistant", (Text(answer.strip()),))), id)
 
 
 def about_context(context: str, question: str, answer: str, id: str | None = None) -> Chat:
@@ -47,23 +62,35 @@ def about_context(context: str, question: str, answer: str, id: str | None = Non
 
 def role_of(record: Record, name: Any) -> Role:
     """The role that a schema's word for a speaker means."""
-    role = _ROLES.get(name) if isinstance(name, str) else None
+    role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:
         raise record.error(f"a turn is spoken by {name!r}", f"known speakers are {', '.join(_ROLES)}")
     return role
 
 
-def refuse_unread_media(record: Record, fields: Iterable[str]) -> None:
-    """Refuse a record with media in other fields: it would be learnt from without being seen."""
-    for name in ("audio", "audios"):
-        if record.has(name):
-            raise record.error(f"field '{name}' holds sound, which no model hears", "remove the record")
-    for name in VISUAL_FIELDS:
-        if name not in fields and record.has(name):
-            raise record.error(
-                f"field '{name}' is not read by this converter",
-                "choose the converter of this schema, or remove the field if nothing is asked about it",
-            )
+def system_turn(record: Record) -> list[Message]:
+    """The turn of a record's `system` or `system_prompt` field, if it has one."""
+    name = one_of_fields(record, SYSTEM_FIELDS)
+    return [Message("system", (Text(record.text(name).strip()),))] if name else []
+
+
+def one_of_fields(record: Record, names: Iterable[str]) -> str | None:
+    """The name among some for the same thing under which the record has it, if it does; an error where two have."""
+    given = [name for name in names if record.has(name)]
+    if len(given) > 1:
+        raise record.error(f"both '{given[0]}' and '{given[1]}' are given", "keep one of them")
+    return given[0] if given else None
+
+
+def is_learnt(record: Record, role: Role, turn: Mapping[str, Any]) -> bool:
+    """Whether a turn is to be learnt, as its marks say; by default as all answers are."""
+    marks = [(name, turn[name]) for name in LOSS_MARKS if turn.get(name) is not None]
+    for name, value in marks:
+        if value not in (0, 1) or value != marks[0][1]:
+            raise record.error(f"'{name}' of a turn is {value!r}", "write true or false alike in all marks of a turn")
+        if value and role != "assistant":
+            raise record.error(f"'{name}' of a {role} turn is {value!r}, only answers are learnt", "remove the mark")
+    return role != "assistant" or not marks or bool(marks[0][1])
 
 
 def media_path(record: Record, value: Any, name: str) -> str:
@@ -75,7 +102,7 @@ def media_path(record: Record, value: Any, name: str) -> str:
         if value.get("bytes") is not None:
             raise record.error(f"field '{name}' holds a file's bytes", "write the files to disk and name their paths")
         value = next((value[key] for key in ("path", "url", "image", "video") if value.get(key)), None)
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or "\n" in value:
         raise record.error(f"field '{name}' is {kind_of(value)}, expected a path", "name the media file")
     value = value.removeprefix("file://")
     if _ADDRESS.match(value):
@@ -86,29 +113,52 @@ def media_path(record: Record, value: Any, name: str) -> str:
 def media_list(record: Record, kind: MediaKind) -> list[Part]:
     """The media of a record's `image`/`images` or `video`/`videos` field, in order; `[]` where there is none.
 
-    One video may have `start`, `end` (seconds) and, if it is a folder of frames, `fps`.
+    A video is a path or a list of the paths of its frames. One video may have bounds; see `video_bounds`.
     """
-    singular, plural = record.has(kind), record.has(f"{kind}s")
-    if singular and plural:
-        raise record.error(f"both '{kind}' and '{kind}s' are given", "keep one of them")
-    if not singular and not plural:
+    name = one_of_fields(record, (kind, f"{kind}s"))
+    if name is None:
+        if kind == "video" and (bound := next(filter(record.has, BOUNDS), None)):
+            raise record.error(f"field '{bound}' bounds a video, and no field names one", "write it beside the video")
         return []
-    name = kind if singular else f"{kind}s"
     value = record.data[name]
     if isinstance(value, str) and value.strip()[:1] + value.strip()[-1:] == "[]":
         value = record.items(name)
-    paths = [media_path(record, item, name) for item in (value if isinstance(value, list) else [value])]
+    items = value if isinstance(value, list) else [value]
     if kind == "image":
-        return [Image(path) for path in paths]
-    stills = PICTURE_SUFFIXES - {".webp"} if len(paths) == 1 else PICTURE_SUFFIXES  # one webp may be an animation
-    if any(PurePosixPath(path).suffix.lower() in stills for path in paths):
-        raise record.error(
-            f"field '{name}' names a picture", "put the frames of a video into one folder and name the folder"
-        )
-    start_s, end_s, fps = (record.number(field) for field in ("start", "end", "fps"))
-    if len(paths) > 1 and (start_s, end_s, fps) != (None, None, None):
-        raise record.error(f"'start', 'end' or 'fps' with {len(paths)} videos", "give one video a record")
-    return [Video(path, start_s, end_s, fps) for path in paths]
+        return [Image(media_path(record, item, name)) for item in items]
+    if name == "video" and len(items) > 1 and all(_is_still(media_path(record, item, name)) for item in items):
+        items = [items]
+    bounds = video_bounds(record)
+    if len(items) > 1 and bounds != (None, None, None):
+        raise record.error(f"'start', 'end' or 'fps' with {len(items)} videos", "give one video a record")
+    return [Video(video_path(record, item, name, alone=len(items) == 1), *bounds) for item in items]
+
+
+def video_path(record: Record, value: Any, name: str, *, alone: bool = True) -> str:
+    """The path of a video as a record names it, or those of its frames, one a line."""
+    if isinstance(value, list) and value:
+        return "\n".join(media_path(record, item, name) for item in value)
+    path = media_path(record, value, name)
+    if _is_still(path) and not (alone and path.lower().endswith(".webp")):  # one may be an animation
+        remedy = "list the frames of each video in a list of their own, or name the folder that holds them"
+        raise record.error(f"field '{name}' names a picture", remedy)
+    return path
+
+
+def _is_still(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in PICTURE_SUFFIXES
+
+
+def video_bounds(record: Record) -> tuple[float | None, float | None, float | None]:
+    """Start and end in seconds of what is shown of a record's video, and the frame rate of a folder or list of frames.
+
+    Bounds in other fields than `start`, `start_time` or `video_start` and the like for the end are refused by name.
+    """
+    if unread := next(filter(record.has, _UNREAD_BOUNDS), None):
+        what = f"field '{unread}' says which part of the video is meant, and is not read"
+        raise record.error(what, "write 'start' and 'end' in seconds")
+    start, end, fps = (one_of_fields(record, names) for names in (_STARTS, _ENDS, ("fps",)))
+    return tuple(record.number(name) if name else None for name in (start, end, fps))  # type: ignore[return-value]
 
 
 class MediaQueue:
@@ -150,23 +200,27 @@ class MediaQueue:
                 )
 
 
-def chat_of_turns(record: Record, turns: list[tuple[Role, str]], media: dict[MediaKind, list[Part]]) -> Chat:
-    """A chat whose turns hold `<image>` and `<video>` placeholders.
+def chat_of_turns(record: Record, turns: list[Turn], media: dict[MediaKind, list[Part]]) -> Chat:
+    """A chat whose turns, after the record's system turn if it has one, hold `<image>` and `<video>` placeholders.
 
     Media of a record without any placeholder stand before the first user turn. Placeholders and media that differ in
     number, and a placeholder in an answer, are errors.
     """
-    asked = " ".join(text for role, text in turns if role == "user")
-    if media.get("video") and not media.get("image") and "<video>" not in asked:
-        # LLaVA-Video and its kin write <image> for a video too.
-        turns = [(role, text.replace("<image>", "<video>") if role == "user" else text) for role, text in turns]
-        asked = asked.replace("<image>", "<video>")
+    asked = " ".join(turn.text for turn in turns if turn.role == "user")
+    videos = media.get("video")
+    if videos and not media.get("image") and "<video>" not in asked:
+        # LLaVA-Video and its kin write <image> for a video too, some as often as it has frames.
+        marks = _IMAGES if asked.count("<image>") > len(videos) else "<image>"
+        turns = [
+            turn._replace(text=re.sub(marks, "<video>", turn.text)) if turn.role == "user" else turn for turn in turns
+        ]
+        asked = re.sub(marks, "<video>", asked)
     queue = MediaQueue(record, media)
     leading: list[Part] = []
     if not _PLACEHOLDER.search(asked):
         leading = [queue.next(kind) for kind, items in media.items() for _ in items]
-    messages = []
-    for role, text in turns:
+    messages = system_turn(record)
+    for role, text, supervised in turns:
         if role == "user":
             parts = leading + queue.split(text)
             leading = []
@@ -174,19 +228,17 @@ def chat_of_turns(record: Record, turns: list[tuple[Role, str]], media: dict[Med
             raise record.error(f"a turn of the {role} holds a media placeholder", "only the user shows media")
         else:
             parts = [Text(text.strip())]
-        messages.append(Message(role, tuple(parts)))
+        messages.append(Message(role, tuple(parts), supervised))
     queue.finish()
     return Chat(tuple(messages), record.own_id())
 
 
-def spoken_turns(record: Record, name: str, speaker_key: str, text_key: str) -> list[tuple[Role, str]]:
-    """The turns of a list of `{speaker_key: ..., text_key: ...}`, after a `system` field if there is one.
+def spoken_turns(record: Record, name: str, speaker_key: str, text_key: str) -> list[Turn]:
+    """The turns of a list of `{speaker_key: ..., text_key: ...}`.
 
     A system turn without words is left out, as an empty field is.
     """
-    turns: list[tuple[Role, str]] = []
-    if record.has("system"):
-        turns.append(("system", record.text("system")))
+    turns: list[Turn] = []
     for turn in record.items(name):
         if not isinstance(turn, Mapping) or not isinstance(turn.get(text_key), str):
             raise record.error(
@@ -194,5 +246,5 @@ def spoken_turns(record: Record, name: str, speaker_key: str, text_key: str) -> 
             )
         role = role_of(record, turn.get(speaker_key))
         if role != "system" or turn[text_key].strip():
-            turns.append((role, turn[text_key]))
+            turns.append(Turn(role, turn[text_key], is_learnt(record, role, turn)))
     return turns

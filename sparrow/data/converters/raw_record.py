@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from sparrow.core.errors import DataError
 from sparrow.core.samples import UNREADABLE
+from sparrow.data.json_stream import RepeatedKeyError, unique_keys
+
+Store = Callable[[bytes, str], str]
 
 
 class LeftOutError(Exception):
@@ -27,17 +29,22 @@ class RecordError(DataError):
         super().__init__(what, source=source, where=where, remedy=remedy)
 
 
-def cleaned(value: Any) -> tuple[Any, int]:
-    """The value with U+FFFD for every NUL and lone surrogate in its strings, and how many those were."""
+def cleaned(value: Any, store: Store | None = None) -> tuple[Any, int]:
+    """The value with U+FFFD for every NUL and lone surrogate in its strings, and how many those were.
+
+    In the place of bytes, or of `{bytes, path}` as `datasets` writes media, stands the path that `store` gives them.
+    """
     if isinstance(value, str):
         return UNREADABLE.subn("\ufffd", value)
     if isinstance(value, dict):
-        pairs = [(key, cleaned(item)) for key, item in value.items()]
+        if store and isinstance(value.get("bytes"), bytes):
+            return store(value["bytes"], str(value.get("path") or "")), 0
+        pairs = [(key, cleaned(item, store)) for key, item in value.items()]
         return {key: item for key, (item, _) in pairs}, sum(count for _, (_, count) in pairs)
     if isinstance(value, list):
-        items = [cleaned(item) for item in value]
+        items = [cleaned(item, store) for item in value]
         return [item for item, _ in items], sum(count for _, count in items)
-    return value, 0
+    return (store(value, ""), 0) if store and isinstance(value, bytes) else (value, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class Record:
 
     def has(self, name: str) -> bool:
         """Whether a field is there and neither null nor empty."""
-        return self.data.get(name) not in (None, "", [], {})
+        return not is_empty(self.data.get(name))
 
     def text(self, name: str) -> str:
         """A field that holds words; an error where it is missing, not a string, or blank."""
@@ -79,10 +86,14 @@ class Record:
         value = self._required(name)
         if isinstance(value, str):
             num_unreadable = 0
-            with suppress(ValueError, RecursionError):
-                parsed = json.loads(value)
+            try:
+                parsed = json.loads(value, object_pairs_hook=unique_keys)
                 num_unreadable = cleaned(parsed)[1]
                 value = parsed
+            except RepeatedKeyError as error:
+                raise self.error(f"field '{name}' is JSON in which {error}", "keep one of them") from error
+            except (ValueError, RecursionError):
+                pass  # no list, as is said below
             if num_unreadable:
                 what = f"field '{name}' is JSON that holds {num_unreadable} NULs or halves of surrogate pairs"
                 raise self.error(what, "remove them, or write whole characters")
@@ -122,6 +133,11 @@ class Record:
                 f"add it, or choose the converter of this schema (fields of the record: {there})",
             )
         return value
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a field's value is null or empty."""
+    return value in (None, "", [], {})
 
 
 def kind_of(value: Any) -> str:

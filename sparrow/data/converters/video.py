@@ -8,14 +8,18 @@ from collections.abc import Iterator, Mapping
 from sparrow.core.samples import Image, Part, Text, Video
 from sparrow.data.converters.converter import Converter
 from sparrow.data.converters.placeholders import (
+    LOSS_MARKS,
+    MEDIA_FIELDS,
+    SYSTEM_FIELDS,
     VISUAL_FIELDS,
     Chat,
     chat_of_turns,
     media_list,
     media_path,
     question_answer,
-    refuse_unread_media,
     spoken_turns,
+    system_turn,
+    video_bounds,
 )
 from sparrow.data.converters.raw_record import Record, kind_of
 
@@ -34,11 +38,13 @@ def videochatgpt(record: Record) -> Iterator[Chat]:
     if record.has("conversations"):
         yield from llava(record)
         return
-    refuse_unread_media(record, ())
+    if unread := next(filter(record.has, VISUAL_FIELDS), None):
+        raise record.error(f"field '{unread}' is not read beside 'video_id'", "name the video in one of them")
     video_id = record.text("video_id")
     path = video_id if video_id.lower().endswith(_VIDEO_SUFFIXES) else f"{video_id}.mp4"
     question = Text(record.text("q").strip())
-    yield question_answer(Video(path), question, answer=record.text("a"), id=record.own_id())
+    video, before = Video(path, *video_bounds(record)), system_turn(record)
+    yield question_answer(video, question, answer=record.text("a"), id=record.own_id(), before=before)
 
 
 def minicpmv(record: Record) -> Iterator[Chat]:
@@ -49,7 +55,7 @@ def minicpmv(record: Record) -> Iterator[Chat]:
     videos = media_list(record, "video")
     turns = spoken_turns(record, "conversations", "role", "content")
     images = record.data.get("image")
-    mentioned = [key for role, text in turns if role == "user" for key in _NUMBERED.findall(text)]
+    mentioned = [key for turn in turns if turn.role == "user" for key in _NUMBERED.findall(turn.text)]
     if not isinstance(images, Mapping):
         if mentioned:
             what = f"the turns mention {mentioned[0]}, 'image' is {kind_of(images)}"
@@ -66,10 +72,15 @@ def minicpmv(record: Record) -> Iterator[Chat]:
     elif set(mentioned) != set(named):
         unused = sorted(set(named) - set(mentioned))[0]
         raise record.error(f"no turn mentions the image {unused}", "write its key where it belongs, or remove it")
-    turns = [(role, _NUMBERED.sub("<image>", text) if role == "user" else text) for role, text in turns]
+    turns = [t._replace(text=_NUMBERED.sub("<image>", t.text)) if t.role == "user" else t for t in turns]
     yield chat_of_turns(record, turns, {"image": ordered, "video": videos})
 
 
-LLAVA = Converter(llava, media_fields=VISUAL_FIELDS)
-MINICPMV = Converter(minicpmv, media_fields=VISUAL_FIELDS)
-VIDEOCHATGPT = Converter(videochatgpt, media_fields=VISUAL_FIELDS)
+def _turn_fields(*names: str) -> tuple[str, ...]:
+    return tuple(f"conversations[].{name}" for name in (*names, *LOSS_MARKS))
+
+
+_FIELDS = (*SYSTEM_FIELDS, *MEDIA_FIELDS)
+LLAVA = Converter(llava, fields=(*_turn_fields("from", "value"), *_FIELDS))
+MINICPMV = Converter(minicpmv, fields=(*_turn_fields("role", "content"), *_FIELDS))
+VIDEOCHATGPT = Converter(videochatgpt, fields=("q", "a", "video_id", *LLAVA.fields))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -257,6 +258,27 @@ def book(text: str) -> str:
           "output": "Answer: Ann\nLong Answer: Ann won.\nGold Document ID: 3"},
          [LongText("Docs."),
           Text("Who won?\nAnswer the question in short and give the corresponding document ID.")]),
+        ("llava", llava("<video>Is it?", video="a.mp4", start_time=1.5, end_time=2),
+         [Video("a.mp4", 1.5, 2.0), Text("Is it?")]),
+        ("llava", llava("<video>Is it?", video="a.mp4", video_start=0, video_end=2),
+         [Video("a.mp4", 0.0, 2.0), Text("Is it?")]),
+        ("llava", llava("<image>\n<image>\n<image>\nIs it?", video="a.mp4"), [Video("a.mp4"), Text("Is it?")]),
+        ("llava", llava("<image>\n<image>\nSame?", videos=["a.mp4", "b.mp4"]),
+         [Video("a.mp4"), Video("b.mp4"), Text("Same?")]),
+        ("llava", llava("<video>Is it?", videos=[["1.jpg", {"path": "2.jpg"}]], fps=2),
+         [Video("1.jpg\n2.jpg", fps=2.0), Text("Is it?")]),
+        ("llava", llava("<video>Is it?", video=["1.jpg", "2.jpg"]), [Video("1.jpg\n2.jpg"), Text("Is it?")]),
+        ("messages",
+         {"messages": [{"role": "USER", "content": "Is it?"}, {"role": "Assistant", "content": "Yes."}]},
+         [Text("Is it?")]),
+        ("messages",
+         {"messages": [
+             {"role": "user", "content": [
+                 {"type": "video", "video": ["1.jpg", "2.jpg"], "fps": 1}, {"type": "text", "text": "Is it?"}]},
+             {"role": "assistant", "content": "Yes."}]},
+         [Video("1.jpg\n2.jpg", fps=1.0), Text("Is it?")]),
+        ("videochatgpt", {"q": "Is it?", "a": "Yes.", "video_id": "v", "start": 2},
+         [Video("v.mp4", 2.0), Text("Is it?")]),
         ("booksum", {"prompt": "Q: a\nA: b\n\nQ: What\nof it?\nA: \n\n", "completion": "Short."},
          [LongText("Q: a\nA: b"), Text("What\nof it?")]),
     ],
@@ -274,6 +296,54 @@ def test_a_system_turn_without_words_is_none(content: Any) -> None:
         {"role": "assistant", "content": "Yes."},
     ]
     assert converted("messages", {"messages": turns}) == [sample("none", [Text("Is it?")], "Yes.")]
+
+
+@pytest.mark.parametrize("mark", [{"loss": False}, {"weight": 0}, {"loss_weight": 0.0}, {"train": False}])
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_turn_that_is_marked_so_is_not_learnt(mark: dict[str, Any], typed: bool) -> None:
+    def said(text: str) -> Any:
+        return [{"type": "text", "text": text}] if typed else text
+
+    turns = [
+        {"role": "user", "content": said("Is it?"), **mark},
+        {"role": "assistant", "content": said("No."), **mark},
+        {"role": "user", "content": said("Sure?")},
+        {"role": "assistant", "content": said("Yes."), **dict.fromkeys(mark, 1)},
+    ]
+    (one,) = converted("messages", {"messages": turns})
+    assert [(turn.parts, turn.supervised) for turn in one.messages if turn.role == "assistant"] == [
+        ((Text("No."),), False),
+        ((Text("Yes."),), True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("llava", llava("Is it?", system_prompt="Be brief.")),
+        ("alpaca", {"instruction": "Is it?", "output": "Yes.", "system": "Be brief."}),
+        ("videochatgpt", {"q": "Is it?", "a": "Yes.", "video_id": "v", "system": "Be brief."}),
+        ("messages", {"system_prompt": "Be brief.", "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Is it?"}]}, {"role": "assistant", "content": "Yes."}]}),
+    ],
+)  # fmt: skip
+def test_the_system_turn_of_a_field_comes_first(name: str, record: dict[str, Any]) -> None:
+    (one,) = converted(name, record)
+    assert one.messages[0] == Message("system", (Text("Be brief."),))
+
+
+def test_fields_that_are_not_known_are_named_with_their_path() -> None:
+    record = {"id": 1, "note": "x", "gone": None, "none": [], "__index_level_0__": 7, "Unnamed: 0": "seven"}
+    turns = [{"from": "human", "value": "a", "emotion": "glad"}, {"from": "gpt", "value": "b", "emotion": "sad"}]
+    named = ["Unnamed: 0", "conversations[].emotion", "note"]
+    assert CONVERTERS["llava"].unknown_fields(Record(record | {"conversations": turns})) == named
+    in_a_cell = record | {"conversations": json.dumps(turns)}
+    assert CONVERTERS["llava"].unknown_fields(Record(in_a_cell)) == named
+
+
+@pytest.mark.parametrize("name", CONVERTERS)
+def test_the_fields_of_a_schema_are_known(name: str) -> None:
+    assert CONVERTERS[name].unknown_fields(Record(CASES[name][0])) == []
 
 
 @pytest.mark.parametrize("name", CONVERTERS)
