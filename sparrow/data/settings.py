@@ -51,7 +51,7 @@ class Source:
     split: str | None = setting("split of a `datasets` data set", default=None)
     revision: str | None = setting("revision of a `datasets` data set", default=None)
     min_context_words: AtLeast1 | None = setting(
-        "leave out records with a shorter long text", default=None, unit="words"
+        "leave out records with shorter long texts", default=None, unit="words"
     )
     unknown_fields: Literal["count", "refuse"] = setting(
         "what becomes of records with fields that the converter does not know", default="count", added=True
