@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,9 +15,10 @@ from sparrow.core.errors import DataError, MediaError
 from sparrow.core.files import inside_root
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
+from sparrow.data.source_media import MediaFacts
 from sparrow.media.cache import FrameCache
 from sparrow.media.frames import VideoInfo, planned_frames, probe_video, read_frames
-from sparrow.media.images import naming, read_image
+from sparrow.media.images import read_image
 from sparrow.media.pages import count_pages, missing_characters, render_text, style_fingerprint
 from sparrow.media.settings import FramePolicy, TextStyle
 from sparrow.models.backbone import Backbone, Size, TokenizedChat
@@ -131,14 +131,18 @@ def missing_in_pages(sample: Sample, how: Presentation) -> int:
     return sum(sum(missing_characters(text, how.style).values()) for text in texts)
 
 
-def measure(sample: Sample, media_root: Path, backbone: Backbone, how: Presentation) -> SampleCost:
+def measure(
+    sample: Sample, media_root: Path, backbone: Backbone, how: Presentation, facts: MediaFacts | None = None
+) -> SampleCost:
     """Tokens and numbers of frames and pages of a sample without decoding anything.
+
+    Files that `facts` knows are not opened; what probing says of the others is added to it.
 
     Raises:
         DataError: If nothing would be learnt from the sample, or its media cannot be opened.
     """
     parts = _media_parts(sample, how)
-    shown = [_planned(part, media_root, how) for part in parts]
+    shown = [_planned(part, media_root, how, facts or MediaFacts({})) for part in parts]
     chat = tokenize(sample, backbone, shown, how)
     if not chat.supervised.any():
         raise DataError("no token is supervised", remedy="a training sample needs an assistant turn")
@@ -208,20 +212,26 @@ def _media_parts(sample: Sample, how: Presentation) -> list[Part]:
     return [part for part in sample.parts() if not isinstance(part, texts)]
 
 
-def _planned(part: Part, media_root: Path, how: Presentation) -> Shown:
+def _planned(part: Part, media_root: Path, how: Presentation, facts: MediaFacts) -> Shown:
     """What a part will show, without decoding it."""
     match part:
+        case Video() if (known := facts.get(part)) is not None:
+            return _of_video(part, VideoInfo(**known), how)
         case Video():
             path = inside_root(media_root, part.path)
-            info = _video_info(path, part.fps)
-            indices = planned_frames(info, how.frames, part.start_s, part.end_s)
+            info = probe_video(path, fps=part.fps)
+            shown = _of_video(part, info, how)
             if path.is_dir():  # as a picture below
                 read_frames(path, how.frames, part.start_s, part.end_s, fps=part.fps)
-            size = (info.height_px, info.width_px)
-            return Shown((size,) * len(indices), tuple(info.start_of(index) for index in indices))
+            else:
+                facts.put(part, vars(info))
+            return shown
         case Image():
             # Decoded, not only its header: a truncated picture must be found while planning.
-            return Shown(sizes_of([read_image(inside_root(media_root, part.path))]))
+            if (size := facts.get(part)) is None:
+                (size,) = sizes_of([read_image(inside_root(media_root, part.path))])
+                facts.put(part, size)
+            return Shown((tuple(size),))
         case LongText() if how.present_as == "pages":
             size = (how.style.page_height_px, how.style.page_width_px)
             return Shown((size,) * count_pages(part.text, how.style))
@@ -230,18 +240,10 @@ def _planned(part: Part, media_root: Path, how: Presentation) -> Shown:
     return Shown(())
 
 
-def _video_info(path: Path, fps: float | None) -> VideoInfo:
-    with naming(path):
-        if not path.is_file():
-            return probe_video(path, fps=fps)
-        state = path.stat()
-    return _probed(path, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _probed(path: Path, size: int, modified_ns: int) -> VideoInfo:
-    """What a video file holds, looked at once for the questions about it, which mostly stand together in a source."""
-    return probe_video(path)
+def _of_video(part: Video, info: VideoInfo, how: Presentation) -> Shown:
+    indices = planned_frames(info, how.frames, part.start_s, part.end_s)
+    size = (info.height_px, info.width_px)
+    return Shown((size,) * len(indices), tuple(info.start_of(index) for index in indices))
 
 
 def _part_frames(part: Part, media_root: Path, how: Presentation) -> tuple[list[np.ndarray], tuple[float, ...] | None]:
