@@ -7,7 +7,8 @@ family's processor. The second plan is read from the cache.
 `python benchmarks/planning.py --records 1000000` plans that many questions, five to a video, by two processes that
 measure: three starts, each a process of its own, of which the first reads the records and measures, the second finds
 both in the cache, and the third has one file replaced. The media are simulated: the files are there but empty, and
-probing one is a made-up clip. With `--calls` the system calls that name a file are counted (by strace, which has to be
+probing one is a made-up clip. With `--simulate-tokens` neither are the chats tokenised, which takes most of a first
+start and says nothing of how starts are stored. With `--calls` the system calls that name a file are counted (by strace, which has to be
 installed; the seconds then hold its work too).
 """
 
@@ -24,9 +25,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
@@ -37,6 +40,7 @@ from sparrow.app.schema import checked
 from sparrow.data import encode
 from sparrow.data.encode import load_frames
 from sparrow.media.frames import VideoInfo
+from sparrow.models.backbone import TokenizedChat
 from sparrow.planning.run_inputs import Prepared, prepare
 from sparrow.settings import ExperimentConfig
 
@@ -107,11 +111,13 @@ def simulated(path: Path, **_: object) -> VideoInfo:
     return VideoInfo(num_frames=30 * seconds, fps=30.0, duration_s=float(seconds), width_px=640, height_px=360)
 
 
-def start(folder: Path, num_records: int) -> None:
+def start(folder: Path, num_records: int, *, simulate_tokens: bool) -> None:
     """One start of a run, up to its plan; prints what it took."""
     config = settings(folder / "cache", *of_simulated_media(folder, num_records))
     begun = time.perf_counter()
-    with mock.patch.object(encode, "probe_video", simulated):
+    chat = TokenizedChat(np.zeros(100, np.int64), np.ones(100, bool), 10)
+    tokenised = mock.patch.object(encode, "tokenize", lambda *_: chat) if simulate_tokens else nullcontext()
+    with mock.patch.object(encode, "probe_video", simulated), tokenised:
         prepared = prepare(config)
     taken = time.perf_counter() - begun
     assert prepared.plan.num_samples == num_records
@@ -119,7 +125,7 @@ def start(folder: Path, num_records: int) -> None:
     print(json.dumps([taken, *peaks, prepared.plan.content_hash]))
 
 
-def compare_starts(num_records: int, *, count_calls: bool) -> None:
+def compare_starts(num_records: int, *, count_calls: bool, simulate_tokens: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_records(folder, num_records)
@@ -130,6 +136,7 @@ def compare_starts(num_records: int, *, count_calls: bool) -> None:
             if label == "one replaced":
                 os.utime(folder / "media" / "00000" / "00000000.mp4")
             command = [sys.executable, __file__, "--records", str(num_records), "--start", name]
+            command += ["--simulate-tokens"] * simulate_tokens
             if count_calls:
                 command = ["strace", "-f", "-c", "-qq", "--seccomp-bpf", "-e", "trace=%file", *command]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -171,15 +178,21 @@ def main() -> None:
     parser.add_argument("--num-samples", type=int, default=600)
     parser.add_argument("--records", type=int, help="plan so many, with simulated media")
     parser.add_argument("--calls", action="store_true", help="count system calls that name a file")
+    parser.add_argument("--simulate-tokens", action="store_true", help="do not tokenise")
     parser.add_argument("--start", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.start:
-        return start(options.start, options.records)
-    if options.records:
-        return compare_starts(options.records, count_calls=options.calls)
+        start(options.start, options.records, simulate_tokens=options.simulate_tokens)
+    elif options.records:
+        compare_starts(options.records, count_calls=options.calls, simulate_tokens=options.simulate_tokens)
+    else:
+        compare_with_processor(options.num_samples)
+
+
+def compare_with_processor(num_samples: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        config = settings(Path(folder), *of_generated_world(options.num_samples))
+        config = settings(Path(folder), *of_generated_world(num_samples))
         prepare(config)  # writes the world and the tiny checkpoint
         shutil.rmtree(Path(folder) / "measurements")
         first, prepared = seconds(lambda: prepare(config))
@@ -187,9 +200,9 @@ def main() -> None:
         assert isinstance(prepared, Prepared)
         naive, num_tokens = seconds(lambda: decode_and_process(prepared))
     assert num_tokens == int(prepared.plan.lengths.sum()), "the plan counts what the processor gives"
-    print(f"{options.num_samples} samples, {int(prepared.plan.ledger['num_frames'].sum())} frames of 448 px")
+    print(f"{num_samples} samples, {int(prepared.plan.ledger['num_frames'].sum())} frames of 448 px")
     for name, value in (("decode and process", naive), ("plan, first", first), ("plan, again", again)):
-        print(f"{name:20s}{value:8.2f} s {options.num_samples / value:10.0f} samples/s {naive / value:8.1f}x")
+        print(f"{name:20s}{value:8.2f} s {num_samples / value:10.0f} samples/s {naive / value:8.1f}x")
 
 
 if __name__ == "__main__":

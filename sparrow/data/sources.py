@@ -6,11 +6,11 @@ import inspect
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -29,9 +29,11 @@ from sparrow.data.converters.raw_record import Record
 from sparrow.data.source_media import SourceMedia
 from sparrow.data.settings import Source
 
+if TYPE_CHECKING:
+    import pyarrow
+
 _FLUSH_CHARS = 1 << 21
 _FLUSH_ROWS = 4_096
-_READ_ROWS = 256
 _WORDS = ("type", "text", "path")
 
 
@@ -64,34 +66,40 @@ class SourceData:
         return np.fromfile(self.folder / "digests.bin", np.uint64)
 
     @cached_property
-    def _rows(self) -> Any:
-        import datasets
+    def _batches(self) -> list[pyarrow.RecordBatch]:
+        import pyarrow
 
-        return datasets.Dataset.from_file(str(self.folder / "rows.arrow"))
+        with pyarrow.ipc.open_stream(pyarrow.memory_map(str(self.folder / "rows.arrow"))) as stream:
+            return list(stream)
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum([len(batch) for batch in self._batches])
 
     @cached_property
     def media(self) -> SourceMedia:
         """The media files of the samples, each looked at once."""
-        return SourceMedia(self._rows.data.table.to_batches(), self.media_root)
+        return SourceMedia(self._batches, self.media_root)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
-        return self._sample(index, self._rows[index])
+        index = range(len(self))[index]
+        number = int(np.searchsorted(self._ends, index, "right"))
+        batch = self._batches[number]
+        return self._sample(index, batch["messages"][index - int(self._ends[number])].as_py())
 
     def __iter__(self) -> Iterator[Sample]:
-        return (self._sample(index, row) for index, row in enumerate(self._rows))
+        rows = (row for batch in self._batches for row in batch["messages"].to_pylist())
+        return (self._sample(index, row) for index, row in enumerate(rows))
 
-    def samples(self, indices: Sequence[int]) -> Iterator[Sample]:
-        """Some of the samples, read many at a time."""
-        for first in range(0, len(indices), _READ_ROWS):
-            chunk = indices[first : first + _READ_ROWS]
-            for index, messages in zip(chunk, self._rows[list(chunk)]["messages"], strict=True):
-                yield self._sample(index, {"messages": messages})
+    def samples(self, indices: Iterable[int]) -> Iterator[Sample]:
+        """Some of the samples."""
+        return map(self.__getitem__, indices)
 
-    def _sample(self, index: int, row: dict[str, Any]) -> Sample:
-        return Sample.from_row({"id": self.ids[index], "source": self.name, **row})
+    def _sample(self, index: int, messages: list[dict[str, Any]]) -> Sample:
+        return Sample.from_row({"id": self.ids[index], "source": self.name, "messages": messages})
 
 
 class Input(NamedTuple):
