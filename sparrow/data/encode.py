@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,10 +15,11 @@ from sparrow.core.errors import DataError, MediaError
 from sparrow.core.files import Roots, inside_root
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
+from sparrow.data.source_media import MediaFacts
 from sparrow.media.cache import FrameCache
-from sparrow.media.frame_folders import VideoPath, frame_files, is_frames
+from sparrow.media.frame_folders import find_video, is_frames
 from sparrow.media.frames import VideoInfo, planned_frames, probe_video, read_frames
-from sparrow.media.images import naming, read_image
+from sparrow.media.images import read_image
 from sparrow.media.pages import count_pages, missing_characters, render_text, style_fingerprint
 from sparrow.media.settings import FramePolicy, TextStyle
 from sparrow.models.backbone import Backbone, Size, TokenizedChat
@@ -132,14 +132,18 @@ def missing_in_pages(sample: Sample, how: Presentation) -> int:
     return sum(sum(missing_characters(text, how.style).values()) for text in texts)
 
 
-def measure(sample: Sample, media_root: Roots, backbone: Backbone, how: Presentation) -> SampleCost:
+def measure(
+    sample: Sample, media_root: Roots, backbone: Backbone, how: Presentation, facts: MediaFacts | None = None
+) -> SampleCost:
     """Tokens and numbers of frames and pages of a sample without decoding anything.
+
+    Files that `facts` knows are not opened; what probing says of the others is added to it.
 
     Raises:
         DataError: If nothing would be learnt from the sample, or its media cannot be opened.
     """
     parts = _media_parts(sample, how)
-    shown = [_planned(part, media_root, how) for part in parts]
+    shown = [_planned(part, media_root, how, facts or MediaFacts({})) for part in parts]
     chat = tokenize(sample, backbone, shown, how)
     if not chat.supervised.any():
         raise DataError("no token is supervised", remedy="a training sample needs an assistant turn")
@@ -173,29 +177,6 @@ def encode(
     )
 
 
-def media_files(sample: Sample, media_root: Roots) -> list[Path]:
-    """Paths of the files that the sample shows.
-
-    Raises:
-        MediaError: If a path leads out of the media roots.
-    """
-    shown = [find_video(media_root, part.path) for part in sample.parts() if isinstance(part, (Image, Video))]
-    return [file for found in shown for file in ([found] if isinstance(found, Path) else found)]
-
-
-def find_video(roots: Roots, path: str) -> VideoPath:
-    """The file or folder of a video, or its frames where the record or a folder with links to other roots lists them.
-
-    Raises:
-        MediaError: If a path leads out of the media roots.
-    """
-    if "\n" in path:
-        return tuple(inside_root(roots, frame) for frame in path.split("\n"))
-    found = inside_root(roots, path)
-    others = [] if isinstance(roots, Path) else roots[1:]
-    return (tuple(frame_files(found, others)) if others and found.is_dir() else ()) or found
-
-
 def sizes_of(frames: Iterable[np.ndarray]) -> tuple[Size, ...]:
     """(height, width) of each frame."""
     return tuple((int(frame.shape[0]), int(frame.shape[1])) for frame in frames)
@@ -223,20 +204,26 @@ def _media_parts(sample: Sample, how: Presentation) -> list[Part]:
     return [part for part in sample.parts() if not isinstance(part, texts)]
 
 
-def _planned(part: Part, media_root: Roots, how: Presentation) -> Shown:
+def _planned(part: Part, media_root: Roots, how: Presentation, facts: MediaFacts) -> Shown:
     """What a part will show, without decoding it."""
     match part:
+        case Video() if (known := facts.get(part)) is not None:
+            return _of_video(part, VideoInfo(**known), how)
         case Video():
             path = find_video(media_root, part.path)
-            info = _video_info(path, part.fps)
-            indices = planned_frames(info, how.frames, part.start_s, part.end_s)
+            info = probe_video(path, fps=part.fps)
+            shown = _of_video(part, info, how)
             if is_frames(path):  # as a picture below
                 read_frames(path, how.frames, part.start_s, part.end_s, fps=part.fps)
-            size = (info.height_px, info.width_px)
-            return Shown((size,) * len(indices), tuple(info.start_of(index) for index in indices))
+            else:
+                facts.put(part, vars(info))
+            return shown
         case Image():
             # Decoded, not only its header: a truncated picture must be found while planning.
-            return Shown(sizes_of([read_image(inside_root(media_root, part.path))]))
+            if (size := facts.get(part)) is None:
+                (size,) = sizes_of([read_image(inside_root(media_root, part.path))])
+                facts.put(part, size)
+            return Shown((tuple(size),))
         case LongText() if how.present_as == "pages":
             size = (how.style.page_height_px, how.style.page_width_px)
             return Shown((size,) * count_pages(part.text, how.style))
@@ -245,20 +232,10 @@ def _planned(part: Part, media_root: Roots, how: Presentation) -> Shown:
     return Shown(())
 
 
-def _video_info(path: VideoPath, fps: float | None) -> VideoInfo:
-    if not isinstance(path, Path):
-        return probe_video(path, fps=fps)
-    with naming(path):
-        if not path.is_file():
-            return probe_video(path, fps=fps)
-        state = path.stat()
-    return _probed(path, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _probed(path: Path, size: int, modified_ns: int) -> VideoInfo:
-    """What a video file holds, looked at once for the questions about it, which mostly stand together in a source."""
-    return probe_video(path)
+def _of_video(part: Video, info: VideoInfo, how: Presentation) -> Shown:
+    indices = planned_frames(info, how.frames, part.start_s, part.end_s)
+    size = (info.height_px, info.width_px)
+    return Shown((size,) * len(indices), tuple(info.start_of(index) for index in indices))
 
 
 def _part_frames(part: Part, media_root: Roots, how: Presentation) -> tuple[list[np.ndarray], tuple[float, ...] | None]:

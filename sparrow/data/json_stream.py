@@ -13,6 +13,7 @@ MAX_RECORD_CHARS = 1 << 26
 _MARGIN_CHARS = 12
 _HEAD_CHARS = 1 << 14
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
+_COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*(?=[^ \t\r\n])")
 _HEAD_OF_DATA = re.compile(
     r'\{\s*(?P<before>(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[\w.+-]+)\s*,\s*)*)"data"\s*:\s*\[(?=\s*\{)'
 )
@@ -47,6 +48,7 @@ class JsonStream:
         self._decode = json.JSONDecoder(object_pairs_hook=unique_keys).raw_decode
         self._repeated: str | None = None
         self._text = ""
+        self._has_escapes = False  # in the text at hand, so that most values need not be searched
         self._at = 0
         self._line = 1
 
@@ -66,6 +68,9 @@ class JsonStream:
         while mark == ",":
             self._next_char()
             yield self._take()
+            while between := _COMMA.match(self._text, self._at):  # what follows shows only whether the text goes on
+                self._step(between.end())
+                yield self._take()
             mark = self._next_char()
             if mark not in (",", "]"):
                 self._fail(
@@ -89,7 +94,7 @@ class JsonStream:
 
     def _take(self) -> JsonValue:
         line, (value, end) = self._line, self._value()
-        has_escapes = self._text.find("\\u", self._at, end) >= 0
+        has_escapes = self._has_escapes and self._text.find("\\u", self._at, end) >= 0
         self._step(end)
         repeated, self._repeated = self._repeated, None
         return JsonValue(value, line, has_escapes, repeated)
@@ -146,6 +151,7 @@ class JsonStream:
                 break
         if added:
             self._text, self._at = "".join(pieces), 0
+            self._has_escapes = "\\u" in self._text
         return added > 0
 
     def _fail(self, what: str, line: int | None = None) -> NoReturn:

@@ -6,12 +6,12 @@ import inspect
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -20,7 +20,7 @@ from sparrow.core import samples
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.files import EMBEDDED, drafted, remove_drafts, user_path, write_atomically, write_json
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
-from sparrow.core.samples import Sample
+from sparrow.core.samples import EMPTY_PART, Sample
 from sparrow.data import converters, json_stream, readers
 from sparrow.data.converters import CONVERTERS, Converter, conversion
 from sparrow.data.converters import placeholders as chat
@@ -28,10 +28,14 @@ from sparrow.data.converters import raw_record as record
 from sparrow.data.converters.conversion import Conversion, Rejected, SourceStats
 from sparrow.data.converters.raw_record import Record
 from sparrow.data.settings import Source
+from sparrow.data.source_media import SourceMedia
+
+if TYPE_CHECKING:
+    import pyarrow
 
 _FLUSH_CHARS = 1 << 21
 _FLUSH_ROWS = 4_096
-_READ_ROWS = 256
+_WORDS = ("type", "text", "path")
 
 
 @dataclass(frozen=True)
@@ -64,29 +68,40 @@ class SourceData:
         return np.fromfile(self.folder / "digests.bin", np.uint64)
 
     @cached_property
-    def _rows(self) -> Any:
-        import datasets
+    def _batches(self) -> list[pyarrow.RecordBatch]:
+        import pyarrow
 
-        return datasets.Dataset.from_file(str(self.folder / "rows.arrow"))
+        with pyarrow.ipc.open_stream(pyarrow.memory_map(str(self.folder / "rows.arrow"))) as stream:
+            return list(stream)
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum([len(batch) for batch in self._batches])
+
+    @cached_property
+    def media(self) -> SourceMedia:
+        """The media files of the samples, each looked at once."""
+        return SourceMedia(self._batches, self.media_roots)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
-        return self._sample(index, self._rows[index])
+        index = range(len(self))[index]
+        number = int(np.searchsorted(self._ends, index, "right"))
+        batch = self._batches[number]
+        return self._sample(index, batch["messages"][index - int(self._ends[number])].as_py())
 
     def __iter__(self) -> Iterator[Sample]:
-        return (self._sample(index, row) for index, row in enumerate(self._rows))
+        rows = (row for batch in self._batches for row in batch["messages"].to_pylist())
+        return (self._sample(index, row) for index, row in enumerate(rows))
 
-    def samples(self, indices: Sequence[int]) -> Iterator[Sample]:
-        """Some of the samples, read many at a time."""
-        for first in range(0, len(indices), _READ_ROWS):
-            chunk = indices[first : first + _READ_ROWS]
-            for index, messages in zip(chunk, self._rows[list(chunk)]["messages"], strict=True):
-                yield self._sample(index, {"messages": messages})
+    def samples(self, indices: Iterable[int]) -> Iterator[Sample]:
+        """Some of the samples."""
+        return map(self.__getitem__, indices)
 
-    def _sample(self, index: int, row: dict[str, Any]) -> Sample:
-        return Sample.from_row({"id": self.ids[index], "source": self.name, **row})
+    def _sample(self, index: int, messages: list[dict[str, Any]]) -> Sample:
+        return Sample.from_row({"id": self.ids[index], "source": self.name, "messages": messages})
 
 
 class Input(NamedTuple):
@@ -294,37 +309,53 @@ class _RowWriter:
     """Writes the messages of samples as an Arrow stream, which `datasets` maps; holds few rows at a time."""
 
     def __init__(self, path: Path) -> None:
-        import pyarrow
+        import pyarrow as pa
 
-        part = {name: pyarrow.string() for name in ("type", "text", "path")}
-        part |= {name: pyarrow.float64() for name in ("start_s", "end_s", "fps")}
-        message = {"role": pyarrow.string(), "supervised": pyarrow.bool_()}
-        message["content"] = pyarrow.list_(pyarrow.struct(part))
-        self._schema = pyarrow.schema({"messages": pyarrow.list_(pyarrow.struct(message))})
-        self._stream = pyarrow.ipc.new_stream(path, self._schema)
-        self._rows: list[dict[str, Any]] = []
+        self._part = pa.struct({name: pa.string() if name in _WORDS else pa.float64() for name in EMPTY_PART})
+        self._message = pa.struct({"role": pa.string(), "supervised": pa.bool_(), "content": pa.list_(self._part)})
+        self._schema = pa.schema({"messages": pa.list_(self._message)})
+        self._stream = pa.ipc.new_stream(path, self._schema)
+        self._begin()
+
+    def _begin(self) -> None:
         self._num_chars = 0
+        self._ends_of_rows, self._ends_of_messages = [0], [0]  # in messages, and in parts
+        self._roles: list[str] = []
+        self._supervised: list[bool] = []
+        self._parts: list[dict[str, Any]] = []
 
     def __enter__(self) -> _RowWriter:
         return self
 
     def write(self, messages: list[dict[str, Any]]) -> None:
         """Add one row."""
-        self._rows.append({"messages": messages})
-        self._num_chars += sum(len(part["text"] or "") for message in messages for part in message["content"])
-        if len(self._rows) >= _FLUSH_ROWS or self._num_chars >= _FLUSH_CHARS:
+        for message in messages:
+            self._roles.append(message["role"])
+            self._supervised.append(message["supervised"])
+            self._parts += message["content"]
+            self._ends_of_messages.append(len(self._parts))
+            self._num_chars += sum(len(part["text"] or "") for part in message["content"])
+        self._ends_of_rows.append(len(self._roles))
+        if len(self._ends_of_rows) > _FLUSH_ROWS or self._num_chars >= _FLUSH_CHARS:
             self._flush()
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         with self._stream:
-            if failure is None:
+            if failure is None and self._roles:
                 self._flush()
 
     def _flush(self) -> None:
-        import pyarrow
+        """Write the rows as columns, which takes a fifth of the time that Arrow takes to make columns of them."""
+        import pyarrow as pa
 
-        self._stream.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._schema))
-        self._rows, self._num_chars = [], 0
+        values = [pa.array([part[field.name] for part in self._parts], field.type) for field in self._part]
+        parts = pa.StructArray.from_arrays(values, fields=list(self._part))
+        content = pa.ListArray.from_arrays(pa.array(self._ends_of_messages, pa.int32()), parts)
+        columns = [pa.array(self._roles), pa.array(self._supervised, pa.bool_()), content]
+        messages = pa.StructArray.from_arrays(columns, fields=list(self._message))
+        rows = pa.ListArray.from_arrays(pa.array(self._ends_of_rows, pa.int32()), messages)
+        self._stream.write_table(pa.table([rows], schema=self._schema))
+        self._begin()
 
 
 def _read_stats(path: Path) -> SourceStats:

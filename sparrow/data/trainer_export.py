@@ -20,12 +20,12 @@ from sparrow.core.errors import DataError, RunError
 from sparrow.core.files import Roots, drafted, inside_root, write_json
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
-from sparrow.data.encode import Presentation, find_video
+from sparrow.data.encode import Presentation
 from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.rejecting import FAIL, BadSamples
 from sparrow.data.supervised_loader import Mapped
 from sparrow.data.trainer_records import EXPORTS, Form, media_paths
-from sparrow.media.frame_folders import frame_files, is_frames
+from sparrow.media.frame_folders import find_video, frame_files, is_frames
 from sparrow.media.frames import planned_frames, probe_video
 from sparrow.media.images import encode_png
 from sparrow.media.pages import count_pages, render_text, style_fingerprint

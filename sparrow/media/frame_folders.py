@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sparrow.core.errors import MediaError
-from sparrow.core.files import followed
+from sparrow.core.files import Roots, followed, inside_root
 from sparrow.media.frame_choice import Clock
 from sparrow.media.images import read_image
 
@@ -41,6 +41,19 @@ def frame_files(folder: VideoPath, roots: Sequence[Path] = ()) -> list[Path]:
         if file.is_symlink() and not any(followed(file).is_relative_to(root) for root in allowed):
             raise MediaError(f"the frame {file.name!r} leads out of its folder", remedy="copy the picture there")
     return sorted(files, key=lambda file: natural_key(file.name))
+
+
+def find_video(roots: Roots, path: str) -> VideoPath:
+    """The file or folder of a video, or its frames where the record or a folder with links to other roots lists them.
+
+    Raises:
+        MediaError: If a path leads out of the media roots.
+    """
+    if "\n" in path:
+        return tuple(inside_root(roots, frame) for frame in path.split("\n"))
+    found = inside_root(roots, path)
+    others = [] if isinstance(roots, Path) else roots[1:]
+    return (tuple(frame_files(found, others)) if others and found.is_dir() else ()) or found
 
 
 def file_states(path: VideoPath) -> list[tuple[int, int]]:

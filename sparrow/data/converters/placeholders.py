@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from posixpath import splitext
 from typing import Any, Literal, NamedTuple
 
 from sparrow.core.samples import Image, LongText, Message, Part, Role, Text, Video
@@ -146,7 +146,7 @@ def video_path(record: Record, value: Any, name: str, *, alone: bool = True) -> 
 
 
 def _is_still(path: str) -> bool:
-    return PurePosixPath(path).suffix.lower() in PICTURE_SUFFIXES
+    return splitext(path)[1].lower() in PICTURE_SUFFIXES
 
 
 def video_bounds(record: Record) -> tuple[float | None, float | None, float | None]:
