@@ -71,7 +71,7 @@ def test_options_are_weighed(trained, clip, capsys):
     [
         (["CHECKPOINT", "nowhere.mp4", "What?"], "nowhere.mp4: there is no such file; check the path of the video"),
         (["CHECKPOINT", "CLIP", "What?", "--options", "one"], "one option is no choice"),
-        (["CHECKPOINT", "CLIP", "What?", "--frames", "0"], "max_frames: must be at least 1, is 0"),
+        (["CHECKPOINT", "CLIP", "What?", "--frames", "0"], "max_frames: must be at least 1, or null, is 0"),
         (["./nothing", "CLIP", "What?"], "does not exist"),
     ],
 )

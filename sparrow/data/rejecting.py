@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from sparrow.core.errors import DataError
-from sparrow.data.encode import media_files
+from sparrow.core.samples import Image, Video
 from sparrow.data.sources import SourceData
+from sparrow.media.frame_folders import find_video
 
 SHOWN = 10
 
@@ -83,9 +84,10 @@ def missing_media(ledger: pd.DataFrame, sources: Mapping[str, SourceData]) -> li
     for source, row in bad[["source", "row"]].drop_duplicates().itertuples(index=False, name=None):
         data = sources[source]
         try:
-            files = media_files(data[row], data.media_roots)
+            shown = [find_video(data.media_roots, p.path) for p in data[row].parts() if isinstance(p, (Image, Video))]
         except DataError:  # a path that leads out of the root is told as such
             continue
+        files = (file for found in shown for file in ([found] if isinstance(found, Path) else found))
         missing.update(file for file in files if not file.exists())
     return sorted(missing)
 

@@ -145,7 +145,8 @@ def _look_at(names: list[str], roots: Sequence[Path], folders: dict[str, str]) -
     """
     states, keys = [], []
     for name in names:
-        path = None
+        path: str | None = None
+        state: Any
         try:
             path, state = _file_state(name.partition(":")[2], roots, folders)
         except (DataError, OSError) as error:
