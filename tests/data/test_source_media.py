@@ -59,9 +59,6 @@ def test_files_are_found_as_they_are_when_they_are_opened(root, path):
         assert media.keys([0], DIGESTS) == before, "looked at once"
 
 
-
-
-
 def test_rows_and_their_files_are_told_apart(root):
     a, b = Video("a.mp4"), Video("deep/a.mp4")
     media = media_of(root, [a], [], [b, a], [b], [Image("a.mp4")])
