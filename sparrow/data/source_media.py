@@ -144,13 +144,13 @@ def _look_at(names: list[str], root: Path, folders: dict[str, str]) -> tuple[lis
         try:
             path, state = _file_state(name.partition(":")[2], root, folders)
         except (DataError, OSError) as error:
-            state = str(error)
+            state = [str(error)]
         states.append(short_digest(repr(state).encode()))
         keys.append(_NO_KEY if path is None else short_digest(repr([name.partition(":")[0], path, state]).encode()))
     return states, keys
 
 
-def _file_state(relative: str, root: Path, folders: dict[str, str]) -> tuple[str | None, list[tuple[int, int]]]:
+def _file_state(relative: str, root: Path, folders: dict[str, str]) -> tuple[str | None, Sequence[object]]:
     """Path (None of a folder) and states of a media file: one call for most, `inside_root` takes a dozen."""
     folder, _, file = relative.rpartition("/")
     if file and not relative.startswith("/") and ".." not in relative and "\0" not in relative:
