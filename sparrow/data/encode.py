@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,8 +17,9 @@ from sparrow.core.errors import DataError, MediaError
 from sparrow.core.files import inside_root
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
+from sparrow.core.settings import identity
 from sparrow.media.cache import FrameCache
-from sparrow.media.frames import VideoInfo, planned_frames, probe_video, read_frames
+from sparrow.media.frames import VideoInfo, look_at_header, plan_clip, read_frames
 from sparrow.media.images import naming, read_image
 from sparrow.media.pages import count_pages, missing_characters, render_text, style_fingerprint
 from sparrow.media.settings import FramePolicy, TextStyle
@@ -43,7 +45,7 @@ class Presentation:
     def fingerprint(self) -> str:
         """Hash of all that is shown depends on; the page style, fonts by their content, only where pages are drawn."""
         pages = style_fingerprint(self.style) if self.present_as == "pages" else None
-        return content_hash([asdict(self.frames), self.present_as, pages])
+        return content_hash([identity(replace(self.frames, verify="auto")), self.present_as, pages])
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,23 @@ class EncodedSample:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a media part shows: the size of each frame and, of a video, its time in s, NaN where it is not known."""
+    """What a media part shows: the size of each frame and, of a video, its time in s, NaN where it is not known.
+
+    `way` is how a planned video is read.
+    """
 
     sizes: tuple[Size, ...]
     times_s: tuple[float, ...] | None = None
+    way: str = ""
 
 
 class SampleCost(NamedTuple):
-    """What a sample costs: its tokens, its frames, and how many of the frames are pages."""
+    """What a sample costs: its tokens, its frames, and how many of them are pages; and how its videos are read."""
 
     chat: TokenizedChat
     num_frames: int
     num_pages: int
+    reading: str = ""
 
 
 def load_frames(sample: Sample, media_root: Path, how: Presentation) -> list[np.ndarray]:
@@ -131,20 +138,29 @@ def missing_in_pages(sample: Sample, how: Presentation) -> int:
     return sum(sum(missing_characters(text, how.style).values()) for text in texts)
 
 
-def measure(sample: Sample, media_root: Path, backbone: Backbone, how: Presentation) -> SampleCost:
-    """Tokens and numbers of frames and pages of a sample without decoding anything.
+def measure(
+    sample: Sample,
+    media_root: Path,
+    backbone: Backbone,
+    how: Presentation,
+    headers: Mapping[Path, VideoInfo] = MappingProxyType({}),
+) -> SampleCost:
+    """Tokens and numbers of frames and pages of a sample; only videos whose headers prove nothing are decoded.
+
+    `headers` are those that were looked at before, by file.
 
     Raises:
         DataError: If nothing would be learnt from the sample, or its media cannot be opened.
     """
     parts = _media_parts(sample, how)
-    shown = [_planned(part, media_root, how) for part in parts]
+    shown = [_planned(part, media_root, how, headers) for part in parts]
     chat = tokenize(sample, backbone, shown, how)
     if not chat.supervised.any():
         raise DataError("no token is supervised", remedy="a training sample needs an assistant turn")
     num_frames = [len(part.sizes) for part in shown]
     of_texts = [count for part, count in zip(parts, num_frames, strict=True) if isinstance(part, LongText)]
-    return SampleCost(chat, sum(num_frames), sum(of_texts))
+    ways = dict.fromkeys(part.way for part in shown if part.way)
+    return SampleCost(chat, sum(num_frames), sum(of_texts), "; ".join(ways))
 
 
 def encode(
@@ -208,17 +224,14 @@ def _media_parts(sample: Sample, how: Presentation) -> list[Part]:
     return [part for part in sample.parts() if not isinstance(part, texts)]
 
 
-def _planned(part: Part, media_root: Path, how: Presentation) -> Shown:
-    """What a part will show, without decoding it."""
+def _planned(part: Part, media_root: Path, how: Presentation, headers: Mapping[Path, VideoInfo]) -> Shown:
+    """What a part will show; a video is decoded only where its header does not prove it."""
     match part:
         case Video():
             path = inside_root(media_root, part.path)
-            info = _video_info(path, part.fps)
-            indices = planned_frames(info, how.frames, part.start_s, part.end_s)
-            if path.is_dir():  # as a picture below
-                read_frames(path, how.frames, part.start_s, part.end_s, fps=part.fps)
-            size = (info.height_px, info.width_px)
-            return Shown((size,) * len(indices), tuple(info.start_of(index) for index in indices))
+            info = headers.get(path) or _header(path, how.frames)
+            clip = plan_clip(path, how.frames, part.start_s, part.end_s, fps=part.fps, info=info)
+            return Shown((clip.size,) * len(clip.times_s), clip.times_s, clip.way)
         case Image():
             # Decoded, not only its header: a truncated picture must be found while planning.
             return Shown(sizes_of([read_image(inside_root(media_root, part.path))]))
@@ -230,18 +243,18 @@ def _planned(part: Part, media_root: Path, how: Presentation) -> Shown:
     return Shown(())
 
 
-def _video_info(path: Path, fps: float | None) -> VideoInfo:
+def _header(path: Path, frames: FramePolicy) -> VideoInfo | None:
+    """What a video file's header says, looked at once for the questions about it, which mostly stand together."""
     with naming(path):
-        if not path.is_file():
-            return probe_video(path, fps=fps)
+        if not path.is_file() or frames.verify == "frames":
+            return None
         state = path.stat()
-    return _probed(path, state.st_size, state.st_mtime_ns)
+    return _looked_at(path, state.st_size, state.st_mtime_ns, frames)
 
 
 @lru_cache(maxsize=64)
-def _probed(path: Path, size: int, modified_ns: int) -> VideoInfo:
-    """What a video file holds, looked at once for the questions about it, which mostly stand together in a source."""
-    return probe_video(path)
+def _looked_at(path: Path, size: int, modified_ns: int, frames: FramePolicy) -> VideoInfo:
+    return look_at_header(path, frames)
 
 
 def _part_frames(part: Part, media_root: Path, how: Presentation) -> tuple[list[np.ndarray], tuple[float, ...] | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -59,10 +59,15 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo(Clock):
-    """What is known of a video without decoding it: enough to plan, and plain JSON values; sizes are after rotation."""
+    """What is known of a video without decoding it: enough to plan, and plain JSON values; sizes are as shown.
+
+    `way` is how it is read, and what is noted of it; `is_proved` whether its header proves what it holds.
+    """
 
     width_px: int
     height_px: int
+    way: str = field(default="", compare=False)
+    is_proved: bool = field(default=True, compare=False)
 
 
 def clock(starts_s: np.ndarray, duration_s: float, nominal_fps: float) -> Clock:

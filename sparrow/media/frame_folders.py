@@ -53,6 +53,8 @@ class FolderReader:
         MediaError: If it holds no pictures, or, when read, pictures that are damaged or differ in size.
     """
 
+    way, is_proved = "pictures", False  # each picture may be damaged
+
     def __init__(self, folder: Path, fps: float | None) -> None:
         if fps is not None and not fps > 0:
             raise MediaError(f"the folder's frame rate is {fps}", remedy="fix the record's fps")
@@ -74,3 +76,8 @@ class FolderReader:
                     remedy="scale them to one size",
                 )
         return np.stack(frames)
+
+    def size(self) -> tuple[int, int]:
+        """Height and width of the first picture in pixels."""
+        height, width, _ = read_image(self._files[0]).shape
+        return height, width

@@ -65,10 +65,24 @@ class VideoFileReader:
             self._fps = float(stream.average_rate or stream.guessed_rate or 1)
             self._time_base = float(stream.time_base)
             self._is_avi = container.format.name == "avi"
-            self.notes = ["interlaced"] if codec.field_order in _INTERLACED else []
+            self._is_interlaced = codec.field_order in _INTERLACED
         self.is_proved = self._index.is_proved
-        self.way = f"{self._index.source}, {'seeks' if self.is_proved else 'sequential'}"
+        self._decoding = "seeks" if self.is_proved else "sequential"
         self.clock = self._clock_of(self._stated_times())
+
+    @property
+    def way(self) -> str:
+        """How the file is read, and what is noted of it."""
+        return f"{self._index.source}, {self._decoding}{', interlaced' if self._is_interlaced else ''}"
+
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels as shown, of the first frame."""
+        with _open_stream(self._path) as (container, stream):
+            frame = next(_all_frames(container, stream, self._index), None)
+            if frame is None:
+                raise MediaError("no frame of the video can be decoded", remedy=_DAMAGED)
+            height, width, _ = self._rgb(frame).shape
+        return height, width
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames of ascending indices: uint8 RGB [n, height, width, 3], as they are to be seen.
@@ -81,13 +95,12 @@ class VideoFileReader:
         if self.is_proved:
             counted = self._counted(indices) if self._decoder == "decord" else None
             if counted is not None:
-                self.way = f"{self._index.source}, decord"
+                self._decoding = "decord"
                 return counted
             try:
                 return self._at_times(indices)
             except _Disproved:
-                self.is_proved = False
-                self.way = f"{self._index.source} disproved, sequential"
+                self.is_proved, self._decoding = False, "disproved, sequential"
         return self._from_all(indices)
 
     def _at_times(self, indices: Sequence[int]) -> np.ndarray:
@@ -158,8 +171,7 @@ class VideoFileReader:
         return clock(starts_s, float(starts_s[-1]) + last_s, fps)
 
     def _rgb(self, frame: Any) -> np.ndarray:
-        if frame.interlaced_frame and "interlaced" not in self.notes:
-            self.notes.append("interlaced")
+        self._is_interlaced |= frame.interlaced_frame
         image = to_rgb(frame, self._size_px, self._hdr)
         rotation, is_mirrored = _orientation(frame)
         return np.rot90(image[::-1] if is_mirrored else image, round(rotation / 90) % 4)
@@ -250,7 +262,7 @@ class _Decoding:
             if frame.pts is not None and frame.pts < self._first_pts:
                 continue
             if frame.is_corrupt:
-                raise MediaError("a frame of the video is damaged", remedy=_DAMAGED)
+                raise MediaError("a frame of the video cannot be decoded", remedy=_DAMAGED)
             is_first = not self._found and frame.pts == self._first_pts
             if frame.pts not in self._shown or (frame.pts <= self._last_pts and not is_first):
                 raise _Disproved
@@ -280,7 +292,7 @@ def _all_frames(container: Any, stream: Any, index: VideoIndex) -> Iterator[Any]
             if not frame.is_corrupt:
                 yield frame
             elif not (leading and (frame.pts is None or frame.pts < first_pts)):
-                raise MediaError("a frame of the video is damaged", remedy=_DAMAGED)
+                raise MediaError("a frame of the video cannot be decoded", remedy=_DAMAGED)
 
 
 def _displayed_size(width: int, height: int, aspect: Any) -> tuple[int, int]:
