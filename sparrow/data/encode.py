@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,9 +16,10 @@ from sparrow.core.files import inside_root
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
 from sparrow.core.settings import identity
+from sparrow.data.source_media import MediaFacts
 from sparrow.media.cache import FrameCache
-from sparrow.media.frames import VideoInfo, look_at_header, plan_clip, read_frames
-from sparrow.media.images import naming, read_image
+from sparrow.media.frames import VideoInfo, look_at_header, planned_frames, read_frames, read_with_info
+from sparrow.media.images import read_image
 from sparrow.media.pages import count_pages, missing_characters, render_text, style_fingerprint
 from sparrow.media.settings import FramePolicy, TextStyle
 from sparrow.models.backbone import Backbone, Size, TokenizedChat
@@ -61,25 +60,40 @@ class EncodedSample:
     num_visual_tokens: int
 
 
+class VideoReading(NamedTuple):
+    """How a planned video is read: decoded from beginning to end or by seeks, and decoded while planning or not."""
+
+    is_sequential: int
+    is_verified: int
+    is_interlaced: int
+
+    @classmethod
+    def of(cls, info: VideoInfo, *, is_verified: bool) -> VideoReading:
+        """Of a video of which this is known."""
+        return cls(not info.is_proved, is_verified, info.is_interlaced)
+
+
+NO_READING = VideoReading(0, 0, 0)
+
+
 @dataclass(frozen=True)
 class Shown:
-    """What a media part shows: the size of each frame and, of a video, its time in s, NaN where it is not known.
-
-    `way` is how a planned video is read.
-    """
+    """What a media part shows: the size of each frame and, of a video, its time in s, NaN where it is not known."""
 
     sizes: tuple[Size, ...]
     times_s: tuple[float, ...] | None = None
-    way: str = ""
+    reading: VideoReading | None = None
 
 
 class SampleCost(NamedTuple):
-    """What a sample costs: its tokens, its frames, and how many of them are pages; and how its videos are read."""
+    """What a sample costs: its tokens, its frames, how many of the frames are pages, and how its videos are read."""
 
     chat: TokenizedChat
     num_frames: int
     num_pages: int
-    reading: str = ""
+    num_sequential: int
+    num_verified: int
+    num_interlaced: int
 
 
 def load_frames(sample: Sample, media_root: Path, how: Presentation) -> list[np.ndarray]:
@@ -139,28 +153,24 @@ def missing_in_pages(sample: Sample, how: Presentation) -> int:
 
 
 def measure(
-    sample: Sample,
-    media_root: Path,
-    backbone: Backbone,
-    how: Presentation,
-    headers: Mapping[Path, VideoInfo] = MappingProxyType({}),
+    sample: Sample, media_root: Path, backbone: Backbone, how: Presentation, facts: MediaFacts | None = None
 ) -> SampleCost:
-    """Tokens and numbers of frames and pages of a sample; only videos whose headers prove nothing are decoded.
+    """Tokens and numbers of frames and pages of a sample; only videos whose header does not prove them are decoded.
 
-    `headers` are those that were looked at before, by file.
+    Files that `facts` knows are not opened; what probing says of the others is added to it.
 
     Raises:
         DataError: If nothing would be learnt from the sample, or its media cannot be opened.
     """
     parts = _media_parts(sample, how)
-    shown = [_planned(part, media_root, how, headers) for part in parts]
+    shown = [_planned(part, media_root, how, facts or MediaFacts({})) for part in parts]
     chat = tokenize(sample, backbone, shown, how)
     if not chat.supervised.any():
         raise DataError("no token is supervised", remedy="a training sample needs an assistant turn")
     num_frames = [len(part.sizes) for part in shown]
     of_texts = [count for part, count in zip(parts, num_frames, strict=True) if isinstance(part, LongText)]
-    ways = dict.fromkeys(part.way for part in shown if part.way)
-    return SampleCost(chat, sum(num_frames), sum(of_texts), "; ".join(ways))
+    readings = [part.reading for part in shown if part.reading is not None]
+    return SampleCost(chat, sum(num_frames), sum(of_texts), *map(sum, zip(NO_READING, *readings, strict=True)))
 
 
 def encode(
@@ -224,17 +234,17 @@ def _media_parts(sample: Sample, how: Presentation) -> list[Part]:
     return [part for part in sample.parts() if not isinstance(part, texts)]
 
 
-def _planned(part: Part, media_root: Path, how: Presentation, headers: Mapping[Path, VideoInfo]) -> Shown:
+def _planned(part: Part, media_root: Path, how: Presentation, facts: MediaFacts) -> Shown:
     """What a part will show; a video is decoded only where its header does not prove it."""
     match part:
         case Video():
-            path = inside_root(media_root, part.path)
-            info = headers.get(path) or _header(path, how.frames)
-            clip = plan_clip(path, how.frames, part.start_s, part.end_s, fps=part.fps, info=info)
-            return Shown((clip.size,) * len(clip.times_s), clip.times_s, clip.way)
+            return _planned_video(part, media_root, how.frames, facts)
         case Image():
             # Decoded, not only its header: a truncated picture must be found while planning.
-            return Shown(sizes_of([read_image(inside_root(media_root, part.path))]))
+            if (size := facts.get(part)) is None:
+                (size,) = sizes_of([read_image(inside_root(media_root, part.path))])
+                facts.put(part, size)
+            return Shown((tuple(size),))
         case LongText() if how.present_as == "pages":
             size = (how.style.page_height_px, how.style.page_width_px)
             return Shown((size,) * count_pages(part.text, how.style))
@@ -243,18 +253,20 @@ def _planned(part: Part, media_root: Path, how: Presentation, headers: Mapping[P
     return Shown(())
 
 
-def _header(path: Path, frames: FramePolicy) -> VideoInfo | None:
-    """What a video file's header says, looked at once for the questions about it, which mostly stand together."""
-    with naming(path):
-        if not path.is_file() or frames.verify == "frames":
-            return None
-        state = path.stat()
-    return _looked_at(path, state.st_size, state.st_mtime_ns, frames)
-
-
-@lru_cache(maxsize=64)
-def _looked_at(path: Path, size: int, modified_ns: int, frames: FramePolicy) -> VideoInfo:
-    return look_at_header(path, frames)
+def _planned_video(part: Video, media_root: Path, policy: FramePolicy, facts: MediaFacts) -> Shown:
+    known = facts.get(part)
+    info = None if known is None else VideoInfo(**known)
+    if info is None or not info.suffices(policy):
+        path = inside_root(media_root, part.path)
+        if policy.verify != "frames" and path.is_file():
+            info = look_at_header(path, policy)
+            facts.put(part, vars(info))
+        if info is None or not info.suffices(policy):
+            clip, info = read_with_info(path, policy, part.start_s, part.end_s, fps=part.fps)
+            return Shown(sizes_of(clip.frames), clip.times_s, VideoReading.of(info, is_verified=True))
+    indices = planned_frames(info, policy, part.start_s, part.end_s)
+    times_s = tuple(map(info.start_of, indices))
+    return Shown(((info.height_px, info.width_px),) * len(indices), times_s, VideoReading.of(info, is_verified=False))
 
 
 def _part_frames(part: Part, media_root: Path, how: Presentation) -> tuple[list[np.ndarray], tuple[float, ...] | None]:

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 
 from sparrow.core.errors import DataError
-from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
-from sparrow.core.samples import Sample
-from sparrow.data.encode import Presentation, measure, media_files, missing_in_pages
+from sparrow.core.segment_store import SegmentStore
+from sparrow.data.encode import Presentation, measure, missing_in_pages
+from sparrow.data.source_media import MediaFacts
 from sparrow.data.sources import SourceData
 from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progress
-from sparrow.media.frame_folders import file_states
+from sparrow.data.video_headers import CHUNK, PARALLEL_FROM, look_at_headers
 from sparrow.models.backbone import Backbone
 
-MEASURING_VERSION = 5
-COUNTS = dict.fromkeys(
-    ("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters"), "int64"
+MEASURING_VERSION = 6
+PROBING_VERSION = 1  # raised whenever probing the same file comes to say something else
+COUNTS = (
+    *("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters"),
+    *("num_sequential", "num_verified", "num_interlaced"),
 )
-COLUMNS = {"row": "int64", "sample_id": "str", "status": "str", "reason": "str", "detail": "str", **COUNTS}
-PARALLEL_FROM = 500
-CHUNK = 64
+_UNKNOWN = np.full(len(COUNTS), -1, np.int64).tobytes()
+
+
+class _Line(NamedTuple):
+    """What was measured of a row: `COUNTS` as int64, or None and why the sample cannot be used."""
+
+    row: int
+    counts: bytes | None
+    reason: str = ""
+    detail: str = ""
+
+
+class _Measured(NamedTuple):
+    """Rows measured together, and what probing said of their media files."""
+
+    lines: list[_Line]
+    facts: dict[str, bytes]
+
+
+Look = Callable[[Iterable[str], dict[str, bytes]], dict[str, bytes]]
+Measure = Callable[[list[list[int]], dict[str, bytes]], Iterator[_Measured]]
 
 
 def measure_samples(
@@ -41,97 +63,137 @@ def measure_samples(
     """A line a row, in the order of `rows`, each measured once: `sample_id, status, reason, detail`, frames and tokens.
 
     A sample that cannot be used is `rejected` with a reason; nothing is raised for it. What a used sample costs is
-    kept by its content, the state of its media files, the presentation and the tokenizer; a rejected one is measured
-    anew each time, for its files may be fixed. Runs at once measure once, under a lock.
+    kept by its content, the state of its media files, the presentation and the tokenizer; what probing says of a file
+    by its path, size and time. A rejected sample is measured anew each time, for its files may be fixed. Runs at once
+    measure once, under a lock.
 
     Raises:
         MachineError: If the machine failed while a file was read.
     """
-    distinct = list(dict.fromkeys(rows))
-
-    def measured(missing: list[int]) -> Iterator[dict[str, Any]]:
-        return _measure(source, missing, backbone, how, num_workers, timeout_s)
-
+    distinct = pd.unique(np.asarray(rows, np.int64))
+    measured = partial(_measure, source, backbone, how, num_workers, timeout_s)
+    rejected: dict[int, _Line] = {}
     if cache_root is None:
-        table = _table(list(measured(distinct)))
+        lines = [line for group in measured([[row] for row in distinct.tolist()], {}) for line in group.lines]
+        costs = _as_costs([line.counts for line in lines])
+        rejected = {line.row: line for line in lines if line.counts is None}
     else:
-        table = _cached(_cache_file(cache_root, source, backbone, how), source, distinct, measured)
-    return table.set_index("row").loc[list(rows)].reset_index()
+        store = SegmentStore(cache_root / "measurements" / f"{source.name}-{_cost_key(backbone, how)}")
+        keys = source.media.keys(distinct, source.digests)
+        costs = _as_costs(store.get(keys))
+        if costs.min(initial=0) < 0:
+            store.folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{store.folder}.lock"):
+                costs = _as_costs(store.get(keys))  # another run may have measured some meanwhile
+                files = SegmentStore(cache_root / "measurements" / f"media-{PROBING_VERSION}")
+                missing = {int(distinct[i]): int(i) for i in np.flatnonzero(costs[:, 0] < 0)}
+                look = partial(
+                    look_at_headers,
+                    root=source.media_root,
+                    policy=how.frames,
+                    num_workers=num_workers,
+                    timeout_s=timeout_s,
+                )
+                rejected = _fill(costs, missing, keys, source, look, measured, store, files)
+    return _table(source, distinct, costs, rejected).iloc[pd.Index(distinct).get_indexer(rows)].reset_index(drop=True)
 
 
-def _cached(
-    file: Path, source: SourceData, rows: list[int], measured: Callable[[list[int]], Iterator[dict[str, Any]]]
-) -> pd.DataFrame:
-    """The lines of some rows: read from the file as far as they are there, the others measured and added to it.
+def _fill(
+    costs: np.ndarray,
+    missing: dict[int, int],
+    keys: list[bytes],
+    source: SourceData,
+    look: Look,
+    measured: Measure,
+    store: SegmentStore,
+    files: SegmentStore,
+) -> dict[int, _Line]:
+    """Measure the missing rows, given their places in `costs` and `keys`; the rejected ones are returned.
 
-    Where measuring ends with an error, what was measured before is added all the same.
+    Costs and what is known of files are stored as they come. Where measuring ends with an error, what was measured
+    before is stored all the same.
     """
-    keys = pd.Series(_keys(source, rows), index=rows)
-    kept = _read(file)
-    if keys.isin(kept.index).all():
-        return _lines(source, keys, kept)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):
-        kept = _read(file)  # another run may have measured some meanwhile
-        known = keys.isin(kept.index)
-        lines: list[dict[str, Any]] = []
-        try:
-            for line in measured(sorted(keys.index[~known])):  # as they lie in the source: by video, mostly
-                lines.append(line)
-        finally:
-            new = _table(lines)
-            used = new.assign(key=keys[new["row"]].to_numpy())[new["status"] == "used"]
-            if len(used):
-                used = used.drop_duplicates("key").set_index("key")[list(COUNTS)]
-                write_atomically(file, pd.concat([kept, used]).to_parquet())
-    return pd.concat([_lines(source, keys[known], kept), new])
+    file_keys = source.media.file_keys(list(missing))
+    stored = zip(file_keys, files.get(list(file_keys.values())), strict=True)
+    known = {name: value for name, value in stored if value is not None}
+    rejected = {}
+    try:
+        looked_at = look(file_keys, known)
+        for name, value in looked_at.items():
+            files.add(file_keys[name], value)
+        known |= looked_at
+        for group in measured(_grouped(source, sorted(missing)), known):
+            for name in group.facts.keys() & file_keys.keys():
+                files.add(file_keys[name], group.facts[name])
+            for line in group.lines:
+                if line.counts is None:
+                    rejected[line.row] = line
+                else:
+                    place = missing[line.row]
+                    costs[place] = np.frombuffer(line.counts, np.int64)
+                    store.add(keys[place], line.counts)
+    finally:
+        files.flush()
+        store.flush()
+    return rejected
 
 
-def _table(lines: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(lines, columns=list(COLUMNS)).astype(COLUMNS)
+def _grouped(source: SourceData, rows: list[int]) -> list[list[int]]:
+    """Rows that show the same file first together, so that it is probed once; in the order of the source."""
+    groups: dict[int, list[int]] = {}
+    for row, file in zip(rows, source.media.first_file(rows).tolist(), strict=True):
+        groups.setdefault(file if file >= 0 else -1 - row, []).append(row)
+    return list(groups.values())
 
 
-def _read(file: Path) -> pd.DataFrame:
-    """What was measured before, by key."""
-    if file.is_file():
-        return pd.read_parquet(file)
-    return pd.DataFrame(columns=list(COUNTS), index=pd.Index([], dtype="str", name="key")).astype(COUNTS)
+def _as_costs(values: Sequence[bytes | None]) -> np.ndarray:
+    """`COUNTS` of each row: int64 [n, 9], -1 where there are none."""
+    joined = b"".join(value or _UNKNOWN for value in values)
+    return np.frombuffer(joined, np.int64).reshape(-1, len(COUNTS)).copy()
 
 
-def _lines(source: SourceData, keys: pd.Series, kept: pd.DataFrame) -> pd.DataFrame:
-    """The lines of rows that were measured before, given their keys."""
-    ids = [source.ids[row] for row in keys.index]
-    lines = kept.loc[keys].assign(row=keys.index, sample_id=ids, status="used", reason="", detail="")
-    return lines[list(COLUMNS)].astype(COLUMNS)
+def _table(source: SourceData, rows: np.ndarray, costs: np.ndarray, rejected: dict[int, _Line]) -> pd.DataFrame:
+    table = pd.DataFrame({"row": rows, "sample_id": [source.ids[row] for row in rows]})
+    table["sample_id"] = table["sample_id"].astype("str")
+    used = costs[:, 0] >= 0
+    table["status"] = pd.Series(np.where(used, "used", "rejected"), dtype="str")
+    for name in ("reason", "detail"):
+        words = [getattr(rejected[row], name) for row in rows[~used].tolist()]
+        table[name] = pd.Series("", table.index, dtype="str").mask(~used, pd.Series(words, table.index[~used], "str"))
+    return table.assign(**dict(zip(COUNTS, np.where(used, costs.T, 0), strict=True)))
 
 
 def _measure(
-    source: SourceData, rows: list[int], backbone: Backbone, how: Presentation, num_workers: int, timeout_s: int
-) -> Iterator[dict[str, Any]]:
-    if len(rows) < PARALLEL_FROM:
+    source: SourceData,
+    backbone: Backbone,
+    how: Presentation,
+    num_workers: int,
+    timeout_s: int,
+    groups: list[list[int]],
+    known: dict[str, bytes],
+) -> Iterator[_Measured]:
+    if sum(map(len, groups)) < PARALLEL_FROM:
         num_workers = min(num_workers, 1)  # a worker even so: only there can a decoder that hangs be given up
     at_work = AtWork()
 
-    def line_of(row: int) -> dict[str, Any]:
+    def measured(rows: list[int]) -> _Measured:
+        facts = MediaFacts(known)
+        return _Measured([line_of(row, facts) for row in rows], facts.found)
+
+    def line_of(row: int, facts: MediaFacts) -> _Line:
         at_work.begin(row)
-        line = {"row": row, "sample_id": source.ids[row], "status": "used", "reason": "", "detail": ""}
         try:
             sample = source[row]
-            chat, num_frames, num_pages = measure(sample, source.media_root, backbone, how)
+            chat, num_frames, num_pages, *readings = measure(sample, source.media_root, backbone, how, facts)
             num_missing = missing_in_pages(sample, how)
         except DataError as error:
-            return line | {"status": "rejected", "reason": error.what, "detail": str(error), **dict.fromkeys(COUNTS, 0)}
-        return line | {
-            "num_frames": num_frames,
-            "num_pages": num_pages,
-            "visual_tokens": chat.num_visual_tokens,
-            "text_tokens": len(chat.input_ids) - chat.num_visual_tokens,
-            "supervised_tokens": int(chat.supervised.sum()),
-            "missing_characters": num_missing,
-        }
+            return _Line(row, None, error.what, str(error))
+        num_text, num_supervised = len(chat.input_ids) - chat.num_visual_tokens, int(chat.supervised.sum())
+        counts = (num_frames, num_pages, chat.num_visual_tokens, num_text, num_supervised, num_missing, *readings)
+        return _Line(row, np.array(counts, np.int64).tobytes())
 
     chunks = watched(
-        Mapped(line_of, rows),
+        Mapped(measured, groups),
         at_work,
         lambda row: f"{source.name}/{source.ids[row]}",
         num_workers=num_workers,
@@ -139,15 +201,16 @@ def _measure(
         batch_size=CHUNK,
         collate_fn=list,
     )
-    for chunk in with_progress(chunks, -(-len(rows) // CHUNK), f"measuring {source.name}"):
+    for chunk in with_progress(chunks, -(-len(groups) // CHUNK), f"measuring {source.name}"):
         yield from chunk
 
 
-def _cache_file(cache_root: Path, source: SourceData, backbone: Backbone, how: Presentation) -> Path:
-    key = content_hash(
+def _cost_key(backbone: Backbone, how: Presentation) -> str:
+    return content_hash(
         [
             MEASURING_VERSION,
             how.fingerprint(),
+            how.frames.verify,
             backbone.family,
             backbone.frame_size_px,
             backbone.native_video,
@@ -156,20 +219,3 @@ def _cache_file(cache_root: Path, source: SourceData, backbone: Backbone, how: P
             backbone.tokenizer.backend_tokenizer.to_str(),
         ]
     )
-    return cache_root / "measurements" / f"{source.name}-{key}.parquet"
-
-
-def _keys(source: SourceData, rows: Sequence[int]) -> list[str]:
-    """A name for what is measured of each row: its content, and sizes and times of its files, which may be replaced."""
-    samples = zip(rows, source.samples(rows), strict=True)
-    return [
-        content_hash([int(source.digests[row]), _media_state(sample, source.media_root)], length=32)
-        for row, sample in samples
-    ]
-
-
-def _media_state(sample: Sample, media_root: Path) -> list[tuple[int, int]] | str:
-    try:
-        return [state for path in media_files(sample, media_root) for state in file_states(path)]
-    except (DataError, OSError) as error:
-        return str(error)

@@ -26,6 +26,7 @@ from sparrow.data.converters import placeholders as chat
 from sparrow.data.converters import raw_record as record
 from sparrow.data.converters.conversion import Conversion, Rejected, SourceStats
 from sparrow.data.converters.raw_record import Record
+from sparrow.data.source_media import SourceMedia
 from sparrow.data.settings import Source
 
 _FLUSH_CHARS = 1 << 21
@@ -66,6 +67,11 @@ class SourceData:
         import datasets
 
         return datasets.Dataset.from_file(str(self.folder / "rows.arrow"))
+
+    @cached_property
+    def media(self) -> SourceMedia:
+        """The media files of the samples, each looked at once."""
+        return SourceMedia(self._rows.data.table.to_batches(), self.media_root)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -26,7 +26,7 @@ class AnimationReader:
         MediaError: If it is damaged or over the pixel limit; from any method.
     """
 
-    way, is_proved = "pictures", True
+    is_proved, is_interlaced, transfer = True, False, ""
 
     def __init__(self, path: Path) -> None:
         with picture_errors():

@@ -26,6 +26,11 @@ def refuse_hdr(transfer: int, hdr: Hdr) -> None:
         )
 
 
+def hdr_transfer(transfer: int) -> str:
+    """The name of a transfer of high dynamic range; empty for others."""
+    return _HDR_TRANSFERS.get(transfer, "")
+
+
 def to_rgb(frame: Any, size_px: tuple[int, int], hdr: Hdr) -> np.ndarray:
     """A decoded frame at a width and height: uint8 RGB [height, width, 3], tone-mapped where it is HDR."""
     width, height = size_px

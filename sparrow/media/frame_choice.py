@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -61,13 +61,19 @@ class Clock:
 class VideoInfo(Clock):
     """What is known of a video without decoding it: enough to plan, and plain JSON values; sizes are as shown.
 
-    `way` is how it is read, and what is noted of it; `is_proved` whether its header proves what it holds.
+    `is_proved` says whether the header alone proves it, and frames may be sought; `transfer` names that of HDR.
     """
 
     width_px: int
     height_px: int
-    way: str = field(default="", compare=False)
-    is_proved: bool = field(default=True, compare=False)
+    is_proved: bool = True
+    is_interlaced: bool = False
+    transfer: str = ""
+
+    def suffices(self, policy: FramePolicy) -> bool:
+        """Whether what is known is enough for a plan, so that the video need not be decoded."""
+        is_trusted = policy.verify == "header" or (policy.verify == "auto" and self.is_proved)
+        return is_trusted and not (self.transfer and policy.hdr == "refuse")
 
 
 def clock(starts_s: np.ndarray, duration_s: float, nominal_fps: float) -> Clock:

@@ -53,7 +53,7 @@ class FolderReader:
         MediaError: If it holds no pictures, or, when read, pictures that are damaged or differ in size.
     """
 
-    way, is_proved = "pictures", False  # each picture may be damaged
+    is_proved, is_interlaced, transfer = True, False, ""
 
     def __init__(self, folder: Path, fps: float | None) -> None:
         if fps is not None and not fps > 0:

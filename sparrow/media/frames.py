@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -21,15 +20,14 @@ from sparrow.media.video_reader import ClockChanged, VideoFileReader
 __all__ = [
     "Clip",
     "FramePolicy",
-    "PlannedClip",
     "VideoInfo",
     "frame_indices",
     "look_at_header",
-    "plan_clip",
     "planned_frames",
     "probe_video",
     "read_clip",
     "read_frames",
+    "read_with_info",
 ]
 
 Reader = VideoFileReader | AnimationReader | FolderReader
@@ -47,14 +45,6 @@ class Clip:
     times_s: tuple[float, ...]
 
 
-class PlannedClip(NamedTuple):
-    """What a clip will show: the (height, width) and times in s of its frames, and in which way they are read."""
-
-    size: tuple[int, int]
-    times_s: tuple[float, ...]
-    way: str
-
-
 def probe_video(path: str | Path, *, fps: float | None = None, hdr: Hdr = "refuse") -> VideoInfo:
     """What a video holds; a file whose header does not prove it is decoded.
 
@@ -67,47 +57,18 @@ def probe_video(path: str | Path, *, fps: float | None = None, hdr: Hdr = "refus
         MediaError: If it is missing, empty, not a video, truncated, or has no video stream.
     """
     with _open(path, FramePolicy(hdr=hdr), fps) as reader:
-        _read(reader, lambda clock: [0])
-        return _info(reader)
+        _, frames = _read(reader, lambda clock: [0])
+        return _info(reader, frames.shape[1:3])
 
 
 def look_at_header(path: str | Path, policy: FramePolicy) -> VideoInfo:
-    """What a video file's header says, whether that is proved or not; only its first frame is decoded, if it is proved.
+    """What a video file's header says, whether that is proved or not; at most its first frame is decoded.
 
     Raises:
         MediaError: As `probe_video`.
     """
     with _open(path, policy, None) as reader:
-        if reader.is_proved or policy.verify == "header":
-            return _info(reader)
-        return VideoInfo(**vars(reader.clock), width_px=0, height_px=0, is_proved=False)
-
-
-def plan_clip(
-    path: str | Path,
-    policy: FramePolicy,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    *,
-    fps: float | None = None,
-    info: VideoInfo | None = None,
-) -> PlannedClip:
-    """What `read_clip` will show, from the video's header where `policy.verify` trusts it, else from its frames.
-
-    `info` is that header where it was looked at before.
-
-    Raises:
-        MediaError: As `read_clip`.
-    """
-    if info is None or not (info.is_proved or policy.verify == "header") or policy.verify == "frames":
-        with _open(path, policy, fps) as reader:
-            if policy.verify == "frames" or not reader.is_proved and policy.verify == "auto" or Path(path).is_dir():
-                clip = _clip(reader, policy, start_s, end_s)
-                return PlannedClip(clip.frames.shape[1:3], clip.times_s, f"{reader.way}, decoded")
-            info = _info(reader)
-    with naming(Path(path)):
-        indices = planned_frames(info, policy, start_s, end_s)
-    return PlannedClip((info.height_px, info.width_px), tuple(map(info.start_of, indices)), info.way)
+        return _info(reader)
 
 
 def read_clip(
@@ -125,8 +86,22 @@ def read_clip(
     Raises:
         MediaError: If the file cannot be read, or no frame lies between the bounds; see `planned_frames`.
     """
+    return read_with_info(path, policy, start_s, end_s, fps=fps)[0]
+
+
+def read_with_info(
+    path: str | Path,
+    policy: FramePolicy,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    *,
+    fps: float | None = None,
+) -> tuple[Clip, VideoInfo]:
+    """The same, and what is known of the video then."""
     with _open(path, policy, fps) as reader:
-        return _clip(reader, policy, start_s, end_s)
+        indices, frames = _read(reader, lambda clock: planned_frames(clock, policy, start_s, end_s))
+        clip = Clip(frames, tuple(indices), tuple(map(reader.clock.start_of, indices)))
+        return clip, _info(reader, frames.shape[1:3])
 
 
 def read_frames(
@@ -142,11 +117,6 @@ def read_frames(
     return clip.frames, np.array(clip.times_s, np.float64)
 
 
-def _clip(reader: Reader, policy: FramePolicy, start_s: float | None, end_s: float | None) -> Clip:
-    indices, frames = _read(reader, lambda clock: planned_frames(clock, policy, start_s, end_s))
-    return Clip(frames, tuple(indices), tuple(map(reader.clock.start_of, indices)))
-
-
 def _read(reader: Reader, choose: Callable[[Clock], list[int]]) -> tuple[list[int], np.ndarray]:
     """The frames chosen by a video's clock, and their indices; chosen anew where decoding sets the clock right."""
     while True:
@@ -159,10 +129,16 @@ def _read(reader: Reader, choose: Callable[[Clock], list[int]]) -> tuple[list[in
         return indices, frames[places] if len(distinct) < len(indices) else frames
 
 
-def _info(reader: Reader) -> VideoInfo:
-    height, width = reader.size()
-    clock = vars(reader.clock)
-    return VideoInfo(**clock, width_px=width, height_px=height, way=reader.way, is_proved=reader.is_proved)
+def _info(reader: Reader, size: tuple[int, int] | None = None) -> VideoInfo:
+    height, width = size or reader.size()
+    return VideoInfo(
+        **vars(reader.clock),
+        width_px=width,
+        height_px=height,
+        is_proved=reader.is_proved,
+        is_interlaced=reader.is_interlaced,
+        transfer=reader.transfer,
+    )
 
 
 @contextmanager

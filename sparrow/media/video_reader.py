@@ -21,7 +21,7 @@ from av.stream import Discard, Disposition
 
 from sparrow.core.errors import MediaError, SparrowError
 from sparrow.core.files import is_machine_fault
-from sparrow.media.colour import Hdr, refuse_hdr, to_rgb
+from sparrow.media.colour import Hdr, hdr_transfer, refuse_hdr, to_rgb
 from sparrow.media.frame_choice import Clock, clock
 from sparrow.media.h264 import is_clean_start
 from sparrow.media.images import MAX_PIXELS
@@ -51,6 +51,8 @@ class _Disproved(Exception):
 class VideoFileReader:
     """The best video stream of a file.
 
+    `is_proved` says whether frames are sought; else every reading decodes the file from beginning to end.
+
     Raises:
         MediaError: If the file is no video, is truncated or damaged, or has no video stream; from any method.
     """
@@ -65,15 +67,10 @@ class VideoFileReader:
             self._fps = float(stream.average_rate or stream.guessed_rate or 1)
             self._time_base = float(stream.time_base)
             self._is_avi = container.format.name == "avi"
-            self._is_interlaced = codec.field_order in _INTERLACED
+            self.is_interlaced = codec.field_order in _INTERLACED
+            self.transfer = hdr_transfer(codec.color_trc)
         self.is_proved = self._index.is_proved
-        self._decoding = "seeks" if self.is_proved else "sequential"
         self.clock = self._clock_of(self._stated_times())
-
-    @property
-    def way(self) -> str:
-        """How the file is read, and what is noted of it."""
-        return f"{self._index.source}, {self._decoding}{', interlaced' if self._is_interlaced else ''}"
 
     def size(self) -> tuple[int, int]:
         """Height and width in pixels as shown, of the first frame."""
@@ -95,12 +92,11 @@ class VideoFileReader:
         if self.is_proved:
             counted = self._counted(indices) if self._decoder == "decord" else None
             if counted is not None:
-                self._decoding = "decord"
                 return counted
             try:
                 return self._at_times(indices)
             except _Disproved:
-                self.is_proved, self._decoding = False, "disproved, sequential"
+                self.is_proved = False
         return self._from_all(indices)
 
     def _at_times(self, indices: Sequence[int]) -> np.ndarray:
@@ -171,7 +167,7 @@ class VideoFileReader:
         return clock(starts_s, float(starts_s[-1]) + last_s, fps)
 
     def _rgb(self, frame: Any) -> np.ndarray:
-        self._is_interlaced |= frame.interlaced_frame
+        self.is_interlaced |= frame.interlaced_frame
         image = to_rgb(frame, self._size_px, self._hdr)
         rotation, is_mirrored = _orientation(frame)
         return np.rot90(image[::-1] if is_mirrored else image, round(rotation / 90) % 4)
