@@ -71,7 +71,8 @@ class Plan:
         ledger: A row a requested sample: `component, source, row, sample_id, status` (used | rejected | failed),
             `reason, num_frames, num_pages` (those of the frames that are pages), `visual_tokens, text_tokens,
             supervised_tokens, num_sequential` (videos that each reading decodes from beginning to end), `num_verified`
-            (videos decoded while planning), `num_interlaced, showing` (number of the repetition), `flops` (of training on it once).
+            (videos decoded while planning), `num_interlaced, showing` (number of the repetition), `flops` (of training
+            on it once).
         steps: For every optimizer step the positions in `ledger` of its samples, all ranks together.
         content_hash: Hash of what the model will see, in order, fonts and tokenizer included; a video counts by its
             record, number of frames and tokens, not by its pixels.

@@ -26,8 +26,8 @@ from sparrow.data.converters import placeholders as chat
 from sparrow.data.converters import raw_record as record
 from sparrow.data.converters.conversion import Conversion, Rejected, SourceStats
 from sparrow.data.converters.raw_record import Record
-from sparrow.data.source_media import SourceMedia
 from sparrow.data.settings import Source
+from sparrow.data.source_media import SourceMedia
 
 _FLUSH_CHARS = 1 << 21
 _FLUSH_ROWS = 4_096

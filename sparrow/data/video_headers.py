@@ -1,4 +1,4 @@
-"""A look at the headers of videos before a plan measures them: which prove themselves, and what the others will cost."""
+"""A look at videos' headers before a plan measures them: which prove themselves, and what the others will cost."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _outlook(num_files: int, headers: Sequence[VideoInfo], policy: FramePolicy) 
     decoded = [info for info in headers if not info.suffices(policy)]
     num_pixels = sum(info.num_frames * info.width_px * info.height_px for info in decoded)
     return (
-        f"{counted(num_files, 'video')}: {len(headers) - len(decoded):,} planned by their header; {len(decoded):,} to be "
-        f"decoded whole, {counted(sum(info.num_frames for info in decoded), 'frame')}, about "
+        f"{counted(num_files, 'video')}: {len(headers) - len(decoded):,} planned by their header; {len(decoded):,} to "
+        f"be decoded whole, {counted(sum(info.num_frames for info in decoded), 'frame')}, about "
         f"{math.ceil(num_pixels / PIXELS_PER_S):,} s on one core; {num_files - len(headers):,} cannot be opened"
     )

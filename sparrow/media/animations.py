@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
 from sparrow.media.frame_choice import clock
 from sparrow.media.images import is_heic, open_picture, picture_errors, refuse_large, rgb_array
 

@@ -105,13 +105,20 @@ def _is_proved(index: VideoIndex, codec: Any) -> bool:
 def _from_packets(container: Any, stream: Any) -> VideoIndex:
     codec = stream.codec_context.name
     packets = [
-        (packet.pts, packet.dts, packet.is_keyframe, not packet.is_discard and _is_shown(codec, packet))
+        (
+            packet.pts,
+            packet.dts,
+            packet.is_keyframe,
+            not packet.is_discard and _is_shown(codec, packet),
+            packet.duration,
+        )
         for packet in container.demux(stream)
-        if packet.size and (duration := packet.duration or 0) >= 0
+        if packet.size
     ]
-    pts, dts, is_key, is_shown = zip(*packets, strict=True) if packets else ((), (), (), ())
-    times = [np.array([NO_TIME if time is None else time for time in column], np.int64) for column in (pts, dts)]
-    return VideoIndex(*times, np.array(is_key, bool), np.array(is_shown, bool), duration if packets else 0, "packets")
+    pts, dts, is_key, is_shown, durations = zip(*packets, strict=True) if packets else ((),) * 5
+    presented, decoded = (np.array([NO_TIME if time is None else time for time in of], np.int64) for of in (pts, dts))
+    flags = np.array(is_key, bool), np.array(is_shown, bool)
+    return VideoIndex(presented, decoded, *flags, durations[-1] or 0 if durations else 0, "packets")
 
 
 def _is_shown(codec: str, packet: Any) -> bool:

@@ -1,8 +1,8 @@
 """Video files: frames by presentation time, decoded from points that are known to be clean.
 
-Where the container's index and the codec prove which packet is which frame, only the groups of pictures around the wanted
-frames are decoded, and what comes out must be what the index says. All other files are decoded from the beginning to
-the end, and the frames counted as the decoder shows them. What a decoder reports as damaged is an error.
+Where the container's index and the codec prove which packet is which frame, only the groups of pictures around the
+wanted frames are decoded, and what comes out must be what the index says. All other files are decoded from the
+beginning to the end, and the frames counted as the decoder shows them. What a decoder reports as damaged is an error.
 """
 
 from __future__ import annotations
@@ -299,13 +299,14 @@ def _displayed_size(width: int, height: int, aspect: Any) -> tuple[int, int]:
     return shown, height
 
 
-def _unknown_kind(cls: type, value: int) -> Any:
+def _unknown_kind(cls: Any, value: int) -> Any:
     kind = object.__new__(cls)
     kind._name_, kind._value_ = f"UNKNOWN_{value}", value
     return kind
 
 
-Type._missing_ = classmethod(_unknown_kind)  # PyAV names fewer kinds of side data than FFmpeg has, as that of EXIF
+# PyAV names fewer kinds of side data than FFmpeg has, as that of EXIF, and fails at them.
+setattr(Type, "_missing_", classmethod(_unknown_kind))  # noqa: B010
 
 
 def _orientation(frame: Any) -> tuple[int, bool]:
