@@ -118,7 +118,7 @@ class VideoFileReader:
                         break
                     start = index.start_before(start - 1)
                 current = current or _Decoding(*stack.enter_context(_open_stream(self._path)), index, wanted)
-                frames.append(self._rgb(current.frame_at(int(index.pts[position]))))
+                frames.append(self._rgb(current.frame_of(position)))
         return np.stack(frames)
 
     def _from_all(self, indices: Sequence[int]) -> np.ndarray:
@@ -198,12 +198,13 @@ class _Decoding:
 
     def __init__(self, container: Any, stream: Any, index: VideoIndex, wanted: set[int]) -> None:
         self._container, self._stream, self._index, self._wanted = container, stream, index, wanted
-        self._shown = set(index.pts[index.is_shown].tolist())
+        self._times = index.times
+        self._num_given = 0  # of the frames shown, those before the next one
         self._packets: Iterator[Any] = container.demux(stream)
         self._found: dict[int, Any] = {}
         self._has_begun = False
         self._first_pts = self._last_pts = int(index.pts[0])
-        self.position = 0
+        self._start = self.position = 0
 
     def starts_at(self, position: int) -> bool:
         """Seek to a key frame and say whether decoding can begin there.
@@ -224,21 +225,29 @@ class _Decoding:
         else:
             raise _Disproved
         self._first_pts = self._last_pts = pts
-        self.position = position
+        self._num_given = int(np.searchsorted(self._times, pts))
+        self._start = self.position = position
         if not (packet.is_keyframe and is_clean_start(self._stream.codec_context, bytes(packet))):
             return False
         self._packets, self._found = chain([packet], packets), {}
         return True
 
-    def frame_at(self, pts: int) -> Any:
-        """The frame of a wanted time, which lies after those that were asked for before."""
+    def frame_of(self, position: int) -> Any:
+        """The frame of a wanted packet, whose time lies after those of the ones before.
+
+        What was decoded before it and is shown later, as what it refers to, must have come out undamaged too.
+        """
+        pts = int(self._index.pts[position])
+        latest = int(self._index.pts[self._start : position + 1].max())
         self._has_begun = True
-        while pts not in self._found:
+        while pts not in self._found or self._last_pts < latest:
             packet = next(self._packets, None)
-            if packet is None or self._last_pts > pts:
+            if pts not in self._found and (packet is None or self._last_pts > pts):
                 raise _Disproved
+            if packet is None:
+                break
             self._decode(packet)
-        return self._found.pop(pts)
+        return self._found[pts]
 
     def _decode(self, packet: Any) -> None:
         codec = self._stream.codec_context
@@ -255,16 +264,19 @@ class _Decoding:
                 return
             raise
         for frame in frames:
-            if frame.pts is not None and frame.pts < self._first_pts:
+            if frame.pts is None:
+                raise _Disproved
+            if frame.pts < self._first_pts:
                 continue
             if frame.is_corrupt:
                 raise MediaError("a frame of the video cannot be decoded", remedy=_DAMAGED)
-            is_first = not self._found and frame.pts == self._first_pts
-            if frame.pts not in self._shown or (frame.pts <= self._last_pts and not is_first):
+            place = int(np.searchsorted(self._times, frame.pts))
+            left_out = place - self._num_given
+            if place == len(self._times) or self._times[place] != frame.pts or left_out < 0:
                 raise _Disproved
-            if is_first and not frame.key_frame:
+            if (left_out and codec.name != "h264") or (frame.pts == self._first_pts and not frame.key_frame):
                 raise _Disproved
-            self._last_pts = frame.pts
+            self._num_given, self._last_pts = place + 1, frame.pts
             if frame.pts in self._wanted:
                 self._found[frame.pts] = frame
 
@@ -277,18 +289,22 @@ def _all_frames(container: Any, stream: Any, index: VideoIndex) -> Iterator[Any]
     """
     leading, first_key = index.num_leading, int(np.argmax(index.is_key))
     first_pts = int(index.pts[first_key])
+    has_left_out = False
     for position, packet in enumerate(container.demux(stream)):
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
-            if position < leading and position != first_key:
-                continue
-            raise
+            if position >= leading or position == first_key:
+                raise
+            frames, has_left_out = [], True
         for frame in frames:
-            if not frame.is_corrupt:
-                yield frame
-            elif not (leading and (frame.pts is None or frame.pts < first_pts)):
+            is_leading = leading > 0 and (frame.pts is None or frame.pts < first_pts)
+            if frame.is_corrupt and is_leading:
+                has_left_out = True
+            elif frame.is_corrupt or (has_left_out and is_leading):
                 raise MediaError("a frame of the video cannot be decoded", remedy=_DAMAGED)
+            else:
+                yield frame
 
 
 def _displayed_size(width: int, height: int, aspect: Any) -> tuple[int, int]:
