@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from sparrow.core.errors import MediaError
 from sparrow.media.animations import AnimationReader, is_animation
 from sparrow.media.colour import Hdr
 from sparrow.media.frame_choice import Clock, VideoInfo, frame_indices, planned_frames
 from sparrow.media.frame_folders import FolderReader
 from sparrow.media.images import checked_file, naming
 from sparrow.media.settings import FramePolicy
-from sparrow.media.video_reader import ClockChanged, VideoFileReader
+from sparrow.media.video_decoding import DAMAGED, ClockChanged
+from sparrow.media.video_reader import VideoFileReader
 
 __all__ = [
     "Clip",
@@ -119,7 +121,7 @@ def read_frames(
 
 def _read(reader: Reader, choose: Callable[[Clock], list[int]]) -> tuple[list[int], np.ndarray]:
     """The frames chosen by a video's clock, and their indices; chosen anew where decoding sets the clock right."""
-    while True:
+    for _ in range(3):
         indices = choose(reader.clock)
         distinct, places = np.unique(indices, return_inverse=True)
         try:
@@ -127,6 +129,7 @@ def _read(reader: Reader, choose: Callable[[Clock], list[int]]) -> tuple[list[in
         except ClockChanged:
             continue
         return indices, frames[places] if len(distinct) < len(indices) else frames
+    raise MediaError("the video is decoded in another way each time", remedy=DAMAGED)
 
 
 def _info(reader: Reader, size: tuple[int, int] | None = None) -> VideoInfo:

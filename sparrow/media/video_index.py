@@ -99,7 +99,8 @@ def _is_proved(index: VideoIndex, codec: Any) -> bool:
     if codec.name not in _FRAME_PER_PACKET or not index.is_key[0] or not index.is_shown.any():
         return False
     in_order = index.pts.min() == index.pts[0] != NO_TIME and (np.diff(index.times) > 0).all()
-    return bool(in_order) and (codec.name != "h264" or has_whole_frames(codec))
+    has_units = codec.name != "hevc" or (codec.extradata or b"")[:1] == b"\x01"  # with their lengths before them
+    return bool(in_order) and has_units and (codec.name != "h264" or has_whole_frames(codec))
 
 
 def _from_packets(container: Any, stream: Any) -> VideoIndex:
