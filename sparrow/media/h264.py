@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 _IDR, _SEI = 5, 6  # kinds of H.264's units (7.3.1)
 _RECOVERY_POINT = 6  # kind of a supplemental message (D.1)
@@ -86,21 +86,21 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
         last = following or last
 
 
-def is_clean_start(codec: Any, packet: bytes) -> bool:
+def clean_start(codec: Any, packet: bytes) -> Literal["new", "recovery point"] | None:
     """Whether decoding may begin at a key frame: all frames shown from it on come out as in a decode of the whole.
 
-    So it is at an IDR picture, and where a recovery point states exact recovery at once; periodic intra refresh takes
-    frames to recover. Of other codecs than H.264 and HEVC the decoder says it.
+    So it is at an IDR picture, where the decoder begins anew, and where a recovery point states exact recovery at once;
+    periodic intra refresh takes frames to recover. Of other codecs than H.264 and HEVC the decoder says it.
     """
     if codec.name == "hevc":
-        return any(unit[0] >> 1 & 63 in _HEVC_RANDOM_ACCESS for unit in _units(packet, codec.extradata[21] & 3))
+        starts = (unit[0] >> 1 & 63 in _HEVC_RANDOM_ACCESS for unit in _units(packet, codec.extradata[21] & 3))
+        return "new" if any(starts) else None
     if codec.name != "h264":
-        return True
-    for unit in _units(packet, codec.extradata[4] & 3):
-        kind = unit[0] & 31
-        if kind == _IDR or (kind == _SEI and _recovers_at_once(unit)):
-            return True
-    return False
+        return "new"
+    units = list(_units(packet, codec.extradata[4] & 3))
+    if any(unit[0] & 31 == _IDR for unit in units):
+        return "new"
+    return "recovery point" if any(unit[0] & 31 == _SEI and _recovers_at_once(unit) for unit in units) else None
 
 
 def _units(packet: bytes, length_bytes_less_1: int) -> Iterator[bytes]:

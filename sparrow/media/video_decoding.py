@@ -15,7 +15,7 @@ from av.stream import Discard, Disposition
 
 from sparrow.core.errors import MediaError, SparrowError
 from sparrow.core.files import is_machine_fault
-from sparrow.media.h264 import is_clean_start
+from sparrow.media.h264 import clean_start
 from sparrow.media.video_index import VideoIndex
 
 DAMAGED = "it may be truncated or damaged: fetch it again or encode it anew"
@@ -31,6 +31,10 @@ class ClockChanged(Exception):
     """Decoding showed other frames or times than the container had stated; the reader's clock is right now."""
 
 
+class RecoveryPoint(Exception):
+    """Decoding is to begin in an open group of pictures, which a strict decoder refuses."""
+
+
 class Disproved(Exception):
     """A decoder gave other frames than the container's index says."""
 
@@ -38,8 +42,9 @@ class Disproved(Exception):
 class Decoding:
     """A decoder that runs through a proved file from a clean start on; `position` is that of the packet to come."""
 
-    def __init__(self, container: Any, stream: Any, index: VideoIndex, wanted: set[int]) -> None:
+    def __init__(self, container: Any, stream: Any, index: VideoIndex, wanted: set[int], *, is_strict: bool) -> None:
         self._container, self._stream, self._index, self._wanted = container, stream, index, wanted
+        self._is_strict = is_strict
         self._times = index.times
         self._num_given = 0  # of the frames shown, those before the next one
         self._packets: Iterator[Any] = container.demux(stream)
@@ -69,7 +74,10 @@ class Decoding:
         self._first_pts = self._last_pts = pts
         self._num_given = int(np.searchsorted(self._times, pts))
         self._start = self.position = position
-        if not (packet.is_keyframe and is_clean_start(self._stream.codec_context, bytes(packet))):
+        kind = clean_start(self._stream.codec_context, bytes(packet)) if packet.is_keyframe else None
+        if kind == "recovery point" and self._is_strict:
+            raise RecoveryPoint
+        if kind is None:
             return False
         self._packets, self._found = chain([packet], packets), {}
         return True
@@ -150,8 +158,11 @@ def all_frames(container: Any, stream: Any, index: VideoIndex) -> Iterator[Any]:
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
-    """A file's container and its video stream; whatever PyAV raises inside is a `MediaError`."""
+def open_stream(path: Path, *, is_strict: bool = True) -> Iterator[tuple[Any, Any]]:
+    """A file's container and its video stream; whatever PyAV raises inside is a `MediaError`.
+
+    A strict decoder fails at the first fault; H.264's would fail at recovery points too, whose frames come out right.
+    """
     try:
         with av.open(str(path), metadata_errors="replace", options={"format_whitelist": _CONTAINERS}) as container:
             stream = container.streams.best("video")
@@ -164,10 +175,10 @@ def open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
                     other.discard = Discard.all
             stream.codec_context.thread_count = 1
             stream.codec_context.flags |= _OUTPUT_CORRUPT
-            if stream.codec_context.name != "h264":  # at a recovery point it would refuse frames that come out right
+            if is_strict:
                 stream.codec_context.options = {"err_detect": "explode"}
             yield container, stream
-    except (SparrowError, ClockChanged, Disproved):
+    except (SparrowError, ClockChanged, RecoveryPoint, Disproved):
         raise
     except av.error.FFmpegError as error:
         if is_machine_fault(error) and error.errno != errno.EIO:  # FFmpeg gives EIO for damaged files too

@@ -8,7 +8,7 @@ beginning to the end, and the frames counted as the decoder shows them. What a d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,15 @@ from sparrow.core.errors import MediaError
 from sparrow.media.colour import Hdr, hdr_transfer, refuse_hdr, to_rgb
 from sparrow.media.frame_choice import Clock, clock
 from sparrow.media.images import MAX_PIXELS
-from sparrow.media.video_decoding import DAMAGED, ClockChanged, Decoding, Disproved, all_frames, open_stream
+from sparrow.media.video_decoding import (
+    DAMAGED,
+    ClockChanged,
+    Decoding,
+    Disproved,
+    RecoveryPoint,
+    all_frames,
+    open_stream,
+)
 from sparrow.media.video_index import NO_TIME, read_index
 
 Decoder = Literal["auto", "pyav", "decord"]
@@ -54,7 +62,7 @@ class VideoFileReader:
 
     def size(self) -> tuple[int, int]:
         """Height and width in pixels as shown, of the first frame."""
-        with open_stream(self._path) as (container, stream):
+        with self._from_beginning() as (container, stream):
             frame = next(all_frames(container, stream, self._index), None)
             if frame is None:
                 raise MediaError("no frame of the video can be decoded", remedy=DAMAGED)
@@ -74,12 +82,14 @@ class VideoFileReader:
             if counted is not None:
                 return counted
             try:
-                return self._at_times(indices)
+                with suppress(RecoveryPoint):
+                    return self._at_times(indices, is_strict=True)
+                return self._at_times(indices, is_strict=False)
             except Disproved:
                 self.is_proved = False
         return self._from_all(indices)
 
-    def _at_times(self, indices: Sequence[int]) -> np.ndarray:
+    def _at_times(self, indices: Sequence[int], *, is_strict: bool) -> np.ndarray:
         """Frames decoded from the clean starts before them; two decoders take turns, so that one can look ahead."""
         index = self._index
         order = np.flatnonzero(index.is_shown)[np.argsort(index.pts[index.is_shown])]
@@ -87,26 +97,35 @@ class VideoFileReader:
         wanted = set(index.pts[positions].tolist())
         frames: list[np.ndarray] = []
         with ExitStack() as stack:
+
+            def opened() -> Decoding:
+                stream = stack.enter_context(open_stream(self._path, is_strict=is_strict))
+                return Decoding(*stream, index, wanted, is_strict=is_strict)
+
             current: Decoding | None = None
             ahead: Decoding | None = None
             for position in positions:
                 start = index.start_before(position)
                 while start > (current.position if current else 0):
-                    ahead = ahead or Decoding(*stack.enter_context(open_stream(self._path)), index, wanted)
+                    ahead = ahead or opened()
                     if ahead.starts_at(start):
                         current, ahead = ahead, current
                         break
                     start = index.start_before(start - 1)
-                current = current or Decoding(*stack.enter_context(open_stream(self._path)), index, wanted)
+                current = current or opened()
                 frames.append(self._rgb(current.frame_of(position)))
         return np.stack(frames)
+
+    def _from_beginning(self) -> AbstractContextManager[tuple[Any, Any]]:
+        """The opened file; a strict decoder would refuse one whose first frames lack what was cut off before them."""
+        return open_stream(self._path, is_strict=self._index.num_leading <= 1)
 
     def _from_all(self, indices: Sequence[int]) -> np.ndarray:
         """Frames counted in a decode of the whole file."""
         wanted = set(indices)
         frames: list[np.ndarray] = []
         times: list[int | None] = []
-        with open_stream(self._path) as (container, stream):
+        with self._from_beginning() as (container, stream):
             for frame in all_frames(container, stream, self._index):
                 if len(times) in wanted:
                     frames.append(self._rgb(frame))
@@ -161,7 +180,7 @@ class VideoFileReader:
         group = np.cumsum(index.is_key) - 1
         if not index.is_shown.all() or (index.pts < keys[group]).any():  # it counts packets from the key frame before
             return None
-        with open_stream(self._path) as (container, stream):
+        with self._from_beginning() as (container, stream):
             first = next(all_frames(container, stream, index))
             upright = first.to_ndarray(format="rgb24").shape[1::-1] == self._size_px and not _orientation(first)[1]
         try:

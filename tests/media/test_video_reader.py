@@ -31,7 +31,7 @@ def sequential(path: Path, *, at_once: bool = False) -> dict[float, np.ndarray]:
     `at_once` copies each frame before the next one is decoded: of what is damaged, some decoders leave the memory of
     earlier frames in places.
     """
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1  # several threads make other pictures of what is damaged
         size = {"width": stream.codec_context.width, "height": stream.codec_context.height}
