@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,10 +15,11 @@ from sparrow.core.errors import DataError, MediaError
 from sparrow.core.files import Roots, inside_root
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
+from sparrow.core.settings import identity
 from sparrow.data.source_media import MediaFacts
 from sparrow.media.cache import FrameCache
-from sparrow.media.frame_folders import find_video, is_frames
-from sparrow.media.frames import VideoInfo, planned_frames, probe_video, read_frames
+from sparrow.media.frame_folders import find_video
+from sparrow.media.frames import VideoInfo, look_at_header, planned_frames, read_frames, read_with_info
 from sparrow.media.images import read_image
 from sparrow.media.pages import count_pages, missing_characters, render_text, style_fingerprint
 from sparrow.media.settings import FramePolicy, TextStyle
@@ -44,7 +45,7 @@ class Presentation:
     def fingerprint(self) -> str:
         """Hash of all that is shown depends on; the page style, fonts by their content, only where pages are drawn."""
         pages = style_fingerprint(self.style) if self.present_as == "pages" else None
-        return content_hash([asdict(self.frames), self.present_as, pages])
+        return content_hash([identity(replace(self.frames, verify="auto")), self.present_as, pages])
 
 
 @dataclass(frozen=True)
@@ -60,20 +61,40 @@ class EncodedSample:
     num_visual_tokens: int
 
 
+class VideoReading(NamedTuple):
+    """How a planned video is read: decoded from beginning to end or by seeks, and decoded while planning or not."""
+
+    is_sequential: int
+    is_verified: int
+    is_interlaced: int
+
+    @classmethod
+    def of(cls, info: VideoInfo, *, is_verified: bool) -> VideoReading:
+        """Of a video of which this is known."""
+        return cls(not info.is_proved, is_verified, info.is_interlaced)
+
+
+NO_READING = VideoReading(0, 0, 0)
+
+
 @dataclass(frozen=True)
 class Shown:
     """What a media part shows: the size of each frame and, of a video, its time in s, NaN where it is not known."""
 
     sizes: tuple[Size, ...]
     times_s: tuple[float, ...] | None = None
+    reading: VideoReading | None = None
 
 
 class SampleCost(NamedTuple):
-    """What a sample costs: its tokens, its frames, and how many of the frames are pages."""
+    """What a sample costs: its tokens, its frames, how many of the frames are pages, and how its videos are read."""
 
     chat: TokenizedChat
     num_frames: int
     num_pages: int
+    num_sequential: int
+    num_verified: int
+    num_interlaced: int
 
 
 def load_frames(sample: Sample, media_root: Roots, how: Presentation) -> list[np.ndarray]:
@@ -135,7 +156,7 @@ def missing_in_pages(sample: Sample, how: Presentation) -> int:
 def measure(
     sample: Sample, media_root: Roots, backbone: Backbone, how: Presentation, facts: MediaFacts | None = None
 ) -> SampleCost:
-    """Tokens and numbers of frames and pages of a sample without decoding anything.
+    """Tokens and numbers of frames and pages of a sample; only videos whose header does not prove them are decoded.
 
     Files that `facts` knows are not opened; what probing says of the others is added to it.
 
@@ -149,7 +170,8 @@ def measure(
         raise DataError("no token is supervised", remedy="a training sample needs an assistant turn")
     num_frames = [len(part.sizes) for part in shown]
     of_texts = [count for part, count in zip(parts, num_frames, strict=True) if isinstance(part, LongText)]
-    return SampleCost(chat, sum(num_frames), sum(of_texts))
+    readings = [part.reading for part in shown if part.reading is not None]
+    return SampleCost(chat, sum(num_frames), sum(of_texts), *map(sum, zip(NO_READING, *readings, strict=True)))
 
 
 def encode(
@@ -205,19 +227,10 @@ def _media_parts(sample: Sample, how: Presentation) -> list[Part]:
 
 
 def _planned(part: Part, media_root: Roots, how: Presentation, facts: MediaFacts) -> Shown:
-    """What a part will show, without decoding it."""
+    """What a part will show; a video is decoded only where its header does not prove it."""
     match part:
-        case Video() if (known := facts.get(part)) is not None:
-            return _of_video(part, VideoInfo(**known), how)
         case Video():
-            path = find_video(media_root, part.path)
-            info = probe_video(path, fps=part.fps)
-            shown = _of_video(part, info, how)
-            if is_frames(path):  # as a picture below
-                read_frames(path, how.frames, part.start_s, part.end_s, fps=part.fps)
-            else:
-                facts.put(part, vars(info))
-            return shown
+            return _planned_video(part, media_root, how.frames, facts)
         case Image():
             # Decoded, not only its header: a truncated picture must be found while planning.
             if (size := facts.get(part)) is None:
@@ -232,10 +245,20 @@ def _planned(part: Part, media_root: Roots, how: Presentation, facts: MediaFacts
     return Shown(())
 
 
-def _of_video(part: Video, info: VideoInfo, how: Presentation) -> Shown:
-    indices = planned_frames(info, how.frames, part.start_s, part.end_s)
-    size = (info.height_px, info.width_px)
-    return Shown((size,) * len(indices), tuple(info.start_of(index) for index in indices))
+def _planned_video(part: Video, media_root: Roots, policy: FramePolicy, facts: MediaFacts) -> Shown:
+    known = facts.get(part)
+    info = None if known is None else VideoInfo(**known)
+    if info is None or not info.suffices(policy):
+        path = find_video(media_root, part.path)
+        if policy.verify != "frames" and isinstance(path, Path) and path.is_file():
+            info = look_at_header(path, policy)
+            facts.put(part, vars(info))
+        if info is None or not info.suffices(policy):
+            clip, info = read_with_info(path, policy, part.start_s, part.end_s, fps=part.fps)
+            return Shown(sizes_of(clip.frames), clip.times_s, VideoReading.of(info, is_verified=True))
+    indices = planned_frames(info, policy, part.start_s, part.end_s)
+    times_s = tuple(map(info.start_of, indices))
+    return Shown(((info.height_px, info.width_px),) * len(indices), times_s, VideoReading.of(info, is_verified=False))
 
 
 def _part_frames(part: Part, media_root: Roots, how: Presentation) -> tuple[list[np.ndarray], tuple[float, ...] | None]:

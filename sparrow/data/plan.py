@@ -21,7 +21,10 @@ from sparrow.media.settings import TextStyle
 from sparrow.models.backbone import Backbone
 
 PERCENTILES = (5, 50, 95, 100)
-SUMMED = ("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters")
+SUMMED = (
+    *("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters"),
+    *("num_sequential", "num_verified", "num_interlaced"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ class Plan:
     Args:
         ledger: A row a requested sample: `component, source, row, sample_id, status` (used | rejected | failed),
             `reason, num_frames, num_pages` (those of the frames that are pages), `visual_tokens, text_tokens,
-            supervised_tokens, showing` (number of the repetition), `flops` (of training on it once).
+            supervised_tokens, num_sequential` (videos that each reading decodes from beginning to end), `num_verified`
+            (videos decoded while planning), `num_interlaced, showing` (number of the repetition), `flops` (of training
+            on it once).
         steps: For every optimizer step the positions in `ledger` of its samples, all ranks together.
         content_hash: Hash of what the model will see, in order, fonts and tokenizer included; a video counts by its
             record, number of frames and tokens, not by its pixels.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +18,15 @@ from sparrow.data.encode import Presentation, measure, missing_in_pages
 from sparrow.data.source_media import MediaFacts
 from sparrow.data.sources import SourceData
 from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progress
+from sparrow.data.video_headers import CHUNK, PARALLEL_FROM, look_at_headers
 from sparrow.models.backbone import Backbone
 
 MEASURING_VERSION = 6
 PROBING_VERSION = 1  # raised whenever probing the same file comes to say something else
-COUNTS = ("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters")
-PARALLEL_FROM = 500
-CHUNK = 64
+COUNTS = (
+    *("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters"),
+    *("num_sequential", "num_verified", "num_interlaced"),
+)
 _UNKNOWN = np.full(len(COUNTS), -1, np.int64).tobytes()
 
 
@@ -44,6 +46,7 @@ class _Measured(NamedTuple):
     facts: dict[str, bytes]
 
 
+Look = Callable[[Iterable[str], dict[str, bytes]], dict[str, bytes]]
 Measure = Callable[[list[list[int]], dict[str, bytes]], Iterator[_Measured]]
 
 
@@ -84,7 +87,14 @@ def measure_samples(
                 costs = _as_costs(store.get(keys))  # another run may have measured some meanwhile
                 files = SegmentStore(cache_root / "measurements" / f"media-{PROBING_VERSION}")
                 missing = {int(distinct[i]): int(i) for i in np.flatnonzero(costs[:, 0] < 0)}
-                rejected = _fill(costs, missing, keys, source, measured, store, files)
+                look = partial(
+                    look_at_headers,
+                    roots=source.media_roots,
+                    policy=how.frames,
+                    num_workers=num_workers,
+                    timeout_s=timeout_s,
+                )
+                rejected = _fill(costs, missing, keys, source, look, measured, store, files)
     return _table(source, distinct, costs, rejected).iloc[pd.Index(distinct).get_indexer(rows)].reset_index(drop=True)
 
 
@@ -93,6 +103,7 @@ def _fill(
     missing: dict[int, int],
     keys: list[bytes],
     source: SourceData,
+    look: Look,
     measured: Measure,
     store: SegmentStore,
     files: SegmentStore,
@@ -107,6 +118,10 @@ def _fill(
     known = {name: value for name, value in stored if value is not None}
     rejected = {}
     try:
+        looked_at = look(file_keys, known)
+        for name, value in looked_at.items():
+            files.add(file_keys[name], value)
+        known |= looked_at
         for group in measured(_grouped(source, sorted(missing)), known):
             for name in group.facts.keys() & file_keys.keys():
                 files.add(file_keys[name], group.facts[name])
@@ -132,7 +147,7 @@ def _grouped(source: SourceData, rows: list[int]) -> list[list[int]]:
 
 
 def _as_costs(values: Sequence[bytes | None]) -> np.ndarray:
-    """`COUNTS` of each row: int64 [n, 6], -1 where there are none."""
+    """`COUNTS` of each row: int64 [n, 9], -1 where there are none."""
     joined = b"".join(value or _UNKNOWN for value in values)
     return np.frombuffer(joined, np.int64).reshape(-1, len(COUNTS)).copy()
 
@@ -169,12 +184,12 @@ def _measure(
         at_work.begin(row)
         try:
             sample = source[row]
-            chat, num_frames, num_pages = measure(sample, source.media_roots, backbone, how, facts)
+            chat, num_frames, num_pages, *readings = measure(sample, source.media_roots, backbone, how, facts)
             num_missing = missing_in_pages(sample, how)
         except DataError as error:
             return _Line(row, None, error.what, str(error))
         num_text, num_supervised = len(chat.input_ids) - chat.num_visual_tokens, int(chat.supervised.sum())
-        counts = (num_frames, num_pages, chat.num_visual_tokens, num_text, num_supervised, num_missing)
+        counts = (num_frames, num_pages, chat.num_visual_tokens, num_text, num_supervised, num_missing, *readings)
         return _Line(row, np.array(counts, np.int64).tobytes())
 
     chunks = watched(
@@ -195,6 +210,7 @@ def _cost_key(backbone: Backbone, how: Presentation) -> str:
         [
             MEASURING_VERSION,
             how.fingerprint(),
+            how.frames.verify,
             backbone.family,
             backbone.frame_size_px,
             backbone.native_video,

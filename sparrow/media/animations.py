@@ -1,4 +1,4 @@
-"""Animated pictures (gif, webp), whose times stand in each frame."""
+"""Animated pictures (gif, webp, HEIC), whose times stand in each frame."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from sparrow.media.frame_choice import clock
-from sparrow.media.images import picture_errors, refuse_large, rgb_array
+from sparrow.media.images import is_heic, open_picture, picture_errors, refuse_large, rgb_array
 
 DEFAULT_DURATION_MS = 100  # what browsers show a frame for that names no time
 
 
 def is_animation(path: Path) -> bool:
-    """Whether a file begins as a gif or webp does."""
+    """Whether a file begins as a gif, webp or HEIC picture does."""
     with open(path, "rb") as file:
         head = file.read(12)
-    return head[:4] == b"GIF8" or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+    return head[:4] == b"GIF8" or (head[:4] == b"RIFF" and head[8:] == b"WEBP") or is_heic(path)
 
 
 class AnimationReader:
-    """Frames of an animated picture as they are shown, with its own times.
+    """Frames of an animated picture as they are shown, with its own times; all are decoded when it is opened.
 
     Raises:
         MediaError: If it is damaged or over the pixel limit; from any method.
     """
 
+    is_proved, is_interlaced, transfer = True, False, ""
+
     def __init__(self, path: Path) -> None:
         with picture_errors():
-            self._image = Image.open(path)
+            self._image = open_picture(path)
             refuse_large(self._image)
             durations = []
             for i in range(getattr(self._image, "n_frames", 1)):
@@ -53,3 +54,7 @@ class AnimationReader:
     def close(self) -> None:
         """Close the file."""
         self._image.close()
+
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self._image.height, self._image.width

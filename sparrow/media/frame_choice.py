@@ -59,10 +59,21 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo(Clock):
-    """What is known of a video without decoding it: enough to plan, and plain JSON values; sizes are after rotation."""
+    """What is known of a video without decoding it: enough to plan, and plain JSON values; sizes are as shown.
+
+    `is_proved` says whether the header alone proves it, and frames may be sought; `transfer` names that of HDR.
+    """
 
     width_px: int
     height_px: int
+    is_proved: bool = True
+    is_interlaced: bool = False
+    transfer: str = ""
+
+    def suffices(self, policy: FramePolicy) -> bool:
+        """Whether what is known is enough for a plan, so that the video need not be decoded."""
+        is_trusted = policy.verify == "header" or (policy.verify == "auto" and self.is_proved)
+        return is_trusted and not (self.transfer and policy.hdr == "refuse")
 
 
 def clock(starts_s: np.ndarray, duration_s: float, nominal_fps: float) -> Clock:

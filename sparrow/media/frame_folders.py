@@ -74,6 +74,8 @@ class FolderReader:
         MediaError: If it holds no pictures, or, when read, pictures that are damaged or differ in size.
     """
 
+    is_proved, is_interlaced, transfer = True, False, ""
+
     def __init__(self, folder: VideoPath, fps: float | None) -> None:
         if fps is not None and not fps > 0:
             raise MediaError(f"the folder's frame rate is {fps}", remedy="fix the record's fps")
@@ -95,3 +97,8 @@ class FolderReader:
                     remedy="scale them to one size",
                 )
         return np.stack(frames)
+
+    def size(self) -> tuple[int, int]:
+        """Height and width of the first picture in pixels."""
+        height, width, _ = read_image(self._files[0]).shape
+        return height, width

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from sparrow.core.errors import MediaError
 from sparrow.media.animations import AnimationReader, is_animation
-from sparrow.media.frame_choice import VideoInfo, frame_indices, planned_frames
+from sparrow.media.colour import Hdr
+from sparrow.media.frame_choice import Clock, VideoInfo, frame_indices, planned_frames
 from sparrow.media.frame_folders import FolderReader, VideoPath
 from sparrow.media.images import checked_file, naming
 from sparrow.media.settings import FramePolicy
-from sparrow.media.video_files import VideoFileReader
+from sparrow.media.video_decoding import DAMAGED, ClockChanged
+from sparrow.media.video_reader import VideoFileReader
 
 __all__ = [
     "Clip",
     "FramePolicy",
     "VideoInfo",
     "frame_indices",
+    "look_at_header",
     "planned_frames",
     "probe_video",
     "read_clip",
     "read_frames",
+    "read_with_info",
 ]
 
 Reader = VideoFileReader | AnimationReader | FolderReader
@@ -42,20 +47,30 @@ class Clip:
     times_s: tuple[float, ...]
 
 
-def probe_video(path: str | VideoPath, *, fps: float | None = None) -> VideoInfo:
-    """Open a video, decode its first frame, and say what it holds.
+def probe_video(path: str | VideoPath, *, fps: float | None = None, hdr: Hdr = "refuse") -> VideoInfo:
+    """What a video holds; a file whose header does not prove it is decoded.
 
     Args:
         path: A video file, an animated picture (gif, webp), a folder of frames, or the frames' own paths.
         fps: Frame rate of a folder, where it is known; files have their own clock.
+        hdr: Whether HDR is refused.
 
     Raises:
         MediaError: If it is missing, empty, not a video, truncated, or has no video stream.
     """
-    with _open(path, fps) as reader:
-        (frame,) = reader.read([0])
-        height, width, _ = frame.shape
-        return VideoInfo(**vars(reader.clock), width_px=width, height_px=height)
+    with _open(path, FramePolicy(hdr=hdr), fps) as reader:
+        _, frames = _read(reader, lambda clock: [0])
+        return _info(reader, frames.shape[1:3])
+
+
+def look_at_header(path: str | Path, policy: FramePolicy) -> VideoInfo:
+    """What a video file's header says, whether that is proved or not; at most its first frame is decoded.
+
+    Raises:
+        MediaError: As `probe_video`.
+    """
+    with _open(path, policy, None) as reader:
+        return _info(reader)
 
 
 def read_clip(
@@ -73,13 +88,22 @@ def read_clip(
     Raises:
         MediaError: If the file cannot be read, or no frame lies between the bounds; see `planned_frames`.
     """
-    with _open(path, fps) as reader:
-        indices = planned_frames(reader.clock, policy, start_s, end_s)
-        distinct, places = np.unique(indices, return_inverse=True)
-        frames = reader.read(distinct.tolist())
-        if len(distinct) < len(indices):
-            frames = frames[places]
-        return Clip(frames, tuple(indices), tuple(reader.clock.start_of(i) for i in indices))
+    return read_with_info(path, policy, start_s, end_s, fps=fps)[0]
+
+
+def read_with_info(
+    path: str | VideoPath,
+    policy: FramePolicy,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    *,
+    fps: float | None = None,
+) -> tuple[Clip, VideoInfo]:
+    """The same, and what is known of the video then."""
+    with _open(path, policy, fps) as reader:
+        indices, frames = _read(reader, lambda clock: planned_frames(clock, policy, start_s, end_s))
+        clip = Clip(frames, tuple(indices), tuple(map(reader.clock.start_of, indices)))
+        return clip, _info(reader, frames.shape[1:3])
 
 
 def read_frames(
@@ -95,8 +119,33 @@ def read_frames(
     return clip.frames, np.array(clip.times_s, np.float64)
 
 
+def _read(reader: Reader, choose: Callable[[Clock], list[int]]) -> tuple[list[int], np.ndarray]:
+    """The frames chosen by a video's clock, and their indices; chosen anew where decoding sets the clock right."""
+    for _ in range(3):
+        indices = choose(reader.clock)
+        distinct, places = np.unique(indices, return_inverse=True)
+        try:
+            frames = reader.read(distinct.tolist())
+        except ClockChanged:
+            continue
+        return indices, frames[places] if len(distinct) < len(indices) else frames
+    raise MediaError("the video is decoded in another way each time", remedy=DAMAGED)
+
+
+def _info(reader: Reader, size: tuple[int, int] | None = None) -> VideoInfo:
+    height, width = size or reader.size()
+    return VideoInfo(
+        **vars(reader.clock),
+        width_px=width,
+        height_px=height,
+        is_proved=reader.is_proved,
+        is_interlaced=reader.is_interlaced,
+        transfer=reader.transfer,
+    )
+
+
 @contextmanager
-def _open(path: str | VideoPath, fps: float | None) -> Iterator[Reader]:
+def _open(path: str | VideoPath, policy: FramePolicy, fps: float | None) -> Iterator[Reader]:
     """A reader of a video; every error inside names the path."""
     path = Path(path) if isinstance(path, str) else path
     with naming(path if isinstance(path, Path) else path[0].parent):
@@ -106,4 +155,4 @@ def _open(path: str | VideoPath, fps: float | None) -> Iterator[Reader]:
             with closing(AnimationReader(path)) as reader:
                 yield reader
         else:
-            yield VideoFileReader(path)
+            yield VideoFileReader(path, hdr=policy.hdr, decoder=policy.reader)

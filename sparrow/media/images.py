@@ -15,6 +15,7 @@ from sparrow.core.errors import MediaError
 from sparrow.core.files import is_machine_fault, machine_error
 
 MAX_PIXELS = 64_000_000
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -24,9 +25,32 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         MediaError: If the file is missing, empty, no picture, damaged, or larger than `max_pixels`.
     """
     path = Path(path)
-    with naming(path), picture_errors(), Image.open(checked_file(path)) as image:
+    with naming(path), picture_errors(), open_picture(checked_file(path)) as image:
         refuse_large(image, max_pixels)
         return rgb_array(ImageOps.exif_transpose(image))
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A picture as Pillow opens it; HEIC through pillow-heif.
+
+    Raises:
+        MediaError: If it is HEIC and pillow-heif is not installed.
+    """
+    if is_heic(path):
+        try:
+            import pillow_heif
+        except ImportError as error:
+            what = "the file is a HEIC picture, which pillow-heif reads; it is not installed"
+            raise MediaError(what, remedy="pip install 'sparrow-video[heic]', or convert it to JPEG") from error
+        pillow_heif.register_heif_opener()
+    return Image.open(path)
+
+
+def is_heic(path: Path) -> bool:
+    """Whether a file begins as a HEIC picture does (ISO 23008-12)."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head
 
 
 def encode_png(page: np.ndarray) -> bytes:

@@ -25,6 +25,17 @@ class FramePolicy:
     max_frames: AtLeast1 | None = setting("most frames of a video; null, with `fps` and `all`: no limit", default=24)
     fps: AboveZero | None = setting("rate of the policy `fps`", default=None, unit="frames/s")
     timestamps: bool = setting("put the time of each frame before it in words", default=False)
+    reader: Literal["auto", "pyav", "decord"] = setting(
+        "what decodes video files: `auto` is `pyav`; `decord` only where it counts frames right",
+        default="auto",
+        added=True,
+    )
+    verify: Literal["auto", "header", "frames"] = setting(
+        "which videos a plan decodes: `auto` those whose header proves nothing, or none, or all",
+        default="auto",
+        added=True,
+    )
+    hdr: Literal["refuse", "tone_map"] = setting("what becomes of HDR video (PQ, HLG)", default="refuse", added=True)
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         """Settings that contradict each other."""

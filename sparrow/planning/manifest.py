@@ -85,6 +85,13 @@ def reasons(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
             lines.append(f"{name}: {counts['num_replaced_chars']:,} NULs and lone surrogates became U+FFFD")
         if "alters_text" in counts:
             lines.append(f"{name}: {counts['alters_text']}")
+        if counts.get("sequential"):
+            lines.append(
+                f"{name}: {counts['sequential']:,} videos are decoded from beginning to end whenever they are read, "
+                "since their headers do not prove which packet is which frame; batching.cache_frames=true does it once"
+            )
+        if counts.get("interlaced"):
+            lines.append(f"{name}: {counts['interlaced']:,} videos are interlaced and shown so, two fields a frame")
         if counts["missing_characters"]:
             lines.append(
                 f"{name}: {counts['missing_characters']:,} characters are in no font and drawn as boxes; "

@@ -66,7 +66,7 @@ def test_each_frame_of_a_video_stands_after_its_time_and_nothing_else_does(load,
     assert begins == sorted(begins)
     assert 2.0 <= times[0] < times[-1] < 5.0
     assert text.count(" seconds>") + text.count("Frame from") == len(times)
-    planned, num_frames, num_pages = measure(shown, media, backbone, page)
+    planned, num_frames, num_pages, *_ = measure(shown, media, backbone, page)
     assert planned.input_ids.tolist() == encoded.input_ids.tolist()
     assert num_frames == len(encoded.frames) == 4 + 1 + 1
     assert num_pages == 1
@@ -84,7 +84,7 @@ def test_a_video_is_one_native_video_while_pictures_and_pages_stay_images(load, 
     assert (video.first, video.num_frames) == (1, 4)
     assert video.interval_s == pytest.approx(2 / 3)
     assert len(encoded.frames.images()) == 2
-    planned, num_frames, num_pages = measure(shown, media, backbone, how)
+    planned, num_frames, num_pages, *_ = measure(shown, media, backbone, how)
     assert planned.input_ids.tolist() == encoded.input_ids.tolist()
     assert planned.num_visual_tokens == encoded.num_visual_tokens
     assert (num_frames, num_pages) == (6, 1)

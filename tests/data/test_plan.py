@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from sparrow.core.errors import DataError, MachineError, MediaError
-from sparrow.data import PlanInputs, build_plan, encode, rejecting
+from sparrow.data import PlanInputs, build_plan, rejecting, video_headers
 from sparrow.data import sample_costs as measuring
 from sparrow.data.batching import StepDataset
 from sparrow.data.encode import measure
@@ -18,7 +18,7 @@ from sparrow.data.mixture import Selection
 from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
 from sparrow.data.settings import Batching
 from sparrow.media.fonts import SHIPPED_FONT
-from sparrow.media.frames import probe_video
+from sparrow.media.frames import look_at_header
 from sparrow.planning.manifest import manifest_table
 from sparrow.planning.run_inputs import prepare
 from tests.media.video_clips import write_clip
@@ -369,11 +369,11 @@ def test_a_sample_is_measured_once_whatever_else_is_drawn(settings, measured_ids
 def test_questions_about_one_video_have_it_probed_once(settings, tmp_path, monkeypatch):
     probed = []
 
-    def probe(path, **options):
+    def look(path, policy):
         probed.append(path.name)
-        return probe_video(path, **options)
+        return look_at_header(path, policy)
 
-    monkeypatch.setattr(encode, "probe_video", probe)
+    monkeypatch.setattr(video_headers, "look_at_header", look)
     records = []
     (tmp_path / "media").mkdir()
     for name in [f"{i}.mp4" for i in range(70)]:

@@ -80,7 +80,7 @@ def test_a_question_has_the_tokens_and_frames_of_the_same_training_sample(tiny_c
         assert (frames.sizes, frames.videos) == (trained.frames.sizes, trained.frames.videos)
         assert len(frames.videos) == (way == "native video")
         if reply is not None:
-            planned, num_frames, _ = measure(sample, media, backbone, presentation)
+            planned, num_frames, *_ = measure(sample, media, backbone, presentation)
             assert planned.input_ids.tolist() == trained.input_ids.tolist()
             assert (planned.num_visual_tokens, num_frames) == (trained.num_visual_tokens, 4)
         assert torch.equal(row.ids, trained.input_ids[: len(row.ids)])

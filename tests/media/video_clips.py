@@ -1,5 +1,6 @@
 """Small video files, made with PyAV."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,8 +36,9 @@ def write_clip(
     gop: int = 12,
     options: dict[str, str] | None = None,
     title: str = "",
+    draw: Callable[[int, int, int], np.ndarray] = picture,
 ) -> Path:
-    """A clip of `picture`s; `ticks` are the presentation times of the frames in 1/fps s, if not one a frame."""
+    """A clip of `picture`s, or what else is drawn; `ticks` are the presentation times of the frames in 1/fps s, if not one a frame."""
     with av.open(str(path), "w") as container:
         container.metadata["title"] = title
         stream = container.add_stream(codec, rate=fps, options=options or {})
@@ -45,7 +47,7 @@ def write_clip(
         stream.codec_context.time_base = Fraction(1, fps)
         stream.gop_size = gop
         for i in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(picture(i, width, height), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(draw(i, width, height), format="rgb24")
             frame.pts = i if ticks is None else ticks[i]
             frame.time_base = Fraction(1, fps)
             container.mux(stream.encode(frame))
