@@ -27,6 +27,7 @@ from sparrow.models.checkpoint_files import (
     family_of,
     require_processor,
     require_weights,
+    stores_output_head,
 )
 from sparrow.models.packed_attention import use_attention_by_sample
 from sparrow.models.quantization import nf4
@@ -115,13 +116,14 @@ def load_backbone(checkpoint: str, options: LoadOptions | None = None, **changes
         # Pillow resizes alike whether torchvision is installed or not.
         processor = adapter.processor_class.from_pretrained(given.name, revision=given.revision, backend="pil", **code)
         origin = given.pinned
+        _tie_as_stored(config, given)
     # What does not fit is refused before the weights are read.
     size_px = options.frame_size_px or adapter.frame_size_of(processor)
     backbone = adapter(processor, config, size_px, native_video=options.native_video)
     backbone.origin = origin
     if not options.with_model:
         return backbone
-    of_model = code | {"dtype": options.dtype, "attn_implementation": options.attn_implementation}
+    of_model = code | {"dtype": options.dtype, "attn_implementation": options.attn_implementation, "config": config}
     if options.quantization is not None:
         of_model["quantization_config"] = nf4()
     if options.num_replicas * options.num_shards > 1:
@@ -131,6 +133,16 @@ def load_backbone(checkpoint: str, options: LoadOptions | None = None, **changes
             fsdp_size=options.num_shards, dp_replicate_size=options.num_replicas
         )
     return _attending(backbone.with_model(_read_model(given, **of_model)), options.attn_implementation)
+
+
+def _tie_as_stored(config: Any, checkpoint: Checkpoint) -> None:
+    """Let the output head be the embeddings where the checkpoint stores none, whatever its configuration says.
+
+    transformers and vLLM each have defaults of their own, and read one of the two places.
+    """
+    stored = stores_output_head(checkpoint)
+    if stored is not None:
+        config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = not stored
 
 
 def outline(backbone: Backbone, options: LoadOptions) -> Backbone:
@@ -166,10 +178,17 @@ def _read_model(checkpoint: Checkpoint, **options: Any) -> Any:
         )
     model, found = loaded
     lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    unknown = found["unexpected_keys"]
     if lacking:
         raise BackboneError(
             f"checkpoint {name!r} lacks {len(lacking)} of its model's tensors, or has them in other sizes, such as "
             f"{min(lacking)}, which would be random: copy or download it anew"
+        )
+    if unknown:
+        raise BackboneError(
+            f"checkpoint {name!r} holds {len(unknown)} tensors that its model has no place for, such as "
+            f"{min(unknown)}, which would be dropped: correct its config.json, or take a checkpoint in transformers' "
+            "own format"
         )
     return model
 
