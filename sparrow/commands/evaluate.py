@@ -56,22 +56,28 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
         if earlier is not None:
             log.info("%s is finished already; its stored result is kept", folder)
             return earlier
-        _require_answerable(evaluator, config, checkpoint)
+        record.model_input = _require_answerable(evaluator, config, checkpoint)
         _carry_out(evaluator, config, checkpoint, weights, folder, record)
     print_table(read_studies([folder]))
     return record
 
 
-def _require_answerable(evaluator: Evaluator, config: EvaluateConfig, checkpoint: str) -> None:
+def _require_answerable(evaluator: Evaluator, config: EvaluateConfig, checkpoint: str) -> dict[str, Any]:
+    """Refuse what cannot be asked; what the model will be shown."""
     for name in config.benchmark:
         evaluator.questions(name)
-    evaluator.require_room(load_checkpoint(checkpoint, config.backbone, with_model=False))
+    backbone = load_checkpoint(checkpoint, config.backbone, with_model=False)
+    evaluator.require_room(backbone)
+    for note in backbone.template_choice.notes():
+        log.warning("%s", note)
+    return backbone.described_input()
 
 
 def _carry_out(
     evaluator: Evaluator, config: EvaluateConfig, checkpoint: str, weights: str, folder: Path, record: RunRecord
 ) -> None:
     shown = [config.backbone.frame_size_px, config.backbone.native_video]
+    shown += [value for value in (config.backbone.template, config.backbone.thinking) if value is not None]
     model_id = content_hash([weights, *shown, config.trainer.precision])
     baselines = {"blind": config.blind, "one_frame": config.one_frame}
     phases = ("after", *(phase for phase, wanted in baselines.items() if wanted))

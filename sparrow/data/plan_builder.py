@@ -144,14 +144,6 @@ def _plan_hash(ledger: pd.DataFrame, steps: Sequence[np.ndarray], inputs: PlanIn
             content_hash([step.tolist() for step in steps]),
             content_hash([int(inputs.sources[source].digests[row]) for source, row in rows]),
             content_hash({name: how.fingerprint() for name, how in inputs.presentations.items()}),
-            content_hash(
-                [
-                    backbone.family,
-                    backbone.frame_size_px,
-                    backbone.native_video,
-                    backbone.chat_template,
-                    backbone.tokenizer.backend_tokenizer.to_str(),
-                ]
-            ),
+            content_hash([*backbone.identity(), backbone.tokenizer.backend_tokenizer.to_str()]),
         ]
     )

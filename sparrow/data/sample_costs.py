@@ -148,11 +148,8 @@ def _cache_file(cache_root: Path, source: SourceData, backbone: Backbone, how: P
         [
             MEASURING_VERSION,
             how.fingerprint(),
-            backbone.family,
-            backbone.frame_size_px,
-            backbone.native_video,
+            *backbone.identity(),
             backbone.visual_tokens((480, 640), 1),
-            backbone.chat_template,
             backbone.tokenizer.backend_tokenizer.to_str(),
         ]
     )

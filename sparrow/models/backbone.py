@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +21,7 @@ from transformers import AutoProcessor
 from sparrow.core.errors import BackboneError, MediaError
 from sparrow.core.files import write_json
 from sparrow.models.adapters import has_adapters, save_trained_parts
-from sparrow.models.chat import TokenizedChat, control_tokens, expand, tokenize
+from sparrow.models.chat import ChatTemplate, TemplateChoice, TokenizedChat, control_tokens, expand, tokenize
 from sparrow.models.checkpoint_files import Checkpoint
 from sparrow.models.frame_buffer import Frames, NativeVideo, Size, normalize
 from sparrow.models.registry import NATIVE_VIDEO, WITHOUT_PACKING, check_native_video
@@ -63,11 +64,12 @@ class Backbone(ABC):
     family: ClassVar[str]
     end_of_turn: ClassVar[str]
     native_checkpoints: ClassVar[tuple[str, ...]]
-    template: ClassVar[str | None] = None  # of another family
+    template_of: ClassVar[str | None] = None  # another family
     processor_class: ClassVar[Any] = AutoProcessor
     video_processor_type: ClassVar[str | None] = None
     skips_cached_padding: ClassVar[bool] = True
     video_needs_times: ClassVar[bool] = True
+    known_difference: ClassVar[str | None] = None  # why Sparrow's chat template is taken where the publishers' differs
     module_names: ClassVar[tuple[str, str, str]] = ("vision_tower", "multi_modal_projector", "language_model")
     vision_blocks: ClassVar[str] = "vision_tower.encoder.layers"
 
@@ -89,20 +91,28 @@ class Backbone(ABC):
         self.frame_size_px = frame_size_px
         self._model = model
         self.origin: Checkpoint | None = None
-        template = f"templates/{self.template or self.family}.jinja"
+        template = f"templates/{self.template_of or self.family}.jinja"
         self.chat_template = files("sparrow.models").joinpath(template).read_text()
         if not re.search(r"{%-?\s*generation\b", self.chat_template):
             raise BackboneError(
                 f"{template} marks no answer, so that nothing would be learnt; put "
                 "{% generation %} and {% endgeneration %} around an assistant's words and their end marker"
             )
-        self.processor.chat_template = self.chat_template
-        self.tokenizer.chat_template = self.chat_template
-        # Generation stops where a turn ends, whatever a checkpoint's tokenizer calls its end.
-        self.tokenizer.eos_token = self.end_of_turn
-        if self.tokenizer.pad_token is None:
-            self.tokenizer.pad_token = self.end_of_turn
+        self.template_choice = TemplateChoice("sparrow")
+        self.use_template(ChatTemplate(self.chat_template, self.end_of_turn))
         self.configure_processor()
+
+    def use_template(self, template: ChatTemplate) -> None:
+        """Write chats by a template, also in a folder that is saved."""
+        self.template, self.chat_template = template, template.jinja
+        self.end_of_turn = template.end_of_turn  # type: ignore[misc]
+        self.processor.chat_template = self.tokenizer.chat_template = template.jinja
+        # A token that the tokenizer lacks would be added, behind the last one of the model.
+        if self.tokenizer.backend_tokenizer.token_to_id(template.end_of_turn) is not None:
+            # Generation stops where a turn ends, whatever a checkpoint's tokenizer calls its end.
+            self.tokenizer.eos_token = template.end_of_turn
+            if self.tokenizer.pad_token is None:
+                self.tokenizer.pad_token = template.end_of_turn
 
     def with_model(self, model: nn.Module) -> Self:
         """This backbone with a model."""
@@ -203,6 +213,11 @@ class Backbone(ABC):
         return self.family not in WITHOUT_PACKING
 
     @property
+    def vocabulary_size(self) -> int:
+        """Rows of the model's embeddings: every token id is below it."""
+        return int(self.config.get_text_config().vocab_size)
+
+    @property
     def context_length_tokens(self) -> int:
         """The longest sequence that the language model was made for."""
         return int(self.config.get_text_config().max_position_embeddings)
@@ -259,7 +274,10 @@ class Backbone(ABC):
             """A part as the template knows it, its tokens noted."""
             if part["type"] == "image":
                 images.append(self.frame_token_ids(self._shown_size(next(sizes))))
-                yield {"type": "image", "time": self.time_words(part["time_s"])} if "time_s" in part else part
+                words = self.time_words(part["time_s"]) if "time_s" in part else ""
+                if words and not self.template.marks_answers:  # a publisher's template knows no times
+                    yield {"type": "text", "text": words}
+                yield {"type": "image", "time": words}
             elif part["type"] == "video":
                 size, *_ = [next(sizes) for _ in part["times_s"]]
                 placeholders = self.video_placeholders(self._shown_size(size), part["times_s"])
@@ -270,7 +288,7 @@ class Backbone(ABC):
 
         turns = [{**turn, "content": [new for part in turn["content"] for new in written(part)]} for turn in messages]
         assert next(sizes, None) is None, "more frame sizes than frames in the chat"
-        template = self.template_for_tokens()
+        template = replace(self.template, jinja=self.template_for_tokens())
         chat = tokenize(
             turns, self.tokenizer, template, control=self._control_tokens, add_generation_prompt=add_generation_prompt
         )
@@ -289,6 +307,16 @@ class Backbone(ABC):
                 f"a frame of {size[1]} x {size[0]} px cannot be shown to {self.family}: {error}",
                 remedy="crop it, or skip the sample with on_bad_sample=skip",
             ) from error
+
+    def identity(self) -> list[Any]:
+        """What the tokens and frames of a sample follow from, beside its content and the tokenizer."""
+        settings: list[Any] = [self.family, self.frame_size_px, self.native_video, self.chat_template]
+        return settings + [more for more in (dict(self.template.options), self.template.prompt_end) if more]
+
+    def described_input(self) -> dict[str, Any]:
+        """What the model is shown, for the record of a run."""
+        choice = self.template_choice
+        return {"template": choice.template, "template_difference": choice.difference}
 
     def template_for_tokens(self) -> str:
         """The chat template whose rendering is tokenized, each image one token."""

@@ -40,6 +40,7 @@ class LlavaOnevision(SquareFrames):
     native_checkpoints = ("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "llava-hf/llava-onevision-qwen2-7b-ov-hf")
 
     video_needs_times = False
+    known_difference = "its history has a space that the prompt of a reply has not, so that it is not learnt from"
 
     @override
     def configure_processor(self) -> None:

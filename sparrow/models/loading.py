@@ -32,7 +32,8 @@ from sparrow.models.checkpoint_files import (
 from sparrow.models.packed_attention import use_attention_by_sample
 from sparrow.models.quantization import nf4
 from sparrow.models.registry import FAMILIES, check_family, check_flash_attention
-from sparrow.models.settings import BackboneSettings, CheckpointOptions
+from sparrow.models.settings import BackboneSettings, CheckpointOptions, Template
+from sparrow.models.template_choice import choose_template
 
 
 def find_family(name: str) -> type[Backbone]:
@@ -60,6 +61,8 @@ class LoadOptions:
         trust_remote_code: Whether code that ships with the checkpoint may run.
         quantization: `nf4` keeps the linear layers in four bits; None leaves them as they are.
         native_video: Whether the frames of a video go in the way the family has for videos, not as images.
+        template: Whose chat template is meant, `sparrow`'s or the `checkpoint`'s; None: as `choose_template` has it.
+        thinking: Whether replies begin with a thought, where the chat template leaves it open.
         num_replicas: Copies of the model among the connected processes.
         num_shards: Processes that share a copy: each reads its shard of every tensor only.
     """
@@ -73,6 +76,8 @@ class LoadOptions:
     trust_remote_code: bool = False
     quantization: str | None = None
     native_video: bool = False
+    template: Template | None = None
+    thinking: bool | None = None
     num_replicas: int = 1
     num_shards: int = 1
 
@@ -85,6 +90,8 @@ class LoadOptions:
             frame_size_px=settings.frame_size_px,
             trust_remote_code=settings.trust_remote_code,
             native_video=bool(settings.native_video),
+            template=settings.template,
+            thinking=settings.thinking,
             **others,
         )
 
@@ -119,8 +126,10 @@ def load_backbone(checkpoint: str, options: LoadOptions | None = None, **changes
         _tie_as_stored(config, given)
     # What does not fit is refused before the weights are read.
     size_px = options.frame_size_px or adapter.frame_size_of(processor)
+    own_template = processor.chat_template or processor.tokenizer.chat_template
     backbone = adapter(processor, config, size_px, native_video=options.native_video)
     backbone.origin = origin
+    backbone.template_choice = choose_template(backbone, own_template, options.template, options.thinking, given.name)
     if not options.with_model:
         return backbone
     of_model = code | {"dtype": options.dtype, "attn_implementation": options.attn_implementation, "config": config}

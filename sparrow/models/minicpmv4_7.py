@@ -22,7 +22,7 @@ class MiniCPMV4_7(MiniCPMV):  # noqa: N801
     """Adapter of `MiniCPMV4_7ForConditionalGeneration`, which derives positions from what `token_inputs` says."""
 
     family = "minicpmv4_7"
-    template = "minicpmv"
+    template_of = "minicpmv"
     config_class = MiniCPMV4_7Config
     processor_class = MiniCPMV4_7Processor
     native_checkpoints = ("openbmb/MiniCPM-V-4.7-1B",)

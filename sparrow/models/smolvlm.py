@@ -26,7 +26,7 @@ class SmolVLM(Idefics3):
     """Adapter of `SmolVLMForConditionalGeneration`; a frame is one global view, never split into tiles."""
 
     family = "smolvlm"
-    template = "idefics3"
+    template_of = "idefics3"
     processor_class = SmolVLMProcessor
     tiny_classes = (SmolVLMConfig, SmolVLMImageProcessorPil, SmolVLMProcessor)
     tiny_bos_token = "<|im_start|>"

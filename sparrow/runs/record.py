@@ -122,6 +122,8 @@ class RunRecord:
         peak_memory_bytes: By device, as `peak_memory_bytes()` gives it.
         diversity: Of the used samples' instructions; None where it could not be measured.
         parent: `run_id` of the run whose model this one started from.
+        model_input: What a checkpoint is shown: whose chat template, how it differs from the checkpoint's own, and the
+            limits of a frame's size with where they come from.
         notes: What happened on the way and is worth knowing, such as a checkpoint that could not be read.
         scores: By benchmark, then phase: before training, after it, and each again without frames.
     """
@@ -154,6 +156,7 @@ class RunRecord:
     attn_implementation: str | None = None
     final_loss: float | None = None
     parent: str | None = None
+    model_input: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     scores: dict[str, dict[Phase, Score]] = field(default_factory=dict)
 

@@ -125,7 +125,7 @@ def test_options_are_an_object_keywords_or_both(tiny_checkpoint):
 
 
 def test_a_template_without_generation_marks_is_refused(weightless, family, monkeypatch, tmp_path):
-    template = find_family(family).template or family
+    template = find_family(family).template_of or family
     original = backbone_module.files("sparrow.models").joinpath(f"templates/{template}.jinja").read_text()
     folder = tmp_path / "package" / "templates"
     folder.mkdir(parents=True)
