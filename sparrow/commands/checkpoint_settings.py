@@ -22,6 +22,7 @@ ALIKE = (
     "trainer.precision",
     "backbone.frame_size_px",
     "backbone.native_video",
+    "backbone.min_frame_size_px",
     "backbone.template",
     "backbone.thinking",
     "backbone.trust_remote_code",
@@ -57,7 +58,9 @@ def select(settings: Mapping[str, Any], key: str, default: Any = None) -> Any:
 def as_trained(checkpoint: str, options: CheckpointOptions) -> CheckpointOptions:
     """The options with native video, template and thoughts as a run was trained with, where they leave them open."""
     trained = settings_of(checkpoint)
-    open_ones = [key for key in ("native_video", "template", "thinking") if getattr(options, key) is None]
+    open_ones = [
+        key for key in ("native_video", "min_frame_size_px", "template", "thinking") if getattr(options, key) is None
+    ]
     taken = {key: select(trained, f"backbone.{key}") for key in open_ones}
     filled = replace(options, **taken)
     return replace(filled, native_video=bool(filled.native_video))

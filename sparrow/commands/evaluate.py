@@ -76,8 +76,12 @@ def _require_answerable(evaluator: Evaluator, config: EvaluateConfig, checkpoint
 def _carry_out(
     evaluator: Evaluator, config: EvaluateConfig, checkpoint: str, weights: str, folder: Path, record: RunRecord
 ) -> None:
-    shown = [config.backbone.frame_size_px, config.backbone.native_video]
-    shown += [value for value in (config.backbone.template, config.backbone.thinking) if value is not None]
+    shown: list[Any] = [config.backbone.frame_size_px, config.backbone.native_video]
+    shown += [
+        value
+        for value in (config.backbone.template, config.backbone.thinking, config.backbone.min_frame_size_px)
+        if value is not None
+    ]
     model_id = content_hash([weights, *shown, config.trainer.precision])
     baselines = {"blind": config.blind, "one_frame": config.one_frame}
     phases = ("after", *(phase for phase, wanted in baselines.items() if wanted))

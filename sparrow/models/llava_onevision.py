@@ -69,7 +69,7 @@ class LlavaOnevision(SquareFrames):
             frame = square
         return super().prepare_frame(frame)
 
-    def prepare_video_frame(self, frame: np.ndarray) -> np.ndarray:
+    def prepare_video_frame(self, frame: np.ndarray, num_frames: int) -> np.ndarray:
         """Resized to the square, whatever its proportions."""
         return super().prepare_frame(frame)
 

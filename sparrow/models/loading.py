@@ -61,6 +61,7 @@ class LoadOptions:
         trust_remote_code: Whether code that ships with the checkpoint may run.
         quantization: `nf4` keeps the linear layers in four bits; None leaves them as they are.
         native_video: Whether the frames of a video go in the way the family has for videos, not as images.
+        min_frame_size_px: Side of the square with as many pixels as the smallest frame; as the checkpoint's where None.
         template: Whose chat template is meant, `sparrow`'s or the `checkpoint`'s; None: as `choose_template` has it.
         thinking: Whether replies begin with a thought, where the chat template leaves it open.
         num_replicas: Copies of the model among the connected processes.
@@ -76,6 +77,7 @@ class LoadOptions:
     trust_remote_code: bool = False
     quantization: str | None = None
     native_video: bool = False
+    min_frame_size_px: int | None = None
     template: Template | None = None
     thinking: bool | None = None
     num_replicas: int = 1
@@ -90,6 +92,7 @@ class LoadOptions:
             frame_size_px=settings.frame_size_px,
             trust_remote_code=settings.trust_remote_code,
             native_video=bool(settings.native_video),
+            min_frame_size_px=settings.min_frame_size_px,
             template=settings.template,
             thinking=settings.thinking,
             **others,
@@ -123,12 +126,19 @@ def load_backbone(checkpoint: str, options: LoadOptions | None = None, **changes
         # Pillow resizes alike whether torchvision is installed or not.
         processor = adapter.processor_class.from_pretrained(given.name, revision=given.revision, backend="pil", **code)
         origin = given.pinned
+        video_settings = given.settings("video_preprocessor_config.json")
         _tie_as_stored(config, given)
     # What does not fit is refused before the weights are read.
     size_px = options.frame_size_px or adapter.frame_size_of(processor)
     own_template = processor.chat_template or processor.tokenizer.chat_template
-    backbone = adapter(processor, config, size_px, native_video=options.native_video)
-    backbone.origin = origin
+    backbone = adapter(
+        processor,
+        config,
+        size_px,
+        native_video=options.native_video,
+        min_frame_size_px=options.min_frame_size_px,
+    )
+    backbone.origin, backbone.video_settings = origin, video_settings
     backbone.template_choice = choose_template(backbone, own_template, options.template, options.thinking, given.name)
     if not options.with_model:
         return backbone

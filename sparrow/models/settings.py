@@ -12,6 +12,7 @@ from sparrow.models.registry import check_family, refuse_without_port
 
 FLASH = "flash_attention_2"
 Template = Literal["sparrow", "checkpoint"]
+LEAST_HELP = "side of the square with as many pixels as the smallest frame; null: as the checkpoint's processor has it"
 TEMPLATE_HELP = "whose chat template; null: `sparrow` where both write the same tokens, else `checkpoint`"
 THINKING_HELP = "whether replies begin with a thought; null: as the chat template has it by itself"
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
@@ -30,6 +31,7 @@ class BackboneSettings:
     native_video: bool = setting("frames of a video go in the family's way for videos, not as images", default=False)
     attn_implementation: Attention = setting("`auto`: flash attention where it can run, else sdpa", default="auto")
     trust_remote_code: bool = setting("run code that comes with a checkpoint", default=False)
+    min_frame_size_px: AtLeast1 | None = setting(LEAST_HELP, default=None, unit="px", added=True)
     template: Template | None = setting(TEMPLATE_HELP, default=None, added=True)
     thinking: bool | None = setting(THINKING_HELP, default=None, added=True)
 
@@ -44,6 +46,7 @@ class CheckpointOptions:
     native_video: bool | None = setting("frames of a video go in the family's way for videos", default=None)
     attn_implementation: Attention = setting("`auto`: flash attention where it can run, else sdpa", default="auto")
     trust_remote_code: bool = setting("run code that comes with a checkpoint", default=False)
+    min_frame_size_px: AtLeast1 | None = setting(LEAST_HELP, default=None, unit="px", added=True)
     template: Template | None = setting(TEMPLATE_HELP, default=None, added=True)
     thinking: bool | None = setting(THINKING_HELP, default=None, added=True)
 

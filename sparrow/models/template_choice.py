@@ -66,7 +66,8 @@ def choose_template(
     differing = differing or _differences(backbone, ours, theirs)
     difference, refusal = next(iter(differing.values()), None), None
     if choice is None and "prompt" not in differing and (not differing or backbone.known_difference):
-        choice, difference = "sparrow", difference and f"{difference}: {backbone.known_difference}"
+        choice = "sparrow"
+        difference = f"{difference}: {backbone.known_difference}" if differing else None
     if choice is None and theirs.without_answers is not None:
         choice = "checkpoint" if "prompt" in differing else "sparrow"
         refusal = (
@@ -122,7 +123,8 @@ def _read_own(backbone: Backbone, template: ChatTemplate) -> _Own:
     else:
         lead = before[len(prompt) :]
         closes_thought = template.options.get("enable_thinking") is False and THOUGHT_ENDS in lead
-        template = replace(template, end_of_turn=end, **{"prompt_end" if closes_thought else "lead": lead})
+        prompt_end, lead = (lead, "") if closes_thought else ("", lead)
+        template = replace(template, end_of_turn=end, prompt_end=prompt_end, lead=lead)
     images = [[Image.fromarray(frame) for frame in FRAMES]]
     ids = {}
     for name, (chat, as_prompt) in CHATS.items():
@@ -142,7 +144,10 @@ def _unknown_tokens(backbone: Backbone, template: ChatTemplate) -> list[str]:
     ids = {marker: tokenizer.encode(marker, add_special_tokens=False) for marker in markers}
     unknown = [marker for marker, found in ids.items() if len(found) != 1 or found[0] >= rows]
     try:
-        frame = {*backbone.frame_token_ids(backbone.prepared_size(FRAME_SIZE)), backbone.image_token_id}
+        frame: set[int | None] = {
+            *backbone.frame_token_ids(backbone.prepared_size(FRAME_SIZE)),
+            backbone.image_token_id,
+        }
     except (AttributeError, TypeError):  # a named token that the tokenizer lacks
         frame = {None}
     if frame & {None, tokenizer.unk_token_id}:

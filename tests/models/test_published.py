@@ -4,12 +4,14 @@ import itertools
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from sparrow.core.errors import BackboneError, DataError
 from sparrow.models.chat import TemplateChoice
+from sparrow.models.frame_buffer import NativeVideo
 from sparrow.models.loading import LoadOptions, load_backbone, outline
 from tests.models.chats import CHAT, TEXT_CHAT
 from tests.models.published_checkpoints import (
@@ -194,3 +196,77 @@ def test_minicpmv_thinks_where_it_is_told_to(tmp_path, thinking):
 def test_a_template_that_does_not_fit_is_refused(tmp_path, name, template, options, match):
     with pytest.raises(BackboneError, match=match):
         with_template(name, tmp_path, template, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "image_tokens", "video_tokens", "least_from"),
+    [
+        ("qwen3_vl_2b", {}, 66, 120, "preprocessor_config.json"),
+        ("qwen3_vl_2b", {"min_frame_size_px": 64}, 60, 120, "backbone.min_frame_size_px"),
+        ("qwen3_vl_2b", {"min_frame_size_px": 300}, 104, 208, "backbone.min_frame_size_px"),
+        ("qwen2_5_vl_3b", {}, 66, 132, "preprocessor_config.json"),
+    ],
+)
+def test_small_frames_are_enlarged_as_the_checkpoints_processors_do(
+    tmp_path, name, options, image_tokens, video_tokens, least_from
+):
+    folder = write_checkpoint(name, tmp_path / name, weights=False)
+    images, videos = (
+        load_backbone(str(folder), with_model=False, frame_size_px=448, native_video=native_video, **options)
+        for native_video in (False, True)
+    )
+    assert images.visual_tokens((180, 320), 1) == image_tokens
+    assert videos.visual_tokens((180, 320), 4) == video_tokens
+    frames = [np.zeros((180, 320, 3), dtype=np.uint8)] * 4
+    video = NativeVideo.at(0, [0.0, 1.0, 2.0, 3.0])
+    shown = [images.prepare_frames(frames).sizes[0], videos.prepare_frames(frames, [video]).sizes[0]]
+    step = 2 * images.processor.image_processor.patch_size
+    assert [height * width // step**2 for height, width in shown] == [image_tokens, video_tokens // 2]
+    record = videos.described_input()
+    assert (record["least_pixels_from"], record["most_pixels"]) == (least_from, 448**2)
+
+
+def test_the_limits_of_both_processors_stay_with_a_saved_checkpoint(published, tmp_path):
+    backbone = load_backbone(str(published("qwen3_vl_2b")), frame_size_px=448, dtype="auto")
+    backbone.save(tmp_path)
+    saved = load_backbone(str(tmp_path), with_model=False, native_video=True)
+    assert saved.frame_limits() == {
+        "least_pixels": 65536,
+        "least_pixels_from": "preprocessor_config.json",
+        "most_pixels": 448**2,
+        "least_pixels_of_two_video_frames": 4096,
+    }
+
+
+@pytest.mark.parametrize(("name", "size"), [("qwen3_vl_2b", 500), ("internvl3_1b", 64)])
+def test_a_least_size_that_does_not_fit_is_refused(tmp_path, name, size):
+    with pytest.raises(BackboneError, match=rf"min_frame_size_px={size} does not fit"):
+        with_template(name, tmp_path, None, frame_size_px=448, min_frame_size_px=size)
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [
+        {"do_sample": False, "temperature": 0.7, "top_p": 0.8, "top_k": 20},
+        {"temperature": 1e-06, "min_p": 0.1},
+        {"length_penalty": 0.5, "early_stopping": True},
+        {"use_cache": False, "cache_implementation": "hybrid"},
+        {"output_scores": True, "pad_token_id": -1},
+    ],
+)
+def test_generation_settings_without_effect_do_not_hinder_saving(tmp_path, idle):
+    folder = write_checkpoint("smolvlm_256m", tmp_path / "published")
+    kept = {"eos_token_id": [49279, 2], "repetition_penalty": 1.05}
+    (folder / "generation_config.json").write_text(json.dumps(idle | kept))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    load_backbone(str(folder)).save(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
+    assert {key: saved[key] for key in kept} == kept
+    assert not {key for key in idle if saved.get(key) not in (None, False)}
+    assert (tmp_path / "saved" / "merges.txt").read_text() == "#version: 0.2\n"
+
+
+def test_sampling_that_a_checkpoint_asks_for_is_kept(published, tmp_path):
+    load_backbone(str(published("qwen3_vl_2b")), dtype="auto").save(tmp_path)
+    saved = json.loads((tmp_path / "generation_config.json").read_text())
+    assert (saved["do_sample"], saved["temperature"], saved["top_p"]) == (True, 0.7, 0.8)
