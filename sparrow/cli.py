@@ -84,8 +84,14 @@ def _rescore(parser: ArgumentParser, arguments: list[str]) -> None:
 
 def _ask(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("checkpoint", help="a run's folder, a Hugging Face folder or a Hub id")
-    parser.add_argument("video", type=Path, help="a video file, an animation or a folder of frames")
+    parser.add_argument(
+        "media", type=Path, nargs="*", help="a video file, an animation or a folder of frames; or pictures; or nothing"
+    )
     parser.add_argument("text", metavar="question")
+    parser.add_argument(
+        "--question", action="append", default=[], dest="more", metavar="TEXT", help="another question about the same"
+    )
+    parser.add_argument("--frame-size", type=int, dest="frame_size_px", help="longest side of a frame in pixels")
     parser.add_argument("--options", nargs="+", default=[], metavar="TEXT", help="texts to choose from")
     parser.add_argument(
         "--frames", type=int, dest="max_frames", help="most frames (default: as the run was trained, or 24)"
@@ -97,12 +103,15 @@ def _ask(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--accelerator", choices=("auto", "cpu"), default="auto")
     given = vars(parser.parse_args(arguments))
     sheet = given.pop("contact_sheet")
+    questions = [given.pop("text"), *given.pop("more")]
 
-    from sparrow.commands.ask import VideoQuestion, ask, contact_sheet, described
+    from sparrow.commands.ask import Request, ask, contact_sheet, described
 
-    asked = VideoQuestion(**given)
-    answered = ask(asked)
-    print(described(answered, asked))
+    request = Request(questions=questions, **given)
+    answered = ask(request)
+    print(described(answered, request))
+    if sheet is not None and not len(answered.clip.frames):
+        parser.error("--contact-sheet: no frame was shown")
     if sheet is not None:
         contact_sheet(answered.clip).save(sheet, format="PNG")
         print(f"sheet:  {sheet}")
@@ -126,7 +135,7 @@ COMMANDS = {
     "report": Command("tables and plots over folders of runs, or how their jobs stand", _report),
     "compare": Command("what differs between two runs in settings, data and scores", _compare),
     "rescore": Command("recompute a run's scores from its stored predictions, without a model", _rescore),
-    "ask": Command("one question about one video: the reply, the frames, the options weighed", _ask),
+    "ask": Command("questions about a video or pictures: the replies, the frames, the options weighed", _ask),
 }
 
 

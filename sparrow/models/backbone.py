@@ -6,6 +6,7 @@ import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -476,10 +477,8 @@ class Backbone(ABC):
         self.model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
         self.model.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
         self.processor.save_pretrained(folder)
-        for name in () if self.origin is None else TOKENIZER_PARTS:
-            path = self.origin.folder / name
-            if path.is_file() and not (folder / name).exists():
-                shutil.copyfile(path, folder / name)
+        if self.origin is not None:
+            _copy_tokenizer_parts(self.origin, folder)
         if has_adapters(self.model):
             save_trained_parts(self.model, folder)
         if self.video_processor_type is not None:
@@ -523,3 +522,12 @@ def _without_idle_values(settings: Any) -> None:
     idle += ["pad_token_id"] if (settings.pad_token_id or 0) < 0 else []
     for name in idle:
         setattr(settings, name, None)
+
+
+def _copy_tokenizer_parts(origin: Checkpoint, folder: Path) -> None:
+    """Give a saved folder the files of its tokenizer that the checkpoint which it comes from has beside the others."""
+    with suppress(OSError):  # it has been moved since
+        there = origin.folder
+        for name in TOKENIZER_PARTS:
+            if (there / name).is_file() and not (folder / name).exists():
+                shutil.copyfile(there / name, folder / name)

@@ -64,10 +64,13 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
     def configure_processor(self) -> None:
         self._require_multiple(self._step_px)
         own = int(self.processor.image_processor.size["shortest_edge"])
-        self.least_pixels = min(self.frame_size_px**2, own if self._least is None else self._least)
+        most, named = self.frame_size_px**2, own if self._least is None else self._least
+        # Sides are rounded up to whole tokens, which would go beyond the most pixels that are near the least.
+        self.least_pixels = min(named, max(most // 2, min(most, (2 * self._step_px) ** 2)))
+        self.least_is_lowered = self.least_pixels < named
         self.processor.image_processor.size = {
             "shortest_edge": self.least_pixels,
-            "longest_edge": self.frame_size_px**2,
+            "longest_edge": most,
         }
 
     @property
@@ -85,9 +88,10 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
 
     def frame_limits(self) -> dict[str, Any]:
         """Pixels of the smallest and the largest frame."""
+        named_in = "preprocessor_config.json" if self._least is None else "backbone.min_frame_size_px"
         limits: dict[str, Any] = {
             "least_pixels": self.least_pixels,
-            "least_pixels_from": "preprocessor_config.json" if self._least is None else "backbone.min_frame_size_px",
+            "least_pixels_from": f"{named_in}{', lowered for backbone.frame_size_px' * self.least_is_lowered}",
             "most_pixels": self.frame_size_px**2,
         }
         if self.native_video:
