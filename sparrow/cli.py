@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sparrow import __version__
 from sparrow.app.user_errors import message_of
+from sparrow.core.errors import BackboneError
 
 ENDED_BY_SIGNAL = 128  # a shell's exit code for a process that a signal ended, less the signal's number
 
@@ -117,6 +118,23 @@ def _ask(parser: ArgumentParser, arguments: list[str]) -> None:
         print(f"sheet:  {sheet}")
 
 
+def _check_model(parser: ArgumentParser, arguments: list[str]) -> None:
+    parser.add_argument("checkpoint", help="a Hugging Face folder, a run's model folder or a Hub id")
+    parser.add_argument("--frame-size", type=int, dest="frame_size_px", help="longest side of a frame in pixels")
+    parser.add_argument("--template", choices=("sparrow", "checkpoint"), help="whose chat template is meant")
+    parser.add_argument("--accelerator", choices=("auto", "cpu"), default="auto")
+    parser.add_argument("--no-sharding", action="store_false", dest="sharding", help="start no further processes")
+    given = parser.parse_args(arguments)
+
+    from sparrow.commands.check_model import Checkup
+
+    marks = {True: "ok", False: "FAILED", None: "-"}
+    for result in Checkup(**vars(given)).run():
+        print(f"{marks[result.passed]:<8}{result.name:<11}{result.detail}", flush=True)
+        if result.passed is False:
+            raise BackboneError(f"{given.checkpoint!r} cannot be trained as it is: see '{result.name}' above")
+
+
 @dataclass(frozen=True)
 class Command:
     """What a command is for, and what carries it out where argparse reads its command line; Hydra reads the others."""
@@ -135,6 +153,7 @@ COMMANDS = {
     "report": Command("tables and plots over folders of runs, or how their jobs stand", _report),
     "compare": Command("what differs between two runs in settings, data and scores", _compare),
     "rescore": Command("recompute a run's scores from its stored predictions, without a model", _rescore),
+    "check-model": Command("whether a checkpoint can be trained as it is, before the first job", _check_model),
     "ask": Command("questions about a video or pictures: the replies, the frames, the options weighed", _ask),
 }
 
@@ -170,7 +189,7 @@ def main() -> None:
     if name in ("", "-h", "--help"):
         print("usage: sparrow COMMAND ...\n")
         for command, described in COMMANDS.items():
-            print(f"  {command:<10}{described.purpose}")
+            print(f"  {command:<12}{described.purpose}")
         print("\n`sparrow COMMAND --help` tells more.")
         sys.exit(0 if name else 2)
     if name == "--version":

@@ -29,7 +29,6 @@ from sparrow.models.backbone import Backbone
 from sparrow.models.settings import CheckpointOptions
 
 ROOT = Path(Path.cwd().anchor)  # media are given by their whole paths
-MOST_FRAME_PX, USUAL_FRAME_PX = 2048, 448
 MAX_SHEET_COLUMNS = 6
 THUMBNAIL_PX = 224
 CAPTION_PX = 14
@@ -41,7 +40,7 @@ class Request:
     """Questions to a model about a video or a part of it, about pictures, or about nothing that is shown.
 
     `max_frames` and `frame_size_px` are as the run was trained where None; a checkpoint whose own limit is that of
-    single pictures shows frames of `USUAL_FRAME_PX`.
+    single pictures shows frames of the usual size.
     """
 
     checkpoint: str
@@ -115,9 +114,8 @@ def ask(request: Request) -> Answers:
     precision = "32-true" if device.type == "cpu" else "bf16-true"
     opened = as_trained(checkpoint, CheckpointOptions(frame_size_px=request.frame_size_px))
     backbone = open_checkpoint(model_of(checkpoint), opened, device, precision)
-    if request.frame_size_px is None and backbone.frame_size_px > MOST_FRAME_PX:
-        backbone.frame_size_px = USUAL_FRAME_PX
-        backbone.configure_processor()
+    if request.frame_size_px is None:
+        backbone.show_usual_frames()
     replied = _predict(backbone, questions, protocol)
     weighed: list[Prediction | None] = [None] * len(questions)
     if options:

@@ -33,6 +33,7 @@ __all__ = ["Backbone", "Size", "TokenizedChat", "WithoutVideo"]
 
 # Beside tokenizer.json, which holds the same: some programs read these alone.
 TOKENIZER_PARTS = ("vocab.json", "merges.txt", "tokenizer.model")
+MOST_FRAME_PX, USUAL_FRAME_PX = 2048, 448
 OF_SAMPLING = ("temperature", "top_p", "top_k", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
@@ -150,6 +151,12 @@ class Backbone(ABC):
     @abstractmethod
     def configure_processor(self) -> None:
         """Set the processor to one view of `frame_size_px` a frame, so that an exported folder reads frames alike."""
+
+    def show_usual_frames(self) -> None:
+        """Show frames of `USUAL_FRAME_PX` where the checkpoint's own limit is that of single pictures."""
+        if self.frame_size_px > MOST_FRAME_PX:
+            self.frame_size_px = USUAL_FRAME_PX
+            self.configure_processor()
 
     @property
     def image_token_id(self) -> int:

@@ -50,14 +50,16 @@ def write_checkpoint(
     if weights:
         dtype = {"llava": torch.float16, "smolv": torch.float32}.get(name[:5], torch.bfloat16)
         shapes = facts.get("tensors") or _shapes(folder)
-        tensors = {key: _random(shape, seed).to(dtype) for seed, (key, shape) in enumerate(shapes.items())}
+        tensors = {key: _random(key, shape, seed).to(dtype) for seed, (key, shape) in enumerate(shapes.items())}
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
 
-def _random(shape: list[int], seed: int) -> torch.Tensor:
+def _random(key: str, shape: list[int], seed: int) -> torch.Tensor:
     """Weights that repeat themselves, as drawing each number of a real vocabulary takes its time."""
-    drawn = torch.randn(4099, generator=torch.Generator().manual_seed(seed)) * 0.02
+    drawn = torch.randn(4099, generator=torch.Generator().manual_seed(seed)) * 0.1
+    if "norm" in key and key.endswith("weight"):
+        drawn += 1
     size = torch.Size(shape).numel()
     return drawn.repeat(-(-size // len(drawn)))[:size].reshape(shape)
 
