@@ -29,8 +29,8 @@ def _export(parser: ArgumentParser, arguments: list[str]) -> None:
         "--from-checkpoint",
         nargs="?",
         const="newest",
-        choices=["newest", "best"],
-        help="take the newest checkpoint of a run, finished or not, or that of the least validation loss",
+        metavar="WHICH",
+        help="take the newest checkpoint of a run, finished or not; `best`: of the least validation loss; or a step",
     )
     parser.add_argument("--name", help="name in the model card (default: that of OUT)")
     given = parser.parse_args(arguments)

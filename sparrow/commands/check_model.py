@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 from transformers.utils import logging as transformers_logging
 
 from sparrow.core.errors import SparrowError
@@ -83,7 +83,7 @@ class Checkup:
         for name, check in checks:
             try:
                 passed, detail = check()
-            except (SparrowError, torch.OutOfMemoryError) as error:
+            except (SparrowError, torch.OutOfMemoryError, ProcessRaisedException, ProcessExitedException) as error:
                 passed, detail = False, str(error)
             yield Result(name, passed, detail)
             if passed is False:
@@ -198,8 +198,7 @@ def _sums(backbone: Backbone) -> dict[str, list[float]]:
 
 def _shard(rank: int, checkpoint: str, options: LoadOptions, folder: str) -> None:
     """What each process does: hold its shards, and put them together on rank 0."""
-    store = dist.FileStore(str(Path(folder) / "store"), NUM_RANKS)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=NUM_RANKS)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=NUM_RANKS)
     transformers_logging.disable_progress_bar()
     planned = load_backbone(checkpoint, options, with_model=False)
     sharded = outline(planned, options)
@@ -208,4 +207,5 @@ def _shard(rank: int, checkpoint: str, options: LoadOptions, folder: str) -> Non
     together = gather_into(sharded, outline(planned, options))
     if together is not None:
         (Path(folder) / "sums.json").write_text(json.dumps(_sums(together)))
+    dist.barrier()  # neither ends its connection while the other needs it
     dist.destroy_process_group()

@@ -12,7 +12,7 @@ from sparrow.core.settings import identity
 from sparrow.models.settings import CheckpointOptions
 from sparrow.runs.differences import leaves
 from sparrow.runs.record import FILE_NAME, RunRecord
-from sparrow.runs.status import MODEL_FOLDER
+from sparrow.runs.status import CHECKPOINT_FOLDER, MODEL_FOLDER
 from sparrow.settings import EvaluateConfig
 
 ALIKE = (
@@ -30,19 +30,34 @@ ALIKE = (
 
 
 def settings_of(checkpoint: str) -> dict[str, Any]:
-    """The settings of the run that a checkpoint is the folder of; empty for any other checkpoint.
+    """The settings of the run that a checkpoint is the folder of, or a step of; empty for any other checkpoint.
 
     Raises:
         RunError: If its record cannot be read.
     """
-    folder = Path(user_path(checkpoint))
-    return RunRecord.load(folder).config if (folder / FILE_NAME).is_file() else {}
+    folder = run_folder(checkpoint)
+    return RunRecord.load(folder).config if folder is not None else {}
+
+
+def run_folder(checkpoint: str) -> Path | None:
+    """The folder of the run that a checkpoint is, or is a saved step of; None for any other checkpoint."""
+    path = Path(user_path(checkpoint))
+    folder = path.parent.parent if path.suffix == ".ckpt" and path.parent.name == CHECKPOINT_FOLDER else path
+    return folder if (folder / FILE_NAME).is_file() else None
 
 
 def model_of(checkpoint: str) -> str:
-    """The model folder of a run's folder; anything else as it is."""
-    folder = Path(user_path(checkpoint))
-    return str(folder / MODEL_FOLDER) if (folder / FILE_NAME).is_file() else checkpoint
+    """The model folder of a run's folder, or what a saved step of a run is as one; anything else as it is.
+
+    Raises:
+        RunError: If a step's file is damaged, or not of its run.
+    """
+    folder, path = run_folder(checkpoint), Path(user_path(checkpoint))
+    if folder is None or path == folder:
+        return str(path / MODEL_FOLDER) if folder is not None else checkpoint
+    from sparrow.commands.export import exported_step
+
+    return str(exported_step(folder, path))
 
 
 def select(settings: Mapping[str, Any], key: str, default: Any = None) -> Any:

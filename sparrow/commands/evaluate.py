@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from sparrow.commands.checkpoint_settings import as_trained, model_of, unlike_training
+from sparrow.commands.checkpoint_settings import as_trained, model_of, run_folder, unlike_training
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
 from sparrow.core.hashing import content_hash
@@ -20,7 +20,7 @@ from sparrow.models.fingerprint import fingerprint
 from sparrow.report.output import print_table
 from sparrow.report.study import read_studies
 from sparrow.runs.folder import earlier_run, locked, open_run
-from sparrow.runs.record import FILE_NAME, Phase, RunRecord, new_record
+from sparrow.runs.record import Phase, RunRecord, new_record
 from sparrow.runs.status import recorded_outcome, signals_interrupt
 from sparrow.settings import EvaluateConfig
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | None = None) -> RunRecord:
-    """Evaluate `config.checkpoint`: a run's folder, a Hugging Face folder or a Hub id.
+    """Evaluate `config.checkpoint`: a run's folder, a step that it saved, a Hugging Face folder or a Hub id.
 
     With `trainer.devices` above 1, as many processes take units of work from one list. An unfinished evaluation
     goes on where it stopped, with any number of processes.
@@ -97,9 +97,12 @@ def _carry_out(
 
 
 def _name_of(config: EvaluateConfig) -> str:
-    """That of the run whose model is asked; of anything else the study's."""
-    folder = Path(user_path(config.checkpoint))
-    return RunRecord.load(folder).name if (folder / FILE_NAME).is_file() else config.study.name
+    """That of the run whose model, or whose saved step, is asked; of anything else the study's."""
+    folder, path = run_folder(config.checkpoint), Path(user_path(config.checkpoint))
+    if folder is None:
+        return config.study.name
+    name = RunRecord.load(folder).name
+    return name if path == folder else f"{name} {path.stem}"
 
 
 def _check_processes(config: EvaluateConfig) -> None:

@@ -64,7 +64,8 @@ def choose_template(
     unknown = _unknown_tokens(backbone, ours)
     differing = {"prompt": f"{unknown[0]!r} is no token of the checkpoint"} if unknown else None
     differing = differing or _differences(backbone, ours, theirs)
-    difference, refusal = next(iter(differing.values()), None), None
+    difference: str | None = next(iter(differing.values()), None)
+    refusal = None
     if choice is None and "prompt" not in differing and (not differing or backbone.known_difference):
         choice = "sparrow"
         difference = f"{difference}: {backbone.known_difference}" if differing else None
