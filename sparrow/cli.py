@@ -164,8 +164,9 @@ def run(name: str, arguments: list[str]) -> int:
     try:
         if command.run is None:
             from sparrow.app.entry import run_app
+            from sparrow.commands.checkpoint_settings import each_checkpoint
 
-            run_app(name, arguments, command.purpose)
+            run_app(name, each_checkpoint(arguments) if name == "evaluate" else arguments, command.purpose)
         else:
             command.run(ArgumentParser(f"sparrow {name}", description=f"{command.purpose}."), arguments)
     except KeyboardInterrupt as error:

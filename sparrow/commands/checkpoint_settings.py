@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import user_path
 from sparrow.core.settings import identity
 from sparrow.models.settings import CheckpointOptions
@@ -58,6 +59,35 @@ def model_of(checkpoint: str) -> str:
     from sparrow.commands.export import exported_step
 
     return str(exported_step(folder, path))
+
+
+def step_of(checkpoint: str) -> int | None:
+    """The step at which a run saved a checkpoint; None for anything else, the best one too."""
+    name = Path(checkpoint).stem.removeprefix("step=")
+    return int(name) if run_folder(checkpoint) is not None and name.isdigit() else None
+
+
+def each_checkpoint(arguments: list[str]) -> list[str]:
+    """The command line `RUN --checkpoints all ...` as a sweep over the steps that the run has kept.
+
+    Raises:
+        ConfigError: If it names no folder of a run, or another choice than `all`.
+        RunError: If the run has kept no step.
+    """
+    if "--checkpoints" not in arguments:
+        return arguments
+    place = arguments.index("--checkpoints")
+    rest, which = [*arguments[:place], *arguments[place + 2 :]], arguments[place + 1 : place + 2]
+    runs = [argument for argument in rest if (Path(user_path(argument)) / FILE_NAME).is_file()]
+    if which != ["all"] or len(runs) != 1:
+        raise ConfigError("--checkpoints: write sparrow evaluate RUN --checkpoints all, with RUN the folder of a run")
+    run = Path(user_path(runs[0]))
+    steps = sorted((run / CHECKPOINT_FOLDER).glob("step=*.ckpt"))
+    if not steps:
+        raise RunError(f"{run} has kept no checkpoint; set checkpointing.every_n_steps and checkpointing.keep_last")
+    rest.remove(runs[0])
+    name = [] if any(argument.startswith("study.name=") for argument in rest) else [f"study.name={run.name}-steps"]
+    return ["-m", *name, *rest, "checkpoint=" + ",".join(f"'{path}'" for path in steps)]
 
 
 def select(settings: Mapping[str, Any], key: str, default: Any = None) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from sparrow.commands.checkpoint_settings import as_trained, model_of, run_folder, unlike_training
+from sparrow.commands.checkpoint_settings import as_trained, model_of, run_folder, step_of, unlike_training
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
 from sparrow.core.hashing import content_hash
@@ -46,7 +46,9 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
         log.warning("%s", difference)
     weights = fingerprint(checkpoint, config.backbone.revision)
     run = content_hash([run_id(config), weights], length=12)
-    record = new_record(config, "evaluate", run_id=run, name=_name_of(config), factors=factors or {})
+    record = new_record(config, "evaluate", run_id=run, name=_name_of(config), factors=dict(factors or {}))
+    if (step := step_of(config.checkpoint)) is not None:
+        record.factors["step"] = step
     evaluator = Evaluator(config)
     if not folder.exists():  # so that nothing is written where there is nothing to ask
         _require_answerable(evaluator, config, checkpoint)

@@ -244,3 +244,18 @@ def test_every_kept_step_is_exported_and_evaluated(run, tmp_path, settings, caps
     gone = replace(config, checkpoint=str(checkpoint.with_name("step=0000009.ckpt")))
     with pytest.raises(RunError, match="there is no such checkpoint; kept are"):
         evaluate(gone, tmp_path / "gone")
+
+
+@pytest.mark.slow
+def test_all_kept_steps_are_evaluated_and_drawn_as_a_curve(run, sparrow, tmp_path):
+    options = ["benchmark=[world_short]", "benchmark.world_short.num_questions=4", "trainer.accelerator=cpu"]
+    done = sparrow("evaluate", str(run), "--checkpoints", "all", *options, f"paths.output_root={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "evaluate").iterdir()
+    assert folder.name == f"{run.name}-steps"
+    records = [RunRecord.load(path.parent) for path in folder.rglob("run.json")]
+    assert sorted(record.factors["step"] for record in records) == [1, 2]
+    assert "Score by step" in (folder / "report.html").read_text()
+    refused = sparrow("evaluate", str(tmp_path), "--checkpoints", "all", *options)
+    assert refused.returncode == 1
+    assert "sparrow evaluate RUN --checkpoints all" in refused.stderr
