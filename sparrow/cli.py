@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sparrow import __version__
 from sparrow.app.user_errors import message_of
+from sparrow.core.errors import BackboneError
 
 ENDED_BY_SIGNAL = 128  # a shell's exit code for a process that a signal ended, less the signal's number
 
@@ -28,8 +29,8 @@ def _export(parser: ArgumentParser, arguments: list[str]) -> None:
         "--from-checkpoint",
         nargs="?",
         const="newest",
-        choices=["newest", "best"],
-        help="take the newest checkpoint of a run, finished or not, or that of the least validation loss",
+        metavar="WHICH",
+        help="take the newest checkpoint of a run, finished or not; `best`: of the least validation loss; or a step",
     )
     parser.add_argument("--name", help="name in the model card (default: that of OUT)")
     given = parser.parse_args(arguments)
@@ -84,8 +85,14 @@ def _rescore(parser: ArgumentParser, arguments: list[str]) -> None:
 
 def _ask(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("checkpoint", help="a run's folder, a Hugging Face folder or a Hub id")
-    parser.add_argument("video", type=Path, help="a video file, an animation or a folder of frames")
+    parser.add_argument(
+        "media", type=Path, nargs="*", help="a video file, an animation or a folder of frames; or pictures; or nothing"
+    )
     parser.add_argument("text", metavar="question")
+    parser.add_argument(
+        "--question", action="append", default=[], dest="more", metavar="TEXT", help="another question about the same"
+    )
+    parser.add_argument("--frame-size", type=int, dest="frame_size_px", help="longest side of a frame in pixels")
     parser.add_argument("--options", nargs="+", default=[], metavar="TEXT", help="texts to choose from")
     parser.add_argument(
         "--frames", type=int, dest="max_frames", help="most frames (default: as the run was trained, or 24)"
@@ -97,15 +104,35 @@ def _ask(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--accelerator", choices=("auto", "cpu"), default="auto")
     given = vars(parser.parse_args(arguments))
     sheet = given.pop("contact_sheet")
+    questions = [given.pop("text"), *given.pop("more")]
 
-    from sparrow.commands.ask import VideoQuestion, ask, contact_sheet, described
+    from sparrow.commands.ask import Request, ask, contact_sheet, described
 
-    asked = VideoQuestion(**given)
-    answered = ask(asked)
-    print(described(answered, asked))
+    request = Request(questions=questions, **given)
+    answered = ask(request)
+    print(described(answered, request))
+    if sheet is not None and not len(answered.clip.frames):
+        parser.error("--contact-sheet: no frame was shown")
     if sheet is not None:
         contact_sheet(answered.clip).save(sheet, format="PNG")
         print(f"sheet:  {sheet}")
+
+
+def _check_model(parser: ArgumentParser, arguments: list[str]) -> None:
+    parser.add_argument("checkpoint", help="a Hugging Face folder, a run's model folder or a Hub id")
+    parser.add_argument("--frame-size", type=int, dest="frame_size_px", help="longest side of a frame in pixels")
+    parser.add_argument("--template", choices=("sparrow", "checkpoint"), help="whose chat template is meant")
+    parser.add_argument("--accelerator", choices=("auto", "cpu"), default="auto")
+    parser.add_argument("--no-sharding", action="store_false", dest="sharding", help="start no further processes")
+    given = parser.parse_args(arguments)
+
+    from sparrow.commands.check_model import Checkup
+
+    marks = {True: "ok", False: "FAILED", None: "-"}
+    for result in Checkup(**vars(given)).run():
+        print(f"{marks[result.passed]:<8}{result.name:<11}{result.detail}", flush=True)
+        if result.passed is False:
+            raise BackboneError(f"{given.checkpoint!r} cannot be trained as it is: see '{result.name}' above")
 
 
 @dataclass(frozen=True)
@@ -126,7 +153,8 @@ COMMANDS = {
     "report": Command("tables and plots over folders of runs, or how their jobs stand", _report),
     "compare": Command("what differs between two runs in settings, data and scores", _compare),
     "rescore": Command("recompute a run's scores from its stored predictions, without a model", _rescore),
-    "ask": Command("one question about one video: the reply, the frames, the options weighed", _ask),
+    "check-model": Command("whether a checkpoint can be trained as it is, before the first job", _check_model),
+    "ask": Command("questions about a video or pictures: the replies, the frames, the options weighed", _ask),
 }
 
 
@@ -136,8 +164,9 @@ def run(name: str, arguments: list[str]) -> int:
     try:
         if command.run is None:
             from sparrow.app.entry import run_app
+            from sparrow.commands.checkpoint_settings import each_checkpoint
 
-            run_app(name, arguments, command.purpose)
+            run_app(name, each_checkpoint(arguments) if name == "evaluate" else arguments, command.purpose)
         else:
             command.run(ArgumentParser(f"sparrow {name}", description=f"{command.purpose}."), arguments)
     except KeyboardInterrupt as error:
@@ -161,7 +190,7 @@ def main() -> None:
     if name in ("", "-h", "--help"):
         print("usage: sparrow COMMAND ...\n")
         for command, described in COMMANDS.items():
-            print(f"  {command:<10}{described.purpose}")
+            print(f"  {command:<12}{described.purpose}")
         print("\n`sparrow COMMAND --help` tells more.")
         sys.exit(0 if name else 2)
     if name == "--version":

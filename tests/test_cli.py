@@ -66,10 +66,38 @@ def test_options_are_weighed(trained, clip, capsys):
     assert "frames: 2 of" in lines[-1]
 
 
+def test_pictures_of_any_size_and_several_questions_are_answered_at_once(trained, tmp_path, capsys):
+    pictures = [str(tmp_path / f"{size}.png") for size in (50, 120)]
+    for picture, size in zip(pictures, (50, 120), strict=True):
+        Image.new("RGB", (size, 40), "red").save(picture)
+    arguments = ["--question", "What shape?", "--max-new-tokens", "2", "--accelerator", "cpu"]
+    assert run("ask", [str(trained), *pictures, "What colour?", *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0::2] == ["asked:  What colour?", "asked:  What shape?", "pictures: 2; 14 tokens"]
+    assert all(line.startswith("reply:  ") for line in lines[1::2])
+
+
+def test_a_question_without_anything_shown_is_answered(trained, capsys):
+    assert run("ask", [str(trained), "Say a colour.", "--max-new-tokens", "2", "--accelerator", "cpu"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("reply:  ")
+
+
+def test_a_published_folder_shows_frames_of_the_usual_size_unless_another_is_given(tmp_path, clip, capsys):
+    from tests.models.published_checkpoints import write_checkpoint
+
+    folder = str(write_checkpoint("qwen3_vl_2b", tmp_path / "published"))
+    arguments = [folder, str(clip), "What moves?", "--frames", "2", "--max-new-tokens", "1", "--accelerator", "cpu"]
+    for size, tokens in (([], 140), (["--frame-size", "224"], 70)):
+        assert run("ask", [*arguments, *size]) == 0
+        assert f"{tokens} tokens" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["CHECKPOINT", "nowhere.mp4", "What?"], "nowhere.mp4: there is no such file; check the path of the video"),
+        (["CHECKPOINT", "nowhere.mp4", "What?"], "nowhere.mp4: there is no such file; check the path"),
+        (["CHECKPOINT", "CLIP", "CLIP", "What?"], "is no picture; a question is about one video, or about pictures"),
         (["CHECKPOINT", "CLIP", "What?", "--options", "one"], "one option is no choice"),
         (["CHECKPOINT", "CLIP", "What?", "--frames", "0"], "max_frames: must be at least 1, or null, is 0"),
         (["./nothing", "CLIP", "What?"], "does not exist"),

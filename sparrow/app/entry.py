@@ -32,7 +32,6 @@ from sparrow.core.files import user_path
 from sparrow.settings import SCHEMAS
 
 CONFIG_PATH = "pkg://sparrow.conf"
-PATH_KEYS = ("checkpoint", "hydra.run.dir")
 
 
 def set_up() -> None:
@@ -48,13 +47,14 @@ def set_up() -> None:
 
 
 def _quoted(argument: str) -> str:
-    """The argument with home folders written out, and with quotes around an existing folder.
+    """The argument with home folders written out, and with quotes around a value that holds `=`, or an existing path.
 
-    Hydra's grammar has no `~` in a value, and the names of runs hold `=` and `,`.
+    Hydra's grammar has neither `~` nor `=` in a value; the names of runs and checkpoints hold `=` and `,`.
     """
     argument = re.sub(r"(?<=[=,\['\"])~(?=/)", str(Path.home()), argument)
     key, _, value = argument.partition("=")
-    if key in PATH_KEYS and not value.startswith(("'", '"')) and set("=,") & set(value) and Path(value).exists():
+    plain = "=" in value and not key.startswith("-") and not set("[]{}(),'\"$") & set(value)
+    if plain or ("," in value and not value.startswith(("'", '"')) and Path(value).exists()):
         return f"{key}='{value}'"
     return argument
 

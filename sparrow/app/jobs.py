@@ -91,7 +91,8 @@ def preview_job(config: DictConfig) -> None:
 def evaluate_job(config: DictConfig) -> float | None:
     """Evaluate a checkpoint; returns the value of `study.metric`."""
     settings = checked(config, EvaluateConfig)
-    _refuse_folder(model_of(settings.checkpoint), settings.backbone.family)
+    if not settings.checkpoint.endswith(".ckpt"):  # a saved step becomes a folder only when it is evaluated
+        _refuse_folder(model_of(settings.checkpoint), settings.backbone.family)
     quiet_libraries()
     from sparrow.commands.evaluate import evaluate
 

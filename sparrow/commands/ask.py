@@ -1,4 +1,4 @@
-"""One question about one video, put to a checkpoint: the reply, the frames that were shown, the options weighed."""
+"""Questions about a video or pictures, put to a checkpoint: replies, the frames shown, the options weighed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from transformers.utils import logging as transformers_logging
 
 from sparrow.commands.checkpoint_settings import as_trained, model_of, select, settings_of
@@ -21,12 +21,14 @@ from sparrow.evaluation.prompts import Protocol, clip_of
 from sparrow.evaluation.questions import Question
 from sparrow.evaluation.units import Units
 from sparrow.evaluation.workers import device_of, open_checkpoint
+from sparrow.media.animations import is_animation
 from sparrow.media.fonts import SHIPPED_FONT
 from sparrow.media.frames import Clip
 from sparrow.media.settings import FramePolicy
 from sparrow.models.backbone import Backbone
 from sparrow.models.settings import CheckpointOptions
 
+ROOT = Path(Path.cwd().anchor)  # media are given by their whole paths
 MAX_SHEET_COLUMNS = 6
 THUMBNAIL_PX = 224
 CAPTION_PX = 14
@@ -34,17 +36,19 @@ GAP_PX = 8
 
 
 @dataclass(frozen=True)
-class VideoQuestion:
-    """A question to a model about a video, or about a part of it.
+class Request:
+    """Questions to a model about a video or a part of it, about pictures, or about nothing that is shown.
 
-    `max_frames` is as the run was trained where None.
+    `max_frames` and `frame_size_px` are as the run was trained where None; a checkpoint whose own limit is that of
+    single pictures shows frames of the usual size.
     """
 
     checkpoint: str
-    video: Path
-    text: str
+    media: Sequence[Path]
+    questions: Sequence[str]
     options: Sequence[str] = ()
     max_frames: int | None = None
+    frame_size_px: int | None = None
     start_s: float | None = None
     end_s: float | None = None
     max_new_tokens: int = 256
@@ -53,77 +57,121 @@ class VideoQuestion:
 
 @dataclass(frozen=True)
 class Answer:
-    """A reply, the option it names, the log-probability of each option's letter, and the frames shown."""
+    """A reply, the option it names, and the log-probability of each option's letter."""
 
     reply: str
     choice: int | None
     rule: str | None
     likelihoods: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One for each question, the frames shown, and the tokens that they took."""
+
+    answers: tuple[Answer, ...]
     clip: Clip
+    num_visual_tokens: int
 
 
-def ask(asked: VideoQuestion) -> Answer:
+def ask(request: Request) -> Answers:
     """Ask a run's model, a Hugging Face folder or a Hub id.
 
     Raises:
-        ConfigError: If there is one option only.
-        MediaError: If the video cannot be read.
+        ConfigError: If there is one option only, or what is shown is neither one video nor pictures.
+        MediaError: If a file cannot be read.
         BackboneError: If the checkpoint cannot be loaded.
     """
     transformers_logging.disable_progress_bar()
-    checkpoint, video, options = asked.checkpoint, asked.video, tuple(asked.options)
+    checkpoint, options = request.checkpoint, tuple(request.options)
     if len(options) == 1:
         raise ConfigError("one option is no choice; give two or more, or none")
-    question = Question(
-        id="question",
-        video=video.name,
-        question=asked.text,
-        options=options,
-        gold=None,
-        category="",
-        instruction=DIRECTLY if options else "",
-        start_s=asked.start_s,
-        end_s=asked.end_s,
-    )
+    video, pictures = _media(request.media)
+    questions = [
+        Question(
+            id=str(number),
+            video=video,
+            pictures=pictures,
+            question=text,
+            options=options,
+            gold=None,
+            category="",
+            instruction=DIRECTLY if options else "",
+            start_s=request.start_s,
+            end_s=request.end_s,
+        )
+        for number, text in enumerate(request.questions)
+    ]
     protocol = Protocol(
         scoring="generate",
         show_options=True,
-        max_new_tokens=asked.max_new_tokens,
-        max_new_tokens_open_ended=asked.max_new_tokens,
-        presentation=Presentation(frames=_policy(checkpoint, asked.max_frames)),
+        max_new_tokens=request.max_new_tokens,
+        max_new_tokens_open_ended=request.max_new_tokens,
+        presentation=Presentation(frames=_policy(checkpoint, request.max_frames)),
     )
-    clip = _read(question, video, protocol)
-    device = device_of(asked.accelerator)
+    clip = _read(questions[0], protocol)
+    device = device_of(request.accelerator)
     precision = "32-true" if device.type == "cpu" else "bf16-true"
-    backbone = open_checkpoint(model_of(checkpoint), as_trained(checkpoint, CheckpointOptions()), device, precision)
-    replied = _predict(backbone, question, video.parent, protocol)
-    weighed = None
+    opened = as_trained(checkpoint, CheckpointOptions(frame_size_px=request.frame_size_px))
+    backbone = open_checkpoint(model_of(checkpoint), opened, device, precision)
+    if request.frame_size_px is None:
+        backbone.show_usual_frames()
+    replied = _predict(backbone, questions, protocol)
+    weighed: list[Prediction | None] = [None] * len(questions)
     if options:
-        weighed = _predict(backbone, question, video.parent, replace(protocol, scoring="letter_likelihood"))
-    return Answer(
-        reply=replied.reply or "",
-        choice=replied.choice,
-        rule=replied.rule,
-        likelihoods=(weighed.likelihoods or ()) if weighed else (),
-        clip=clip,
+        weighed = [*_predict(backbone, questions, replace(protocol, scoring="letter_likelihood"))]
+    answers = tuple(
+        Answer(
+            reply=reply.reply or "",
+            choice=reply.choice,
+            rule=reply.rule,
+            likelihoods=(weight.likelihoods or ()) if weight else (),
+        )
+        for reply, weight in zip(replied, weighed, strict=True)
     )
+    counted = [backbone.visual_tokens((frame.shape[0], frame.shape[1]), 1) for frame in clip.frames]
+    if video is not None and backbone.native_video:
+        counted = [backbone.visual_tokens(clip.frames[0].shape[:2], len(clip.frames))]
+    return Answers(answers, clip, sum(counted))
 
 
-def _read(question: Question, video: Path, protocol: Protocol) -> Clip:
+def _media(paths: Sequence[Path]) -> tuple[str | None, tuple[str, ...]]:
+    """The one video, or the pictures, that a question is about, by their whole paths."""
+    names = [str(path.resolve().relative_to(ROOT)) for path in paths]
+    pictures = [_is_picture(path) for path in paths]
+    if all(pictures):
+        return None, tuple(names)
+    if len(paths) > 1:
+        raise ConfigError(
+            f"{paths[pictures.index(False)]} is no picture; a question is about one video, or about pictures"
+        )
+    return names[0], ()
+
+
+def _is_picture(path: Path) -> bool:
     try:
-        return clip_of(question, video.parent, protocol)
+        return path.is_file() and not is_animation(path) and bool(Image.open(path).format)
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        return False
+
+
+def _read(question: Question, protocol: Protocol) -> Clip:
+    try:
+        return clip_of(question, ROOT, protocol)
     except MediaError as error:
         remedy = error.remedy
         if remedy is not None and "record" in remedy:  # of a data set, which there is none of here
-            remedy = "check the path of the video, --start and --end"
-        raise MediaError(error.what, where=error.where or str(video), remedy=remedy) from error
+            remedy = "check the path, --start and --end"
+        raise MediaError(error.what, where=error.where or str(question.video), remedy=remedy) from error
 
 
-def _predict(backbone: Backbone, question: Question, media_root: Path, protocol: Protocol) -> Prediction:
-    ((prediction,),) = answer(Units([[question]], backbone, media_root, protocol, "ask"), {question.id: ""})
-    if prediction.rule is not None and prediction.reply is None and prediction.likelihoods is None:
-        raise DataError(prediction.rule)
-    return prediction
+def _predict(backbone: Backbone, questions: list[Question], protocol: Protocol) -> list[Prediction]:
+    hashes = {question.id: "" for question in questions}
+    (predictions,) = answer(Units([questions], backbone, ROOT, protocol, "ask"), hashes)
+    for prediction in predictions:
+        if prediction.rule is not None and prediction.reply is None and prediction.likelihoods is None:
+            raise DataError(prediction.rule)
+    return predictions
 
 
 def _policy(checkpoint: str, max_frames: int | None) -> FramePolicy:
@@ -131,18 +179,25 @@ def _policy(checkpoint: str, max_frames: int | None) -> FramePolicy:
     return policy if max_frames is None else replace(policy, max_frames=max_frames)
 
 
-def described(answered: Answer, asked: VideoQuestion) -> str:
-    """The answer as lines of text."""
-    times = ", ".join(f"{time:.1f}" for time in answered.clip.times_s)
-    lines = [f"reply:  {answered.reply or '(empty)'}"]
-    if asked.options:
-        named = ascii_uppercase[answered.choice] if answered.choice is not None else "none"
-        lines.append(f"option: {named} (by the rule: {answered.rule})")
-        likeliest = max(answered.likelihoods, default=None)
-        for letter, option, value in zip(ascii_uppercase, asked.options, answered.likelihoods, strict=False):
-            mark = ", the likeliest" if value == likeliest else ""
-            lines.append(f"  {letter}. {option}: log-probability {value:.3f}{mark}")
-    lines.append(f"frames: {len(answered.clip.frames)} of {asked.video}, at {times} s")
+def described(answered: Answers, request: Request) -> str:
+    """The answers as lines of text."""
+    lines = []
+    for text, reply in zip(request.questions, answered.answers, strict=True):
+        lines += [f"asked:  {text}"] if len(request.questions) > 1 else []
+        lines.append(f"reply:  {reply.reply or '(empty)'}")
+        if request.options:
+            named = ascii_uppercase[reply.choice] if reply.choice is not None else "none"
+            lines.append(f"option: {named} (by the rule: {reply.rule})")
+            likeliest = max(reply.likelihoods, default=None)
+            for letter, option, value in zip(ascii_uppercase, request.options, reply.likelihoods, strict=False):
+                mark = ", the likeliest" if value == likeliest else ""
+                lines.append(f"  {letter}. {option}: log-probability {value:.3f}{mark}")
+    clip, tokens = answered.clip, f"{answered.num_visual_tokens:,} tokens"
+    if clip.times_s:
+        times = ", ".join(f"{time:.1f}" for time in clip.times_s)
+        lines.append(f"frames: {len(clip.frames)} of {request.media[0]}, at {times} s; {tokens}")
+    elif len(clip.frames):
+        lines.append(f"pictures: {len(clip.frames)}; {tokens}")
     return "\n".join(lines)
 
 
@@ -150,7 +205,8 @@ def contact_sheet(clip: Clip) -> Image.Image:
     """The frames in reading order, small ones enlarged, each below its index and time."""
     font = ImageFont.truetype(str(SHIPPED_FONT), CAPTION_PX)
     frames = [ImageOps.contain(Image.fromarray(frame), (THUMBNAIL_PX, THUMBNAIL_PX)) for frame in clip.frames]
-    captions = [f"frame {index}, {time:.2f} s" for index, time in zip(clip.indices, clip.times_s, strict=True)]
+    times = [f", {time:.2f} s" for time in clip.times_s] or [""] * len(clip.indices)
+    captions = [f"frame {index}{time}" for index, time in zip(clip.indices, times, strict=True)]
     columns = min(MAX_SHEET_COLUMNS, math.ceil(math.sqrt(len(frames))))
     caption_height = CAPTION_PX + GAP_PX
     width = GAP_PX + max([math.ceil(font.getlength(text)) for text in captions] + [frame.width for frame in frames])

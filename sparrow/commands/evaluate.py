@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from sparrow.commands.checkpoint_settings import as_trained, model_of, unlike_training
+from sparrow.commands.checkpoint_settings import as_trained, model_of, run_folder, step_of, unlike_training
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
 from sparrow.core.hashing import content_hash
@@ -20,7 +20,7 @@ from sparrow.models.fingerprint import fingerprint
 from sparrow.report.output import print_table
 from sparrow.report.study import read_studies
 from sparrow.runs.folder import archive, earlier_run, locked, open_run
-from sparrow.runs.record import FILE_NAME, Phase, RunRecord, new_record
+from sparrow.runs.record import Phase, RunRecord, new_record
 from sparrow.runs.status import recorded_outcome, signals_interrupt
 from sparrow.settings import EvaluateConfig
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | None = None) -> RunRecord:
-    """Evaluate `config.checkpoint`: a run's folder, a Hugging Face folder or a Hub id.
+    """Evaluate `config.checkpoint`: a run's folder, a step that it saved, a Hugging Face folder or a Hub id.
 
     With `trainer.devices` above 1, as many processes take units of work from one list. An unfinished evaluation
     goes on where it stopped, with any number of processes.
@@ -46,7 +46,9 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
         log.warning("%s", difference)
     weights = fingerprint(checkpoint, config.backbone.revision, Path(config.paths.cache_root))
     run = content_hash([run_id(config), weights], length=12)
-    record = new_record(config, "evaluate", run_id=run, name=_name_of(config), factors=factors or {})
+    record = new_record(config, "evaluate", run_id=run, name=_name_of(config), factors=dict(factors or {}))
+    if (step := step_of(config.checkpoint)) is not None:
+        record.factors["step"] = step
     evaluator = Evaluator(config)
     if not folder.exists():  # so that nothing is written where there is nothing to ask
         _require_answerable(evaluator, config, checkpoint)
@@ -59,22 +61,32 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
         if earlier is not None:
             log.info("%s is finished already; its stored result is kept", folder)
             return earlier
-        _require_answerable(evaluator, config, checkpoint)
+        record.model_input = _require_answerable(evaluator, config, checkpoint)
         _carry_out(evaluator, config, checkpoint, weights, folder, record)
     print_table(read_studies([folder]))
     return record
 
 
-def _require_answerable(evaluator: Evaluator, config: EvaluateConfig, checkpoint: str) -> None:
+def _require_answerable(evaluator: Evaluator, config: EvaluateConfig, checkpoint: str) -> dict[str, Any]:
+    """Refuse what cannot be asked; what the model will be shown."""
     for name in config.benchmark:
         evaluator.questions(name)
-    evaluator.require_room(load_checkpoint(checkpoint, config.backbone, with_model=False))
+    backbone = load_checkpoint(checkpoint, config.backbone, with_model=False)
+    evaluator.require_room(backbone)
+    for note in backbone.template_choice.notes():
+        log.warning("%s", note)
+    return backbone.described_input()
 
 
 def _carry_out(
     evaluator: Evaluator, config: EvaluateConfig, checkpoint: str, weights: str, folder: Path, record: RunRecord
 ) -> None:
-    shown = [config.backbone.frame_size_px, config.backbone.native_video]
+    shown: list[Any] = [config.backbone.frame_size_px, config.backbone.native_video]
+    shown += [
+        value
+        for value in (config.backbone.template, config.backbone.thinking, config.backbone.min_frame_size_px)
+        if value is not None
+    ]
     model_id = content_hash([weights, *shown, config.trainer.precision])
     baselines = {"blind": config.blind, "one_frame": config.one_frame}
     phases = ("after", *(phase for phase, wanted in baselines.items() if wanted))
@@ -90,9 +102,12 @@ def _carry_out(
 
 
 def _name_of(config: EvaluateConfig) -> str:
-    """That of the run whose model is asked; of anything else the study's."""
-    folder = Path(user_path(config.checkpoint))
-    return RunRecord.load(folder).name if (folder / FILE_NAME).is_file() else config.study.name
+    """That of the run whose model, or whose saved step, is asked; of anything else the study's."""
+    folder, path = run_folder(config.checkpoint), Path(user_path(config.checkpoint))
+    if folder is None:
+        return config.study.name
+    name = RunRecord.load(folder).name
+    return name if path == folder else f"{name} {path.stem}"
 
 
 def _check_processes(config: EvaluateConfig) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from transformers.utils import logging as transformers_logging
 
 from sparrow.commands.model_card import model_card
 from sparrow.core.errors import RunError
 from sparrow.core.files import drafted, write_atomically
+from sparrow.core.hashing import content_hash
 from sparrow.core.settings import validated
 from sparrow.models.adapters import merge_adapters
 from sparrow.models.backbone import Backbone
@@ -23,7 +25,7 @@ from sparrow.planning.run_inputs import resolve_checkpoint
 from sparrow.runs.record import RunRecord
 from sparrow.runs.status import CHECKPOINT_FOLDER, MODEL_FOLDER
 from sparrow.settings import ExperimentConfig
-from sparrow.training.checkpoints import checkpoints_in, damage
+from sparrow.training.checkpoints import checkpoint_path, checkpoints_in, damage
 from sparrow.training.sharded_checkpoints import read_model
 from sparrow.training.trained_model import load_model
 from sparrow.training.validation import BEST_CHECKPOINT
@@ -34,8 +36,8 @@ log = logging.getLogger(__name__)
 def export(run: Path, out: Path, *, name: str, from_checkpoint: str | None = None) -> None:
     """Write the model of a training run to a new folder, all of it or nothing.
 
-    `from_checkpoint` takes the `newest` or the `best` checkpoint (of the least validation loss) of a run, finished or
-    not, put together if it is sharded; None the model that the run ended with.
+    `from_checkpoint` takes the `newest` or the `best` checkpoint (of the least validation loss) of a run, or that of a
+    step, finished or not, put together if it is sharded; None the model that the run ended with.
 
     Raises:
         RunError: If the run has no model, or the folder is there already.
@@ -57,13 +59,39 @@ def export(run: Path, out: Path, *, name: str, from_checkpoint: str | None = Non
     _write(load_backbone(str(run / MODEL_FOLDER), trust_remote_code=trusted), record, out, name)
 
 
+def exported_step(run: Path, path: Path) -> Path:
+    """A saved step of a run as a model folder, made in the run's cache where it is not there yet.
+
+    Raises:
+        RunError: If the file is missing or damaged, or not of this run.
+    """
+    if not path.exists():
+        kept = ", ".join(found.name for found in checkpoints_in(path.parent)) or "none"
+        raise RunError(f"{path}: there is no such checkpoint; kept are {kept}")
+    record = RunRecord.load(run)
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    key = content_hash([record.run_id, [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]])
+    out = Path(record.config["paths"]["cache_root"]) / "steps" / f"{record.run_id}-{path.stem}-{key}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{out}.lock"):
+        if not out.is_dir():
+            _write(_of_checkpoint(run, record, path.name), record, out, path.stem)
+    return out
+
+
 def _of_checkpoint(run: Path, record: RunRecord, which: str) -> Backbone:
-    """The model as a run's newest whole checkpoint has it, or its best one."""
+    """The model as a run's newest whole checkpoint has it, its best one, or that of a step or file."""
     folder = run / CHECKPOINT_FOLDER
     best = folder / BEST_CHECKPOINT
     if which == "best" and not best.exists():
         raise RunError(f"{run} kept no best checkpoint; set validation.num_samples and checkpointing.keep_best=true")
-    candidates = [best] if which == "best" else checkpoints_in(folder)
+    candidates = checkpoints_in(folder)
+    if which != "newest":
+        named = {"best": best}.get(which, checkpoint_path(folder, int(which)) if which.isdigit() else folder / which)
+        if not named.exists():
+            kept = ", ".join(path.name for path in candidates) or "none"
+            raise RunError(f"{named}: there is no such checkpoint; kept are {kept}")
+        candidates = [named]
     whole = next((path for path in candidates if damage(path) is None), None)
     if whole is None:
         raise RunError(

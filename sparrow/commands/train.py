@@ -136,6 +136,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
             _keep_manifest(prepared, folder, record.run_id)
             record.diversity = diversity_of(prepared.plan, prepared.sources, Path(config.paths.cache_root))
     record.attn_implementation = attention_of(config)
+    record.model_input = prepared.backbone.described_input()
     sharding = sharding_of(config, prepared.checkpoint)
     whole = load_model(config, prepared.checkpoint) if sharding is None else None
     if main and config.evaluation.before:

@@ -158,15 +158,7 @@ def _plan_hash(ledger: pd.DataFrame, steps: Sequence[np.ndarray], inputs: PlanIn
             list_hash([step.tolist()] for step in steps),
             list_hash(digests[part].tolist() for part in _parts(len(ledger))),
             content_hash({name: how.fingerprint() for name, how in inputs.presentations.items()}),
-            content_hash(
-                [
-                    backbone.family,
-                    backbone.frame_size_px,
-                    backbone.native_video,
-                    backbone.chat_template,
-                    backbone.tokenizer.backend_tokenizer.to_str(),
-                ]
-            ),
+            content_hash([*backbone.identity(), backbone.tokenizer.backend_tokenizer.to_str()]),
         ]
     )
 

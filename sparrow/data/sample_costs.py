@@ -211,11 +211,8 @@ def _cost_key(backbone: Backbone, how: Presentation) -> str:
             MEASURING_VERSION,
             how.fingerprint(),
             how.frames.verify,
-            backbone.family,
-            backbone.frame_size_px,
-            backbone.native_video,
+            *backbone.identity(),
             backbone.visual_tokens((480, 640), 1),
-            backbone.chat_template,
             backbone.tokenizer.backend_tokenizer.to_str(),
         ]
     )

@@ -18,12 +18,13 @@ from torch import Tensor
 from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
 from sparrow.core.hashing import content_hash
-from sparrow.core.samples import Message, Part, Sample, Text, Video
+from sparrow.core.samples import Image, Message, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation, Shown, sizes_of, tokenize
 from sparrow.evaluation.questions import Question, option_names, prompt_text
 from sparrow.evaluation.subtitles import Subtitles, interleave, subtitles_of_frames, with_subtitles
 from sparrow.media.frame_folders import file_states
 from sparrow.media.frames import Clip, read_clip
+from sparrow.media.images import read_image
 from sparrow.models.backbone import Backbone
 
 ASKING_VERSION = 3  # raised whenever the same question, video and model come to be asked otherwise
@@ -91,7 +92,8 @@ def clip_of(question: Question, media_root: Path, protocol: Protocol) -> Clip:
         MediaError: If the video cannot be read.
     """
     if not shows_video(question, protocol):
-        return Clip(np.empty((0, 0, 0, 3), np.uint8), (), ())
+        pictures = [read_image(inside_root(media_root, picture)) for picture in question.pictures]
+        return Clip(pictures or np.empty((0, 0, 0, 3), np.uint8), tuple(range(len(pictures))), ())
     assert question.video is not None
     path = inside_root(media_root, question.video)
     return read_clip(path, protocol.presentation.frames, question.start_s, question.end_s, fps=question.fps)
@@ -120,6 +122,7 @@ def chat_of(
             else:
                 parts.append(video)
                 places.append([item])
+    parts += [Image(picture) for picture in question.pictures]
     messages = [Message("user", (*parts, Text(text)))]
     if question.system:
         messages.insert(0, Message("system", (Text(question.system),)))
@@ -127,6 +130,7 @@ def chat_of(
         messages.append(Message("assistant", (Text(reply),)))
     sizes = sizes_of(clip.frames)
     shown = [Shown(tuple(sizes[i] for i in part), tuple(clip.times_s[i] for i in part)) for part in places]
+    shown += [Shown((size,)) for size, _ in zip(sizes, question.pictures, strict=False)]
     return Sample(question.id, benchmark, tuple(messages)), shown
 
 

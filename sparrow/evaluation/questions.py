@@ -43,6 +43,7 @@ class Question:
         fps: Rate of a frame folder, which has no other clock.
         subtitles: Those of the video, timed from its first frame; empty where the protocol shows none.
         groups: Further breakdowns, as `{"duration": "short"}`.
+        pictures: Paths of pictures that are shown where there is no video.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Question:
     fps: float | None = None
     subtitles: tuple[Subtitle, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
+    pictures: tuple[str, ...] = field(default=(), repr=False)  # prompt_hash reads the rest
 
     def __post_init__(self) -> None:
         texts = (self.id, self.question, *self.options, *(subtitle.text for subtitle in self.subtitles))

@@ -67,8 +67,7 @@ class Evaluator:
 
     def shared_id(self, weights: str, backbone: Backbone) -> str:
         """Identifies a model that several runs start from, as it is asked: its weights, precision and inputs."""
-        shown = [backbone.frame_size_px, backbone.native_video, backbone.chat_template]
-        return content_hash([weights, self.precision, *shown])
+        return content_hash([weights, self.precision, *backbone.identity()[1:]])
 
     @contextlib.contextmanager
     def shared(self, model_id: str, phase: str) -> Iterator[dict[str, Path]]:

@@ -39,10 +39,12 @@ Reader = VideoFileReader | AnimationReader | FolderReader
 class Clip:
     """The frames that are shown of a video, uint8 RGB [n, height, width, 3], their indices, and their times in s.
 
+    Pictures are a list of [height, width, 3] without times.
+
     Times count from the video's first frame; they are NaN for a folder without a frame rate.
     """
 
-    frames: np.ndarray
+    frames: np.ndarray | list[np.ndarray]
     indices: tuple[int, ...]
     times_s: tuple[float, ...]
 
@@ -116,7 +118,7 @@ def read_frames(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`read_clip` as arrays: uint8 RGB [n, height, width, 3], and times float64 [n] in s."""
     clip = read_clip(path, policy, start_s, end_s, fps=fps)
-    return clip.frames, np.array(clip.times_s, np.float64)
+    return np.asarray(clip.frames), np.array(clip.times_s, np.float64)
 
 
 def _read(reader: Reader, choose: Callable[[Clock], list[int]]) -> tuple[list[int], np.ndarray]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -20,13 +23,18 @@ from transformers import AutoProcessor
 from sparrow.core.errors import BackboneError, MediaError
 from sparrow.core.files import write_json
 from sparrow.models.adapters import has_adapters, save_trained_parts
-from sparrow.models.chat import TokenizedChat, control_tokens, expand, tokenize
+from sparrow.models.chat import ChatTemplate, TemplateChoice, TokenizedChat, control_tokens, expand, tokenize
 from sparrow.models.checkpoint_files import Checkpoint
 from sparrow.models.frame_buffer import Frames, NativeVideo, Size, normalize
 from sparrow.models.registry import FACTS, FAMILIES, FamilyFacts, check_native_video
 from sparrow.models.tiny import TinySizes, random_model
 
 __all__ = ["Backbone", "Size", "TokenizedChat", "WithoutVideo"]
+
+# Beside tokenizer.json, which holds the same: some programs read these alone.
+TOKENIZER_PARTS = ("vocab.json", "merges.txt", "tokenizer.model")
+MOST_FRAME_PX, USUAL_FRAME_PX = 2048, 448
+OF_SAMPLING = ("temperature", "top_p", "top_k", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
 class WithoutVideo:
@@ -52,6 +60,8 @@ class Backbone(ABC):
             the frame's proportions, the side of the square that has as many pixels.
         model: The model, or None where tokens are only counted.
         native_video: Whether the frames of a video go in the way the family has for videos.
+        min_frame_size_px: Side of the square that has as many pixels as the smallest frame, for a family that enlarges
+            smaller ones; None: as the checkpoint's processor has it.
 
     Raises:
         BackboneError: If the frame size does not fit the vision encoder, the chat template marks no answer, or the
@@ -68,6 +78,8 @@ class Backbone(ABC):
     video_processor_type: ClassVar[str | None] = None
     skips_cached_padding: ClassVar[bool] = True
     video_needs_times: ClassVar[bool] = True
+    enlarges_frames: ClassVar[bool] = False
+    known_difference: ClassVar[str | None] = None  # why Sparrow's chat template is taken where the publishers' differs
     module_names: ClassVar[tuple[str, str, str]] = ("vision_tower", "multi_modal_projector", "language_model")
     vision_blocks: ClassVar[str] = "vision_tower.encoder.layers"
 
@@ -79,9 +91,21 @@ class Backbone(ABC):
         model: nn.Module | None = None,
         *,
         native_video: bool = False,
+        min_frame_size_px: int | None = None,
     ) -> None:
         if native_video:
             check_native_video(self.family)
+        if min_frame_size_px is not None and not (self.enlarges_frames and min_frame_size_px <= frame_size_px):
+            why = (
+                f"it is above backbone.frame_size_px={frame_size_px}"
+                if self.enlarges_frames
+                else "it has one size only"
+            )
+            raise BackboneError(
+                f"backbone.min_frame_size_px={min_frame_size_px} does not fit {self.family}: {why}; set it to null"
+            )
+        self.min_frame_size_px = min_frame_size_px
+        self.video_settings: dict[str, Any] = {}  # of a checkpoint's video_preprocessor_config.json
         self.native_video = native_video
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -96,12 +120,8 @@ class Backbone(ABC):
                 f"{template} marks no answer, so that nothing would be learnt; put "
                 "{% generation %} and {% endgeneration %} around an assistant's words and their end marker"
             )
-        self.processor.chat_template = self.chat_template
-        self.tokenizer.chat_template = self.chat_template
-        # Generation stops where a turn ends, whatever a checkpoint's tokenizer calls its end.
-        self.tokenizer.eos_token = self.end_of_turn
-        if self.tokenizer.pad_token is None:
-            self.tokenizer.pad_token = self.end_of_turn
+        self.template_choice = TemplateChoice("sparrow")
+        self.use_template(ChatTemplate(self.chat_template, self.end_of_turn))
         self.configure_processor()
 
     def __init_subclass__(cls) -> None:
@@ -123,6 +143,18 @@ class Backbone(ABC):
             return found
         raise BackboneError(f"{cls.family} has no chat template; write {files[0]}")
 
+    def use_template(self, template: ChatTemplate) -> None:
+        """Write chats by a template, also in a folder that is saved."""
+        self.template, self.chat_template = template, template.jinja
+        self.end_of_turn = template.end_of_turn  # type: ignore[misc]
+        self.processor.chat_template = self.tokenizer.chat_template = template.jinja
+        # A token that the tokenizer lacks would be added, behind the last one of the model.
+        if self.tokenizer.backend_tokenizer.token_to_id(template.end_of_turn) is not None:
+            # Generation stops where a turn ends, whatever a checkpoint's tokenizer calls its end.
+            self.tokenizer.eos_token = template.end_of_turn
+            if self.tokenizer.pad_token is None:
+                self.tokenizer.pad_token = template.end_of_turn
+
     def with_model(self, model: nn.Module) -> Self:
         """This backbone with a model."""
         other = copy(self)
@@ -138,6 +170,12 @@ class Backbone(ABC):
     @abstractmethod
     def configure_processor(self) -> None:
         """Set the processor to one view of `frame_size_px` a frame, so that an exported folder reads frames alike."""
+
+    def show_usual_frames(self) -> None:
+        """Show frames of `USUAL_FRAME_PX` where the checkpoint's own limit is that of single pictures."""
+        if self.frame_size_px > MOST_FRAME_PX:
+            self.frame_size_px = USUAL_FRAME_PX
+            self.configure_processor()
 
     @property
     def image_token_id(self) -> int:
@@ -167,6 +205,10 @@ class Backbone(ABC):
     @abstractmethod
     def prepared_size(self, size: Size) -> Size:
         """(height, width) at which a frame of `size` is shown to the vision encoder."""
+
+    def video_frame_size(self, size: Size, num_frames: int) -> Size:
+        """The same for a frame of a native video of `num_frames` frames."""
+        return self.prepared_size(size)
 
     @abstractmethod
     def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
@@ -222,6 +264,11 @@ class Backbone(ABC):
         return self.facts.without_packing is None
 
     @property
+    def vocabulary_size(self) -> int:
+        """Rows of the model's embeddings: every token id is below it."""
+        return int(self.config.get_text_config().vocab_size)
+
+    @property
     def context_length_tokens(self) -> int:
         """The longest sequence that the language model was made for."""
         return int(self.config.get_text_config().max_position_embeddings)
@@ -231,10 +278,10 @@ class Backbone(ABC):
 
         Times in words are text.
         """
-        prepared = self.prepared_size(size)
         if self.native_video and num_frames > 0:
+            prepared = self.video_frame_size(size, num_frames)
             return sum(len(tokens) for _, tokens in self.video_placeholders(prepared, [0.0] * num_frames))
-        return num_frames * len(self.frame_token_ids(prepared))
+        return num_frames * len(self.frame_token_ids(self.prepared_size(size)))
 
     def require_room(self, num_frames: int | None, key: str = "frames.max_frames") -> None:
         """Refuse more frames than fit into a sequence, before any is decoded; `key` is the setting that allows them.
@@ -278,10 +325,14 @@ class Backbone(ABC):
             """A part as the template knows it, its tokens noted."""
             if part["type"] == "image":
                 images.append(self.frame_token_ids(self._shown_size(next(sizes))))
-                yield {"type": "image", "time": self.time_words(part["time_s"])} if "time_s" in part else part
+                words = self.time_words(part["time_s"]) if "time_s" in part else ""
+                if words and not self.template.marks_answers:  # a publisher's template knows no times
+                    yield {"type": "text", "text": words}
+                yield {"type": "image", "time": words}
             elif part["type"] == "video":
                 size, *_ = [next(sizes) for _ in part["times_s"]]
-                placeholders = self.video_placeholders(self._shown_size(size), part["times_s"])
+                shown = self._shown_size(size, len(part["times_s"]))
+                placeholders = self.video_placeholders(shown, part["times_s"])
                 videos.extend(tokens for _, tokens in placeholders)
                 yield {"type": "video", "times": [words for words, _ in placeholders]}
             else:
@@ -289,7 +340,7 @@ class Backbone(ABC):
 
         turns = [{**turn, "content": [new for part in turn["content"] for new in written(part)]} for turn in messages]
         assert next(sizes, None) is None, "more frame sizes than frames in the chat"
-        template = self.template_for_tokens()
+        template = replace(self.template, jinja=self.template_for_tokens())
         chat = tokenize(
             turns, self.tokenizer, template, control=self._control_tokens, add_generation_prompt=add_generation_prompt
         )
@@ -300,14 +351,28 @@ class Backbone(ABC):
         of_video = [self.video_token_id] if self.facts.native_video else []
         return control_tokens(self.tokenizer, self.image_token_id, *of_video)
 
-    def _shown_size(self, size: Size) -> Size:
+    def _shown_size(self, size: Size, num_video_frames: int = 0) -> Size:
         try:
-            return self.prepared_size(size)
+            return self.video_frame_size(size, num_video_frames) if num_video_frames else self.prepared_size(size)
         except ValueError as error:
             raise MediaError(
                 f"a frame of {size[1]} x {size[0]} px cannot be shown to {self.family}: {error}",
                 remedy="crop it, or skip the sample with on_bad_sample=skip",
             ) from error
+
+    def identity(self) -> list[Any]:
+        """What the tokens and frames of a sample follow from, beside its content and the tokenizer."""
+        settings: list[Any] = [self.family, self.frame_size_px, self.native_video, self.chat_template]
+        return settings + [more for more in (dict(self.template.options), self.template.prompt_end) if more]
+
+    def described_input(self) -> dict[str, Any]:
+        """What the model is shown, for the record of a run."""
+        choice = self.template_choice
+        return {"template": choice.template, "template_difference": choice.difference, **self.frame_limits()}
+
+    def frame_limits(self) -> dict[str, Any]:
+        """The limits of a frame's size, and where they come from."""
+        return {"frame_size_px": self.frame_size_px}
 
     def template_for_tokens(self) -> str:
         """The chat template whose rendering is tokenized, each image one token."""
@@ -324,15 +389,15 @@ class Backbone(ABC):
         resample = Image.Resampling(self.processor.image_processor.resample)
         return np.asarray(Image.fromarray(frame).resize((size[1], size[0]), resample))
 
-    def prepare_video_frame(self, frame: np.ndarray) -> np.ndarray:
-        """The same as the family's video processor does, at the size of an image."""
+    def prepare_video_frame(self, frame: np.ndarray, num_frames: int) -> np.ndarray:
+        """The same as the family's video processor does for a video of `num_frames` frames."""
         return self.prepare_frame(frame)
 
     def prepare_frames(self, frames: Sequence[np.ndarray], videos: Sequence[NativeVideo] = ()) -> Frames:
         """Frames at the sizes that the vision encoder sees; `videos` says which of them are native videos."""
-        of_videos = {place for video in videos for place in video.places}
+        lengths = {place: video.num_frames for video in videos for place in video.places}
         prepared = [
-            self.prepare_video_frame(frame) if place in of_videos else self.prepare_frame(frame)
+            self.prepare_video_frame(frame, lengths[place]) if place in lengths else self.prepare_frame(frame)
             for place, frame in enumerate(frames)
         ]
         return Frames.of(prepared, videos)
@@ -433,14 +498,17 @@ class Backbone(ABC):
 
     def save(self, folder: Path) -> None:
         """Write model and processor as a Hugging Face folder with safetensors."""
+        _without_idle_values(self.model.generation_config)
         self.model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
         self.model.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
         self.processor.save_pretrained(folder)
+        if self.origin is not None:
+            _copy_tokenizer_parts(self.origin, folder)
         if has_adapters(self.model):
             save_trained_parts(self.model, folder)
         if self.video_processor_type is not None:
             # Where torchvision is installed, transformers' own processor of the family asks for this file.
-            settings = {"video_processor_type": self.video_processor_type}
+            settings = self.video_settings | {"video_processor_type": self.video_processor_type}
             write_json(folder / "video_preprocessor_config.json", settings)
         for path in folder.glob("*.safetensors"):
             path.chmod((folder / "config.json").stat().st_mode)  # safetensors gives it to its owner alone
@@ -466,3 +534,25 @@ class Backbone(ABC):
                 f"backbone.frame_size_px={self.frame_size_px} does not fit this {self.family} checkpoint: "
                 f"its vision encoder takes {size_px} only; set it to that"
             )
+
+
+def _without_idle_values(settings: Any) -> None:
+    """Drop what has no effect on `generate` as the other settings are, which transformers reads but refuses to save."""
+    if settings is None:
+        return
+    idle = [] if settings.do_sample else list(OF_SAMPLING)
+    idle += ["early_stopping", "length_penalty"] if settings.num_beams in (None, 1) else []
+    idle += ["cache_implementation", "cache_config"] if settings.use_cache is False else []
+    idle += [] if settings.return_dict_in_generate else list(settings.extra_output_flags)
+    idle += ["pad_token_id"] if (settings.pad_token_id or 0) < 0 else []
+    for name in idle:
+        setattr(settings, name, None)
+
+
+def _copy_tokenizer_parts(origin: Checkpoint, folder: Path) -> None:
+    """Give a saved folder the files of its tokenizer that the checkpoint which it comes from has beside the others."""
+    with suppress(OSError):  # it has been moved since
+        there = origin.folder
+        for name in TOKENIZER_PARTS:
+            if (there / name).is_file() and not (folder / name).exists():
+                shutil.copyfile(there / name, folder / name)

@@ -2,14 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, Literal
 
 import numpy as np
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from sparrow.core.errors import DataError
+
+# Put around an answer to find it in what a template renders; the last characters for private use, which no text holds.
+ANSWER_BEGINS, ANSWER_ENDS = "\U0010fffc", "\U0010fffd"
+THOUGHT_ENDS = "</think>"
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """How a chat is written.
+
+    Args:
+        jinja: The template.
+        end_of_turn: The token that ends an answer.
+        marks_answers: Whether its `{% generation %}` marks say what is learnt. Where not, answers are found in what it
+            renders.
+        lead: What it writes between the prompt of a reply and the reply; learnt where it stands there.
+        prompt_end: What is added to the prompt of a reply.
+        options: Variables that it is rendered with.
+    """
+
+    jinja: str
+    end_of_turn: str
+    marks_answers: bool = True
+    lead: str = ""
+    prompt_end: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], tokenizer: Any, *, prompt: bool = False
+    ) -> tuple[str, list[tuple[int, int]]]:
+        """The text of a chat and where in it answers stand; `prompt` ends it with the words that open a reply.
+
+        Raises:
+            DataError: If an answer cannot be found in the text.
+        """
+        text, spans = self._plain(messages, tokenizer, prompt=prompt)
+        if not self.marks_answers:
+            spans = self._found(messages, tokenizer, text, prompt=prompt)
+        return text, spans
+
+    def text(self, messages: Sequence[Mapping[str, Any]], tokenizer: Any, *, prompt: bool = False) -> str:
+        """The text of a chat alone."""
+        return self._plain(messages, tokenizer, prompt=prompt)[0]
+
+    def _plain(
+        self, messages: Sequence[Mapping[str, Any]], tokenizer: Any, *, prompt: bool
+    ) -> tuple[str, list[tuple[int, int]]]:
+        rendering: Any = render_jinja_template(
+            conversations=[[dict(message) for message in messages]],
+            chat_template=self.jinja,
+            return_assistant_tokens_mask=self.marks_answers,
+            add_generation_prompt=prompt,
+            bos_token=tokenizer.bos_token or "",
+            eos_token=tokenizer.eos_token or "",
+            **self.options,
+        )
+        texts, spans = rendering
+        return texts[0] + (self.prompt_end if prompt else ""), spans[0] if self.marks_answers else []
+
+    def _found(
+        self, messages: Sequence[Mapping[str, Any]], tokenizer: Any, text: str, *, prompt: bool
+    ) -> list[tuple[int, int]]:
+        """Where answers stand, from a second rendering in which they are marked."""
+        answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+        if not answers:
+            return []
+        marked = self.text([with_marks(message) for message in messages], tokenizer, prompt=prompt)
+        pieces = re.split(f"([{ANSWER_BEGINS}{ANSWER_ENDS}])", marked)
+        marks = pieces[1::2]
+        if "".join(pieces[::2]) != text or marks != [ANSWER_BEGINS, ANSWER_ENDS] * len(answers):
+            raise DataError(
+                "an answer cannot be found in what the checkpoint's chat template renders",
+                remedy="take thoughts out of earlier answers, or set backbone.template=sparrow",
+            )
+        edges = list(accumulate(map(len, pieces[:-1:2])))
+        spans = []
+        for begin, end in zip(edges[::2], edges[1::2], strict=True):
+            if text.endswith(self.lead, 0, begin):
+                begin -= len(self.lead)
+            # An end that is not written, as of a reply that is only begun, is not learnt.
+            spans.append((begin, end + len(self.end_of_turn) * text.startswith(self.end_of_turn, end)))
+        asked = self.text(messages[: answers[-1]], tokenizer, prompt=True)
+        if text.startswith(asked) and len(asked) <= spans[-1][0]:  # thoughts that a text brings
+            spans[-1] = (len(asked), spans[-1][1])
+        return spans
+
+
+def with_marks(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An answer between marks, those of its thoughts outside."""
+    if message["role"] != "assistant":
+        return message
+    content = [dict(part) for part in message["content"]]
+    texts = [part for part in content if part["type"] == "text"]
+    thoughts, ended, words = texts[0]["text"].rpartition(THOUGHT_ENDS)
+    texts[0]["text"] = thoughts + ended + re.sub(r"(?=\S|$)", ANSWER_BEGINS, words, count=1)
+    texts[-1]["text"] = re.sub(r"(?<=\S)(?=\s*$)|^$", ANSWER_ENDS, texts[-1]["text"], count=1)
+    return {**message, "content": content}
+
+
+@dataclass(frozen=True)
+class TemplateChoice:
+    """The chat template in use.
+
+    Args:
+        template: Sparrow's of the family, or the checkpoint's own.
+        difference: Where a probe's token ids differ from those of the checkpoint's own processor and template.
+        refusal: Why nothing can be trained with it until `backbone.template` says which is meant.
+    """
+
+    template: Literal["sparrow", "checkpoint"]
+    difference: str | None = None
+    refusal: str | None = None
+
+    def notes(self) -> Iterator[str]:
+        """What is worth knowing of it."""
+        if self.difference is not None:
+            whose = {"sparrow": "Sparrow's", "checkpoint": "the checkpoint's own"}[self.template]
+            yield f"{whose} chat template is used: {self.difference}"
 
 
 @dataclass(frozen=True)
@@ -30,7 +150,7 @@ class TokenizedChat:
 def tokenize(
     messages: Sequence[Mapping[str, Any]],
     tokenizer: Any,
-    chat_template: str,
+    template: ChatTemplate,
     *,
     control: Collection[str],
     add_generation_prompt: bool,
@@ -43,20 +163,13 @@ def tokenize(
         DataError: If a text holds one of the `control` tokens, or an assistant turn is blank.
     """
     _check_texts(messages, control)
-    rendering: Any = render_jinja_template(
-        conversations=[[dict(message) for message in messages]],
-        chat_template=chat_template,
-        return_assistant_tokens_mask=True,
-        add_generation_prompt=add_generation_prompt,
-        bos_token=tokenizer.bos_token or "",
-    )
-    rendered, spans = rendering
-    encoding = tokenizer(rendered[0], add_special_tokens=False, return_offsets_mapping=True)
+    rendered, spans = template.render(messages, tokenizer, prompt=add_generation_prompt)
+    encoding = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
     ids = np.asarray(encoding["input_ids"], dtype=np.int64)
     offsets = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)
     supervised = np.zeros(len(ids), dtype=bool)
     answers = [message for message in messages if message["role"] == "assistant"]
-    for (start, end), answer in zip(spans[0], answers, strict=True):
+    for (start, end), answer in zip(spans, answers, strict=True):
         if not answer.get("supervised", True):
             continue
         supervised |= (offsets[:, 0] < end) & (offsets[:, 1] > start)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from huggingface_hub import get_safetensors_metadata
+from huggingface_hub.errors import HTTPError, NotASafetensorsRepoError  # type: ignore[attr-defined]
 from safetensors import SafetensorError, safe_open
 
 from sparrow.core.errors import BackboneError, SparrowError
@@ -48,6 +50,12 @@ class Checkpoint(NamedTuple):
         if Path(self.name).is_dir():
             return self._replace(name=str(Path(self.name).absolute()))
         return self._replace(revision=self.folder.name)
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """What a JSON file of it says; nothing where it has no such file."""
+        path = self.folder / name
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return settings
 
 
 def is_hub_id(checkpoint: str) -> bool:
@@ -130,6 +138,26 @@ def require_weights(checkpoint: Checkpoint) -> None:
         _require(checkpoint, [(shard,) for shard in shards])
     else:
         _require(checkpoint, [(WEIGHTS, "pytorch_model.bin", "pytorch_model.bin.index.json")])
+
+
+def stores_output_head(checkpoint: Checkpoint) -> bool | None:
+    """Whether the layer from hidden states to logits has weights of its own; None where its safetensors do not tell.
+
+    Their names alone are read, of a Hub id that is not in the cache over the network.
+    """
+    base = base_of_adapters(checkpoint.name)
+    if base is not None:
+        return stores_output_head(base)
+    folder, names = checkpoint.folder, None
+    if (folder / INDEX).is_file():
+        names = json.loads((folder / INDEX).read_text())["weight_map"]
+    elif (folder / WEIGHTS).is_file():
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            names = file.keys()
+    elif not Path(checkpoint.name).is_dir():
+        with suppress(HTTPError, NotASafetensorsRepoError, OSError):
+            names = get_safetensors_metadata(checkpoint.name, revision=checkpoint.revision).weight_map
+    return None if names is None else any(f".{name}".endswith(".lm_head.weight") for name in names)
 
 
 @contextmanager

@@ -39,6 +39,7 @@ class LlavaOnevision(SquareFrames):
     native_checkpoints = ("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "llava-hf/llava-onevision-qwen2-7b-ov-hf")
 
     video_needs_times = False
+    known_difference = "its history has a space that the prompt of a reply has not, so that it is not learnt from"
 
     @override
     def configure_processor(self) -> None:
@@ -67,7 +68,7 @@ class LlavaOnevision(SquareFrames):
             frame = square
         return super().prepare_frame(frame)
 
-    def prepare_video_frame(self, frame: np.ndarray) -> np.ndarray:
+    def prepare_video_frame(self, frame: np.ndarray, num_frames: int) -> np.ndarray:
         """Resized to the square, whatever its proportions."""
         return super().prepare_frame(frame)
 

@@ -26,11 +26,13 @@ from sparrow.models.checkpoint_files import (
     family_of,
     require_processor,
     require_weights,
+    stores_output_head,
 )
 from sparrow.models.packed_attention import use_attention_by_sample
 from sparrow.models.quantization import nf4
 from sparrow.models.registry import FAMILIES, check_family, check_flash_attention
-from sparrow.models.settings import BackboneSettings, CheckpointOptions
+from sparrow.models.settings import BackboneSettings, CheckpointOptions, Template
+from sparrow.models.template_choice import choose_template
 
 
 def find_family(name: str) -> type[Backbone]:
@@ -58,6 +60,9 @@ class LoadOptions:
         trust_remote_code: Whether code that ships with the checkpoint may run.
         quantization: `nf4` keeps the linear layers in four bits; None leaves them as they are.
         native_video: Whether the frames of a video go in the way the family has for videos, not as images.
+        min_frame_size_px: Side of the square with as many pixels as the smallest frame; as the checkpoint's where None.
+        template: Whose chat template is meant, `sparrow`'s or the `checkpoint`'s; None: as `choose_template` has it.
+        thinking: Whether replies begin with a thought, where the chat template leaves it open.
         num_replicas: Copies of the model among the connected processes.
         num_shards: Processes that share a copy: each reads its shard of every tensor only.
     """
@@ -71,6 +76,9 @@ class LoadOptions:
     trust_remote_code: bool = False
     quantization: str | None = None
     native_video: bool = False
+    min_frame_size_px: int | None = None
+    template: Template | None = None
+    thinking: bool | None = None
     num_replicas: int = 1
     num_shards: int = 1
 
@@ -83,6 +91,9 @@ class LoadOptions:
             frame_size_px=settings.frame_size_px,
             trust_remote_code=settings.trust_remote_code,
             native_video=bool(settings.native_video),
+            min_frame_size_px=settings.min_frame_size_px,
+            template=settings.template,
+            thinking=settings.thinking,
             **others,
         )
 
@@ -114,13 +125,23 @@ def load_backbone(checkpoint: str, options: LoadOptions | None = None, **changes
         # Pillow resizes alike whether torchvision is installed or not.
         processor = adapter.processor_class.from_pretrained(given.name, revision=given.revision, backend="pil", **code)
         origin = given.pinned
+        video_settings = given.settings("video_preprocessor_config.json")
+        _tie_as_stored(config, given)
     # What does not fit is refused before the weights are read.
     size_px = options.frame_size_px or adapter.frame_size_of(processor)
-    backbone = adapter(processor, config, size_px, native_video=options.native_video)
-    backbone.origin = origin
+    own_template = processor.chat_template or processor.tokenizer.chat_template
+    backbone = adapter(
+        processor,
+        config,
+        size_px,
+        native_video=options.native_video,
+        min_frame_size_px=options.min_frame_size_px,
+    )
+    backbone.origin, backbone.video_settings = origin, video_settings
+    backbone.template_choice = choose_template(backbone, own_template, options.template, options.thinking, given.name)
     if not options.with_model:
         return backbone
-    of_model = code | {"dtype": options.dtype, "attn_implementation": options.attn_implementation}
+    of_model = code | {"dtype": options.dtype, "attn_implementation": options.attn_implementation, "config": config}
     if options.quantization is not None:
         of_model["quantization_config"] = nf4()
     if options.num_replicas * options.num_shards > 1:
@@ -130,6 +151,16 @@ def load_backbone(checkpoint: str, options: LoadOptions | None = None, **changes
             fsdp_size=options.num_shards, dp_replicate_size=options.num_replicas
         )
     return _attending(backbone.with_model(_read_model(given, **of_model)), options.attn_implementation)
+
+
+def _tie_as_stored(config: Any, checkpoint: Checkpoint) -> None:
+    """Let the output head be the embeddings where the checkpoint stores none, whatever its configuration says.
+
+    transformers and vLLM each have defaults of their own, and read one of the two places.
+    """
+    stored = stores_output_head(checkpoint)
+    if stored is not None:
+        config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = not stored
 
 
 def outline(backbone: Backbone, options: LoadOptions) -> Backbone:
@@ -165,10 +196,17 @@ def _read_model(checkpoint: Checkpoint, **options: Any) -> Any:
         )
     model, found = loaded
     lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    unknown = found["unexpected_keys"]
     if lacking:
         raise BackboneError(
             f"checkpoint {name!r} lacks {len(lacking)} of its model's tensors, or has them in other sizes, such as "
             f"{min(lacking)}, which would be random: copy or download it anew"
+        )
+    if unknown:
+        raise BackboneError(
+            f"checkpoint {name!r} holds {len(unknown)} tensors that its model has no place for, such as "
+            f"{min(unknown)}, which would be dropped: correct its config.json, or take a checkpoint in transformers' "
+            "own format"
         )
     return model
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 import transformers
+from tokenizers import AddedToken
 from torch import Tensor
 from transformers import MiniCPMV4_6Config, ProcessorMixin
 from transformers.modeling_utils import slice_logits_to_keep
@@ -131,6 +132,7 @@ class MiniCPMV(Backbone):
         tokenizer = train_tokenizer(
             texts, eos_token=cls.end_of_turn, other_special_tokens=["<|im_start|>"], named_tokens=NAMED_TOKENS
         )
+        tokenizer.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in ("<think>", "</think>")])
         config = cls.config_class(
             **cls.control_token_ids(tokenizer),
             insert_layer_id=0,

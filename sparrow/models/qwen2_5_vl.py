@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import isqrt
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
@@ -45,6 +46,7 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
     vision_blocks = "visual.blocks"
     config_class: ClassVar[Any] = Qwen2_5_VLConfig
     vision_merging_parts: ClassVar[tuple[str, ...]] = ("merger",)
+    enlarges_frames = True
 
     tiny_text: ClassVar[dict[str, Any]] = {
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": TINY_ROPE_SECTIONS}
@@ -60,11 +62,46 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
     @override
     def configure_processor(self) -> None:
         self._require_multiple(self._step_px)
-        most = self.frame_size_px**2
+        own = int(self.processor.image_processor.size["shortest_edge"])
+        most, named = self.frame_size_px**2, own if self._least is None else self._least
+        # Sides are rounded up to whole tokens, which would go beyond the most pixels that are near the least.
+        self.least_pixels = min(named, max(most // 2, min(most, (2 * self._step_px) ** 2)))
+        self.least_is_lowered = self.least_pixels < named
         self.processor.image_processor.size = {
-            "shortest_edge": min(most, (2 * self._step_px) ** 2),
+            "shortest_edge": self.least_pixels,
             "longest_edge": most,
         }
+
+    @property
+    def _least(self) -> int | None:
+        """Pixels of the smallest frame by the settings."""
+        return None if self.min_frame_size_px is None else self.min_frame_size_px**2
+
+    def least_video_pixels(self, num_frames: int) -> float:
+        """The same of a native video's frames: those of the checkpoint's video processor, which takes images' else."""
+        named = self.video_settings.get("size", {}).get("shortest_edge", self.video_settings.get("min_pixels"))
+        return self.least_pixels if named is None or self._least is not None else self._share(named, num_frames)
+
+    def _share(self, pixels: int, num_frames: int) -> float:
+        return pixels
+
+    def frame_limits(self) -> dict[str, Any]:
+        """Pixels of the smallest and the largest frame."""
+        named_in = "preprocessor_config.json" if self._least is None else "backbone.min_frame_size_px"
+        limits: dict[str, Any] = {
+            "least_pixels": self.least_pixels,
+            "least_pixels_from": f"{named_in}{', lowered for backbone.frame_size_px' * self.least_is_lowered}",
+            "most_pixels": self.frame_size_px**2,
+        }
+        if self.native_video:
+            limits["least_pixels_of_two_video_frames"] = 2 * self.least_video_pixels(2)
+        return limits
+
+    def identity(self) -> list[Any]:
+        """With the limit that decides how far small frames are enlarged, where it is not four tokens' size."""
+        usual = min(self.frame_size_px**2, (2 * self._step_px) ** 2)
+        limits = [self.least_pixels, self.least_video_pixels(2)]
+        return super().identity() + [limit for limit in limits if limit != usual]
 
     @override
     def frame_token_ids(self, size: Size) -> list[int]:
@@ -80,8 +117,16 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
 
     @override
     def prepared_size(self, size: Size) -> Size:
-        limits = self.processor.image_processor.size
-        return smart_resize(*size, self._step_px, limits["shortest_edge"], limits["longest_edge"])
+        return smart_resize(*size, self._step_px, self.least_pixels, self.frame_size_px**2)
+
+    def video_frame_size(self, size: Size, num_frames: int) -> Size:
+        """With the limits of a video's frames."""
+        most = self.frame_size_px**2
+        return smart_resize(*size, self._step_px, min(most, self.least_video_pixels(num_frames)), most)  # type: ignore[arg-type]
+
+    def prepare_video_frame(self, frame: np.ndarray, num_frames: int) -> np.ndarray:
+        """Resized to that size."""
+        return self.resized(frame, self.video_frame_size((frame.shape[0], frame.shape[1]), num_frames))
 
     @override
     def pixel_inputs(self, frames: Frames, dtype: torch.dtype) -> dict[str, Any]:
@@ -242,7 +287,8 @@ class Qwen2_5_VL(Backbone):  # noqa: N801
             },
             text_config=sizes.text(tokenizer, **cls.tiny_text),
         )
-        image_processor = Qwen2VLImageProcessorPil(patch_size=PATCH_PX, **cls.tiny_colours)
+        limits = {"shortest_edge": (4 * PATCH_PX) ** 2, "longest_edge": frame_size_px**2}
+        image_processor = Qwen2VLImageProcessorPil(patch_size=PATCH_PX, size=limits, **cls.tiny_colours)
         return config, cls.processor_class(image_processor, tokenizer, None)
 
     @staticmethod

@@ -47,6 +47,10 @@ class Qwen3VL(Qwen2_5_VL):
         tokens = size[0] * size[1] // self._step_px**2 * [self.video_token_id]
         return [(self.time_words((times[0] + times[-1]) / 2), tokens) for times in patches]
 
+    def _share(self, pixels: int, num_frames: int) -> float:
+        """The family's video processor has limits for a whole clip."""
+        return pixels / num_frames
+
     def _features(self, output: Any, chosen: slice) -> Any:
         features = super()._features(output, chosen)
         features.deepstack_features = [of_layer[chosen] for of_layer in output.deepstack_features]

@@ -11,6 +11,7 @@ from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, NotNegative, sa
 from sparrow.models.registry import check_family, refuse_without_port
 
 FLASH = "flash_attention_2"
+Template = Literal["sparrow", "checkpoint"]
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
 
@@ -27,6 +28,20 @@ class BackboneSettings:
     native_video: bool = setting("frames of a video go in the family's way for videos, not as images", default=False)
     attn_implementation: Attention = setting("`auto`: flash attention where it can run, else sdpa", default="auto")
     trust_remote_code: bool = setting("run code that comes with a checkpoint", default=False)
+    min_frame_size_px: AtLeast1 | None = setting(
+        "side of the square with as many pixels as the smallest frame; null: as the checkpoint's processor has it",
+        default=None,
+        unit="px",
+        added=True,
+    )
+    template: Template | None = setting(
+        "whose chat template; null: `sparrow` where both write the same tokens, else `checkpoint`",
+        default=None,
+        added=True,
+    )
+    thinking: bool | None = setting(
+        "whether replies begin with a thought; null: as the chat template has it by itself", default=None, added=True
+    )
 
 
 @settings
@@ -39,6 +54,9 @@ class CheckpointOptions:
     native_video: bool | None = same_setting(BackboneSettings, "native_video", default=None)
     attn_implementation: Attention = same_setting(BackboneSettings, "attn_implementation", default="auto")
     trust_remote_code: bool = same_setting(BackboneSettings, "trust_remote_code", default=False)
+    min_frame_size_px: AtLeast1 | None = same_setting(BackboneSettings, "min_frame_size_px", default=None)
+    template: Template | None = same_setting(BackboneSettings, "template", default=None)
+    thinking: bool | None = same_setting(BackboneSettings, "thinking", default=None)
 
 
 @settings

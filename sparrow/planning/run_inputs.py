@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sparrow.core.errors import ConfigError, DataError
+from sparrow.core.errors import BackboneError, ConfigError, DataError
 from sparrow.data.encode import Presentation
 from sparrow.data.mixture import Selection, draw, without_empty
 from sparrow.data.page_counts import PageCounts
@@ -58,6 +58,8 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder:
     checkpoint = checkpoint or resolve_checkpoint(config)
     cache_root = Path(config.paths.cache_root)
     backbone = load_backbone(checkpoint, LoadOptions.of(config.backbone, with_model=False))
+    if backbone.template_choice.refusal is not None:
+        raise BackboneError(backbone.template_choice.refusal)
     backbone.require_room(config.frames.max_frames)
     Evaluator(config).require_room(backbone)
     check_tuning(backbone, config.tuning)
@@ -70,6 +72,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder:
         *lost_by_dividing(config.mixture, mixture, config.sample_divisor),
         *_pages_too_large(inputs),
         *_rounded_away(config),
+        *backbone.template_choice.notes(),
     ]
     if is_main_process():
         for note in notes:

@@ -24,7 +24,8 @@ from sparrow.core.errors import DataError
 from sparrow.report.arm import Arm, label_of, number_of, telling
 from sparrow.report.study import StudyResults
 
-SIZE_FACTORS = tuple(f"mixture.num_{what}" for what in ("samples", "tokens", "frames", "supervised_tokens"))
+# The step is that of the checkpoint of a run which `sparrow evaluate` asked.
+SIZE_FACTORS = (*(f"mixture.num_{what}" for what in ("samples", "tokens", "frames", "supervised_tokens")), "step")
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def _curve(label: str, arms: list[Arm], swept: str, unit: str) -> Curve:
 
 
 def _others(arm: Arm, swept: str) -> dict[str, Any]:
-    return {name: value for name, value in arm.factors.items() if name != swept}
+    same = ("step", "checkpoint") if swept == "step" else (swept,)
+    return {name: value for name, value in arm.factors.items() if name not in same}
 
 
 def fits(study: StudyResults, name: str) -> list[tuple[Curve, CurveFit | str]]:

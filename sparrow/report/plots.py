@@ -197,7 +197,9 @@ def _styles() -> Callable[[], dict[str, Any]]:
 
 def _scaling(studies: list[StudyResults]) -> Picture | None:
     panels = [Panel(s, name, partial(_draw_curves, s, name)) for s in studies if curves(s) for name in s.measures]
-    return picture("scaling", "Score by number of samples", panels, lambda study: PANEL_HEIGHT)
+    by_step = {curve.unit for panel in panels for curve in curves(panel.study)} == {"step"}
+    title = "Score by step" if by_step else "Score by number of samples"
+    return picture("scaling", title, panels, lambda study: PANEL_HEIGHT)
 
 
 def _draw_curves(study: StudyResults, name: str, axes: Axes) -> None:

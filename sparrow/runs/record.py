@@ -132,6 +132,8 @@ class RunRecord:
         parent: `run_id` of the run whose model this one started from.
         weights: Fingerprint of the checkpoint that it began with (`sparrow.models.fingerprint`).
         rescored_by: The code that `sparrow rescore` last read the replies with; None where the run's own code did.
+        model_input: What a checkpoint is shown: whose chat template, how it differs from the checkpoint's own, and the
+            limits of a frame's size with where they come from.
         notes: What happened on the way and is worth knowing, such as a checkpoint that could not be read.
         scores: By benchmark, then phase: before training, after it, and each again without frames.
     """
@@ -166,6 +168,7 @@ class RunRecord:
     parent: str | None = None
     weights: str | None = None
     rescored_by: GitRevision | None = None
+    model_input: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     scores: dict[str, dict[Phase, Score]] = field(default_factory=dict)
 

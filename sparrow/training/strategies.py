@@ -25,7 +25,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from sparrow.core.errors import ConfigError
+from sparrow.core.errors import BackboneError, ConfigError
 from sparrow.models.adapters import reset_adapters
 from sparrow.models.backbone import Backbone
 from sparrow.runs.settings import Trainer
@@ -207,11 +207,15 @@ def _policy(precision: str) -> MixedPrecisionPolicy:
 @torch.no_grad()
 def _fill(model: Any, source: Any) -> None:
     """Move this rank's share of the weights from `source`, which is emptied, into a sharded model."""
-    values = dict(source.named_parameters(remove_duplicate=False)) | dict(source.named_buffers(remove_duplicate=False))
-    for name, value in [*model.named_parameters(), *model.named_buffers()]:
-        stored = values.get(name.replace(BASE_LAYER, "."))
-        if stored is None:
-            continue  # of an adapter
+    ours, values = _tensors(model), _tensors(source)
+    if ours.keys() != values.keys():
+        differing = sorted(ours.keys() ^ values.keys())
+        raise BackboneError(
+            f"the outline of the model differs from what its checkpoint is read as in {len(differing)} tensors, such "
+            f"as {differing[0]}, so that shards would hold another model: take strategy=single or ddp"
+        )
+    for name, value in ours.items():
+        stored = values[name]
         if not isinstance(value, DTensor):
             value.copy_(stored)
             continue
@@ -221,6 +225,12 @@ def _fill(model: Any, source: Any) -> None:
         _release(stored.to_local())
     reset_adapters(model)
     _take_settings(model, source)
+
+
+def _tensors(model: nn.Module) -> dict[str, Any]:
+    """Parameters and buffers by name, those that are tied once, without adapters."""
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return {name.replace(BASE_LAYER, "."): value for name, value in named if ".lora_" not in name}
 
 
 def _release(tensor: Tensor) -> None:

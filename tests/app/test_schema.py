@@ -226,6 +226,10 @@ def test_a_runs_folder_can_be_named_as_it_is(tmp_path):
     assert _quoted(f"checkpoint={folder}") == f"checkpoint='{folder}'"
     assert _quoted("checkpoint=a,b") == "checkpoint=a,b", "a sweep over two checkpoints stays one"
     assert _quoted("seed=0,1") == "seed=0,1"
+    assert _quoted("hydra.run.dir=out/lr=1") == "hydra.run.dir='out/lr=1'", "which is not there yet"
+    assert _quoted("backbone.checkpoint=run/step=7.ckpt") == "backbone.checkpoint='run/step=7.ckpt'"
+    for written in ("x='a=b'", "x={a:'b=c'}", "--config-dir=a=b"):
+        assert _quoted(written) == written
 
 
 def test_the_home_folder_may_be_written_short_wherever_a_path_is_given(monkeypatch, tmp_path, settings):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,13 +12,16 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.cli import run as run_command
+from sparrow.commands.evaluate import evaluate
 from sparrow.commands.model_card import model_card
 from sparrow.commands.train import train
+from sparrow.core.errors import RunError
 from sparrow.models.adapters import merge_adapters
 from sparrow.models.checkpoint_files import base_of_adapters
 from sparrow.models.fingerprint import fingerprint
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.runs.record import RunRecord
+from sparrow.settings import EvaluateConfig
 from sparrow.world import world_texts
 from tests.models.chats import CHAT, encoded
 
@@ -217,3 +221,41 @@ def test_a_checkpoint_of_other_parameters_is_refused(run, tmp_path, capsys):
     assert run_command("export", [str(folder), str(tmp_path / "out"), "--from-checkpoint"]) == 1
     assert "holds other parameters than" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_every_kept_step_is_exported_and_evaluated(run, tmp_path, settings, capsys):
+    for step in ("1", "2"):
+        assert run_command("export", [str(run), str(tmp_path / step), "--from-checkpoint", step]) == 0
+    first, second, end = (
+        load_backbone(str(folder)).model for folder in (tmp_path / "1", tmp_path / "2", run / "model")
+    )
+    merge_adapters(end)
+    weights = [next(each.model.connector.parameters()) for each in (first, second, end)]
+    assert torch.equal(weights[1], weights[2]) and not torch.equal(weights[0], weights[2])
+    assert run_command("export", [str(run), str(tmp_path / "9"), "--from-checkpoint", "9"]) == 1
+    assert "there is no such checkpoint; kept are step=0000002.ckpt, step=0000001.ckpt" in capsys.readouterr().err
+    checkpoint = run / "checkpoints" / "step=0000001.ckpt"
+    options = [f"checkpoint='{checkpoint}'", "benchmark=[world_short]", "benchmark.world_short.num_questions=4"]
+    config = settings(*options, config_name="evaluate", schema=EvaluateConfig, small=False)
+    record = evaluate(config, tmp_path / "evaluated")
+    assert (record.status, record.name) == ("finished", "lora step=0000001")
+    assert record.scores["world_short"]["after"].num_questions == 4
+    assert record.model_input["template"] == "sparrow"
+    gone = replace(config, checkpoint=str(checkpoint.with_name("step=0000009.ckpt")))
+    with pytest.raises(RunError, match="there is no such checkpoint; kept are"):
+        evaluate(gone, tmp_path / "gone")
+
+
+@pytest.mark.slow
+def test_all_kept_steps_are_evaluated_and_drawn_as_a_curve(run, sparrow, tmp_path):
+    options = ["benchmark=[world_short]", "benchmark.world_short.num_questions=4", "trainer.accelerator=cpu"]
+    done = sparrow("evaluate", str(run), "--checkpoints", "all", *options, f"paths.output_root={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "evaluate").iterdir()
+    assert folder.name == f"{run.name}-steps"
+    records = [RunRecord.load(path.parent) for path in folder.rglob("run.json")]
+    assert sorted(record.factors["step"] for record in records) == [1, 2]
+    assert "Score by step" in (folder / "report.html").read_text()
+    refused = sparrow("evaluate", str(tmp_path), "--checkpoints", "all", *options)
+    assert refused.returncode == 1
+    assert "sparrow evaluate RUN --checkpoints all" in refused.stderr

@@ -222,9 +222,10 @@ IMAGE = {
     "internvl": "<img>" + 4 * "<IMG_CONTEXT>" + "</img>\n",
     "qwen": "<|vision_start|>" + 4 * "<|image_pad|>" + "<|vision_end|>",
     "llava_onevision": 17 * "<image>",
-    "minicpmv": "<image><|image_pad|></image>",
+    "minicpmv": "<image><|image_pad|></image>\n",
     "gemma3": "\n\n<start_of_image>" + 4 * "<image_soft_token>" + "<end_of_image>\n\n",
 }
+NO_THOUGHT = "<think>\n\n</think>\n\n"
 CHAT_ML = (
     "<|im_start|>user\n{}What colour is it?<|im_end|>\n<|im_start|>assistant\n[red<|im_end|>]\n"
     "<|im_start|>user\nAnd the shape?<|im_end|>\n<|im_start|>assistant\n[circle<|im_end|>]\n"
@@ -242,8 +243,8 @@ GOLDEN = {
     "llava_onevision": f"<|im_start|>user {2 * IMAGE['llava_onevision']}\nWhat colour is it?<|im_end|>"
     "<|im_start|>assistant\n[red<|im_end|>]<|im_start|>user \nAnd the shape?<|im_end|>"
     "<|im_start|>assistant\n[circle<|im_end|>]",
-    "minicpmv": CHAT_ML.format(2 * IMAGE["minicpmv"]),
-    "minicpmv4_7": CHAT_ML.format(2 * IMAGE["minicpmv"]),
+    "minicpmv": CHAT_ML.format(2 * IMAGE["minicpmv"]).replace("assistant\n", f"assistant\n{NO_THOUGHT}"),
+    "minicpmv4_7": CHAT_ML.format(2 * IMAGE["minicpmv"]).replace("assistant\n", f"assistant\n{NO_THOUGHT}"),
     "gemma3": f"<bos><start_of_turn>user\n{2 * IMAGE['gemma3']}What colour is it?<end_of_turn>\n"
     "<start_of_turn>model\n[red<end_of_turn>]\n<start_of_turn>user\nAnd the shape?<end_of_turn>\n"
     "<start_of_turn>model\n[circle<end_of_turn>]\n",

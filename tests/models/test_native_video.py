@@ -66,7 +66,7 @@ def reference_patches(video, settings):
 def reference(backbone, frames):
     """Model inputs of a video, from the family's processor as far as that does without torchvision."""
     settings, processor = backbone.processor.image_processor, backbone.processor
-    resized = np.stack([backbone.prepare_video_frame(frame) for frame in frames]).astype(np.float32)
+    resized = np.stack([backbone.prepare_video_frame(frame, len(frames)) for frame in frames]).astype(np.float32)
     video = (resized * settings.rescale_factor - np.array(settings.image_mean)) / np.array(settings.image_std)
     video = torch.from_numpy(video).float().permute(0, 3, 1, 2)[None]
     inputs = {"pixel_values_videos": video}
