@@ -19,11 +19,12 @@ _IMAGES = r"<image>(?:\s*<image>)*"
 _SOUND = "<audio>"
 VISUAL_FIELDS = ("image", "images", "video", "videos")
 _STARTS, _ENDS = ("start", "start_time", "video_start"), ("end", "end_time", "video_end")
-_UNREAD_BOUNDS = ("clip", "end_frame", "start_frame", "timestamp", "timestamps")
+UNREAD_BOUNDS = ("clip", "end_frame", "start_frame", "timestamp", "timestamps")
 BOUNDS = (*_STARTS, *_ENDS, "fps")
 SYSTEM_FIELDS = ("system", "system_prompt")
 LOSS_MARKS = ("loss", "loss_weight", "train", "weight")
-MEDIA_FIELDS = (*VISUAL_FIELDS, *BOUNDS)
+_FILE_FIELDS = ("bytes", "detail", "image", "path", "url", "video")
+MEDIA_FIELDS = (*(f"{name}[].{field}" for name in VISUAL_FIELDS for field in _FILE_FIELDS), *BOUNDS)
 _ROLES: dict[str, Role] = {
     "system": "system",
     "human": "user",
@@ -154,7 +155,7 @@ def video_bounds(record: Record) -> tuple[float | None, float | None, float | No
 
     Bounds in other fields than `start`, `start_time` or `video_start` and the like for the end are refused by name.
     """
-    if unread := next(filter(record.has, _UNREAD_BOUNDS), None):
+    if unread := next(filter(record.has, UNREAD_BOUNDS), None):
         what = f"field '{unread}' says which part of the video is meant, and is not read"
         raise record.error(what, "write 'start' and 'end' in seconds")
     start, end, fps = (one_of_fields(record, names) for names in (_STARTS, _ENDS, ("fps",)))
