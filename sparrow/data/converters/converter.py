@@ -90,6 +90,8 @@ def _unknown(data: Mapping[str, Any], known: _Known, at: str = "") -> Iterator[t
                 yield at + name, data[name]
     for name, below in known.below.items():
         items = data.get(name)
+        if items is None:
+            continue
         if isinstance(items, str) and items[:1] == "[":  # as in CSV
             with suppress(ValueError, RecursionError):
                 items = json.loads(items)

@@ -23,6 +23,7 @@ UNREAD_BOUNDS = ("clip", "end_frame", "start_frame", "timestamp", "timestamps")
 BOUNDS = (*_STARTS, *_ENDS, "fps")
 SYSTEM_FIELDS = ("system", "system_prompt")
 LOSS_MARKS = ("loss", "loss_weight", "train", "weight")
+_MARKS, _ALL_BOUNDS = frozenset(LOSS_MARKS), frozenset((*BOUNDS, *UNREAD_BOUNDS))
 _FILE_FIELDS = ("bytes", "detail", "image", "path", "url", "video")
 MEDIA_FIELDS = (*(f"{name}[].{field}" for name in VISUAL_FIELDS for field in _FILE_FIELDS), *BOUNDS)
 _ROLES: dict[str, Role] = {
@@ -85,6 +86,8 @@ def one_of_fields(record: Record, names: Iterable[str]) -> str | None:
 
 def is_learnt(record: Record, role: Role, turn: Mapping[str, Any]) -> bool:
     """Whether a turn is to be learnt, as its marks say; by default as all answers are."""
+    if _MARKS.isdisjoint(turn):
+        return True
     marks = [(name, turn[name]) for name in LOSS_MARKS if turn.get(name) is not None]
     for name, value in marks:
         if value not in (0, 1) or value != marks[0][1]:
@@ -155,6 +158,8 @@ def video_bounds(record: Record) -> tuple[float | None, float | None, float | No
 
     Bounds in other fields than `start`, `start_time` or `video_start` and the like for the end are refused by name.
     """
+    if _ALL_BOUNDS.isdisjoint(record.data):
+        return None, None, None
     if unread := next(filter(record.has, UNREAD_BOUNDS), None):
         what = f"field '{unread}' says which part of the video is meant, and is not read"
         raise record.error(what, "write 'start' and 'end' in seconds")
