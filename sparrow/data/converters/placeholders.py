@@ -214,7 +214,7 @@ def chat_of_turns(record: Record, turns: list[Turn], media: dict[MediaKind, list
     """
     asked = " ".join(turn.text for turn in turns if turn.role == "user")
     videos = media.get("video")
-    if videos and not media.get("image") and "<video>" not in asked:
+    if videos and not media.get("image") and "<video>" not in asked and "<image>" in asked:
         # LLaVA-Video and its kin write <image> for a video too, some as often as it has frames.
         marks = _IMAGES if asked.count("<image>") > len(videos) else "<image>"
         turns = [
