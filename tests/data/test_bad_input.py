@@ -293,6 +293,11 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
         typed({"type": "video", "video": "a.mp4", "timestamp": [1, 2]}, {"type": "text", "text": "a"}),
         "field 'timestamp' says which part",
     ),
+    "part of a video beside its path": (
+        "llava",
+        {"video": {"path": "a.mp4", "start": 1}, "conversations": [SHOW, TELL]},
+        "field 'video[].start' bounds a video, and is not read there",
+    ),
     "two starts": (
         "llava",
         {"video": "a.mp4", "start": 1, "video_start": 2, "conversations": [SHOW, TELL]},

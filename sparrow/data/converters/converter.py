@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from sparrow.data.converters.placeholders import LOSS_MARKS, SYSTEM_FIELDS, VISUAL_FIELDS, Chat
+from sparrow.data.converters.placeholders import BOUNDS, LOSS_MARKS, SYSTEM_FIELDS, UNREAD_BOUNDS, VISUAL_FIELDS, Chat
 from sparrow.data.converters.raw_record import Record, is_empty
 
 _INDEX_FIELDS = ("__index_level_0__", "Unnamed: 0")  # of pandas
@@ -58,6 +58,8 @@ class Converter:
         for path, value in _unknown(record.data, self._known):
             found.add(path)
             name = path.rpartition(".")[2]
+            if name in (*BOUNDS, *UNREAD_BOUNDS) and path.partition("[]")[0] in VISUAL_FIELDS:
+                raise record.error(f"field '{path}' bounds a video, and is not read there", "write it in the record")
             if name in _REFUSED:
                 raise record.error(f"field '{path}' {_REFUSED[name]}", "choose another converter, or remove it")
             if (name in ("label", "kto_tag") and value is False) or (name in LOSS_MARKS and value in (False, 0)):
@@ -88,9 +90,11 @@ def _unknown(data: Mapping[str, Any], known: _Known, at: str = "") -> Iterator[t
                 yield at + name, data[name]
     for name, below in known.below.items():
         items = data.get(name)
+        if items is None:
+            continue
         if isinstance(items, str) and items[:1] == "[":  # as in CSV
             with suppress(ValueError, RecursionError):
                 items = json.loads(items)
-        for item in items if isinstance(items, list) else ():
+        for item in items if isinstance(items, list) else [items]:
             if isinstance(item, dict) and (below.below or not below.names.issuperset(item)):
                 yield from _unknown(item, below, f"{at}{name}[].")

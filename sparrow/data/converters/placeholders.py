@@ -19,11 +19,13 @@ _IMAGES = r"<image>(?:\s*<image>)*"
 _SOUND = "<audio>"
 VISUAL_FIELDS = ("image", "images", "video", "videos")
 _STARTS, _ENDS = ("start", "start_time", "video_start"), ("end", "end_time", "video_end")
-_UNREAD_BOUNDS = ("clip", "end_frame", "start_frame", "timestamp", "timestamps")
+UNREAD_BOUNDS = ("clip", "end_frame", "start_frame", "timestamp", "timestamps")
 BOUNDS = (*_STARTS, *_ENDS, "fps")
 SYSTEM_FIELDS = ("system", "system_prompt")
 LOSS_MARKS = ("loss", "loss_weight", "train", "weight")
-MEDIA_FIELDS = (*VISUAL_FIELDS, *BOUNDS)
+_MARKS, _ALL_BOUNDS = frozenset(LOSS_MARKS), frozenset((*BOUNDS, *UNREAD_BOUNDS))
+_FILE_FIELDS = ("bytes", "detail", "image", "path", "url", "video")
+MEDIA_FIELDS = (*(f"{name}[].{field}" for name in VISUAL_FIELDS for field in _FILE_FIELDS), *BOUNDS)
 _ROLES: dict[str, Role] = {
     "system": "system",
     "human": "user",
@@ -84,6 +86,8 @@ def one_of_fields(record: Record, names: Iterable[str]) -> str | None:
 
 def is_learnt(record: Record, role: Role, turn: Mapping[str, Any]) -> bool:
     """Whether a turn is to be learnt, as its marks say; by default as all answers are."""
+    if _MARKS.isdisjoint(turn):
+        return True
     marks = [(name, turn[name]) for name in LOSS_MARKS if turn.get(name) is not None]
     for name, value in marks:
         if value not in (0, 1) or value != marks[0][1]:
@@ -154,7 +158,9 @@ def video_bounds(record: Record) -> tuple[float | None, float | None, float | No
 
     Bounds in other fields than `start`, `start_time` or `video_start` and the like for the end are refused by name.
     """
-    if unread := next(filter(record.has, _UNREAD_BOUNDS), None):
+    if _ALL_BOUNDS.isdisjoint(record.data):
+        return None, None, None
+    if unread := next(filter(record.has, UNREAD_BOUNDS), None):
         what = f"field '{unread}' says which part of the video is meant, and is not read"
         raise record.error(what, "write 'start' and 'end' in seconds")
     start, end, fps = (one_of_fields(record, names) for names in (_STARTS, _ENDS, ("fps",)))
@@ -208,7 +214,7 @@ def chat_of_turns(record: Record, turns: list[Turn], media: dict[MediaKind, list
     """
     asked = " ".join(turn.text for turn in turns if turn.role == "user")
     videos = media.get("video")
-    if videos and not media.get("image") and "<video>" not in asked:
+    if videos and not media.get("image") and "<video>" not in asked and "<image>" in asked:
         # LLaVA-Video and its kin write <image> for a video too, some as often as it has frames.
         marks = _IMAGES if asked.count("<image>") > len(videos) else "<image>"
         turns = [

@@ -66,7 +66,7 @@ class Record:
 
     def has(self, name: str) -> bool:
         """Whether a field is there and neither null nor empty."""
-        return not is_empty(self.data.get(name))
+        return self.data.get(name) not in (None, "", [], {})
 
     def text(self, name: str) -> str:
         """A field that holds words; an error where it is missing, not a string, or blank."""

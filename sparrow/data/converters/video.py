@@ -80,7 +80,7 @@ def _turn_fields(*names: str) -> tuple[str, ...]:
     return tuple(f"conversations[].{name}" for name in (*names, *LOSS_MARKS))
 
 
-_FIELDS = (*SYSTEM_FIELDS, *MEDIA_FIELDS)
-LLAVA = Converter(llava, fields=(*_turn_fields("from", "value"), *_FIELDS))
-MINICPMV = Converter(minicpmv, fields=(*_turn_fields("role", "content"), *_FIELDS))
+LLAVA = Converter(llava, fields=(*_turn_fields("from", "value"), *SYSTEM_FIELDS, *MEDIA_FIELDS))
+_KEYED = ("image", *(name for name in MEDIA_FIELDS if not name.startswith("image[]")))  # image by its <image_00>
+MINICPMV = Converter(minicpmv, fields=(*_turn_fields("role", "content"), *SYSTEM_FIELDS, *_KEYED))
 VIDEOCHATGPT = Converter(videochatgpt, fields=("q", "a", "video_id", *LLAVA.fields))

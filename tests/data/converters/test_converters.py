@@ -333,9 +333,17 @@ def test_the_system_turn_of_a_field_comes_first(name: str, record: dict[str, Any
 
 
 def test_fields_that_are_not_known_are_named_with_their_path() -> None:
-    record = {"id": 1, "note": "x", "gone": None, "none": [], "__index_level_0__": 7, "Unnamed: 0": "seven"}
+    record = {
+        "id": 1,
+        "note": "x",
+        "image": {"path": "a.png", "height": 3},
+        "gone": None,
+        "none": [],
+        "__index_level_0__": 7,
+        "Unnamed: 0": "seven",
+    }
     turns = [{"from": "human", "value": "a", "emotion": "glad"}, {"from": "gpt", "value": "b", "emotion": "sad"}]
-    named = ["Unnamed: 0", "conversations[].emotion", "note"]
+    named = ["Unnamed: 0", "conversations[].emotion", "image[].height", "note"]
     assert CONVERTERS["llava"].unknown_fields(Record(record | {"conversations": turns})) == named
     in_a_cell = record | {"conversations": json.dumps(turns)}
     assert CONVERTERS["llava"].unknown_fields(Record(in_a_cell)) == named
