@@ -22,7 +22,6 @@ _FRAME_PER_PACKET = {
     *("h264", "hevc", "vp8", "vp9", "av1", "libdav1d"),
     *("mjpeg", "prores", "dnxhd", "png", "ffv1", "huffyuv", "ffvhuff", "rawvideo"),
 }
-_SEGMENT = b"\x18\x53\x80\x67"  # Matroska's element that holds all others (RFC 9559, 5)
 _TOLERANCE_S = 0.5  # by which a stream may end before its stated duration
 
 
@@ -82,10 +81,10 @@ def read_index(path: Path, container: Any, stream: Any) -> VideoIndex:
             _refuse_cut_segment(file, size)
     if index is None:
         index = _from_packets(container, stream)
-    if kind == "avi":  # counts frames that were dropped
-        num_found = index.dts.max(initial=-1) + 1 if (index.dts != NO_TIME).all() else len(index.dts)
-    else:
-        num_found = len(index.pts)
+    num_found = len(index.pts)
+    if kind == "avi" and (index.dts != NO_TIME).all():  # counts frames that were dropped
+        steps = np.diff(np.sort(index.dts))
+        num_found = int(index.dts.max(initial=-1)) + max(int(np.median(steps)) if len(steps) else 1, 1)
     if num_found < max(stream.frames, 1):
         raise _cut_short(f"it holds {num_found} of {stream.frames} frames")
     if kind.startswith(("matroska", "flv")):
@@ -212,15 +211,21 @@ def _inner(content: bytes, *path: bytes) -> list[bytes]:
 
 
 def _refuse_cut_segment(file: BinaryIO, size: int) -> None:
-    """Raise if a Matroska file ends before its segment does; streams of unknown length do not say."""
-    head = file.read(1024)
-    at = head.find(_SEGMENT) + len(_SEGMENT)
-    if at < len(_SEGMENT):
-        return
-    width = 9 - head[at].bit_length()
-    length = int.from_bytes(head[at : at + width]) & (1 << 7 * width) - 1
-    if length != (1 << 7 * width) - 1 and at + width + length > size:
-        raise _cut_short(f"it holds {size:,} of {at + width + length:,} bytes")
+    """Raise if a Matroska file ends before an element of it does; what is of unknown length is looked into."""
+    at = 0
+    while at + 2 < size:
+        file.seek(at)
+        head = file.read(12)
+        id_width = 9 - head[0].bit_length()  # of both numbers, zeros at the beginning tell the bytes (RFC 8794, 4)
+        width = 9 - head[id_width].bit_length() if id_width <= 4 else 9
+        if width > 8:  # no element: FFmpeg looks for the next one
+            return
+        length = int.from_bytes(head[id_width : id_width + width]) & (1 << 7 * width) - 1
+        at += id_width + width
+        if length != (1 << 7 * width) - 1:
+            at += length
+    if at > size:
+        raise _cut_short(f"it holds {size:,} of at least {at:,} bytes")
 
 
 def _refuse_short(index: VideoIndex, container: Any, stream: Any) -> None:
