@@ -17,6 +17,7 @@ from sparrow.app.trained_defaults import with_trained_defaults
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
 from sparrow.core.settings import MISSING_VALUE, REQUIRED, Problem, defaults, validated
+from sparrow.core.tables import counted
 from sparrow.runs.settings import recorded_choice
 from sparrow.settings import SCHEMAS, EvaluateConfig, ExperimentConfig, conflicts
 
@@ -60,22 +61,19 @@ def checked(
     Raises:
         ConfigError: With every unknown key, wrong value, missing value and contradiction, each with its file.
     """
+
+    def found_in(settings: Any) -> Iterable[tuple[str, str]]:
+        return [*conflicts(settings), *_unknown_factors(settings), *further(settings)]
+
     problems: list[Problem] = []
-    plain = _resolved(config, problems)
-    made = validated(schema, plain, lambda settings: _conflicts(settings, further))
+    made = validated(schema, _resolved(config, problems), found_in)
     if not isinstance(made, list) and not problems:
         return made
     unresolved = {problem.key for problem in problems}
     problems += [p for p in made if p.key not in unresolved] if isinstance(made, list) else []
     found = [(p, p.key if p.written is None else p.written) for p in _first_causes(problems)]
     lines = [*dict.fromkeys(f"{problem}{origin(key.partition('[')[0])}" for problem, key in found)]
-    count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-    raise ConfigError(f"{count} in the configuration:\n  " + "\n  ".join(lines))
-
-
-def _conflicts(settings: T, further: Callable[[T], Iterable[tuple[str, str]]]) -> Iterable[tuple[str, str]]:
-    common = cast("ExperimentConfig | EvaluateConfig", settings)
-    return [*conflicts(common), *_unknown_factors(common), *further(settings)]
+    raise ConfigError("\n  ".join([f"{counted(len(lines), 'problem')} in the configuration:", *lines]))
 
 
 def _first_causes(problems: Sequence[Problem]) -> Iterator[Problem]:

@@ -109,15 +109,11 @@ def resolve_checkpoint(config: ExperimentConfig) -> str:
     """
     settings = config.backbone
     if settings.tiny:
-        folder = ensure_tiny(
-            Path(config.paths.cache_root),
-            settings.family,
-            world_texts(),
-            frame_size_px=settings.frame_size_px,
-            seed=config.seed,
-            width=settings.tiny_width,
+        cache_root, size, width = Path(config.paths.cache_root), settings.frame_size_px, settings.tiny_width
+        made = ensure_tiny(
+            cache_root, settings.family, world_texts(), frame_size_px=size, seed=config.seed, width=width
         )
-        return str(folder)
+        return str(made)
     if settings.checkpoint is None:
         known = ", ".join(find_family(settings.family).native_checkpoints)
         raise ConfigError(f"backbone.checkpoint is not set; give a folder or a Hub id ({known}), or backbone.tiny=true")

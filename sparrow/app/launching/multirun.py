@@ -20,12 +20,13 @@ from sparrow.app.provenance import as_typed, quoted
 from sparrow.app.remember_sweep import RememberSweep
 from sparrow.app.user_errors import message_of
 from sparrow.core.errors import SparrowError
+from sparrow.core.files import content_of
 from sparrow.settings import SCHEMAS
 
 RECORD = "run.json"
 OF_THE_SWEEP = (
-    *("hydra.mode=", "hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra/sweeper/", "hydra.sweeper."),
-    "hydra.sweep.",
+    *("hydra.mode=", "hydra/launcher=", "hydra.launcher."),
+    *("hydra/sweeper=", "hydra/sweeper/", "hydra.sweeper.", "hydra.sweep."),
 )
 
 
@@ -79,11 +80,7 @@ class Job:
         keys = ",".join(RememberSweep.swept_keys or ())
         beside = ["hydra.output_subdir=null", f"hydra.job.name=rank-{rank}"] if rank else []
         return [
-            command_name(),
-            *self.flags,
-            *overrides,
-            *self.overrides,
-            *self.hydra_overrides,
+            *(command_name(), *self.flags, *overrides, *self.overrides, *self.hydra_overrides),
             "hydra.mode=RUN",
             f"hydra.run.dir={quoted(self.folder)}",
             f"hydra.callbacks.remember_sweep.swept_keys=[{keys}]",
@@ -141,12 +138,11 @@ def _check_settings(jobs: Sequence[Job]) -> None:
             wrong.setdefault(str(error), []).append(job.name)
     if wrong:
         count = len({name for names in wrong.values() for name in names})
-        lines = [f"{_named(names)}: {message}" for message, names in wrong.items()]
+        lines = [
+            f"{name}{f' and {len(others)} more' if others else ''}: {message}"
+            for message, (name, *others) in wrong.items()
+        ]
         raise refusal("\n".join([f"{count} of {len(jobs)} jobs cannot run, so that none was started", *lines]))
-
-
-def _named(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def refusal(message: str) -> CompactHydraException:
@@ -154,25 +150,17 @@ def refusal(message: str) -> CompactHydraException:
     return CompactHydraException(f"ConfigError: {message}")
 
 
-def stored_result(job: Job) -> JobReturn | None:
-    """The result of a job whose run is finished already, or the refusal of one whose settings changed since.
-
-    Returns:
-        None if there is something to do.
-    """
-    if command_name() != "train" or not (job.folder / RECORD).is_file():
-        return None
-    try:
-        record = finished_run(job.settings, job.folder)
-    except SparrowError as error:
-        return failed(job, f"{type(error).__name__}: {error}")
-    return None if record is None else _finished(job, record)
-
-
-def stored_record(job: Job) -> bytes | None:
-    """What `run.json` holds, to see later whether a process of this job has written it."""
-    file = job.folder / RECORD
-    return file.read_bytes() if file.is_file() else None
+def stored_results(jobs: Sequence[Job]) -> dict[int, JobReturn]:
+    """The results, by number, of jobs whose runs are finished, and refusals of those whose settings changed since."""
+    results = {}
+    for job in jobs if command_name() == "train" else []:
+        if (job.folder / RECORD).is_file():
+            try:
+                if record := finished_run(job.settings, job.folder):
+                    results[job.number] = _finished(job, record)
+            except SparrowError as error:
+                results[job.number] = failed(job, f"{type(error).__name__}: {error}")
+    return results
 
 
 def result_of(job: Job, death: str, log: Path, before: bytes | None, *, orderly: bool = True) -> JobReturn:
@@ -184,7 +172,7 @@ def result_of(job: Job, death: str, log: Path, before: bytes | None, *, orderly:
     from sparrow.core.errors import RunError
     from sparrow.runs.record import RunRecord
 
-    if death and stored_record(job) == before:
+    if death and content_of(job.folder / RECORD) == before:
         return failed(job, f"{_last_line(log)} ({death}; {log})")
     try:
         record = RunRecord.load(job.folder)
@@ -221,12 +209,8 @@ def name_failures(jobs: Sequence[Job], results: Sequence[JobReturn]) -> None:
         if result.status == JobStatus.FAILED
     ]
     if lines:
-        remedy = "run the same command again to retry them"
-        print(
-            f"{len(lines)} of {len(jobs)} jobs did not finish ({remedy}):\n" + "\n".join(lines),
-            file=sys.stderr,
-            flush=True,
-        )
+        told = f"{len(lines)} of {len(jobs)} jobs did not finish (run the same command again to retry them):"
+        print("\n".join([told, *lines]), file=sys.stderr, flush=True)
 
 
 def _in_one_line(error: Any) -> str:
@@ -244,10 +228,9 @@ def _config_flags(config: DictConfig) -> list[str]:
     """`--config-dir`, `--config-path` and `--config-name` as they were given."""
     flags = []
     for source in config.hydra.runtime.config_sources:
-        if source.provider == "command-line":
-            flags += ["--config-dir", source.path.removeprefix("file://")]
-        elif source.provider == "main" and source.schema == "file":
-            flags += ["--config-path", source.path.removeprefix("file://")]
+        flag = {"command-line": "--config-dir", "main": "--config-path"}.get(source.provider)
+        if flag is not None and source.schema == "file":
+            flags += [flag, source.path.removeprefix("file://")]
     if config.hydra.job.config_name != command_name():
         flags += ["--config-name", config.hydra.job.config_name]
     return flags

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sparrow.app.launching.multirun import Job
+from sparrow.app.launching.rank import PLACE
 
 GRACE_S = 30.0  # for the other ranks, once rank 0 has ended or some rank has failed
 ORDERLY_ENDS = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
@@ -85,14 +86,8 @@ class RankProcesses:
         return f"rank {rank} {how}"
 
     def _start(self, rank: int, port: int, overrides: Sequence[str]) -> subprocess.Popen:
-        environment = os.environ | {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "NODE_RANK": "0",
-            "WORLD_SIZE": str(self.job.ranks_per_node),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-        }
+        place = (rank, rank, 0, self.job.ranks_per_node, "127.0.0.1", port)
+        environment = os.environ | dict(zip(PLACE, map(str, place), strict=True))
         environment.pop("SLURM_NTASKS", None)  # by which Lightning would take each rank for a task of SLURM
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)

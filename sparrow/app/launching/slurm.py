@@ -17,23 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
 
-from sparrow.app.launching.multirun import (
-    Job,
-    command_name,
-    failed,
-    name_failures,
-    plan_jobs,
-    refusal,
-    result_of,
-    say,
-    stored_result,
-)
-from sparrow.app.launching.rank import EXIT_CODE, run_slurm_task
-from sparrow.app.launching.values import launcher_values, plain
+from sparrow.app.launching.checked_launcher import CheckedLauncher
+from sparrow.app.launching.multirun import Job, command_name, failed, refusal, result_of, say, stored_results
+from sparrow.app.launching.rank import EXIT_CODE, output_of, run_slurm_task
 from sparrow.app.parent import checked_with_parent
 from sparrow.core.files import write_json
 from sparrow.core.settings import AboveZero, AtLeast0, AtLeast1, NotNegative, run_id, setting, settings
@@ -43,7 +30,6 @@ log = logging.getLogger(__name__)
 NOTE = "slurm.json"
 # Names that submitit has for all its executors; the others are given to it with the prefix `slurm_`.
 COMMON = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "tasks_per_node")
-TIMEOUT_S = 60
 # Options of sbatch that are not the user's to give, with the settings that stand for them.
 OWN_OPTIONS = {
     "signal": "hydra.launcher.signal_delay_s",
@@ -84,22 +70,16 @@ class SlurmValues:
     additional_parameters: dict[str, Any] = setting("further options of sbatch")
 
 
-class SlurmLauncher(Launcher):
-    """Carries out the jobs of a multirun as one array of SLURM jobs."""
+class SlurmLauncher(CheckedLauncher):
+    """Carries out the jobs of a multirun as one array of SLURM jobs, each by its command."""
 
-    def __init__(self, **given: Any) -> None:
-        self.given = {key: plain(value) for key, value in given.items()}
+    schema = SlurmValues
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives; the task is started by its command, so the function is not needed."""
-        self.hydra_context, self.config = hydra_context, config
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def carry_out(self, jobs: Sequence[Job], values: SlurmValues) -> Sequence[JobReturn]:
         """Submit what is neither finished nor in the queue already, and wait for all of it."""
-        jobs = plan_jobs(self.hydra_context, self.config, job_overrides, initial_job_idx)
-        self.values = launcher_values(self.given, SlurmValues)
+        self.values = values
         self._check(jobs)
-        results = {job.number: result for job in jobs if (result := stored_result(job)) is not None}
+        results = stored_results(jobs)
         try:
             queued = _queue()
         except subprocess.SubprocessError as error:
@@ -115,13 +95,11 @@ class SlurmLauncher(Launcher):
         self._submit([job for job in jobs if job.number not in results and job.number not in ids], ids)
         if self.values.detach:
             print("detached: run the same command again to see what became of them", flush=True)
-            for number in ids.keys() - results.keys():
-                results[number] = JobReturn(jobs[number - initial_job_idx].overrides, status=JobStatus.COMPLETED)
+            submitted = {job.number: JobReturn(job.overrides, status=JobStatus.COMPLETED) for job in jobs}
+            results = submitted | results
         else:
             self._wait([job for job in jobs if job.number not in results], ids, results)
-        ordered = [results[job.number] for job in jobs]
-        name_failures(jobs, ordered)
-        return ordered
+        return [results[job.number] for job in jobs]
 
     def _check(self, jobs: Sequence[Job]) -> None:
         """Refuse what cannot work."""
@@ -172,9 +150,8 @@ class SlurmLauncher(Launcher):
         )
         own = ["trainer.progress_bar=false"]
         try:
-            executor.update_parameters(
-                **{key if key in COMMON else f"slurm_{key}": value for key, value in settings.items()}
-            )
+            named = {key if key in COMMON else f"slurm_{key}": value for key, value in settings.items()}
+            executor.update_parameters(**named)
             with _outside_allocation():
                 submitted = executor.map_array(
                     run_slurm_task, [job.command(*own) for job in jobs], [values.max_requeues] * len(jobs)
@@ -185,9 +162,8 @@ class SlurmLauncher(Launcher):
             raise refusal(f"sbatch refused the jobs: {told}{remedy}") from None
         for job, entry in zip(jobs, submitted, strict=True):
             ids[job.number] = str(entry.job_id)
-            write_json(
-                job.folder / NOTE, {"job_id": str(entry.job_id), "overrides": job.overrides, "run_id": _run_id(job)}
-            )
+            note = {"job_id": str(entry.job_id), "overrides": job.overrides, "run_id": _run_id(job)}
+            write_json(job.folder / NOTE, note)
             say(job, f"submitted as job {entry.job_id}; its output: {entry.paths.stderr}")
 
     def _wait(self, jobs: Sequence[Job], ids: dict[int, str], results: dict[int, JobReturn]) -> None:
@@ -209,11 +185,8 @@ class SlurmLauncher(Launcher):
                 absent = gone
         except KeyboardInterrupt:
             left = " ".join(ids[number] for number in waiting)
-            print(
-                f"the jobs go on: run the same command again to wait for them, or end them: scancel {left}",
-                file=sys.stderr,
-                flush=True,
-            )
+            told = f"the jobs go on: run the same command again to wait for them, or end them: scancel {left}"
+            print(told, file=sys.stderr, flush=True)
             raise
 
     def _result(self, job: Job, job_id: str) -> JobReturn:
@@ -268,21 +241,17 @@ def _outside_allocation() -> Iterator[None]:
         yield
 
 
-def _ask(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
-
-
 def _told(*command: str) -> str:
     """What a tool of SLURM answers; empty where it is missing or fails, as `sacct` on a cluster without accounting."""
     try:
-        return _ask(*command)
+        return output_of(*command)
     except (OSError, subprocess.SubprocessError):
         return ""
 
 
 def _queue() -> set[str]:
     """The user's jobs that wait or run, an entry for each task of an array."""
-    return set(_ask("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i").split())
+    return set(output_of("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i").split())
 
 
 def _final_state(job_id: str) -> str:
