@@ -78,15 +78,12 @@ def _refuse(problems: Sequence[str]) -> None:
 
 
 def unknown_names(overrides: Sequence[str], folders: Sequence[Path], schema: Any) -> list[str]:
-    """Every name of a setting, a group or a choice that is not known, with one that is near.
-
-    Nothing where the overrides cannot be read at all, which Hydra says best itself.
-    """
+    """Every name of a setting, a group or a choice that is not known, with one that is near."""
     options = options_by_group(folders)
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException:
-        return []
+        return []  # they cannot be read at all, which Hydra says best itself
     if any(override.get_key_element() == "hydra.searchpath" for override in parsed):
         return []  # there may be more to choose from than is seen here
     return [*dict.fromkeys(p for override in parsed for p in _problems(override, options, schema, folders))]

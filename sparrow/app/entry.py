@@ -72,10 +72,7 @@ def _reported(report: Callable[[Callable[[], Any]], Any], work: Callable[[], Any
 
 
 def run_app(command: str, arguments: list[str], purpose: str) -> None:
-    """Run a Hydra command; a multirun ends with its report, also when a job failed or the user stopped it.
-
-    `purpose` is the first line of its help.
-    """
+    """Run a Hydra command, whose help begins with `purpose`; a multirun ends with its report, however it ended."""
     help_at = next((place for place, argument in enumerate(arguments) if argument in ("-h", "--help")), None)
     if help_at is not None:
         group = "".join(arguments[help_at + 1 : help_at + 2])

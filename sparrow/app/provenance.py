@@ -35,9 +35,8 @@ def origin_of(key: str) -> str:
         for chosen in choice if isinstance(choice, list) else [choice]:
             option = RENAMED.get(group, {}).get(chosen, chosen)
             name = f"{group.split('@')[0]}/{option}.yaml".lstrip("/")
-            files = (path for folder in config_folders() if option and (path := folder / name).is_file())
-            path = next(files, None)  # Hydra takes the first folder that has it
-            if path is not None and _sets(path, group, key):
+            files = [folder / name for folder in config_folders() if option and (folder / name).is_file()]
+            if files and _sets(path := files[0], group, key):  # Hydra takes the first folder that has it
                 shown = Path("conf", path.relative_to(CONF_FOLDER)) if path.is_relative_to(CONF_FOLDER) else path
                 return f" (in {shown})"
     return ""

@@ -52,11 +52,8 @@ def checked(
 ) -> T:
     """The settings of a composed configuration.
 
-    Args:
-        config: The composed configuration.
-        schema: Class of its settings.
-        origin: What a message adds on where a key was written.
-        further: Finds what else is wrong with valid settings, as (key, what is wrong and how to fix it).
+    `origin` is what a message adds on where a key was written; `further` finds what else is wrong with valid settings,
+    as (key, what is wrong and how to fix it).
 
     Raises:
         ConfigError: With every unknown key, wrong value, missing value and contradiction, each with its file.

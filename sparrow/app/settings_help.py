@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -136,13 +137,9 @@ def _wrapped(settings: list[Described]) -> str:
 def _written(default: Any) -> str:
     if default == REQUIRED:
         return MUST_BE_SET
-    if default is None:
-        return "null"
-    if isinstance(default, bool):
-        return str(default).lower()
     if isinstance(default, list):
         return f"[{', '.join(map(str, default))}]"
-    return '""' if default == "" else str(default)
+    return json.dumps(default) if default in (None, "") or isinstance(default, bool) else str(default)
 
 
 if __name__ == "__main__":

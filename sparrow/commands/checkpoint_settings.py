@@ -17,13 +17,8 @@ from sparrow.runs.status import MODEL_FOLDER
 from sparrow.settings import EvaluateConfig
 
 ALIKE = (
-    "data_seed",
-    "world",
-    "frames",
-    "trainer.precision",
-    "backbone.frame_size_px",
-    "backbone.native_video",
-    "backbone.trust_remote_code",
+    *("data_seed", "world", "frames", "trainer.precision"),
+    *("backbone.frame_size_px", "backbone.native_video", "backbone.trust_remote_code"),
 )
 
 

@@ -69,15 +69,13 @@ def _export(config: PrepareConfig, prepared: Prepared, folder: Path) -> str:
 
 def memory_text(config: ExperimentConfig, prepared: Prepared) -> str:
     """The longest planned micro-batch of all ranks, and the estimated memory of the device that gets it."""
-    plan = prepared.plan
-    trainer, tuning = config.trainer, config.tuning
+    plan, trainer, tuning = prepared.plan, config.trainer, config.tuning
     num_ranks = trainer.devices * trainer.num_nodes
     positions = plan.longest_micro_batch(num_ranks, range(num_ranks))
     tokens = plan.tokens_of(positions)
     dtype = weights_dtype(trainer.precision)
-    backbone = outline(
-        prepared.backbone, LoadOptions.of(config.backbone, dtype=dtype, quantization=tuning.quantization)
-    )
+    options = LoadOptions.of(config.backbone, dtype=dtype, quantization=tuning.quantization)
+    backbone = outline(prepared.backbone, options)
     apply_tuning(backbone, tuning)
     estimate = estimate_memory(
         backbone,

@@ -34,12 +34,9 @@ PieceKind = Literal["text", "control", "frames"]
 
 @dataclass(frozen=True)
 class Piece:
-    """Neighbouring tokens of one kind, as they are shown.
+    """Neighbouring tokens of one kind, decoded; for frames `text` says which ones, and how many tokens.
 
-    Args:
-        kind: `text`, one `control` token, or the tokens of `frames`.
-        text: The decoded tokens; for frames which ones, and how many tokens.
-        frame: Number of the one frame that the tokens stand for, 0 where it is none or several.
+    `frame` is the number of the one frame that the tokens stand for, 0 where it is none or several.
     """
 
     kind: PieceKind
@@ -97,8 +94,7 @@ def write_preview(prepared: Prepared, path: Path, num_samples: int, config: Expe
     plan, backbone = prepared.plan, prepared.backbone
     dataset = StepDataset(plan, prepared)
     chosen = choose(plan, num_samples)
-    manifest = plan.manifest()
-    refused = _refused(prepared)
+    manifest, refused = plan.manifest(), _refused(prepared)
     limits = [backbone.context_length_tokens, *([] if config is None else [config.batching.max_seq_len_tokens])]
     page = render(
         "preview.html.jinja",

@@ -19,11 +19,11 @@ from sparrow.app.parent import checked_with_parent, finished_run
 from sparrow.app.provenance import as_typed, quoted
 from sparrow.app.remember_sweep import RememberSweep
 from sparrow.app.user_errors import message_of
-from sparrow.core.errors import SparrowError
+from sparrow.core.errors import RunError, SparrowError
 from sparrow.core.files import content_of
+from sparrow.runs.record import FILE_NAME, RunRecord
 from sparrow.settings import SCHEMAS
 
-RECORD = "run.json"
 OF_THE_SWEEP = (
     *("hydra.mode=", "hydra/launcher=", "hydra.launcher."),
     *("hydra/sweeper=", "hydra/sweeper/", "hydra.sweeper.", "hydra.sweep."),
@@ -66,11 +66,6 @@ class Job:
     def ranks_per_node(self) -> int:
         """Processes to start on each node; the other commands start their own, or need one."""
         return self.devices if command_name() == "train" else 1
-
-    @property
-    def accelerator(self) -> str:
-        """As the Trainer is told."""
-        return str(OmegaConf.select(self.config, "trainer.accelerator", default="cpu"))
 
     def command(self, *overrides: str, rank: int = 0) -> list[str]:
         """Arguments of `sparrow` that carry out this job alone, as a user could type them.
@@ -154,7 +149,7 @@ def stored_results(jobs: Sequence[Job]) -> dict[int, JobReturn]:
     """The results, by number, of jobs whose runs are finished, and refusals of those whose settings changed since."""
     results = {}
     for job in jobs if command_name() == "train" else []:
-        if (job.folder / RECORD).is_file():
+        if (job.folder / FILE_NAME).is_file():
             try:
                 if record := finished_run(job.settings, job.folder):
                     results[job.number] = _finished(job, record)
@@ -169,10 +164,7 @@ def result_of(job: Job, death: str, log: Path, before: bytes | None, *, orderly:
     `death` says how its processes ended, empty where all ended well; `log` is the one to blame; `before` is what
     `run.json` held when they began; `orderly` whether none died before it was asked to.
     """
-    from sparrow.core.errors import RunError
-    from sparrow.runs.record import RunRecord
-
-    if death and content_of(job.folder / RECORD) == before:
+    if death and content_of(job.folder / FILE_NAME) == before:
         return failed(job, f"{_last_line(log)} ({death}; {log})")
     try:
         record = RunRecord.load(job.folder)
@@ -187,7 +179,7 @@ def result_of(job: Job, death: str, log: Path, before: bytes | None, *, orderly:
     return failed(job, told if record.status == "failed" else f"{record.status}: {told}")
 
 
-def _finished(job: Job, record: Any) -> JobReturn:
+def _finished(job: Job, record: RunRecord) -> JobReturn:
     return JobReturn(job.overrides, _return_value=record.metric(), status=JobStatus.COMPLETED)
 
 

@@ -14,10 +14,11 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from sparrow.app.launching.checked_launcher import CheckedLauncher
-from sparrow.app.launching.multirun import RECORD, Job, refusal, result_of, say, stored_results
+from sparrow.app.launching.multirun import Job, refusal, result_of, say, stored_results
 from sparrow.app.launching.rank_processes import RankProcesses
 from sparrow.core.files import content_of
 from sparrow.core.settings import AtLeast1, setting, settings
+from sparrow.runs.record import FILE_NAME
 
 JOBS_WITHOUT_GPU = 2
 POLL_INTERVAL_S = 0.2
@@ -39,11 +40,12 @@ class ParallelLauncher(CheckedLauncher):
 
     def carry_out(self, jobs: Sequence[Job], values: ParallelValues) -> Sequence[JobReturn]:
         """Carry out the jobs; Ctrl-C lets every run save where it is."""
-        gpus = visible_gpus() if any(job.accelerator != "cpu" for job in jobs) else []
+        accelerators = {OmegaConf.select(job.config, "trainer.accelerator", default="cpu") for job in jobs}
+        gpus = visible_gpus() if accelerators - {"cpu"} else []
         n_parallel = _checked(values.n_parallel, jobs, gpus)
         results = stored_results(jobs)
         waiting = [job for job in jobs if job.number not in results]
-        before = {job.number: content_of(job.folder / RECORD) for job in waiting}
+        before = {job.number: content_of(job.folder / FILE_NAME) for job in waiting}
         running: list[RankProcesses] = []
         with _sigterm_as_ctrl_c():
             try:

@@ -103,12 +103,7 @@ def _told_of(kind: str, name: str) -> dict[str, str]:
 
 
 def output_of(*command: str) -> str:
-    """What a tool of SLURM prints.
-
-    Raises:
-        OSError: If it is missing.
-        subprocess.SubprocessError: If it fails or does not answer.
-    """
+    """What a tool of SLURM prints; `OSError` where it is missing, `SubprocessError` where it fails or hangs."""
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
 
 

@@ -52,13 +52,11 @@ class RankProcesses:
 
     def send(self, number: signal.Signals) -> None:
         """Send every living rank a signal; SIGKILL also to what it started."""
+        send = os.killpg if number == signal.SIGKILL else os.kill
         for process in self._processes:
             if process.poll() is None:
                 with suppress(ProcessLookupError):
-                    if number == signal.SIGKILL:
-                        os.killpg(process.pid, number)
-                    else:
-                        process.send_signal(number)
+                    send(process.pid, number)
 
     def wait(self) -> None:
         """Wait until every rank is gone."""

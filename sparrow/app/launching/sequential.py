@@ -19,6 +19,17 @@ class SequentialValues:
     """What can be written under `hydra.launcher`: nothing."""
 
 
+def nested_launch(devices: int, num_nodes: int) -> str | None:
+    """What is wrong with a job of several ranks that a sweep carries out in its own process; None where nothing is."""
+    if devices * num_nodes == 1 or "LOCAL_RANK" in os.environ:
+        return None
+    parallel = "hydra/launcher=parallel, which starts all ranks of a job itself"
+    return (
+        f"trainer.devices={devices} on trainer.num_nodes={num_nodes} in a multirun: every child process would start "
+        f"the whole sweep again; use {'hydra/launcher=slurm for several nodes' if num_nodes > 1 else parallel}"
+    )
+
+
 class SequentialLauncher(CheckedLauncher):
     """Hydra's own launcher, which refuses beforehand what cannot work."""
 
@@ -27,14 +38,6 @@ class SequentialLauncher(CheckedLauncher):
     def carry_out(self, jobs: Sequence[Job], values: Any) -> Sequence[JobReturn]:
         """Carry out the jobs."""
         for job in jobs:
-            if job.ranks_per_node * job.num_nodes > 1 and "LOCAL_RANK" not in os.environ:
-                remedy = (
-                    "hydra/launcher=slurm for several nodes"
-                    if job.num_nodes > 1
-                    else "hydra/launcher=parallel, which starts all ranks of a job itself"
-                )
-                raise refusal(
-                    f"trainer.devices={job.devices} on trainer.num_nodes={job.num_nodes} in a multirun: every child "
-                    f"process would start the whole sweep again; use {remedy}"
-                )
+            if job.ranks_per_node * job.num_nodes > 1 and (wrong := nested_launch(job.devices, job.num_nodes)):
+                raise refusal(wrong)
         return BasicLauncher.launch(self, [job.overrides for job in jobs], jobs[0].number)

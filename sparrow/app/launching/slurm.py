@@ -22,7 +22,7 @@ from sparrow.app.launching.checked_launcher import CheckedLauncher
 from sparrow.app.launching.multirun import Job, command_name, failed, refusal, result_of, say, stored_results
 from sparrow.app.launching.rank import EXIT_CODE, output_of, run_slurm_task
 from sparrow.app.parent import checked_with_parent
-from sparrow.core.files import write_json
+from sparrow.core.files import content_of, write_json
 from sparrow.core.settings import AboveZero, AtLeast0, AtLeast1, NotNegative, run_id, setting, settings
 from sparrow.settings import SCHEMAS
 
@@ -86,8 +86,8 @@ class SlurmLauncher(CheckedLauncher):
             raise refusal(f"the queue of SLURM cannot be read ({error}); is its controller running?") from error
         ids: dict[int, str] = {}
         for job in jobs:
-            note = _note(job)
-            if job.number not in results and note is not None and note["job_id"] in queued:
+            note = json.loads(content_of(job.folder / NOTE) or "{}")
+            if job.number not in results and note.get("job_id") in queued:
                 ids[job.number] = note["job_id"]
                 if note.get("run_id") != _run_id(job):
                     told = f"is in the queue as job {note['job_id']} with other settings; scancel it, or restore them"
@@ -113,8 +113,8 @@ class SlurmLauncher(CheckedLauncher):
                 f"hydra/launcher=slurm: {', '.join(missing)} not found on this machine; log in where the cluster's "
                 "jobs are submitted, or use hydra/launcher=parallel"
             )
-        for what, key, asked in (("devices", "tasks_per_node", "devices"), ("num_nodes", "nodes", "num_nodes")):
-            values, settled = {getattr(job, asked) for job in jobs}, getattr(self.values, key)
+        for what, key in (("devices", "tasks_per_node"), ("num_nodes", "nodes")):
+            values, settled = {getattr(job, what) for job in jobs}, getattr(self.values, key)
             if values != {settled}:
                 raise refusal(
                     f"trainer.{what}={','.join(map(str, sorted(values)))} where hydra.launcher.{key}={settled}: "
@@ -138,7 +138,7 @@ class SlurmLauncher(CheckedLauncher):
 
         values = self.values
         settings = {key: value for key, value in asdict(values).items() if key not in OWN and value is not None}
-        if _names_gpus(values.gres):
+        if any(resource.split(":")[0] == "gpu" for resource in (values.gres or "").split(",")):
             settings.pop("gpus_per_node", None)
         settings["tasks_per_node"] = jobs[0].ranks_per_node
         settings["srun_args"] = ["--kill-on-bad-exit=1", *values.srun_args]
@@ -148,18 +148,15 @@ class SlurmLauncher(CheckedLauncher):
         executor = submitit.AutoExecutor(
             folder=self._folder("%j"), cluster="slurm", slurm_max_num_timeout=0, slurm_python=values.python
         )
-        own = ["trainer.progress_bar=false"]
+        commands = [job.command("trainer.progress_bar=false") for job in jobs]
         try:
             named = {key if key in COMMON else f"slurm_{key}": value for key, value in settings.items()}
             executor.update_parameters(**named)
             with _outside_allocation():
-                submitted = executor.map_array(
-                    run_slurm_task, [job.command(*own) for job in jobs], [values.max_requeues] * len(jobs)
-                )
+                submitted = executor.map_array(run_slurm_task, commands, [values.max_requeues] * len(jobs))
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             told = " ".join(line for line in str(error).splitlines() if "error" in line) or str(error)
-            remedy = _known_partitions(str(error)) or _largest_array(str(error), len(jobs))
-            raise refusal(f"sbatch refused the jobs: {told}{remedy}") from None
+            raise refusal(f"sbatch refused the jobs: {told}{_remedy(str(error), len(jobs))}") from None
         for job, entry in zip(jobs, submitted, strict=True):
             ids[job.number] = str(entry.job_id)
             note = {"job_id": str(entry.job_id), "overrides": job.overrides, "run_id": _run_id(job)}
@@ -215,15 +212,6 @@ def _run_id(job: Job) -> str:
     return run_id(checked_with_parent(job.settings, SCHEMAS[command_name()]))
 
 
-def _names_gpus(gres: str | None) -> bool:
-    return any(resource.split(":")[0] == "gpu" for resource in (gres or "").split(","))
-
-
-def _note(job: Job) -> dict[str, Any] | None:
-    file = job.folder / NOTE
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-
 @contextmanager
 def _outside_allocation() -> Iterator[None]:
     """Hide the allocation that this process is in, whose size sbatch and srun would take for that of the jobs.
@@ -260,12 +248,10 @@ def _final_state(job_id: str) -> str:
     return " ".join(lines[-1].split("|")) if lines else ""
 
 
-def _known_partitions(message: str) -> str:
-    known = _told("sinfo", "--noheader", "--format=%R").split() if "partition" in message else []
-    return f"; hydra.launcher.partition can be {', '.join(sorted(set(known)))}" if known else ""
-
-
-def _largest_array(message: str, num_jobs: int) -> str:
+def _remedy(message: str, num_jobs: int) -> str:
+    """How to fix what sbatch refuses, where SLURM knows it."""
+    if "partition" in message and (known := _told("sinfo", "--noheader", "--format=%R").split()):
+        return f"; hydra.launcher.partition can be {', '.join(sorted(set(known)))}"
     if "array specification" not in message:
         return ""
     found = re.search(r"MaxArraySize\s*=\s*(\d+)", _told("scontrol", "show", "config"))
