@@ -210,8 +210,7 @@ def _native_video_conflicts(config: ExperimentConfig | EvaluateConfig) -> Confli
 
 
 def _refused(key: str, check: Callable[[str], None], family: str | None) -> Conflicts:
-    if family not in (None, REQUIRED):
-        assert family is not None
+    if family is not None and family != REQUIRED:
         try:
             check(family)
         except BackboneError as error:

@@ -14,7 +14,6 @@ from sparrow.core.hashing import content_hash
 from sparrow.runs.settings import recorded_choice
 
 MAX_NAME_CHARACTERS = 120
-HASH_CHARACTERS = 8
 
 
 def factors_of(config: DictConfig, hydra: DictConfig | None = None) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def run_name(*, _root_: DictConfig) -> str:
     name = ",".join(f"{key.split('.')[-1]}={value}" for key, value in values)
     name = "".join(c if c.isalnum() or c in "=,._-+[]" else "_" for c in name)
     if len(name) > MAX_NAME_CHARACTERS:
-        ending = f"-{content_hash(name, length=HASH_CHARACTERS)}"
+        ending = f"-{content_hash(name, length=8)}"
         name = name[: MAX_NAME_CHARACTERS - len(ending)] + ending
     return name or str(_root_.hydra.job.num)
 

@@ -55,10 +55,8 @@ def check_parent(config: Any) -> Iterator[tuple[str, str]]:
             near = get_close_matches(name, parent.benchmark, n=1)
             hint = f"did you mean '{near[0]}'?" if near else "choose it in start_from.overrides, or leave the gate out"
             there = ", ".join(parent.benchmark) or "none"
-            yield (
-                f"start_from.gates.{name}",
-                f"is not among the benchmarks of experiment={config.start_from.experiment} ({there}); {hint}",
-            )
+            wrong = f"is not among the benchmarks of experiment={config.start_from.experiment} ({there})"
+            yield f"start_from.gates.{name}", f"{wrong}; {hint}"
 
 
 def compose_parent(config: ExperimentConfig) -> ExperimentConfig:

@@ -52,8 +52,7 @@ def without_package(key: str) -> Path | None:
 
 def quoted(path: Path) -> str:
     """A path as the value of an override."""
-    escaped = str(path).replace("'", "\\'")
-    return f"'{escaped}'"
+    return "'" + str(path).replace("'", "\\'") + "'"
 
 
 def is_typed(key: str) -> bool:

@@ -38,8 +38,7 @@ def register_schemas() -> None:
         plain = defaults(schema)
         node = OmegaConf.create(with_trained_defaults(plain) if schema is EvaluateConfig else plain)
         for key in NAMED_ITEMS:
-            items = OmegaConf.select(node, key)
-            if items is not None:
+            if (items := OmegaConf.select(node, key)) is not None:
                 OmegaConf.set_struct(items, False)
         store.store(name=f"{command}_schema", node=node, provider="sparrow")
 

@@ -69,9 +69,7 @@ def compare(first: Path, second: Path) -> str:
 
 def _runs(one: RunFolder, other: RunFolder) -> Table:
     facts = zip(_facts(one), _facts(other), strict=True)
-    rows: list[Row] = [
-        (name, mine, theirs) for (name, mine), (_, theirs) in facts if (mine, theirs) != (NOTHING, NOTHING)
-    ]
+    rows: list[Row] = [(name, a, b) for (name, a), (_, b) in facts if (a, b) != (NOTHING, NOTHING)]
     note = "" if one.record and other.record else f"Settings are kept where there is a {FILE_NAME}: not compared."
     return Table("Runs", ("", "A", "B"), rows, left=3, note=note)
 

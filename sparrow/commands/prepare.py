@@ -54,14 +54,8 @@ def _list_missing(files: list[Path], folder: Path) -> None:
 
 
 def _export(config: PrepareConfig, prepared: Prepared, folder: Path) -> str:
-    export = export_mixture(
-        prepared.plan,
-        prepared,
-        folder.name,
-        folder,
-        bad_samples=BadSamples(config.on_bad_sample, config.max_bad_fraction),
-        num_workers=config.batching.num_workers,
-    )
+    bad_samples, workers = BadSamples(config.on_bad_sample, config.max_bad_fraction), config.batching.num_workers
+    export = export_mixture(prepared.plan, prepared, folder.name, folder, bad_samples=bad_samples, num_workers=workers)
     left_out = [f"  {len(ids):,} left out: {reason}: {ids[0]}" for reason, ids in export.left_out.items()]
     counts = f"{export.num_samples:,} samples, {export.num_images:,} pictures, {export.num_videos:,} videos"
     return "\n".join([f"\nExport for {folder.name}: {counts}: {folder}", *left_out])

@@ -217,9 +217,7 @@ def _set_aside(values: Any, aside: list[str], location: list[Any]) -> None:
 
 
 def _truth_values(value: Any, kind: Any, location: list[Any]) -> Iterator[Problem]:
-    """A problem for each value of another type that pydantic would take: a truth value for a number, as 0 or 1, and a
-    number with decimals or a truth value for a whole number or text, as text.
-    """
+    """A problem for each value that pydantic would turn into another type: a truth value, or decimals as text."""
     kind = _apart_from_null(kind)
     kinds = {*(get_args(kind) or (kind,))}
     if isinstance(value, dict):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
 
 from sparrow.app.launching.multirun import Job
 from sparrow.app.launching.rank import PLACE
@@ -31,7 +31,9 @@ class RankProcesses:
         self._to_blame: tuple[int, int] | None = None  # rank and exit code of the first that failed
         self._last_call_s: float | None = None
         job.folder.mkdir(parents=True, exist_ok=True)
-        port = _free_port()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
         self._processes = [self._start(rank, port, overrides) for rank in range(job.ranks_per_node)]
 
     def log(self, rank: int) -> Path:
@@ -83,7 +85,7 @@ class RankProcesses:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return f"rank {rank} {how}"
 
-    def _start(self, rank: int, port: int, overrides: Sequence[str]) -> subprocess.Popen:
+    def _start(self, rank: int, port: int, overrides: Sequence[str]) -> Popen:
         place = (rank, rank, 0, self.job.ranks_per_node, "127.0.0.1", port)
         environment = os.environ | dict(zip(PLACE, map(str, place), strict=True))
         environment.pop("SLURM_NTASKS", None)  # by which Lightning would take each rank for a task of SLURM
@@ -92,17 +94,4 @@ class RankProcesses:
         command = [sys.executable, "-m", "sparrow.app.launching.rank", *self.job.command(*overrides, rank=rank)]
         with open(self.log(rank), "ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches the launching process alone, which passes it on once.
-            return subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+            return Popen(command, env=environment, stdin=PIPE, stdout=log, stderr=STDOUT, start_new_session=True)
