@@ -38,7 +38,8 @@ QUIET = (
 def train_job(config: DictConfig) -> float | None:
     """Carry out a training run; returns the value of `study.metric`."""
     settings = checked_with_parent(config, ExperimentConfig)
-    if is_sweep() and (wrong := nested_launch(settings.trainer.devices, settings.trainer.num_nodes)):
+    devices, num_nodes = settings.trainer.devices, settings.trainer.num_nodes
+    if is_sweep() and devices > 1 and (wrong := nested_launch(devices, num_nodes)):
         raise ConfigError(wrong)
     _refuse_folders_apart(settings)
     _refuse_checkpoint(settings)
