@@ -25,13 +25,8 @@ ENDED_BY_SIGNAL = 128  # a shell's exit code for a process that a signal ended, 
 def _export(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished training run")
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write, which must not be there yet")
-    parser.add_argument(
-        "--from-checkpoint",
-        nargs="?",
-        const="newest",
-        metavar="WHICH",
-        help="take the newest checkpoint of a run, finished or not; `best`: of the least validation loss; or a step",
-    )
+    which = "take the newest checkpoint of a run, finished or not; `best`: of the least validation loss; or a step"
+    parser.add_argument("--from-checkpoint", nargs="?", const="newest", metavar="WHICH", help=which)
     parser.add_argument("--name", help="name in the model card (default: that of OUT)")
     given = parser.parse_args(arguments)
 
@@ -44,9 +39,8 @@ def _export(parser: ArgumentParser, arguments: list[str]) -> None:
 def _report(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a folder with runs in it or below")
     parser.add_argument("--out", type=Path, help="where report.html and the other files go (default: the folder)")
-    parser.add_argument(
-        "--status", action="store_true", help="only print how each job stands: done, running, failed, missing, ..."
-    )
+    stand = "only print how each job stands: done, running, failed, missing, ..."
+    parser.add_argument("--status", action="store_true", help=stand)
     given = parser.parse_args(arguments)
     if given.status and given.out is not None:
         parser.error("--status prints and writes nothing: leave --out away")
@@ -94,9 +88,8 @@ def _ask(parser: ArgumentParser, arguments: list[str]) -> None:
     )
     parser.add_argument("--frame-size", type=int, dest="frame_size_px", help="longest side of a frame in pixels")
     parser.add_argument("--options", nargs="+", default=[], metavar="TEXT", help="texts to choose from")
-    parser.add_argument(
-        "--frames", type=int, dest="max_frames", help="most frames (default: as the run was trained, or 24)"
-    )
+    most = "most frames (default: as the run was trained, or 24)"
+    parser.add_argument("--frames", type=int, dest="max_frames", help=most)
     parser.add_argument("--start", type=float, dest="start_s", help="begin of the part that is shown, in seconds")
     parser.add_argument("--end", type=float, dest="end_s", help="its end")
     parser.add_argument("--max-new-tokens", type=int, default=256, help="limit of the reply (default: 256)")

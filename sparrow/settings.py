@@ -94,17 +94,9 @@ class ExperimentConfig(CommonConfig):
     def as_evaluation(self, checkpoint: str) -> EvaluateConfig:
         """Settings by which the model that a run starts from is evaluated as the run itself evaluates."""
         options = {f.name: getattr(self.backbone, f.name) for f in fields(CheckpointOptions)}
-        return EvaluateConfig(
-            checkpoint=checkpoint,
-            paths=self.paths,
-            data_seed=self.data_seed,
-            world=self.world,
-            frames=self.frames,
-            backbone=CheckpointOptions(**options),
-            benchmark=self.benchmark,
-            num_workers=self.num_workers,
-            trainer=self.trainer,
-        )
+        names = ("paths", "data_seed", "world", "frames", "benchmark", "num_workers", "trainer")
+        same = {name: getattr(self, name) for name in names}
+        return EvaluateConfig(checkpoint=checkpoint, backbone=CheckpointOptions(**options), **same)
 
 
 @settings
@@ -170,10 +162,8 @@ def conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
     yield from _metric_conflicts(config)
     for name in config.study.primary:
         if name not in config.benchmark:
-            yield (
-                "study.primary",
-                f"{_no_benchmark(name, config)}; evaluate it too, or name what the study is judged by",
-            )
+            fix = "evaluate it too, or name what the study is judged by"
+            yield "study.primary", f"{_no_benchmark(name, config)}; {fix}"
     if isinstance(config, ExperimentConfig):
         yield from training_conflicts(config)
         yield from _packing_conflicts(config)
@@ -204,30 +194,24 @@ def _no_benchmark(name: str, config: ExperimentConfig | EvaluateConfig) -> str:
 def _attention_conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
     if config.backbone.attn_implementation != FLASH:
         return
-    trainer = config.trainer
+    key, trainer = "backbone.attn_implementation", config.trainer
     if trainer.accelerator == "cpu" or "16" not in trainer.precision:
-        yield (
-            "backbone.attn_implementation",
-            f"{FLASH} computes on a GPU in 16 bits only, not with trainer.accelerator={trainer.accelerator} and "
-            f"trainer.precision={trainer.precision}; set it to auto",
-        )
-    yield from _refused("backbone.attn_implementation", check_flash_attention, config.backbone.family)
+        given = f"trainer.accelerator={trainer.accelerator} and trainer.precision={trainer.precision}"
+        yield key, f"{FLASH} computes on a GPU in 16 bits only, not with {given}; set it to auto"
+    yield from _refused(key, check_flash_attention, config.backbone.family)
 
 
 def _native_video_conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
     if not config.backbone.native_video:
         return
     if config.frames.timestamps:
-        yield (
-            "frames.timestamps",
-            "a native video has its family's own way with time (backbone.native_video=true); set it to false",
-        )
+        own = "a native video has its family's own way with time (backbone.native_video=true)"
+        yield "frames.timestamps", f"{own}; set it to false"
     yield from _refused("backbone.native_video", check_native_video, config.backbone.family)
 
 
 def _refused(key: str, check: Callable[[str], None], family: str | None) -> Conflicts:
-    if family not in (None, REQUIRED):
-        assert family is not None
+    if family is not None and family != REQUIRED:
         try:
             check(family)
         except BackboneError as error:
@@ -235,13 +219,11 @@ def _refused(key: str, check: Callable[[str], None], family: str | None) -> Conf
 
 
 def _packing_conflicts(config: ExperimentConfig) -> Conflicts:
-    if config.backbone.family == REQUIRED or config.batching.name not in ("packed", "packed_epoch"):
+    family = config.backbone.family
+    if family == REQUIRED or config.batching.name not in ("packed", "packed_epoch"):
         return
-    if reason := facts_of(config.backbone.family).without_packing:
-        yield (
-            "batching.name",
-            f"samples of {config.backbone.family} cannot share a row, since {reason}; set batching=padded",
-        )
+    if reason := facts_of(family).without_packing:
+        yield "batching.name", f"samples of {family} cannot share a row, since {reason}; set batching=padded"
 
 
 def _source_conflicts(config: ExperimentConfig) -> Conflicts:

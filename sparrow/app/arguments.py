@@ -20,6 +20,7 @@ from sparrow.app.help import CONF_FOLDER, EVALUATE_GROUPS, options_by_group
 from sparrow.app.renamed import RENAMED
 from sparrow.app.sweeps import values_of
 from sparrow.core.errors import BackboneError, ConfigError
+from sparrow.core.tables import counted
 from sparrow.models.registry import refuse_without_port
 from sparrow.settings import EvaluateConfig
 
@@ -47,7 +48,8 @@ def check_arguments(
     parser = get_args_parser()
     known, rest = parser.parse_known_intermixed_args(arguments)
     folders = [Path(known.config_dir)] if known.config_dir is not None else []
-    problems = [_no_flag(flag, [*parser._option_string_actions]) for flag in rest if flag.startswith("-")]
+    unknown = [flag.partition("=")[0] for flag in rest if flag.startswith("-")]
+    problems = [f"{flag}: there is no such flag{_near(flag, [*parser._option_string_actions])}" for flag in unknown]
     problems += [f"--config-dir={folder}: there is no such folder" for folder in folders if not folder.is_dir()]
     _refuse(problems)
     overrides = [override for override in known.overrides if "=" in override]
@@ -72,25 +74,16 @@ def flags_apart(arguments: Sequence[str]) -> list[str]:
 
 def _refuse(problems: Sequence[str]) -> None:
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError(f"{count} on the command line:\n  " + "\n  ".join(problems))
-
-
-def _no_flag(typed: str, known: list[str]) -> str:
-    flag = typed.partition("=")[0]
-    return f"{flag}: there is no such flag{_near(flag, known)}"
+        raise ConfigError("\n  ".join([f"{counted(len(problems), 'problem')} on the command line:", *problems]))
 
 
 def unknown_names(overrides: Sequence[str], folders: Sequence[Path], schema: Any) -> list[str]:
-    """Every name of a setting, a group or a choice that is not known, with one that is near.
-
-    Nothing where the overrides cannot be read at all, which Hydra says best itself.
-    """
+    """Every name of a setting, a group or a choice that is not known, with one that is near."""
     options = options_by_group(folders)
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException:
-        return []
+        return []  # they cannot be read at all, which Hydra says best itself
     if any(override.get_key_element() == "hydra.searchpath" for override in parsed):
         return []  # there may be more to choose from than is seen here
     return [*dict.fromkeys(p for override in parsed for p in _problems(override, options, schema, folders))]

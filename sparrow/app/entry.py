@@ -28,7 +28,7 @@ from sparrow.app.schema import checked, register_schemas
 from sparrow.app.trained_defaults import as_trained, of_protocol
 from sparrow.app.user_errors import message_of
 from sparrow.core.errors import ConfigError, RunError
-from sparrow.core.files import user_path
+from sparrow.core.files import content_of, user_path
 from sparrow.settings import SCHEMAS
 
 CONFIG_PATH = "pkg://sparrow.conf"
@@ -39,11 +39,8 @@ def set_up() -> None:
     register_schemas()
     register_launchers()
     register_renamed_choices()
-    OmegaConf.register_new_resolver("as_trained", as_trained, replace=True)
-    OmegaConf.register_new_resolver("of_protocol", of_protocol, replace=True)
-    OmegaConf.register_new_resolver("user_path", user_path, replace=True)
-    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
-    OmegaConf.register_new_resolver("gpus_per_node", gpus_per_node, replace=True)
+    for resolver in (as_trained, of_protocol, user_path, run_name, gpus_per_node):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 def _quoted(argument: str) -> str:
@@ -75,14 +72,11 @@ def _reported(report: Callable[[Callable[[], Any]], Any], work: Callable[[], Any
 
 
 def run_app(command: str, arguments: list[str], purpose: str) -> None:
-    """Run a Hydra command; a multirun ends with its report, also when a job failed or the user stopped it.
-
-    `purpose` is the first line of its help.
-    """
-    if {"-h", "--help"} & set(arguments):
-        flag = next(place for place, argument in enumerate(arguments) if argument in ("-h", "--help"))
-        group = arguments[flag + 1] if flag + 1 < len(arguments) else "-"
-        if not group.startswith("-") and "=" not in group:
+    """Run a Hydra command, whose help begins with `purpose`; a multirun ends with its report, however it ended."""
+    help_at = next((place for place, argument in enumerate(arguments) if argument in ("-h", "--help")), None)
+    if help_at is not None:
+        group = "".join(arguments[help_at + 1 : help_at + 2])
+        if group and not group.startswith("-") and "=" not in group:
             from sparrow.app.settings_help import group_help
 
             print(group_help(command, group))
@@ -131,23 +125,19 @@ def _no_trace_of_a_refusal() -> Iterator[None]:
     """Remove what Hydra wrote of an attempt that was refused before `run.json` was touched."""
     settings = HydraConfig.get()
     folder, log = Path(settings.runtime.output_dir), f"{settings.job.name}.log"
-    before = _content(folder / "run.json")
+    before = content_of(folder / "run.json")
     try:
         yield
     except (ConfigError, RunError):
-        if settings.output_subdir and "/" in settings.output_subdir and _content(folder / "run.json") == before:
+        if settings.output_subdir and "/" in settings.output_subdir and content_of(folder / "run.json") == before:
             attempt = folder / settings.output_subdir
             shutil.rmtree(attempt, ignore_errors=True)
-            if not _content(folder / log):
+            if not content_of(folder / log):
                 (folder / log).unlink(missing_ok=True)
             for path in (attempt.parent, folder):
                 with suppress(OSError):  # there is more in it
                     path.rmdir()
         raise
-
-
-def _content(file: Path) -> bytes | None:
-    return file.read_bytes() if file.is_file() else None
 
 
 def _task(command: str, arguments: list[str]) -> Callable[[DictConfig], float | None]:

@@ -84,15 +84,9 @@ def default_choices(command: str) -> set[tuple[str, str]]:
 
 def _listed(group: str, names: list[str], defaults: set[tuple[str, str]]) -> str:
     marked = [f"{name}*" if (group, name) in defaults else name for name in names]
-    width = shutil.get_terminal_size((100, 24)).columns
-    return textwrap.fill(
-        f"{group}: {', '.join(marked)}",
-        width,
-        initial_indent="  ",
-        subsequent_indent="      ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    wrapper = textwrap.TextWrapper(shutil.get_terminal_size((100, 24)).columns, "  ", " " * 6)
+    wrapper.break_long_words = wrapper.break_on_hyphens = False
+    return wrapper.fill(f"{group}: {', '.join(marked)}")
 
 
 def _is_of_evaluate(experiment: str) -> bool:
@@ -100,16 +94,11 @@ def _is_of_evaluate(experiment: str) -> bool:
 
 
 def options_by_group(folders: Iterable[Path] = (CONF_FOLDER,)) -> dict[str, list[str]]:
-    """Names of the files in folders of settings, by group; those in folders below a group as `paper/main`.
-
-    Hydra's own groups are two names deep, as `hydra/launcher`.
-    """
+    """Names of the files in folders of settings, by group; those in folders below a group as `paper/main`."""
     options: dict[str, list[str]] = {}
     for folder in folders:
-        for path in sorted(folder.rglob("*.yaml")):
-            if path.parent == folder:
-                continue
+        for path in sorted(folder.glob("*/**/*.yaml")):
             parts = path.relative_to(folder).with_suffix("").parts
-            depth = 2 if parts[0] == "hydra" else 1
+            depth = 2 if parts[0] == "hydra" else 1  # as in hydra/launcher
             options.setdefault("/".join(parts[:depth]), []).append("/".join(parts[depth:]))
     return options

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from sparrow.app.current_job import factors_of, is_sweep, run_folder
+from sparrow.app.launching.sequential import nested_launch
 from sparrow.app.parent import checked_with_parent, ensure_parent, refuse_other_run
 from sparrow.app.provenance import is_typed, origin_of
 from sparrow.app.schema import checked
@@ -27,25 +28,19 @@ from sparrow.settings import DiversityConfig, EvaluateConfig, ExperimentConfig, 
 T = TypeVar("T", bound=ExperimentConfig)
 log = logging.getLogger(__name__)
 QUIET = (
-    ".*does not have many workers.*",
-    ".*Checkpoint directory .* exists.*",
-    ".*smaller than the logging interval.*",
-    ".*your dataloader is not resumable.*",
-    ".*assuming the intent is to .* in a single process.*",
-    ".*LeafSpec.* is deprecated.*",
-    ".*ModelCheckpoint with manual optimization.*",
+    *(".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*smaller than the logging interval.*"),
+    *(".*your dataloader is not resumable.*", ".*assuming the intent is to .* in a single process.*"),
+    *(".*LeafSpec.* is deprecated.*", ".*ModelCheckpoint with manual optimization.*"),
     ".*`srun` command is available.*",
 )
 
 
 def train_job(config: DictConfig) -> float | None:
-    """Carry out a training run; returns the value of `study.metric`.
-
-    Raises:
-        KeyboardInterrupt: If the run was interrupted, so that a sweep does not go on to the next job.
-    """
+    """Carry out a training run; returns the value of `study.metric`."""
     settings = checked_with_parent(config, ExperimentConfig)
-    _refuse_nested_launch(settings)
+    devices, num_nodes = settings.trainer.devices, settings.trainer.num_nodes
+    if is_sweep() and devices > 1 and (wrong := nested_launch(devices, num_nodes)):
+        raise ConfigError(wrong)
     _refuse_folders_apart(settings)
     _refuse_checkpoint(settings)
     refuse_other_run(settings, run_folder())
@@ -63,7 +58,7 @@ def train_job(config: DictConfig) -> float | None:
         # The job's folder, also where it was the run that it starts from.
         there = "" if is_sweep() else f" with hydra.run.dir={run_folder()}"
         log.warning("%s; run the same command again%s to go on", error, there)
-        raise KeyboardInterrupt(error.by) from error
+        raise KeyboardInterrupt(error.by) from error  # so that a sweep does not go on to the next job
     if not is_main_process():
         return None
     if not is_sweep():
@@ -131,14 +126,6 @@ def _planned(config: DictConfig, schema: type[T]) -> tuple[T, str | None]:
     return settings, str(parent / MODEL_FOLDER) if parent is not None else None
 
 
-def _refuse_nested_launch(config: ExperimentConfig) -> None:
-    if is_sweep() and config.trainer.devices > 1 and "LOCAL_RANK" not in os.environ:
-        raise ConfigError(
-            f"trainer.devices={config.trainer.devices} in a multirun: every child process would start the whole sweep "
-            "again; use hydra/launcher=parallel, which starts all ranks of a job itself"
-        )
-
-
 def _refuse_folders_apart(config: ExperimentConfig) -> None:
     """Refuse a folder named after the time where each rank reads the clock by itself."""
     if is_sweep() or config.trainer.devices * config.trainer.num_nodes == 1:
@@ -153,15 +140,13 @@ def _refuse_folders_apart(config: ExperimentConfig) -> None:
 
 
 def _refuse_checkpoint(config: ExperimentConfig) -> None:
-    """Refuse a folder without a checkpoint of the family; and one that is typed where the tiny sibling takes its place,
-    which a file may name for later.
-    """
+    """Refuse a folder without a checkpoint of the family, and one that is typed where the tiny sibling is taken."""
     backbone = config.backbone
     if backbone.checkpoint is not None and not backbone.tiny and config.start_from.experiment is None:
         _refuse_folder(backbone.checkpoint, backbone.family)
-    if config.backbone.tiny and is_typed("backbone.checkpoint"):
+    if backbone.tiny and is_typed("backbone.checkpoint"):
         raise ConfigError(
-            f"backbone.checkpoint={config.backbone.checkpoint} would not be used: backbone.tiny=true"
+            f"backbone.checkpoint={backbone.checkpoint} would not be used: backbone.tiny=true"
             f"{origin_of('backbone.tiny')} takes the family's tiny sibling with random weights; "
             "leave the checkpoint out, or set backbone.tiny=false and the frame size that it is made for"
         )

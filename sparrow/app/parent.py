@@ -37,13 +37,10 @@ def checked_with_parent(config: DictConfig, schema: type[T]) -> T:
 
 
 def check_parent(config: Any) -> Iterator[tuple[str, str]]:
-    """What is wrong with the run that `start_from` names, as (key, what is wrong and how to fix it).
-
-    It is known within a command alone, where Hydra can compose it.
-    """
+    """What is wrong with the run that `start_from` names, as (key, what is wrong and how to fix it)."""
     if not isinstance(config, ExperimentConfig) or isinstance(config, DiversityConfig):
         return
-    if config.start_from.experiment is None or not GlobalHydra().is_initialized():
+    if config.start_from.experiment is None or not GlobalHydra().is_initialized():  # by which alone it is composed
         return
     try:
         parent = compose_parent(config)
@@ -58,10 +55,8 @@ def check_parent(config: Any) -> Iterator[tuple[str, str]]:
             near = get_close_matches(name, parent.benchmark, n=1)
             hint = f"did you mean '{near[0]}'?" if near else "choose it in start_from.overrides, or leave the gate out"
             there = ", ".join(parent.benchmark) or "none"
-            yield (
-                f"start_from.gates.{name}",
-                f"is not among the benchmarks of experiment={config.start_from.experiment} ({there}); {hint}",
-            )
+            wrong = f"is not among the benchmarks of experiment={config.start_from.experiment} ({there})"
+            yield f"start_from.gates.{name}", f"{wrong}; {hint}"
 
 
 def compose_parent(config: ExperimentConfig) -> ExperimentConfig:
@@ -140,7 +135,9 @@ def ensure_parent(config: ExperimentConfig) -> Path | None:
     folder = parent_folder(parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not is_main_process():
-        _wait_for(folder)
+        # Rank 0 carries it out; where that fails, the launcher ends the other ranks.
+        while not (folder / FILE_NAME).is_file() or RunRecord.load(folder).status != "finished":
+            time.sleep(POLL_INTERVAL_S)
         return folder
     with FileLock(f"{folder}.lock"):
         log.info("starting from experiment=%s: %s", config.start_from.experiment, folder)
@@ -148,31 +145,16 @@ def ensure_parent(config: ExperimentConfig) -> Path | None:
     return folder
 
 
-def _wait_for(parent: Path) -> None:
-    """Leave the parent run to rank 0; where that fails, the launcher ends the other ranks."""
-    while not (parent / FILE_NAME).is_file() or RunRecord.load(parent).status != "finished":
-        time.sleep(POLL_INTERVAL_S)
-
-
 def finished_run(config: DictConfig, folder: Path) -> RunRecord | None:
-    """The record of a training run that is finished already; None if there is something to do.
-
-    Raises:
-        RunError: If the folder holds a run with other settings.
-    """
+    """The record of a training run that is finished already; None if there is something to do. As `open_run`."""
     settings = checked_with_parent(config, ExperimentConfig)
     record = _known_record(settings)
     return open_run(folder, record, settings) if record is not None else None
 
 
 def refuse_other_run(config: ExperimentConfig, folder: Path) -> None:
-    """Refuse the folder of a run with other settings, before torch is imported and the run's parent is trained.
-
-    Raises:
-        RunError: With the differences.
-    """
-    record = None if config.restart else _known_record(config)
-    if record is not None:
+    """As `earlier_run`, before torch is imported and the run's parent is trained."""
+    if not config.restart and (record := _known_record(config)) is not None:
         earlier_run(folder, record, config)
 
 

@@ -34,8 +34,9 @@ def origin_of(key: str) -> str:
     for group, choice in [*hydra.runtime.choices.items(), ("", hydra.job.config_name)]:
         for chosen in choice if isinstance(choice, list) else [choice]:
             option = RENAMED.get(group, {}).get(chosen, chosen)
-            path = _file_of(f"{group.split('@')[0]}/{option}.yaml") if option else None
-            if path is not None and _sets(path, group, key):
+            name = f"{group.split('@')[0]}/{option}.yaml".lstrip("/")
+            files = [folder / name for folder in config_folders() if option and (folder / name).is_file()]
+            if files and _sets(path := files[0], group, key):  # Hydra takes the first folder that has it
                 shown = Path("conf", path.relative_to(CONF_FOLDER)) if path.is_relative_to(CONF_FOLDER) else path
                 return f" (in {shown})"
     return ""
@@ -49,15 +50,9 @@ def without_package(key: str) -> Path | None:
     return next((path for path in files if _sets(path, group, key)), None)
 
 
-def _file_of(name: str) -> Path | None:
-    """The file that Hydra reads, which is in the first folder that has it."""
-    return next((path for folder in config_folders() if (path := folder / name.lstrip("/")).is_file()), None)
-
-
 def quoted(path: Path) -> str:
     """A path as the value of an override."""
-    escaped = str(path).replace("'", "\\'")
-    return f"'{escaped}'"
+    return "'" + str(path).replace("'", "\\'") + "'"
 
 
 def is_typed(key: str) -> bool:
@@ -82,8 +77,7 @@ def _sets(path: Path, group: str, key: str) -> bool:
     package = first.removeprefix("# @package ").strip() if first.startswith("# @package") else group.replace("/", ".")
     package = package.removeprefix("_global_").strip(".")
     value: Any = {package: yaml.safe_load(text)} if package and "." not in package else yaml.safe_load(text)
-    parts = key.removeprefix(package).strip(".").split(".") if "." in package else key.split(".")
-    for part in parts:
+    for part in key.removeprefix(package).strip(".").split(".") if "." in package else key.split("."):
         if not isinstance(value, dict) or part not in value:
             return False
         value = value[part]

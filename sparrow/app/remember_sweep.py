@@ -16,10 +16,8 @@ from sparrow.app.sweeps import parsed_overrides
 class RememberSweep(Callback):
     """Remembers the folders and the swept keys of the multirun that this process launches, or is one job of.
 
-    The report is written by the entry point when everything has ended; Hydra's own `on_multirun_end` is not called
-    when a job failed.
-
-    `swept_keys` are given to a process that carries out one job of a multirun.
+    A process that carries out one job is given `swept_keys`. The report is written by the entry point when everything
+    has ended; Hydra's own `on_multirun_end` is not called when a job failed.
     """
 
     folders: ClassVar[list[Path]] = []

@@ -17,6 +17,7 @@ from sparrow.app.trained_defaults import with_trained_defaults
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
 from sparrow.core.settings import MISSING_VALUE, REQUIRED, Problem, defaults, validated
+from sparrow.core.tables import counted
 from sparrow.runs.settings import recorded_choice
 from sparrow.settings import SCHEMAS, EvaluateConfig, ExperimentConfig, conflicts
 
@@ -37,8 +38,7 @@ def register_schemas() -> None:
         plain = defaults(schema)
         node = OmegaConf.create(with_trained_defaults(plain) if schema is EvaluateConfig else plain)
         for key in NAMED_ITEMS:
-            items = OmegaConf.select(node, key)
-            if items is not None:
+            if (items := OmegaConf.select(node, key)) is not None:
                 OmegaConf.set_struct(items, False)
         store.store(name=f"{command}_schema", node=node, provider="sparrow")
 
@@ -51,31 +51,25 @@ def checked(
 ) -> T:
     """The settings of a composed configuration.
 
-    Args:
-        config: The composed configuration.
-        schema: Class of its settings.
-        origin: What a message adds on where a key was written.
-        further: Finds what else is wrong with valid settings, as (key, what is wrong and how to fix it).
+    `origin` is what a message adds on where a key was written; `further` finds what else is wrong with valid settings,
+    as (key, what is wrong and how to fix it).
 
     Raises:
         ConfigError: With every unknown key, wrong value, missing value and contradiction, each with its file.
     """
+
+    def found_in(settings: Any) -> Iterable[tuple[str, str]]:
+        return [*conflicts(settings), *_unknown_factors(settings), *further(settings)]
+
     problems: list[Problem] = []
-    plain = _resolved(config, problems)
-    made = validated(schema, plain, lambda settings: _conflicts(settings, further))
+    made = validated(schema, _resolved(config, problems), found_in)
     if not isinstance(made, list) and not problems:
         return made
     unresolved = {problem.key for problem in problems}
     problems += [p for p in made if p.key not in unresolved] if isinstance(made, list) else []
     found = [(p, p.key if p.written is None else p.written) for p in _first_causes(problems)]
     lines = [*dict.fromkeys(f"{problem}{origin(key.partition('[')[0])}" for problem, key in found)]
-    count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-    raise ConfigError(f"{count} in the configuration:\n  " + "\n  ".join(lines))
-
-
-def _conflicts(settings: T, further: Callable[[T], Iterable[tuple[str, str]]]) -> Iterable[tuple[str, str]]:
-    common = cast("ExperimentConfig | EvaluateConfig", settings)
-    return [*conflicts(common), *_unknown_factors(common), *further(settings)]
+    raise ConfigError("\n  ".join([f"{counted(len(lines), 'problem')} in the configuration:", *lines]))
 
 
 def _first_causes(problems: Sequence[Problem]) -> Iterator[Problem]:

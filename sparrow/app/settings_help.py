@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -69,13 +70,8 @@ def group_help(command: str, group: str) -> str:
         ConfigError: If the command has no such group, with a near one.
     """
     schema, choices = SCHEMAS[command], options_by_group()
-    width = shutil.get_terminal_size((100, 24)).columns
     if group in LAUNCHER_NAMES:
-        blocks = (
-            "\n".join([title, *(line for setting in settings for line in _wrapped(setting, width))])
-            for title, settings in _launchers().items()
-        )
-        return "\n\n".join(blocks)
+        return "\n\n".join(f"{title}\n{_wrapped(settings)}" for title, settings in _launchers().items())
     found = [setting for setting in described(schema) if _is_below(setting.key, group)]
     if not found and group in choices:
         return f"{group}: {', '.join(choices[group])}"
@@ -84,7 +80,7 @@ def group_help(command: str, group: str) -> str:
         near = get_close_matches(group, names, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
         raise ConfigError(f"--help {group}: `sparrow {command}` has no such settings; {hint}")
-    return "\n".join(line for setting in found for line in _wrapped(setting, width))
+    return _wrapped(found)
 
 
 def _launchers() -> dict[str, list[Described]]:
@@ -92,8 +88,7 @@ def _launchers() -> dict[str, list[Described]]:
     found = {}
     for name, schema in (("parallel", ParallelValues), ("slurm", SlurmValues)):
         given = yaml.safe_load((CONF_FOLDER / f"hydra/launcher/{name}.yaml").read_text(encoding="utf-8"))
-        settings = described(schema, "hydra.launcher.", recorded=True, given=given)
-        found[f"hydra/launcher={name}"] = list(settings)
+        found[f"hydra/launcher={name}"] = [*described(schema, "hydra.launcher.", recorded=True, given=given)]
     return found
 
 
@@ -129,26 +124,22 @@ def _markdown(settings: list[Described]) -> str:
     return "\n".join([*rows, ""])
 
 
-def _wrapped(setting: Described, width: int) -> list[str]:
-    default = setting.default if setting.default == MUST_BE_SET else f"default {setting.default}"
-    head = f"  {setting.key}: {setting.kind}, {default}"
-    text = setting.help + (" (recorded)" if setting.recorded else "")
-    return [
-        *textwrap.wrap(head, width, subsequent_indent=INDENT),
-        *textwrap.wrap(text, width, initial_indent=INDENT, subsequent_indent=INDENT),
-    ]
+def _wrapped(settings: list[Described]) -> str:
+    width, lines = shutil.get_terminal_size((100, 24)).columns, []
+    for setting in settings:
+        default = setting.default if setting.default == MUST_BE_SET else f"default {setting.default}"
+        text = setting.help + (" (recorded)" if setting.recorded else "")
+        lines += textwrap.wrap(f"  {setting.key}: {setting.kind}, {default}", width, subsequent_indent=INDENT)
+        lines += textwrap.wrap(text, width, initial_indent=INDENT, subsequent_indent=INDENT)
+    return "\n".join(lines)
 
 
 def _written(default: Any) -> str:
     if default == REQUIRED:
         return MUST_BE_SET
-    if default is None:
-        return "null"
-    if isinstance(default, bool):
-        return str(default).lower()
     if isinstance(default, list):
         return f"[{', '.join(map(str, default))}]"
-    return '""' if default == "" else str(default)
+    return json.dumps(default) if default in (None, "") or isinstance(default, bool) else str(default)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,8 @@ def as_trained(key: str, default: Any = None, *, _root_: DictConfig) -> Any:
 
 def of_protocol(key: str, default: Any, *, _parent_: DictConfig) -> Any:
     """What a benchmark's protocol sets, or else the default, which may be another setting."""
-    return Benchmark.completed({"format": _parent_.get("format"), "protocol": _parent_.get("protocol")}).get(
-        key, default
-    )
+    given = {name: _parent_.get(name) for name in ("format", "protocol")}
+    return Benchmark.completed(given).get(key, default)
 
 
 def with_trained_defaults(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,16 +7,11 @@ import errno
 from sparrow.core.errors import SparrowError
 
 _ELSEWHERE = "choose another folder (paths.output_root, paths.cache_root, hydra.run.dir, hydra.sweep.dir or --out)"
-_NO_RIGHT = f"get the right to it, or {_ELSEWHERE}"
-_NO_SPACE = f"free space on the disk, or {_ELSEWHERE}"
 REMEDIES = {
-    errno.EACCES: _NO_RIGHT,
-    errno.EPERM: _NO_RIGHT,
+    **dict.fromkeys((errno.EACCES, errno.EPERM), f"get the right to it, or {_ELSEWHERE}"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"free space on the disk, or {_ELSEWHERE}"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), f"a file stands where a folder is needed: {_ELSEWHERE}"),
     errno.EROFS: _ELSEWHERE,
-    errno.ENOSPC: _NO_SPACE,
-    errno.EDQUOT: _NO_SPACE,
-    errno.ENOTDIR: f"a file stands where a folder is needed: {_ELSEWHERE}",
-    errno.EEXIST: f"a file stands where a folder is needed: {_ELSEWHERE}",
     errno.EISDIR: "a folder stands where a file is needed: name another file",
     errno.ENOENT: "check the path",
     errno.ENAMETOOLONG: f"shorten it, or {_ELSEWHERE}",

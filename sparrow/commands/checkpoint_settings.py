@@ -18,16 +18,9 @@ from sparrow.runs.status import CHECKPOINT_FOLDER, MODEL_FOLDER
 from sparrow.settings import EvaluateConfig
 
 ALIKE = (
-    "data_seed",
-    "world",
-    "frames",
-    "trainer.precision",
-    "backbone.frame_size_px",
-    "backbone.native_video",
-    "backbone.min_frame_size_px",
-    "backbone.template",
-    "backbone.thinking",
-    "backbone.trust_remote_code",
+    *("data_seed", "world", "frames", "trainer.precision"),
+    *("backbone.frame_size_px", "backbone.native_video", "backbone.min_frame_size_px"),
+    *("backbone.template", "backbone.thinking", "backbone.trust_remote_code"),
 )
 
 

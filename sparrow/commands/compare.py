@@ -49,12 +49,8 @@ def read_run(folder: Path) -> RunFolder:
     if record is None and not manifest.is_file():
         raise RunError(f"{folder}: there is no {FILE_NAME} and no manifest.json; name the folder of one run")
     try:
-        return RunFolder(
-            folder,
-            record,
-            json.loads(manifest.read_text()) if manifest.is_file() else None,
-            pd.read_parquet(ledger) if ledger.is_file() else None,
-        )
+        counts = json.loads(manifest.read_text()) if manifest.is_file() else None
+        return RunFolder(folder, record, counts, pd.read_parquet(ledger) if ledger.is_file() else None)
     except (OSError, ValueError) as error:
         raise RunError(f"{folder}: its manifest or ledger cannot be read ({error}); prepare the run again") from None
 
@@ -72,11 +68,8 @@ def compare(first: Path, second: Path) -> str:
 
 
 def _runs(one: RunFolder, other: RunFolder) -> Table:
-    rows: list[Row] = [
-        (name, mine, theirs)
-        for (name, mine), (_, theirs) in zip(_facts(one), _facts(other), strict=True)
-        if (mine, theirs) != (NOTHING, NOTHING)
-    ]
+    facts = zip(_facts(one), _facts(other), strict=True)
+    rows: list[Row] = [(name, a, b) for (name, a), (_, b) in facts if (a, b) != (NOTHING, NOTHING)]
     note = "" if one.record and other.record else f"Settings are kept where there is a {FILE_NAME}: not compared."
     return Table("Runs", ("", "A", "B"), rows, left=3, note=note)
 
@@ -104,14 +97,13 @@ def _settings(one: RunFolder, other: RunFolder) -> Iterator[Table]:
     if len(schemas) > 1:  # a run and an evaluation, where null is the checkpoint's own
         alike = (*ALIKE, "benchmark.")
         differing = [row for row in differing if row[0].startswith(alike) and not {NOTHING, "None"} & {*row[1:]}]
-    recorded = {key for key, _, _ in differing if any(is_recorded(schema, key) for schema in schemas)}
-    changing = [row for row in differing if row[0] not in recorded]
+    recorded = [row for row in differing if any(is_recorded(schema, row[0]) for schema in schemas)]
+    changing = [row for row in differing if row not in recorded]
     note = "" if changing else "None differs."
     note += "" if len(schemas) == 1 else " A run and an evaluation share those of the benchmarks, frames and world."
     yield Table("Settings that determine the result", ("setting", "A", "B"), changing, left=3, note=note)
     if recorded:
-        rows = [row for row in differing if row[0] in recorded]
-        yield Table("Settings that do not", ("setting", "A", "B"), rows, left=3)
+        yield Table("Settings that do not", ("setting", "A", "B"), recorded, left=3)
     if versions := _differing(one.record.versions, other.record.versions):
         yield Table("Versions", ("package", "A", "B"), versions, left=3)
 
@@ -175,16 +167,8 @@ def _score(score: Score | None) -> tuple[str, str]:
 
 
 HEADER = (
-    "benchmark",
-    "phase",
-    "B is",
-    "B - A",
-    "95 % interval",
-    "p",
-    "questions",
-    "only A",
-    "only B",
-    "answers differ",
+    *("benchmark", "phase", "B is", "B - A", "95 % interval", "p"),
+    *("questions", "only A", "only B", "answers differ"),
 )
 
 

@@ -88,8 +88,7 @@ def _carry_out(
         if value is not None
     ]
     model_id = content_hash([weights, *shown, config.trainer.precision])
-    baselines = {"blind": config.blind, "one_frame": config.one_frame}
-    phases = ("after", *(phase for phase, wanted in baselines.items() if wanted))
+    phases = ("after", *(phase for phase in ("blind", "one_frame") if getattr(config, phase)))
     work = Answering(config, checkpoint, model_id, folder, dict.fromkeys(config.benchmark, folder), phases)
     reset_peak_memory()
     with recorded_outcome(record, folder, enabled=True), signals_interrupt():

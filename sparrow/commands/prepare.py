@@ -54,14 +54,8 @@ def _list_missing(files: list[Path], folder: Path) -> None:
 
 
 def _export(config: PrepareConfig, prepared: Prepared, folder: Path) -> str:
-    export = export_mixture(
-        prepared.plan,
-        prepared,
-        folder.name,
-        folder,
-        bad_samples=BadSamples(config.on_bad_sample, config.max_bad_fraction),
-        num_workers=config.batching.num_workers,
-    )
+    bad_samples, workers = BadSamples(config.on_bad_sample, config.max_bad_fraction), config.batching.num_workers
+    export = export_mixture(prepared.plan, prepared, folder.name, folder, bad_samples=bad_samples, num_workers=workers)
     left_out = [f"  {len(ids):,} left out: {reason}: {ids[0]}" for reason, ids in export.left_out.items()]
     counts = f"{export.num_samples:,} samples, {export.num_images:,} pictures, {export.num_videos:,} videos"
     return "\n".join([f"\nExport for {folder.name}: {counts}: {folder}", *left_out])
@@ -69,15 +63,13 @@ def _export(config: PrepareConfig, prepared: Prepared, folder: Path) -> str:
 
 def memory_text(config: ExperimentConfig, prepared: Prepared) -> str:
     """The longest planned micro-batch of all ranks, and the estimated memory of the device that gets it."""
-    plan = prepared.plan
-    trainer, tuning = config.trainer, config.tuning
+    plan, trainer, tuning = prepared.plan, config.trainer, config.tuning
     num_ranks = trainer.devices * trainer.num_nodes
     positions = plan.longest_micro_batch(num_ranks, range(num_ranks))
     tokens = plan.tokens_of(positions)
     dtype = weights_dtype(trainer.precision)
-    backbone = outline(
-        prepared.backbone, LoadOptions.of(config.backbone, dtype=dtype, quantization=tuning.quantization)
-    )
+    options = LoadOptions.of(config.backbone, dtype=dtype, quantization=tuning.quantization)
+    backbone = outline(prepared.backbone, options)
     apply_tuning(backbone, tuning)
     estimate = estimate_memory(
         backbone,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import pandas as pd
 from PIL import Image
 from torch import Tensor
 
@@ -34,12 +34,9 @@ PieceKind = Literal["text", "control", "frames"]
 
 @dataclass(frozen=True)
 class Piece:
-    """Neighbouring tokens of one kind, as they are shown.
+    """Neighbouring tokens of one kind, decoded; for frames `text` says which ones, and how many tokens.
 
-    Args:
-        kind: `text`, one `control` token, or the tokens of `frames`.
-        text: The decoded tokens; for frames which ones, and how many tokens.
-        frame: Number of the one frame that the tokens stand for, 0 where it is none or several.
+    `frame` is the number of the one frame that the tokens stand for, 0 where it is none or several.
     """
 
     kind: PieceKind
@@ -74,8 +71,7 @@ class PreviewedSample:
         return self.visual_tokens + self.text_tokens
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(NamedTuple):
     """A sample or record that the run leaves out."""
 
     component: str
@@ -98,11 +94,8 @@ def write_preview(prepared: Prepared, path: Path, num_samples: int, config: Expe
     plan, backbone = prepared.plan, prepared.backbone
     dataset = StepDataset(plan, prepared)
     chosen = choose(plan, num_samples)
-    manifest = plan.manifest()
-    refused = _refused(prepared)
-    limit = backbone.context_length_tokens
-    if config is not None:
-        limit = min(limit, config.batching.max_seq_len_tokens)
+    manifest, refused = plan.manifest(), _refused(prepared)
+    limits = [backbone.context_length_tokens, *([] if config is None else [config.batching.max_seq_len_tokens])]
     page = render(
         "preview.html.jinja",
         config=config,
@@ -112,7 +105,7 @@ def write_preview(prepared: Prepared, path: Path, num_samples: int, config: Expe
         page=prepared.page_style,
         notes=[*prepared.notes, *reasons(manifest["components"])],
         left_out={name: num_left_out(part) for name, part in manifest["components"].items()},
-        limit=limit,
+        limit=min(limits),
         shown={
             name: [_previewed(dataset, position, step) for position, step in chosen.get(name, [])]
             for name in manifest["components"]
@@ -131,20 +124,12 @@ def choose(plan: Plan, num_samples: int) -> dict[str, list[tuple[int, int]]]:
 
     Components take turns, so each has an equal share, and what one lacks goes to the others.
     """
-    components = plan.ledger["component"].tolist()
-    first_steps: dict[int, int] = {}
-    for step, positions in enumerate(plan.steps, start=1):
-        for position in positions.tolist():
-            first_steps.setdefault(position, step)
-    seen: Counter[str] = Counter()
-    turns: dict[int, int] = {}
-    for position in first_steps:
-        turns[position] = seen[components[position]]
-        seen[components[position]] += 1
-    chosen: dict[str, list[tuple[int, int]]] = {}
-    for position in sorted(turns, key=turns.__getitem__)[:num_samples]:
-        chosen.setdefault(components[position], []).append((position, first_steps[position]))
-    return chosen
+    shown = [(position, step) for step, positions in enumerate(plan.steps, start=1) for position in positions.tolist()]
+    first = pd.DataFrame(shown, columns=["position", "step"]).drop_duplicates("position", ignore_index=True)
+    first["component"] = plan.ledger["component"].to_numpy()[first["position"]]
+    turns = first.groupby("component").cumcount().sort_values(kind="stable")
+    by_component = first.loc[turns.index[:num_samples]].groupby("component", sort=False)
+    return {name: list(zip(part["position"], part["step"], strict=True)) for name, part in by_component}
 
 
 def spans_of(
@@ -201,27 +186,22 @@ def frame_uri(frame: Tensor, *, lossless: bool) -> str:
     pixels = frame.permute(1, 2, 0).numpy()
     is_grey = bool((pixels == pixels[..., :1]).all())
     picture = Image.fromarray(pixels[..., 0] if is_grey else pixels)
-    buffer = io.BytesIO()
-    if lossless:
-        picture.save(buffer, "PNG", optimize=True)
-    else:
-        picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    kind = "png" if lossless else "jpeg"
+    buffer, kind = io.BytesIO(), "png" if lossless else "jpeg"
+    options = {"optimize": True} if lossless else {"quality": JPEG_QUALITY, "subsampling": 0}
+    picture.save(buffer, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _previewed(dataset: StepDataset, position: int, step: int) -> PreviewedSample:
     sample = dataset.encode(position)
     row = dataset.plan.ledger.iloc[position]
-    is_small = dataset.backbone.frame_size_px <= MAX_PNG_SIDE_PX
     is_pages = dataset.presentations[row["component"]].present_as == "pages"
-    lossless = is_small or is_pages
-    frames = [frame_uri(frame, lossless=lossless) for frame in sample.frames[:MAX_FRAMES]]
+    lossless = is_pages or dataset.backbone.frame_size_px <= MAX_PNG_SIDE_PX
     return PreviewedSample(
         id=row["sample_id"],
         step=step,
         spans=spans_of(sample, dataset.backbone, frame_word="page" if is_pages else "frame"),
-        frames=frames,
+        frames=[frame_uri(frame, lossless=lossless) for frame in sample.frames[:MAX_FRAMES]],
         num_frames=len(sample.frames),
         visual_tokens=sample.num_visual_tokens,
         text_tokens=len(sample.input_ids) - sample.num_visual_tokens,

@@ -15,8 +15,7 @@ def report(folders: Sequence[Path], out: Path) -> None:
     studies = read_studies(folders)
     paths = write_report(studies, out)
     print_table(studies)
-    for path in paths.all:
-        print(path)
+    print(*paths.all, sep="\n")
 
 
 def print_status(folders: Sequence[Path], expected_jobs: Callable[[Path], list[ExpectedJob]]) -> None:

@@ -50,6 +50,7 @@ from sparrow.training.throughput import Throughput
 from sparrow.training.trained_model import attention_of, load_model, put_together, sharding_of, tuned_outline
 
 log = logging.getLogger(__name__)
+AFTER: tuple[Phase, ...] = ("after", "blind", "one_frame")
 
 
 def train(
@@ -163,11 +164,6 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
     _evaluate_after(config, evaluator, trained, record, folder)
 
 
-def _phases_after(config: ExperimentConfig) -> list[Phase]:
-    phases: tuple[Phase, ...] = ("after", "blind", "one_frame")
-    return [phase for phase in phases if getattr(config.evaluation, phase)]
-
-
 def _evaluate_before(
     config: ExperimentConfig,
     evaluator: Evaluator,
@@ -210,7 +206,7 @@ def _evaluate_after(
         if trained is None:
             trained = load_model(config, str(folder / MODEL_FOLDER))
             trained.model.to(device)
-        phases = _phases_after(config) if evaluator.benchmarks else []
+        phases = [phase for phase in AFTER if evaluator.benchmarks and getattr(config.evaluation, phase)]
         # A run that is done again may end in other weights: then answers of the model before do not count.
         model_id = content_hash([record.run_id, fingerprint(str(folder / MODEL_FOLDER), None)]) if phases else ""
         for phase in phases:

@@ -60,6 +60,11 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def content_of(path: Path) -> bytes | None:
+    """The bytes of a file; None where there is none."""
+    return path.read_bytes() if path.is_file() else None
+
+
 @contextmanager
 def drafted(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder` to write into, which takes its place whole or not at all."""

@@ -48,12 +48,7 @@ class Video:
 
 
 Part = Text | LongText | Image | Video
-PART_TYPES: dict[str, type[Text] | type[LongText] | type[Image] | type[Video]] = {
-    "text": Text,
-    "long_text": LongText,
-    "image": Image,
-    "video": Video,
-}
+PART_TYPES: dict[str, type[Part]] = {"text": Text, "long_text": LongText, "image": Image, "video": Video}
 _TYPE_NAMES = {cls: name for name, cls in PART_TYPES.items()}
 
 
@@ -127,26 +122,19 @@ class Sample:
 
     def to_row(self) -> dict[str, Any]:
         """The sample as plain dicts and lists, in the form that is stored as an Arrow row."""
-        return {
-            "id": self.id,
-            "source": self.source,
-            "messages": [
-                {"role": m.role, "supervised": m.supervised, "content": [_part_to_row(p) for p in m.parts]}
-                for m in self.messages
-            ],
-        }
+        messages = [
+            {"role": m.role, "supervised": m.supervised, "content": [_part_to_row(part) for part in m.parts]}
+            for m in self.messages
+        ]
+        return {"id": self.id, "source": self.source, "messages": messages}
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Sample:
         """The inverse of `to_row`."""
-        return cls(
-            id=row["id"],
-            source=row["source"],
-            messages=tuple(
-                Message(m["role"], tuple(_part_from_row(part) for part in m["content"]), m["supervised"])
-                for m in row["messages"]
-            ),
+        messages = (
+            Message(m["role"], tuple(map(_part_from_row, m["content"])), m["supervised"]) for m in row["messages"]
         )
+        return cls(row["id"], row["source"], tuple(messages))
 
 
 EMPTY_PART: dict[str, Any] = dict.fromkeys(("type", "text", "path", "start_s", "end_s", "fps"))

@@ -74,42 +74,39 @@ def settings(cls: type[T]) -> type[T]:
 
     Made by hand, its problems are one `ConfigError`; within `validated` they come together with all others.
     """
-    made = validated_dataclass(config=CONFIG)(_completing(cls))
-    return _raising_config_errors(cast("type[T]", made))
+    return _validating(cls, frozen=False)
 
 
 @dataclass_transform(field_specifiers=(setting, same_setting, field), frozen_default=True)
 def frozen_settings(cls: type[T]) -> type[T]:
     """The same, unchangeable, and hashable where its values are."""
-    made = validated_dataclass(frozen=True, config=CONFIG)(_completing(cls))
-    return _raising_config_errors(cast("type[T]", made))
+    return _validating(cls, frozen=True)
 
 
-def _completing(cls: type[T]) -> type[T]:
-    """Let `completed` of a class add to the values that are given."""
+def _validating(cls: type[T], *, frozen: bool) -> type[T]:
+    """A class whose `completed`, if any, adds to the values that are given.
+
+    What its `conflicts` yields, as (name of a setting, what is wrong and how to fix it), is refused too.
+    """
     if complete := getattr(cls, "completed", None):
         cls._complete = model_validator(mode="before")(  # type: ignore[attr-defined]
             lambda given: complete(given) if isinstance(given, Mapping) else given
         )
-    return cls
-
-
-def _raising_config_errors(cls: type[T]) -> type[T]:
-    """Also for what `conflicts` of a class yields, as (name of a setting, what is wrong and how to fix it)."""
-    validate = cls.__init__
+    made: Any = validated_dataclass(frozen=frozen, config=CONFIG)(cls)
+    validate = made.__init__
 
     def validate_once(self: T, *args: Any, **kwargs: Any) -> None:
         try:
             validate(self, *args, **kwargs)
             problems = _contradictions(self, "", [])
         except ValidationError:
-            names = [f.name for f in fields(cast(Any, cls))]
-            problems = cast("list[Problem]", validated(cls, dict(zip(names, args, strict=False)) | kwargs))
+            names = [f.name for f in fields(made)]
+            problems = validated(made, dict(zip(names, args, strict=False)) | kwargs)
         if problems:
-            raise ConfigError("\n".join(str(problem) for problem in problems))
+            raise ConfigError("\n".join(map(str, problems)))
 
-    cls.__init__ = validate_once  # type: ignore[assignment,method-assign]
-    return cls
+    made.__init__ = validate_once
+    return made
 
 
 @dataclass(frozen=True)
@@ -190,8 +187,7 @@ def _not_around(inner: list[Problem], outer: list[Problem]) -> list[Problem]:
 def decoded(kind: type[T], value: Any) -> T | list[Problem]:
     """A dataclass read back from JSON, or every problem with it: unknown and missing keys and other types."""
     try:
-        made: T = _strict_adapter(cast(Any, kind)).validate_json(json.dumps([value]))[0]
-        return made
+        return _strict_adapter(cast(Any, kind)).validate_json(json.dumps([value]))[0]
     except ValidationError as error:
         return [replace(p, key=p.key.removeprefix("[0]").lstrip(".")) for p in _problems_of(error, list[kind])]  # type: ignore[valid-type]
 
@@ -221,9 +217,7 @@ def _set_aside(values: Any, aside: list[str], location: list[Any]) -> None:
 
 
 def _truth_values(value: Any, kind: Any, location: list[Any]) -> Iterator[Problem]:
-    """A problem for each value of another type that pydantic would take: a truth value for a number, as 0 or 1, and a
-    number with decimals or a truth value for a whole number or text, as text.
-    """
+    """A problem for each value that pydantic would turn into another type: a truth value, or decimals as text."""
     kind = _apart_from_null(kind)
     kinds = {*(get_args(kind) or (kind,))}
     if isinstance(value, dict):
@@ -263,8 +257,8 @@ def _problems_of(error: ValidationError, schema: Any) -> list[Problem]:
     found: list[Problem] = []
     for details in error.errors():
         location = _location(details["loc"], schema)
-        key, cause = _key(location), _cause(details)
-        if cause is not None:
+        key, cause = _key(location), (details.get("ctx") or {}).get("error")
+        if isinstance(cause, Exception):
             found.append(Problem(key, str(cause)))
         elif details["type"] == "missing":
             found.append(Problem(key, "is missing"))
@@ -282,11 +276,6 @@ def _siblings(schema: Any, location: list[Any]) -> dict[str, Any]:
     """The settings of the class that the one at a place belongs to, by name, with their metadata."""
     parent = _apart_from_null(kind_of(schema, location[:-1])) if location else None
     return {f.name: f.metadata for f in fields(parent)} if is_dataclass(parent) else {}
-
-
-def _cause(details: Mapping[str, Any]) -> Exception | None:
-    cause = (details.get("ctx") or {}).get("error")
-    return cause if isinstance(cause, Exception) else None
 
 
 def _location(parts: Iterable[Any], schema: Any) -> list[Any]:
@@ -384,8 +373,7 @@ def readable(kind: Any, *, limits: bool = False) -> str:
     if get_origin(kind) is dict or is_dataclass(kind):
         return "settings"
     if get_args(kind):
-        parts = ("null" if part is type(None) else readable(part, limits=limits) for part in get_args(kind))
-        return " or ".join(parts)
+        return " or ".join("null" if part is type(None) else readable(part, limits=limits) for part in get_args(kind))
     return str(getattr(kind, "__name__", kind))
 
 
@@ -393,11 +381,8 @@ def defaults(schema: Any) -> dict[str, Any]:
     """The defaults of a class of settings as plain values; `???` where there is none."""
     types, found = hints(schema), {}
     for f in fields(schema):
-        if f.default_factory is not MISSING:
-            value = f.default_factory()
-            found[f.name] = defaults(types[f.name]) if is_dataclass(value) else value
-        else:
-            found[f.name] = REQUIRED if f.default is MISSING else f.default
+        value = f.default if f.default_factory is MISSING else f.default_factory()
+        found[f.name] = defaults(types[f.name]) if is_dataclass(value) else REQUIRED if value is MISSING else value
     return found
 
 

@@ -16,12 +16,7 @@ NEW_CALL = (
     "this call goes with the next release; write build_plan(selections, PlanInputs(sources, presentations, backbone), "
     "Batching(name='padded', micro_batch_size_samples=1, ...), data_seed=..., bad_samples=BadSamples(...))"
 )
-OLD_DEFAULTS: dict[str, Any] = {
-    "name": "padded",
-    "micro_batch_size_samples": 1,
-    "num_workers": 0,
-    "sample_timeout_s": 0,
-}
+DEFAULTS: dict[str, Any] = {"name": "padded", "micro_batch_size_samples": 1, "num_workers": 0, "sample_timeout_s": 0}
 
 
 def build_plan(selections: Sequence[Selection], *arguments: Any, **options: Any) -> Plan:
@@ -33,5 +28,5 @@ def build_plan(selections: Sequence[Selection], *arguments: Any, **options: Any)
     inputs = PlanInputs(given.pop("sources"), given.pop("presentations"), given.pop("backbone"))
     bad_samples = BadSamples(given.pop("on_bad_sample", "fail"), given.pop("max_bad_fraction", 0.0))
     kept = {name: given.pop(name) for name in ("data_seed", "tuning", "cache_root") if name in given}
-    batching = Batching(**(OLD_DEFAULTS | {"name" if key == "batching" else key: v for key, v in given.items()}))
+    batching = Batching(**(DEFAULTS | {"name" if key == "batching" else key: v for key, v in given.items()}))
     return plan_builder.build_plan(selections, inputs, batching, bad_samples=bad_samples, **kept)

@@ -103,7 +103,7 @@ def reasons(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _held_out(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = []
     for name, counts in components.items():
-        requested, used, rejected = _counts(counts, "requested", "used", "rejected")
-        lines.append(f"{name}, for validation: {requested} requested, {used} used, {rejected} rejected")
+        sums = ", ".join(f"{counts[what]:,} {what}" for what in ("requested", "used", "rejected"))
+        lines.append(f"{name}, for validation: {sums}")
         lines += [f"{name}, for validation: {n:,} rejected: {why}" for why, n in counts["rejected_by_reason"].items()]
     return lines

@@ -33,7 +33,6 @@ def selected_rows(component: Component, sources: Mapping[str, SourceData], confi
         ConfigError: If an encoder cannot be loaded.
     """
     data = sources[component.source]
-    cache_root = Path(config.paths.cache_root)
     texts = [turns for _, turns in read_instructions(data)]
     distinct = sorted({turn for turns in texts for turn in turns})
     # The places of samples that share an id are told by their contents.
@@ -48,7 +47,7 @@ def selected_rows(component: Component, sources: Mapping[str, SourceData], confi
         ],
         length=32,
     )
-    file = cache_root / "selections" / f"{key}.npy"
+    file = Path(config.paths.cache_root) / "selections" / f"{key}.npy"
     known = _known(file)
     yield from known
     if len(known) == len(data):
@@ -57,16 +56,12 @@ def selected_rows(component: Component, sources: Mapping[str, SourceData], confi
     vectors = _sample_vectors(texts, distinct, config)
     rows = list(known)
     keep_at = max(FIRST_KEPT, 2 * len(rows))
+    limit = config.embedder.duplicate_similarity
+    found = select(
+        component.selection, data.ids, vectors, config.data_seed, duplicate_similarity=limit, first=known, ties=ties
+    )
     try:
-        for row in select(
-            component.selection,
-            data.ids,
-            vectors,
-            config.data_seed,
-            duplicate_similarity=config.embedder.duplicate_similarity,
-            first=known,
-            ties=ties,
-        ):
+        for row in found:
             rows.append(row)
             if len(rows) == keep_at:
                 _keep(file, rows)
@@ -78,12 +73,8 @@ def selected_rows(component: Component, sources: Mapping[str, SourceData], confi
 
 def _sample_vectors(texts: list[list[str]], distinct: list[str], config: ExperimentConfig) -> NDArray[np.float32]:
     """A unit vector a sample [n, d]: the mean of its turns' vectors; zeros where it asks nothing."""
-    vectors = embed(
-        distinct,
-        config.embedder,
-        cache_root=Path(config.paths.cache_root),
-        progress=config.trainer.progress_bar,
-    )
+    cache_root, progress = Path(config.paths.cache_root), config.trainer.progress_bar
+    vectors = embed(distinct, config.embedder, cache_root=cache_root, progress=progress)
     numbers = {text: number for number, text in enumerate(distinct)}
     means = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
     for row, turns in enumerate(texts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,12 +14,12 @@ import pandas as pd
 
 from sparrow.core.errors import BackboneError, ConfigError, DataError
 from sparrow.data.encode import Presentation
-from sparrow.data.mixture import Selection, draw, without_empty
+from sparrow.data.mixture import draw, without_empty
 from sparrow.data.page_counts import PageCounts
 from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.plan_builder import build_plan, measure_component
 from sparrow.data.rejecting import BadSamples
-from sparrow.data.settings import Batching, Component, Mixture, Source
+from sparrow.data.settings import Component, Mixture, Source
 from sparrow.data.sources import SourceData, load_source, missing_files
 from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.models.loading import LoadOptions, ensure_tiny, find_family, load_backbone
@@ -65,7 +65,9 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder:
     check_tuning(backbone, config.tuning)
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
     sources = load_sources(config, mixture.sources)
-    presentations = {name: presentation(config, part) for name, part in mixture.components.items()}
+    frame_cache = cache_root / "frames" if config.batching.cache_frames else None
+    shown = partial(Presentation, frames=config.frames, style=config.text_to_image, frame_cache=frame_cache)
+    presentations = {name: shown(present_as=part.present_as) for name, part in mixture.components.items()}
     inputs = PlanInputs(sources, presentations, backbone)
     notes = [
         *_stand_ins(config, sources),
@@ -85,27 +87,17 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder:
         source = mixture.components[component].source
         return measure_component(inputs, component, source, rows, config.batching, cache_root=cache_root)
 
-    def planned(selections: Sequence[Selection], batching: Batching, max_bad_fraction: float) -> Plan:
-        return build_plan(
-            selections,
-            inputs,
-            batching,
-            data_seed=config.data_seed,
-            tuning=config.tuning,
-            bad_samples=BadSamples(config.on_bad_sample, max_bad_fraction),
-            cache_root=cache_root,
-        )
-
     num_held_out = math.ceil(config.validation.num_samples / config.sample_divisor)
-    style = config.text_to_image
-
     selected = partial(selected_rows, sources=sources, config=config)
-    with closing(PageCounts(style, cache_root, config.batching.num_workers)) as pages:
+    with closing(PageCounts(config.text_to_image, cache_root, config.batching.num_workers)) as pages:
         drawn = draw(mixture, sources, config.data_seed, pages, measured, selected, num_held_out)
-    plan = planned(drawn, config.batching, config.max_bad_fraction)
+    planned = partial(build_plan, data_seed=config.data_seed, tuning=config.tuning, cache_root=cache_root)
+    bad_samples = BadSamples(config.on_bad_sample, config.max_bad_fraction)
+    plan = planned(drawn, inputs, config.batching, bad_samples=bad_samples)
     held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
     if held_out:
-        plan = replace(plan, held_out=planned(held_out, replace(config.batching, num_epochs=1), 1.0))
+        batching, bad_samples = replace(config.batching, num_epochs=1), BadSamples(config.on_bad_sample, 1.0)
+        plan = replace(plan, held_out=planned(held_out, inputs, batching, bad_samples=bad_samples))
     if run_folder is not None:
         share_plan(plan, run_folder)
     return Prepared(sources, presentations, backbone, plan, checkpoint, notes)
@@ -119,29 +111,15 @@ def resolve_checkpoint(config: ExperimentConfig) -> str:
     """
     settings = config.backbone
     if settings.tiny:
-        folder = ensure_tiny(
-            Path(config.paths.cache_root),
-            settings.family,
-            world_texts(),
-            frame_size_px=settings.frame_size_px,
-            seed=config.seed,
-            width=settings.tiny_width,
+        cache_root, size, width = Path(config.paths.cache_root), settings.frame_size_px, settings.tiny_width
+        made = ensure_tiny(
+            cache_root, settings.family, world_texts(), frame_size_px=size, seed=config.seed, width=width
         )
-        return str(folder)
+        return str(made)
     if settings.checkpoint is None:
         known = ", ".join(find_family(settings.family).native_checkpoints)
         raise ConfigError(f"backbone.checkpoint is not set; give a folder or a Hub id ({known}), or backbone.tiny=true")
     return settings.checkpoint
-
-
-def presentation(config: ExperimentConfig, component: Component) -> Presentation:
-    """How a component's samples are shown."""
-    return Presentation(
-        frames=config.frames,
-        style=config.text_to_image,
-        frame_cache=Path(config.paths.cache_root) / "frames" if config.batching.cache_frames else None,
-        present_as=component.present_as,
-    )
 
 
 def load_sources(config: ExperimentConfig, names: Iterable[str]) -> dict[str, SourceData]:
@@ -154,28 +132,24 @@ def load_sources(config: ExperimentConfig, names: Iterable[str]) -> dict[str, So
         name: with_world(config.source[name], config.world, config.data_seed, config.paths.cache_root)
         for name in sorted(set(names))
     }
-    missing = {name: missing_files(source) for name, source in needed.items()}
-    if any(missing.values()):
+    missing = {name: files for name, source in needed.items() if (files := missing_files(source))}
+    if missing:
         lines = [f"source '{name}': {needed[name].root}/{file}" for name, files in missing.items() for file in files]
         others = " or set paths.data_root or a source's root"
-        if all(needed[name].world for name, files in missing.items() if files):
+        if all(needed[name].world for name in missing):
             others = ", set paths.data_root or a source's root, or rehearse with use_world=true"
         count = "1 file is" if len(lines) == 1 else f"{len(lines)} files are"
         raise DataError(
             f"{count} missing:\n  " + "\n  ".join(lines),
             remedy=f"put them there (docs/get-the-data.md says where they come from){others}",
         )
-    return {
-        name: load_source(
-            name,
-            source,
-            cache_root=Path(config.paths.cache_root),
-            on_bad_sample=config.on_bad_sample,
-            max_bad_fraction=config.max_bad_fraction,
-            min_context_words=source.min_context_words,
-        )
-        for name, source in needed.items()
-    }
+    load = partial(
+        load_source,
+        cache_root=Path(config.paths.cache_root),
+        on_bad_sample=config.on_bad_sample,
+        max_bad_fraction=config.max_bad_fraction,
+    )
+    return {name: load(name, source, min_context_words=source.min_context_words) for name, source in needed.items()}
 
 
 def with_world(source: Source, world: WorldSettings, data_seed: int, cache_root: str) -> Source:
@@ -215,11 +189,10 @@ def lost_by_dividing(mixture: Mixture, divided: Mixture, divisor: int) -> list[s
     lost = [name for name in without_empty(mixture).components if name not in divided.components]
     if not lost or mixture.num_samples is None:
         return []
-    names = ", ".join(f"'{name}'" for name in lost)
+    names = f"component{'s' if len(lost) > 1 else ''} {', '.join(map(repr, lost))}"
     return [
         f"sample_divisor={divisor} makes {math.ceil(mixture.num_samples / divisor):,} of "
-        f"mixture.num_samples={mixture.num_samples}, which leaves "
-        f"{'component' if len(lost) == 1 else 'components'} {names} without a sample; "
+        f"mixture.num_samples={mixture.num_samples}, which leaves {names} without a sample; "
         "set sample_divisor=1 to draw the mixture as it is written"
     ]
 

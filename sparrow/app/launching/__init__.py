@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
 
 from sparrow.app.launching.parallel import ParallelLauncher
 from sparrow.app.launching.sequential import SequentialLauncher
 from sparrow.app.launching.slurm import SlurmLauncher
-
-LAUNCHERS: tuple[type[Launcher], ...] = (SequentialLauncher, ParallelLauncher, SlurmLauncher)
 
 
 def register_launchers() -> None:
@@ -19,6 +16,6 @@ def register_launchers() -> None:
     have, and takes them from that name space only.
     """
     plugins = Plugins.instance()
-    for launcher in LAUNCHERS:
+    for launcher in (SequentialLauncher, ParallelLauncher, SlurmLauncher):
         plugins.register(launcher)
         plugins.class_name_to_class[f"hydra_plugins.sparrow.{launcher.__name__}"] = launcher

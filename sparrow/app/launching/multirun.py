@@ -19,13 +19,15 @@ from sparrow.app.parent import checked_with_parent, finished_run
 from sparrow.app.provenance import as_typed, quoted
 from sparrow.app.remember_sweep import RememberSweep
 from sparrow.app.user_errors import message_of
-from sparrow.core.errors import SparrowError
+from sparrow.core.errors import RunError, SparrowError
+from sparrow.core.files import content_of
+from sparrow.runs.folder import archive, locked
+from sparrow.runs.record import FILE_NAME, RunRecord
 from sparrow.settings import SCHEMAS
 
-RECORD = "run.json"
 OF_THE_SWEEP = (
-    *("hydra.mode=", "hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra/sweeper/", "hydra.sweeper."),
-    "hydra.sweep.",
+    *("hydra.mode=", "hydra/launcher=", "hydra.launcher."),
+    *("hydra/sweeper=", "hydra/sweeper/", "hydra.sweeper.", "hydra.sweep."),
 )
 
 
@@ -67,11 +69,6 @@ class Job:
         return self.devices if command_name() == "train" else 1
 
     @property
-    def accelerator(self) -> str:
-        """As the Trainer is told."""
-        return str(OmegaConf.select(self.config, "trainer.accelerator", default="cpu"))
-
-    @property
     def restarts(self) -> bool:
         """Whether the run that its folder holds is to be archived first."""
         return bool(OmegaConf.select(self.config, "restart", default=False))
@@ -84,10 +81,7 @@ class Job:
         keys = ",".join(RememberSweep.swept_keys or ())
         beside = ["hydra.output_subdir=null", f"hydra.job.name=rank-{rank}"] if rank else []
         return [
-            command_name(),
-            *self.flags,
-            *overrides,
-            *self.overrides,
+            *(command_name(), *self.flags, *overrides, *self.overrides),
             *(["restart=false"] if self.restarts else []),  # once, by the launcher: a requeued job goes on
             *self.hydra_overrides,
             "hydra.mode=RUN",
@@ -147,12 +141,11 @@ def _check_settings(jobs: Sequence[Job]) -> None:
             wrong.setdefault(str(error), []).append(job.name)
     if wrong:
         count = len({name for names in wrong.values() for name in names})
-        lines = [f"{_named(names)}: {message}" for message, names in wrong.items()]
+        lines = [
+            f"{name}{f' and {len(others)} more' if others else ''}: {message}"
+            for message, (name, *others) in wrong.items()
+        ]
         raise refusal("\n".join([f"{count} of {len(jobs)} jobs cannot run, so that none was started", *lines]))
-
-
-def _named(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def refusal(message: str) -> CompactHydraException:
@@ -160,34 +153,24 @@ def refusal(message: str) -> CompactHydraException:
     return CompactHydraException(f"ConfigError: {message}")
 
 
-def stored_result(job: Job) -> JobReturn | None:
-    """The result of a job whose run is finished already, or the refusal of one whose settings changed since.
+def stored_results(jobs: Sequence[Job]) -> dict[int, JobReturn]:
+    """The results, by number, of jobs whose runs are finished, and refusals of those whose settings changed since.
 
-    Returns:
-        None if there is something to do.
+    With `restart` the runs are archived, so that they have none.
     """
-    if job.restarts and job.folder.is_dir():
-        from sparrow.core.errors import RunError
-        from sparrow.runs.folder import archive, locked
-
+    results = {}
+    for job in jobs:
         try:
-            with locked(job.folder, wait=False):
-                archive(job.folder)
-        except RunError as error:
-            return failed(job, str(error))
-    if command_name() != "train" or not (job.folder / RECORD).is_file():
-        return None
-    try:
-        record = finished_run(job.settings, job.folder)
-    except SparrowError as error:
-        return failed(job, f"{type(error).__name__}: {error}")
-    return None if record is None else _finished(job, record)
-
-
-def stored_record(job: Job) -> bytes | None:
-    """What `run.json` holds, to see later whether a process of this job has written it."""
-    file = job.folder / RECORD
-    return file.read_bytes() if file.is_file() else None
+            if job.restarts and job.folder.is_dir():
+                with locked(job.folder, wait=False):
+                    archive(job.folder)
+            elif command_name() != "train" or not (job.folder / FILE_NAME).is_file():
+                continue
+            elif record := finished_run(job.settings, job.folder):
+                results[job.number] = _finished(job, record)
+        except SparrowError as error:
+            results[job.number] = failed(job, f"{type(error).__name__}: {error}")
+    return results
 
 
 def result_of(job: Job, death: str, log: Path, before: bytes | None, *, orderly: bool = True) -> JobReturn:
@@ -196,10 +179,7 @@ def result_of(job: Job, death: str, log: Path, before: bytes | None, *, orderly:
     `death` says how its processes ended, empty where all ended well; `log` is the one to blame; `before` is what
     `run.json` held when they began; `orderly` whether none died before it was asked to.
     """
-    from sparrow.core.errors import RunError
-    from sparrow.runs.record import RunRecord
-
-    if death and stored_record(job) == before:
+    if death and content_of(job.folder / FILE_NAME) == before:
         return failed(job, f"{_last_line(log)} ({death}; {log})")
     try:
         record = RunRecord.load(job.folder)
@@ -214,7 +194,7 @@ def result_of(job: Job, death: str, log: Path, before: bytes | None, *, orderly:
     return failed(job, told if record.status == "failed" else f"{record.status}: {told}")
 
 
-def _finished(job: Job, record: Any) -> JobReturn:
+def _finished(job: Job, record: RunRecord) -> JobReturn:
     return JobReturn(job.overrides, _return_value=record.metric(), status=JobStatus.COMPLETED)
 
 
@@ -236,12 +216,8 @@ def name_failures(jobs: Sequence[Job], results: Sequence[JobReturn]) -> None:
         if result.status == JobStatus.FAILED
     ]
     if lines:
-        remedy = "run the same command again to retry them"
-        print(
-            f"{len(lines)} of {len(jobs)} jobs did not finish ({remedy}):\n" + "\n".join(lines),
-            file=sys.stderr,
-            flush=True,
-        )
+        told = f"{len(lines)} of {len(jobs)} jobs did not finish (run the same command again to retry them):"
+        print("\n".join([told, *lines]), file=sys.stderr, flush=True)
 
 
 def _in_one_line(error: Any) -> str:
@@ -259,10 +235,9 @@ def _config_flags(config: DictConfig) -> list[str]:
     """`--config-dir`, `--config-path` and `--config-name` as they were given."""
     flags = []
     for source in config.hydra.runtime.config_sources:
-        if source.provider == "command-line":
-            flags += ["--config-dir", source.path.removeprefix("file://")]
-        elif source.provider == "main" and source.schema == "file":
-            flags += ["--config-path", source.path.removeprefix("file://")]
+        flag = {"command-line": "--config-dir", "main": "--config-path"}.get(source.provider)
+        if flag is not None and source.schema == "file":
+            flags += [flag, source.path.removeprefix("file://")]
     if config.hydra.job.config_name != command_name():
         flags += ["--config-name", config.hydra.job.config_name]
     return flags

@@ -9,26 +9,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from sparrow.app.launching.multirun import (
-    Job,
-    name_failures,
-    plan_jobs,
-    refusal,
-    result_of,
-    say,
-    stored_record,
-    stored_result,
-)
+from sparrow.app.launching.checked_launcher import CheckedLauncher
+from sparrow.app.launching.multirun import Job, refusal, result_of, say, stored_results
 from sparrow.app.launching.rank_processes import RankProcesses
-from sparrow.app.launching.values import launcher_values
+from sparrow.core.files import content_of
 from sparrow.core.settings import AtLeast1, setting, settings
+from sparrow.runs.record import FILE_NAME
 
 JOBS_WITHOUT_GPU = 2
 POLL_INTERVAL_S = 0.2
@@ -38,28 +28,24 @@ POLL_INTERVAL_S = 0.2
 class ParallelValues:
     """What can be written under `hydra.launcher`."""
 
-    n_parallel: AtLeast1 | None = setting("jobs at once; null: as many as the GPUs allow, two where none is used")
+    n_parallel: AtLeast1 | None = setting(
+        "jobs at once; null: as many as the GPUs allow, two where none is used", default=None
+    )
 
 
-class ParallelLauncher(Launcher):
-    """Carries out the jobs of a multirun at once, as far as devices allow."""
+class ParallelLauncher(CheckedLauncher):
+    """Carries out the jobs of a multirun at once, as far as devices allow, each by its command."""
 
-    def __init__(self, **values: Any) -> None:
-        self.values = {"n_parallel": None} | values
+    schema = ParallelValues
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives; the task is started by its command, so the function is not needed."""
-        self.hydra_context, self.config = hydra_context, config
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def carry_out(self, jobs: Sequence[Job], values: ParallelValues) -> Sequence[JobReturn]:
         """Carry out the jobs; Ctrl-C lets every run save where it is."""
-        asked = launcher_values(self.values, ParallelValues).n_parallel
-        jobs = plan_jobs(self.hydra_context, self.config, job_overrides, initial_job_idx)
-        gpus = visible_gpus() if any(job.accelerator != "cpu" for job in jobs) else []
-        n_parallel = _checked(asked, jobs, gpus)
-        results = {job.number: result for job in jobs if (result := stored_result(job)) is not None}
+        accelerators = {OmegaConf.select(job.config, "trainer.accelerator", default="cpu") for job in jobs}
+        gpus = visible_gpus() if accelerators - {"cpu"} else []
+        n_parallel = _checked(values.n_parallel, jobs, gpus)
+        results = stored_results(jobs)
         waiting = [job for job in jobs if job.number not in results]
-        before = {job.number: stored_record(job) for job in waiting}
+        before = {job.number: content_of(job.folder / FILE_NAME) for job in waiting}
         running: list[RankProcesses] = []
         with _sigterm_as_ctrl_c():
             try:
@@ -68,12 +54,12 @@ class ParallelLauncher(Launcher):
                     if waiting and len(running) < n_parallel and (not gpus or len(free) >= waiting[0].devices):
                         job = waiting.pop(0)
                         running.append(RankProcesses(job, free[: job.devices], _own_settings(job, n_parallel, gpus)))
-                        say(job, f"started{_on(running[-1].gpus)}; its log is {running[-1].log(0)}")
+                        on = f" on GPU {', '.join(running[-1].gpus)}" if gpus else ""
+                        say(job, f"started{on}; its log is {running[-1].log(0)}")
                         continue
                     time.sleep(POLL_INTERVAL_S)
                     for ranks in [ranks for ranks in running if ranks.have_ended()]:
-                        ranks.send(signal.SIGKILL)
-                        ranks.wait()
+                        _end([ranks], signal.SIGKILL)
                         running.remove(ranks)
                         results[ranks.job.number] = _result(ranks, before[ranks.job.number])
             except KeyboardInterrupt:
@@ -81,9 +67,7 @@ class ParallelLauncher(Launcher):
                 for ranks in running:
                     _result(ranks, before[ranks.job.number])
                 raise
-        ordered = [results[job.number] for job in jobs]
-        name_failures(jobs, ordered)
-        return ordered
+        return [results[job.number] for job in jobs]
 
 
 def visible_gpus() -> list[str]:
@@ -106,9 +90,7 @@ def _checked(n_parallel: int | None, jobs: Sequence[Job], gpus: Sequence[str]) -
         )
     if gpus and devices > len(gpus):
         raise refusal(f"trainer.devices={devices}, but {len(gpus)} GPUs are there; lower it")
-    if n_parallel is None:
-        return max(1, len(gpus) // devices) if gpus else JOBS_WITHOUT_GPU
-    return n_parallel
+    return n_parallel or (max(1, len(gpus) // devices) if gpus else JOBS_WITHOUT_GPU)
 
 
 def _own_settings(job: Job, n_parallel: int, gpus: Sequence[str]) -> list[str]:
@@ -118,10 +100,6 @@ def _own_settings(job: Job, n_parallel: int, gpus: Sequence[str]) -> list[str]:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         settings.append(f"trainer.num_threads={max(1, cores // (n_parallel * job.ranks_per_node))}")
     return settings
-
-
-def _on(gpus: Sequence[str]) -> str:
-    return f" on GPU {', '.join(gpus)}" if gpus else ""
 
 
 def _result(ranks: RankProcesses, before: bytes | None) -> JobReturn:
@@ -135,15 +113,17 @@ def _stop(running: Sequence[RankProcesses]) -> None:
     """Let the runs save where they are; a second Ctrl-C kills them."""
     try:
         print(f"{len(running)} runs save where they are; Ctrl-C again kills them", file=sys.stderr, flush=True)
-        for ranks in running:
-            ranks.send(signal.SIGTERM)  # SIGINT may be ignored, as where a shell started this in the background
-        for ranks in running:
-            ranks.wait()
+        # SIGINT may be ignored, as where a shell started this in the background.
+        _end(running, signal.SIGTERM)
     except KeyboardInterrupt:
-        for ranks in running:
-            ranks.send(signal.SIGKILL)
-        for ranks in running:
-            ranks.wait()
+        _end(running, signal.SIGKILL)
+
+
+def _end(running: Sequence[RankProcesses], number: signal.Signals) -> None:
+    for ranks in running:
+        ranks.send(number)
+    for ranks in running:
+        ranks.wait()
 
 
 @contextmanager

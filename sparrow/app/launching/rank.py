@@ -1,7 +1,6 @@
 """One rank of one job in a process of its own: `python -m sparrow.app.launching.rank train ...`.
 
-The launcher gives the place among the ranks by `RANK`, `LOCAL_RANK`, `NODE_RANK`, `WORLD_SIZE`, `MASTER_ADDR` and
-`MASTER_PORT`, so that Lightning starts no process by itself.
+The launcher gives the place among the ranks by the variables `PLACE`, so that Lightning starts no process by itself.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from types import FrameType
 from sparrow.core.files import write_json
 
 FIRST_PORT, NUM_PORTS = 20000, 20000
+PLACE = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+TIMEOUT_S = 60
 ENDED_BY_SIGNAL = 128
 EXIT_CODE = "{}_{}_exit_code"  # a file in submitit's folder of a job, by the job's id and the task's rank
 log = logging.getLogger(__name__)
@@ -50,14 +51,9 @@ def run_slurm_task(arguments: list[str], max_requeues: int) -> None:
     from submitit import JobEnvironment
 
     place = JobEnvironment()
-    os.environ.update(
-        RANK=str(place.global_rank),
-        LOCAL_RANK=str(place.local_rank),
-        NODE_RANK=str(place.node),
-        WORLD_SIZE=str(place.num_tasks),
-        MASTER_ADDR=place.hostnames[0],
-        MASTER_PORT=str(FIRST_PORT + int(place.raw_job_id) % NUM_PORTS),
-    )
+    port = FIRST_PORT + int(place.raw_job_id) % NUM_PORTS
+    values = (place.global_rank, place.local_rank, place.node, place.num_tasks, place.hostnames[0], port)
+    os.environ.update(zip(PLACE, map(str, values), strict=True))
     # Lightning takes the place from these, as everywhere; by SLURM's own, a parent run on one device is refused.
     os.environ.pop("SLURM_NTASKS", None)
     left = Path(place.paths.folder) / EXIT_CODE.format(place.job_id, place.global_rank)
@@ -76,7 +72,7 @@ def _requeued(code: int, job_id: str, rank: int, max_requeues: int) -> bool:
         at_limit = code == ENDED_BY_SIGNAL + signal.SIGUSR1 and may_requeue
         due = at_limit or (code == ENDED_BY_SIGNAL + signal.SIGTERM and _is_to_requeue(job_id))
         if due and rank == 0:
-            _scontrol("requeue", job_id)
+            output_of("scontrol", "requeue", job_id)
     except (OSError, subprocess.SubprocessError) as error:
         told = (getattr(error, "stderr", None) or str(error)).strip()
         log.error(
@@ -102,12 +98,13 @@ def _is_to_requeue(job_id: str) -> bool:
 
 def _told_of(kind: str, name: str) -> dict[str, str]:
     """What `scontrol` knows of a job or a partition."""
-    told = _scontrol("--oneliner", "show", kind, name)
+    told = output_of("scontrol", "--oneliner", "show", kind, name)
     return dict(word.split("=", 1) for word in told.split() if "=" in word)
 
 
-def _scontrol(*arguments: str) -> str:
-    return subprocess.run(["scontrol", *arguments], capture_output=True, text=True, check=True, timeout=60).stdout
+def output_of(*command: str) -> str:
+    """What a tool of SLURM prints; `OSError` where it is missing, `SubprocessError` where it fails or hangs."""
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
 
 
 def main() -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
 
 from sparrow.app.launching.multirun import Job
+from sparrow.app.launching.rank import PLACE
 
 GRACE_S = 30.0  # for the other ranks, once rank 0 has ended or some rank has failed
 ORDERLY_ENDS = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
@@ -30,7 +31,9 @@ class RankProcesses:
         self._to_blame: tuple[int, int] | None = None  # rank and exit code of the first that failed
         self._last_call_s: float | None = None
         job.folder.mkdir(parents=True, exist_ok=True)
-        port = _free_port()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
         self._processes = [self._start(rank, port, overrides) for rank in range(job.ranks_per_node)]
 
     def log(self, rank: int) -> Path:
@@ -51,13 +54,11 @@ class RankProcesses:
 
     def send(self, number: signal.Signals) -> None:
         """Send every living rank a signal; SIGKILL also to what it started."""
+        send = os.killpg if number == signal.SIGKILL else os.kill
         for process in self._processes:
             if process.poll() is None:
                 with suppress(ProcessLookupError):
-                    if number == signal.SIGKILL:
-                        os.killpg(process.pid, number)
-                    else:
-                        process.send_signal(number)
+                    send(process.pid, number)
 
     def wait(self) -> None:
         """Wait until every rank is gone."""
@@ -84,32 +85,13 @@ class RankProcesses:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return f"rank {rank} {how}"
 
-    def _start(self, rank: int, port: int, overrides: Sequence[str]) -> subprocess.Popen:
-        environment = os.environ | {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "NODE_RANK": "0",
-            "WORLD_SIZE": str(self.job.ranks_per_node),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-        }
+    def _start(self, rank: int, port: int, overrides: Sequence[str]) -> Popen:
+        place = (rank, rank, 0, self.job.ranks_per_node, "127.0.0.1", port)
+        environment = os.environ | dict(zip(PLACE, map(str, place), strict=True))
         environment.pop("SLURM_NTASKS", None)  # by which Lightning would take each rank for a task of SLURM
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
         command = [sys.executable, "-m", "sparrow.app.launching.rank", *self.job.command(*overrides, rank=rank)]
         with open(self.log(rank), "ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches the launching process alone, which passes it on once.
-            return subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+            return Popen(command, env=environment, stdin=PIPE, stdout=log, stderr=STDOUT, start_new_session=True)

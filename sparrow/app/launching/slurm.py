@@ -17,25 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
 
-from sparrow.app.launching.multirun import (
-    Job,
-    command_name,
-    failed,
-    name_failures,
-    plan_jobs,
-    refusal,
-    result_of,
-    say,
-    stored_result,
-)
-from sparrow.app.launching.rank import EXIT_CODE, run_slurm_task
-from sparrow.app.launching.values import launcher_values, plain
+from sparrow.app.launching.checked_launcher import CheckedLauncher
+from sparrow.app.launching.multirun import Job, command_name, failed, refusal, result_of, say, stored_results
+from sparrow.app.launching.rank import EXIT_CODE, output_of, run_slurm_task
 from sparrow.app.parent import checked_with_parent
-from sparrow.core.files import write_json
+from sparrow.core.files import content_of, write_json
 from sparrow.core.settings import AboveZero, AtLeast0, AtLeast1, NotNegative, run_id, setting, settings
 from sparrow.settings import SCHEMAS
 
@@ -43,7 +30,6 @@ log = logging.getLogger(__name__)
 NOTE = "slurm.json"
 # Names that submitit has for all its executors; the others are given to it with the prefix `slurm_`.
 COMMON = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "tasks_per_node")
-TIMEOUT_S = 60
 # Options of sbatch that are not the user's to give, with the settings that stand for them.
 OWN_OPTIONS = {
     "signal": "hydra.launcher.signal_delay_s",
@@ -84,49 +70,42 @@ class SlurmValues:
     additional_parameters: dict[str, Any] = setting("further options of sbatch")
 
 
-class SlurmLauncher(Launcher):
-    """Carries out the jobs of a multirun as one array of SLURM jobs."""
+class SlurmLauncher(CheckedLauncher):
+    """Carries out the jobs of a multirun as one array of SLURM jobs, each by its command."""
 
-    def __init__(self, **given: Any) -> None:
-        self.given = {key: plain(value) for key, value in given.items()}
+    schema = SlurmValues
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives; the task is started by its command, so the function is not needed."""
-        self.hydra_context, self.config = hydra_context, config
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def carry_out(self, jobs: Sequence[Job], values: SlurmValues) -> Sequence[JobReturn]:
         """Submit what is neither finished nor in the queue already, and wait for all of it."""
-        jobs = plan_jobs(self.hydra_context, self.config, job_overrides, initial_job_idx)
-        self.values = launcher_values(self.given, SlurmValues)
+        self.values = values
         self._check(jobs)
         try:
             queued = _queue()
         except subprocess.SubprocessError as error:
             raise refusal(f"the queue of SLURM cannot be read ({error}); is its controller running?") from error
         ids: dict[int, str] = {}
-        results: dict[int, JobReturn] = {}
+        notes = {job.number: json.loads(content_of(job.folder / NOTE) or "{}") for job in jobs}
+        results = {
+            job.number: failed(job, f"is in the queue as job {job_id}; scancel it before restart=true")
+            for job in jobs
+            if job.restarts and (job_id := notes[job.number].get("job_id")) in queued
+        }
+        results |= stored_results([job for job in jobs if job.number not in results])
         for job in jobs:
-            note = _note(job)
-            job_id = note["job_id"] if note is not None and note["job_id"] in queued else None
-            if job_id is not None and job.restarts:
-                results[job.number] = failed(job, f"is in the queue as job {job_id}; scancel it before restart=true")
-            elif (stored := stored_result(job)) is not None:
-                results[job.number] = stored
-            elif note is not None and job_id is not None:
-                ids[job.number] = job_id
+            note = notes[job.number]
+            if job.number not in results and note.get("job_id") in queued:
+                job_id = ids[job.number] = note["job_id"]
                 if note.get("run_id") != _run_id(job):
                     told = f"is in the queue as job {job_id} with other settings; scancel it, or restore them"
                     results[job.number] = failed(job, told)
         self._submit([job for job in jobs if job.number not in results and job.number not in ids], ids)
         if self.values.detach:
             print("detached: run the same command again to see what became of them", flush=True)
-            for number in ids.keys() - results.keys():
-                results[number] = JobReturn(jobs[number - initial_job_idx].overrides, status=JobStatus.COMPLETED)
+            submitted = {job.number: JobReturn(job.overrides, status=JobStatus.COMPLETED) for job in jobs}
+            results = submitted | results
         else:
             self._wait([job for job in jobs if job.number not in results], ids, results)
-        ordered = [results[job.number] for job in jobs]
-        name_failures(jobs, ordered)
-        return ordered
+        return [results[job.number] for job in jobs]
 
     def _check(self, jobs: Sequence[Job]) -> None:
         """Refuse what cannot work."""
@@ -140,8 +119,8 @@ class SlurmLauncher(Launcher):
                 f"hydra/launcher=slurm: {', '.join(missing)} not found on this machine; log in where the cluster's "
                 "jobs are submitted, or use hydra/launcher=parallel"
             )
-        for what, key, asked in (("devices", "tasks_per_node", "devices"), ("num_nodes", "nodes", "num_nodes")):
-            values, settled = {getattr(job, asked) for job in jobs}, getattr(self.values, key)
+        for what, key in (("devices", "tasks_per_node"), ("num_nodes", "nodes")):
+            values, settled = {getattr(job, what) for job in jobs}, getattr(self.values, key)
             if values != {settled}:
                 raise refusal(
                     f"trainer.{what}={','.join(map(str, sorted(values)))} where hydra.launcher.{key}={settled}: "
@@ -165,7 +144,7 @@ class SlurmLauncher(Launcher):
 
         values = self.values
         settings = {key: value for key, value in asdict(values).items() if key not in OWN and value is not None}
-        if _names_gpus(values.gres):
+        if any(resource.split(":")[0] == "gpu" for resource in (values.gres or "").split(",")):
             settings.pop("gpus_per_node", None)
         settings["tasks_per_node"] = jobs[0].ranks_per_node
         settings["srun_args"] = ["--kill-on-bad-exit=1", *values.srun_args]
@@ -175,24 +154,19 @@ class SlurmLauncher(Launcher):
         executor = submitit.AutoExecutor(
             folder=self._folder("%j"), cluster="slurm", slurm_max_num_timeout=0, slurm_python=values.python
         )
-        own = ["trainer.progress_bar=false"]
+        commands = [job.command("trainer.progress_bar=false") for job in jobs]
         try:
-            executor.update_parameters(
-                **{key if key in COMMON else f"slurm_{key}": value for key, value in settings.items()}
-            )
+            named = {key if key in COMMON else f"slurm_{key}": value for key, value in settings.items()}
+            executor.update_parameters(**named)
             with _outside_allocation():
-                submitted = executor.map_array(
-                    run_slurm_task, [job.command(*own) for job in jobs], [values.max_requeues] * len(jobs)
-                )
+                submitted = executor.map_array(run_slurm_task, commands, [values.max_requeues] * len(jobs))
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             told = " ".join(line for line in str(error).splitlines() if "error" in line) or str(error)
-            remedy = _known_partitions(str(error)) or _largest_array(str(error), len(jobs))
-            raise refusal(f"sbatch refused the jobs: {told}{remedy}") from None
+            raise refusal(f"sbatch refused the jobs: {told}{_remedy(str(error), len(jobs))}") from None
         for job, entry in zip(jobs, submitted, strict=True):
             ids[job.number] = str(entry.job_id)
-            write_json(
-                job.folder / NOTE, {"job_id": str(entry.job_id), "overrides": job.overrides, "run_id": _run_id(job)}
-            )
+            note = {"job_id": str(entry.job_id), "overrides": job.overrides, "run_id": _run_id(job)}
+            write_json(job.folder / NOTE, note)
             say(job, f"submitted as job {entry.job_id}; its output: {entry.paths.stderr}")
 
     def _wait(self, jobs: Sequence[Job], ids: dict[int, str], results: dict[int, JobReturn]) -> None:
@@ -214,11 +188,8 @@ class SlurmLauncher(Launcher):
                 absent = gone
         except KeyboardInterrupt:
             left = " ".join(ids[number] for number in waiting)
-            print(
-                f"the jobs go on: run the same command again to wait for them, or end them: scancel {left}",
-                file=sys.stderr,
-                flush=True,
-            )
+            told = f"the jobs go on: run the same command again to wait for them, or end them: scancel {left}"
+            print(told, file=sys.stderr, flush=True)
             raise
 
     def _result(self, job: Job, job_id: str) -> JobReturn:
@@ -247,15 +218,6 @@ def _run_id(job: Job) -> str:
     return run_id(checked_with_parent(job.settings, SCHEMAS[command_name()]))
 
 
-def _names_gpus(gres: str | None) -> bool:
-    return any(resource.split(":")[0] == "gpu" for resource in (gres or "").split(","))
-
-
-def _note(job: Job) -> dict[str, Any] | None:
-    file = job.folder / NOTE
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-
 @contextmanager
 def _outside_allocation() -> Iterator[None]:
     """Hide the allocation that this process is in, whose size sbatch and srun would take for that of the jobs.
@@ -273,21 +235,17 @@ def _outside_allocation() -> Iterator[None]:
         yield
 
 
-def _ask(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
-
-
 def _told(*command: str) -> str:
     """What a tool of SLURM answers; empty where it is missing or fails, as `sacct` on a cluster without accounting."""
     try:
-        return _ask(*command)
+        return output_of(*command)
     except (OSError, subprocess.SubprocessError):
         return ""
 
 
 def _queue() -> set[str]:
     """The user's jobs that wait or run, an entry for each task of an array."""
-    return set(_ask("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i").split())
+    return set(output_of("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i").split())
 
 
 def _final_state(job_id: str) -> str:
@@ -296,12 +254,10 @@ def _final_state(job_id: str) -> str:
     return " ".join(lines[-1].split("|")) if lines else ""
 
 
-def _known_partitions(message: str) -> str:
-    known = _told("sinfo", "--noheader", "--format=%R").split() if "partition" in message else []
-    return f"; hydra.launcher.partition can be {', '.join(sorted(set(known)))}" if known else ""
-
-
-def _largest_array(message: str, num_jobs: int) -> str:
+def _remedy(message: str, num_jobs: int) -> str:
+    """How to fix what sbatch refuses, where SLURM knows it."""
+    if "partition" in message and (known := _told("sinfo", "--noheader", "--format=%R").split()):
+        return f"; hydra.launcher.partition can be {', '.join(sorted(set(known)))}"
     if "array specification" not in message:
         return ""
     found = re.search(r"MaxArraySize\s*=\s*(\d+)", _told("scontrol", "show", "config"))
