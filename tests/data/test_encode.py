@@ -9,6 +9,7 @@ import pytest
 from PIL import Image as Picture
 
 from sparrow.core.errors import MediaError
+from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, LongText, Message, Sample, Text, Video
 from sparrow.data.encode import Presentation, encode, load_frames, measure
 from sparrow.data.sample_costs import measure_samples
@@ -207,3 +208,10 @@ def test_frames_without_a_clock_have_no_time_to_write(load, media):
             work(clocked, media, backbone, how)
         work(folder, media, images, UNTIMED)
         work(folder, media, load("llava_onevision", native_video=True), UNTIMED)
+
+
+def test_settings_that_came_later_leave_the_hash_of_a_plan_alone():
+    before = content_hash([{"policy": "uniform", "max_frames": 24, "fps": None, "timestamps": False}, "video", None])
+    assert Presentation().fingerprint() == before
+    assert Presentation(FramePolicy(verify="frames")).fingerprint() == before
+    assert Presentation(FramePolicy(hdr="tone_map")).fingerprint() != before
