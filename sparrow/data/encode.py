@@ -15,6 +15,7 @@ from torch import Tensor
 from sparrow.core.errors import DataError, MediaError
 from sparrow.core.files import inside_root
 from sparrow.core.hashing import content_hash
+from sparrow.core.settings import identity
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
 from sparrow.media.cache import FrameCache
 from sparrow.media.frames import VideoInfo, planned_frames, probe_video, read_frames
@@ -43,7 +44,7 @@ class Presentation:
     def fingerprint(self) -> str:
         """Hash of all that is shown depends on; the page style, fonts by their content, only where pages are drawn."""
         pages = style_fingerprint(self.style) if self.present_as == "pages" else None
-        return content_hash([asdict(self.frames), self.present_as, pages])
+        return content_hash([identity(self.frames), self.present_as, pages])
 
 
 @dataclass(frozen=True)

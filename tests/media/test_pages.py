@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont, features
 
 from sparrow.core.errors import ConfigError, MediaError
-from sparrow.media.fonts import SHIPPED_FONT
+from sparrow.media.fonts import SHIPPED_FONT, font_chain
 from sparrow.media.images import encode_png
 from sparrow.media.pages import (
     TextStyle,
+    composed,
     count_pages,
+    drawn_style,
     layout_text,
     missing_characters,
     render_page,
@@ -71,10 +73,15 @@ def shown(text: str, style: TextStyle) -> str:
     return without_space("".join(page.text for page in layout_text(text, style)))
 
 
+def drawn(text: str) -> str:
+    """What is drawn of a text."""
+    return without_space(composed(text))
+
+
 @pytest.mark.parametrize("style", [PAPER, FIT], ids=["paper", "fit"])
 @pytest.mark.parametrize("name", TEXTS)
 def test_no_character_is_dropped(name: str, style: TextStyle) -> None:
-    assert shown(TEXTS[name], style) == without_space(TEXTS[name])
+    assert shown(TEXTS[name], style) == drawn(TEXTS[name])
 
 
 def test_200_000_characters_without_a_space() -> None:
@@ -99,15 +106,16 @@ def test_whatever_the_text_all_of_it_is_drawn_inside_the_page(text: str, style: 
     except MediaError as error:
         assert error.what == "the text is empty" or "is wider than a line" in error.what
         return
-    assert without_space("".join(page.text for page in pages)) == without_space(text)
-    extents = typeface_of(style.layout_engine, style.font_size_px, style.fallback_fonts).extents
+    assert without_space("".join(page.text for page in pages)) == drawn(text)
+    style = drawn_style(text, style)
+    extents = typeface_of(style.layout_engine, style.font_size_px, font_chain(style)).extents
     for page in pages:
         for line in page.lines:
             for x, piece in line.pieces:
                 _, _, left, top, right, bottom = extents[piece]
                 assert x + left >= 0 and x + right <= style.page_width_px
                 assert line.baseline_px + top >= 0 and line.baseline_px + bottom <= style.page_height_px
-        assert render_page(page, style).shape == (style.page_height_px, style.page_width_px)
+        assert render_page(page).shape == (style.page_height_px, style.page_width_px)
 
 
 def ink_of_pieces(text: str, style: TextStyle) -> int:
@@ -145,7 +153,7 @@ def test_pixels_are_those_of_pillow(name: str, size: int, colours: tuple[int, in
         expected = Image.new("L", (448, 448), colours[1])
         for line in page.lines:
             ImageDraw.Draw(expected).text((20, line.baseline_px), line.text, colours[0], font, anchor="ls")
-        assert np.array_equal(render_page(page, style), np.asarray(expected))
+        assert np.array_equal(render_page(page), np.asarray(expected))
 
 
 @pytest.mark.parametrize(("name", "text", "style"), [("paper", ENGLISH * 3, PAPER), ("fit", CODE * 3, FIT)])
@@ -167,7 +175,7 @@ def test_paper_layout_has_115_words_a_page_centred_between_margins() -> None:
     words = [f"w{i}" for i in range(300)]
     pages = layout_text("  \n".join(words), PAPER)
     assert [len(page.text.split()) for page in pages] == [115, 115, 70]
-    image = render_page(pages[2], PAPER)
+    image = render_page(pages[2])
     rows = np.flatnonzero((image < 255).any(axis=1))
     assert abs((rows[0] + rows[-1]) / 2 - 224) < 6
     assert np.flatnonzero((image < 255).any(axis=0))[0] >= 20
