@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
@@ -174,6 +174,23 @@ def validated(
         problems += [*missing, *(p for p in found if not any(key in p.what for key in aside))]
         return problems or made
     return problems
+
+
+def changed(base: T, changes: Mapping[str, Any]) -> T:
+    """Settings with some of them changed, given as plain values.
+
+    Raises:
+        ConfigError: With every problem.
+    """
+    made = with_changes(base, changes)
+    if isinstance(made, list):
+        raise ConfigError("\n".join(map(str, made)))
+    return made
+
+
+def with_changes(base: T, changes: Mapping[str, Any]) -> T | list[Problem]:
+    """The same, or every problem with them."""
+    return validated(type(base), asdict(cast(Any, base)) | dict(changes)) if changes else base
 
 
 def decoded(kind: type[T], value: Any) -> T | list[Problem]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,9 +18,17 @@ from sparrow.core.hashing import content_hash
 from sparrow.core.settings import identity
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
 from sparrow.media.cache import FrameCache
-from sparrow.media.frames import VideoInfo, planned_frames, probe_video, read_frames
+from sparrow.media.frames import VideoInfo, planned_frames, probe_video, read_frames, shown_size
 from sparrow.media.images import naming, read_image
-from sparrow.media.pages import count_pages, missing_characters, render_text, style_fingerprint
+from sparrow.media.pages import (
+    PageNotes,
+    count_pages,
+    layout_state,
+    page_notes,
+    page_size,
+    render_text,
+    style_fingerprint,
+)
 from sparrow.media.settings import FramePolicy, TextStyle
 from sparrow.models.backbone import Backbone, Size, TokenizedChat
 from sparrow.models.frame_buffer import Frames, NativeVideo
@@ -33,18 +41,24 @@ IGNORED = -100
 class Presentation:
     """How the samples of a component are shown: which frames of videos, and what becomes of long texts.
 
-    `frame_cache` is a folder where decoded frames are kept; it changes nothing of what is shown.
+    `frame_cache` is a folder where decoded frames are kept, `changes` are the settings that differ from those of the
+    other components, for the record; they change nothing of what is shown.
     """
 
     frames: FramePolicy = field(default_factory=FramePolicy)
     style: TextStyle = field(default_factory=TextStyle)
     present_as: PresentAs = "video"
     frame_cache: Path | None = field(default=None, compare=False, repr=False)
+    changes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def fingerprint(self) -> str:
         """Hash of all that is shown depends on; the page style, fonts by their content, only where pages are drawn."""
         pages = style_fingerprint(self.style) if self.present_as == "pages" else None
         return content_hash([identity(self.frames), self.present_as, pages])
+
+    def measured_state(self) -> str:
+        """Hash of all that what is measured depends on here, for caches: also this machine's fonts and libraries."""
+        return content_hash([self.fingerprint(), layout_state(self.style) if self.present_as == "pages" else None])
 
 
 @dataclass(frozen=True)
@@ -124,12 +138,10 @@ def prepare(frames: Sequence[np.ndarray], shown: Sequence[Shown], backbone: Back
     return backbone.prepare_frames(frames, videos)
 
 
-def missing_in_pages(sample: Sample, how: Presentation) -> int:
-    """Characters of the sample's pages that no font has and that are drawn as boxes."""
-    if how.present_as != "pages":
-        return 0
-    texts = [part.text for part in sample.parts() if isinstance(part, LongText)]
-    return sum(sum(missing_characters(text, how.style).values()) for text in texts)
+def notes_of_pages(sample: Sample, how: Presentation) -> PageNotes:
+    """What is noted of the sample's pages, if it is shown as some."""
+    texts = [part.text for part in sample.parts() if isinstance(part, LongText) and how.present_as == "pages"]
+    return reduce(PageNotes.joined, (page_notes(text, how.style) for text in texts), PageNotes())
 
 
 def measure(sample: Sample, media_root: Path, backbone: Backbone, how: Presentation) -> SampleCost:
@@ -218,14 +230,14 @@ def _planned(part: Part, media_root: Path, how: Presentation) -> Shown:
             indices = planned_frames(info, how.frames, part.start_s, part.end_s)
             if path.is_dir():  # as a picture below
                 read_frames(path, how.frames, part.start_s, part.end_s, fps=part.fps)
-            size = (info.height_px, info.width_px)
+            size = shown_size((info.height_px, info.width_px), len(indices), how.frames)
             return Shown((size,) * len(indices), tuple(info.start_of(index) for index in indices))
         case Image():
             # Decoded, not only its header: a truncated picture must be found while planning.
             return Shown(sizes_of([read_image(inside_root(media_root, part.path))]))
         case LongText() if how.present_as == "pages":
-            size = (how.style.page_height_px, how.style.page_width_px)
-            return Shown((size,) * count_pages(part.text, how.style))
+            count = count_pages(part.text, how.style)
+            return Shown((page_size(part.text, how.style),) * count, _page_times(count, how.style))
         case LongText() if how.present_as == "video":
             raise _long_text_as_video()
     return Shown(())
@@ -256,10 +268,16 @@ def _part_frames(part: Part, media_root: Path, how: Presentation) -> tuple[list[
         case Image():
             return [read_image(inside_root(media_root, part.path))], None
         case LongText() if how.present_as == "pages":
-            return list(render_text(part.text, how.style)), None
+            pages = render_text(part.text, how.style)
+            return pages, _page_times(len(pages), how.style)
         case LongText() if how.present_as == "video":
             raise _long_text_as_video()
     return [], None
+
+
+def _page_times(count: int, style: TextStyle) -> tuple[float, ...] | None:
+    """Times in s of pages that are one native video."""
+    return tuple(float(i) for i in range(count)) if style.as_video else None
 
 
 def _long_text_as_video() -> MediaError:

@@ -81,7 +81,8 @@ def draw(
     selections = []
     for name, component in mixture.components.items():
         others, order = drawn[component.source], orders[component.source, component.selection]
-        draw_one = draws[name] = _Draw(name, component, sources[component.source], order, others, pages)
+        counts = pages.of_component(name)
+        draw_one = draws[name] = _Draw(name, component, sources[component.source], order, others, counts)
         if shares:
             assert measure is not None, "a total in tokens or frames needs it"
             rows = draw_one.fill(*shares[name], measure)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,10 @@ from sparrow.core.errors import MediaError
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
 from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progress
-from sparrow.media.pages import count_pages, style_fingerprint
+from sparrow.media.pages import count_pages, layout_state
 from sparrow.media.settings import TextStyle
 
-COUNTING_VERSION = 1  # raised whenever the same text and style come to have other pages
+COUNTING_VERSION = 2  # raised whenever the same text and style come to have other pages
 PARALLEL_FROM = 64
 
 
@@ -23,20 +23,32 @@ class PageCounts:
     """Numbers of pages of whole texts, whatever part of them the style shows.
 
     The style's own `max_pages` does not count. `cache_root` keeps the counts; `num_workers` processes count ahead.
+    `own_styles` are the styles of components that have their own.
     """
 
-    def __init__(self, style: TextStyle, cache_root: Path | None = None, num_workers: int = 0) -> None:
+    def __init__(
+        self,
+        style: TextStyle,
+        cache_root: Path | None = None,
+        num_workers: int = 0,
+        own_styles: Mapping[str, TextStyle] | None = None,
+    ) -> None:
         self._style = replace(style, max_pages=None)
+        self._own = {name: PageCounts(own, cache_root, num_workers) for name, own in (own_styles or {}).items()}
         self._num_workers = num_workers
         self._file: Path | None = None
         self._known: dict[str, int] = {}
         self._num_kept = 0
         if cache_root is not None:
-            key = content_hash([COUNTING_VERSION, style_fingerprint(self._style)])
+            key = content_hash([COUNTING_VERSION, layout_state(self._style)])
             self._file = cache_root / "pages" / f"{key}.json"
             if self._file.is_file():
                 self._known = json.loads(self._file.read_text())
                 self._num_kept = len(self._known)
+
+    def of_component(self, name: str) -> PageCounts:
+        """The counts in a component's style."""
+        return self._own.get(name, self)
 
     def of(self, text: str) -> int:
         """The number of pages of a text.
@@ -68,6 +80,8 @@ class PageCounts:
 
     def close(self) -> None:
         """Write down what was counted."""
+        for own in self._own.values():
+            own.close()
         if self._file is not None and len(self._known) > self._num_kept:
             write_atomically(self._file, json.dumps(self._known))
 

@@ -13,17 +13,24 @@ from sparrow.core.errors import DataError
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Sample
-from sparrow.data.encode import Presentation, measure, media_files, missing_in_pages
+from sparrow.data.encode import Presentation, measure, media_files, notes_of_pages
 from sparrow.data.sources import SourceData
 from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progress
 from sparrow.media.frame_folders import file_states
 from sparrow.models.backbone import Backbone
 
-MEASURING_VERSION = 5
+MEASURING_VERSION = 6
 COUNTS = dict.fromkeys(
-    ("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters"), "int64"
+    (
+        *("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens"),
+        *("missing_characters", "complex_characters"),
+    ),
+    "int64",
 )
-COLUMNS = {"row": "int64", "sample_id": "str", "status": "str", "reason": "str", "detail": "str", **COUNTS}
+KEPT = COUNTS | {"fonts": "str"}  # names of the fonts that draw the pages, but for the shipped one
+COLUMNS = {"row": "int64", "sample_id": "str", "status": "str", "reason": "str", "detail": "str", **KEPT}
+NOTHING = dict.fromkeys(COUNTS, 0) | {"fonts": ""}
+FONT_SEPARATOR = "/"
 PARALLEL_FROM = 500
 CHUNK = 64
 
@@ -82,7 +89,7 @@ def _cached(
             new = _table(lines)
             used = new.assign(key=keys[new["row"]].to_numpy())[new["status"] == "used"]
             if len(used):
-                used = used.drop_duplicates("key").set_index("key")[list(COUNTS)]
+                used = used.drop_duplicates("key").set_index("key")[list(KEPT)]
                 write_atomically(file, pd.concat([kept, used]).to_parquet())
     return pd.concat([_lines(source, keys[known], kept), new])
 
@@ -95,7 +102,7 @@ def _read(file: Path) -> pd.DataFrame:
     """What was measured before, by key."""
     if file.is_file():
         return pd.read_parquet(file)
-    return pd.DataFrame(columns=list(COUNTS), index=pd.Index([], dtype="str", name="key")).astype(COUNTS)
+    return pd.DataFrame(columns=list(KEPT), index=pd.Index([], dtype="str", name="key")).astype(KEPT)
 
 
 def _lines(source: SourceData, keys: pd.Series, kept: pd.DataFrame) -> pd.DataFrame:
@@ -118,16 +125,18 @@ def _measure(
         try:
             sample = source[row]
             chat, num_frames, num_pages = measure(sample, source.media_root, backbone, how)
-            num_missing = missing_in_pages(sample, how)
+            notes = notes_of_pages(sample, how)
         except DataError as error:
-            return line | {"status": "rejected", "reason": error.what, "detail": str(error), **dict.fromkeys(COUNTS, 0)}
+            return line | {"status": "rejected", "reason": error.what, "detail": str(error), **NOTHING}
         return line | {
             "num_frames": num_frames,
             "num_pages": num_pages,
             "visual_tokens": chat.num_visual_tokens,
             "text_tokens": len(chat.input_ids) - chat.num_visual_tokens,
             "supervised_tokens": int(chat.supervised.sum()),
-            "missing_characters": num_missing,
+            "missing_characters": notes.missing_characters,
+            "complex_characters": notes.complex_characters,
+            "fonts": FONT_SEPARATOR.join(sorted(notes.fonts)),
         }
 
     chunks = watched(
@@ -147,7 +156,7 @@ def _cache_file(cache_root: Path, source: SourceData, backbone: Backbone, how: P
     key = content_hash(
         [
             MEASURING_VERSION,
-            how.fingerprint(),
+            how.measured_state(),
             backbone.family,
             backbone.frame_size_px,
             backbone.native_video,

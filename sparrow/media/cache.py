@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from sparrow.core.files import write_atomically
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
+from sparrow.core.settings import identity
 from sparrow.media.frame_folders import frame_files
 from sparrow.media.frames import read_frames
 from sparrow.media.images import naming
@@ -47,7 +48,7 @@ class FrameCache:
         chosen = replace(policy, timestamps=False)  # the frames are the same
         with naming(path):
             content = video_hash(path)
-        key = content_hash([CACHE_VERSION, content, asdict(chosen), start_s, end_s, fps], length=32)
+        key = content_hash([CACHE_VERSION, content, identity(chosen), start_s, end_s, fps], length=32)
         kept = self.folder / key[:2] / f"{key}.npz"
         try:
             with np.load(kept, allow_pickle=False) as arrays:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from sparrow.media.animations import AnimationReader, is_animation
-from sparrow.media.frame_choice import VideoInfo, frame_indices, planned_frames
+from sparrow.media.frame_choice import VideoInfo, frame_indices, planned_frames, shown_size
 from sparrow.media.frame_folders import FolderReader
 from sparrow.media.images import checked_file, naming
 from sparrow.media.settings import FramePolicy
@@ -25,6 +26,7 @@ __all__ = [
     "probe_video",
     "read_clip",
     "read_frames",
+    "shown_size",
 ]
 
 Reader = VideoFileReader | AnimationReader | FolderReader
@@ -79,7 +81,15 @@ def read_clip(
         frames = reader.read(distinct.tolist())
         if len(distinct) < len(indices):
             frames = frames[places]
+        frames = scaled(frames, shown_size(frames.shape[1:3], len(frames), policy))
         return Clip(frames, tuple(indices), tuple(reader.clock.start_of(i) for i in indices))
+
+
+def scaled(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Frames, uint8 [n, h, w, 3], at `size` (height, width)."""
+    if frames.shape[1:3] == size:
+        return frames
+    return np.stack([np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC)) for frame in frames])
 
 
 def read_frames(

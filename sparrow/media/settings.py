@@ -32,7 +32,7 @@ class FramePolicy:
     max_frames: AtLeast1 | None = setting("most frames of a video; null, with `fps` and `all`: no limit", default=24)
     fps: AboveZero | None = setting("rate of the policy `fps`", default=None, unit="frames/s")
     timestamps: bool = setting("put the time of each frame before it in words", default=False)
-    min_frames: AtLeast1 | None = setting("least, where the video has as many", default=None, added=True)
+    min_frames: AtLeast1 | None = setting("least, with `fps`, of a video that has as many", default=None, added=True)
     frame_size_px: Side | None = setting(
         "scale frames of more pixels than a square of this side down to it", default=None, unit="px", added=True
     )
@@ -46,6 +46,8 @@ class FramePolicy:
             yield "min_frames", f"is {self.min_frames}, above max_frames={self.max_frames}; lower it"
         if self.policy == "uniform" and self.max_frames is None:
             yield "max_frames", "the policy 'uniform' needs a number; set it, or use the policy 'all'"
+        if self.policy != "fps" and self.min_frames is not None:
+            yield "min_frames", "belongs to the policy 'fps'; set that, or min_frames to null"
         if self.policy == "fps" and self.fps is None:
             yield "fps", "the policy 'fps' needs a rate; set it above 0"
 

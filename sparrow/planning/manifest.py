@@ -79,6 +79,10 @@ def reasons(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
             lines.append(f"{name}: {counts['num_replaced_chars']:,} NULs and lone surrogates became U+FFFD")
         if "alters_text" in counts:
             lines.append(f"{name}: {counts['alters_text']}")
+        if counts.get("complex_characters"):
+            lines.append(f"{name}: {counts['complex_characters']:,} characters are shaped by raqm or composed (NFC)")
+        for key, value in counts.get("changes", {}).items():
+            lines.append(f"{name}: shown with {key}={value}")
         if counts["missing_characters"]:
             lines.append(
                 f"{name}: {counts['missing_characters']:,} characters are in no font and drawn as boxes; "
