@@ -15,8 +15,8 @@ from torch import Tensor
 from sparrow.core.errors import DataError, MediaError
 from sparrow.core.files import inside_root
 from sparrow.core.hashing import content_hash
-from sparrow.core.settings import identity
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
+from sparrow.core.settings import identity
 from sparrow.media.cache import FrameCache
 from sparrow.media.frames import VideoInfo, planned_frames, probe_video, read_frames, shown_size
 from sparrow.media.images import naming, read_image

@@ -73,7 +73,9 @@ def build_plan(
     content = _plan_hash(ledger, steps, inputs)
     if ledger["complex_characters"].any():  # plans without such texts keep the hash that they had before
         content = combined_hash([content, content_hash([ledger["complex_characters"].tolist(), fonts])])
-    return Plan(ledger, steps, content, origins, batching, rows if batching.name == "packed_epoch" else None, fonts=fonts)
+    return Plan(
+        ledger, steps, content, origins, batching, rows if batching.name == "packed_epoch" else None, fonts=fonts
+    )
 
 
 def _fonts(ledger: pd.DataFrame, inputs: PlanInputs) -> dict[str, str]:

@@ -68,7 +68,9 @@ def font_file(name: str, fonts_root: str | None, key: str) -> str:
     path = found.get(name) or found.get(f"{name}-Regular")
     if path is None:
         where = "of this machine" if fonts_root is None else f"below {fonts_root}"
-        raise ConfigError(f"text_to_image.{key}: {name!r} is no file and no font {where}; put it there, or name another")
+        raise ConfigError(
+            f"text_to_image.{key}: {name!r} is no file and no font {where}; put it there, or name another"
+        )
     return path
 
 

@@ -89,7 +89,9 @@ def scaled(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Frames, uint8 [n, h, w, 3], at `size` (height, width)."""
     if frames.shape[1:3] == size:
         return frames
-    return np.stack([np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC)) for frame in frames])
+    return np.stack(
+        [np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC)) for frame in frames]
+    )
 
 
 def read_frames(

@@ -248,7 +248,9 @@ class Typesetter:
         assert self._shaped_face is not None
         shaped: list[tuple[int, str]] = []
         advances = [face.extents[text].advance for _, text in self._pieces[-1:]]
-        free = sum(max(0, self._room // PIXEL - (self._pieces[-1][0] - self._margin_px) - a // PIXEL - 1) for a in advances)
+        free = sum(
+            max(0, self._room // PIXEL - (self._pieces[-1][0] - self._margin_px) - a // PIXEL - 1) for a in advances
+        )
         for x, text in self._pieces:
             first, self._num_set = self._num_set, self._num_set + len("".join(text.split()))
             after = _STRONG.search(self._marks, self._num_set)

@@ -92,7 +92,9 @@ class ShapedTypeface(Typeface):
         for _, direction, run in self._runs(text):
             mark = RIGHT_TO_LEFT_MARK if direction == "rtl" else LEFT_TO_RIGHT_MARK
             parts = re.findall(r"\s+|\S+", run)
-            found += [(mark + part, self._measure(mark + part).advance) for part in parts[:: -1 if direction == "rtl" else 1]]
+            found += [
+                (mark + part, self._measure(mark + part).advance) for part in parts[:: -1 if direction == "rtl" else 1]
+            ]
         return found
 
     def _runs(self, text: str) -> list[tuple[int, str, str]]:

@@ -96,11 +96,8 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
         )
 
     num_held_out = math.ceil(config.validation.num_samples / config.sample_divisor)
-    style = config.text_to_image
-
     selected = partial(selected_rows, sources=sources, config=config)
-    own_styles = {name: how.style for name, how in presentations.items() if how.style != style}
-    with closing(PageCounts(style, cache_root, config.batching.num_workers, own_styles)) as pages:
+    with closing(page_counts(config, config.batching.num_workers)) as pages:
         drawn = draw(mixture, sources, config.data_seed, pages, measured, selected, num_held_out)
     plan = planned(drawn, config.batching, config.max_bad_fraction)
     held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
@@ -146,6 +143,13 @@ def presentation(config: ExperimentConfig, component: Component) -> Presentation
         frame_cache=Path(config.paths.cache_root) / "frames" if config.batching.cache_frames else None,
         present_as=component.present_as,
     )
+
+
+def page_counts(config: ExperimentConfig, num_workers: int = 0) -> PageCounts:
+    """Counts of pages in the style of each component; `close` them."""
+    own = {name: presentation(config, part).style for name, part in config.mixture.components.items()}
+    own_styles = {name: style for name, style in own.items() if style != config.text_to_image}
+    return PageCounts(config.text_to_image, Path(config.paths.cache_root), num_workers, own_styles)
 
 
 def load_sources(config: ExperimentConfig, names: Iterable[str]) -> dict[str, SourceData]:
