@@ -176,20 +176,8 @@ def validated(
     return problems
 
 
-def changed(base: T, changes: Mapping[str, Any]) -> T:
-    """Settings with some of them changed, given as plain values.
-
-    Raises:
-        ConfigError: With every problem.
-    """
-    made = with_changes(base, changes)
-    if isinstance(made, list):
-        raise ConfigError("\n".join(map(str, made)))
-    return made
-
-
 def with_changes(base: T, changes: Mapping[str, Any]) -> T | list[Problem]:
-    """The same, or every problem with them."""
+    """Settings with some of them changed, given as plain values, or every problem with them."""
     return validated(type(base), asdict(cast(Any, base)) | dict(changes)) if changes else base
 
 

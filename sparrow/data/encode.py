@@ -23,9 +23,9 @@ from sparrow.media.images import naming, read_image
 from sparrow.media.pages import (
     PageNotes,
     count_pages,
+    drawn_style,
     layout_state,
     page_notes,
-    page_size,
     render_text,
     style_fingerprint,
 )
@@ -236,8 +236,8 @@ def _planned(part: Part, media_root: Path, how: Presentation) -> Shown:
             # Decoded, not only its header: a truncated picture must be found while planning.
             return Shown(sizes_of([read_image(inside_root(media_root, part.path))]))
         case LongText() if how.present_as == "pages":
-            count = count_pages(part.text, how.style)
-            return Shown((page_size(part.text, how.style),) * count, _page_times(count, how.style))
+            count, style = count_pages(part.text, how.style), drawn_style(part.text, how.style)
+            return Shown(((style.page_height_px, style.page_width_px),) * count, _page_times(count, style))
         case LongText() if how.present_as == "video":
             raise _long_text_as_video()
     return Shown(())

@@ -20,12 +20,9 @@ from sparrow.media.frame_folders import file_states
 from sparrow.models.backbone import Backbone
 
 MEASURING_VERSION = 6
+OF_TEXTS = ("missing_characters", "complex_characters")
 COUNTS = dict.fromkeys(
-    (
-        *("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens"),
-        *("missing_characters", "complex_characters"),
-    ),
-    "int64",
+    ("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", *OF_TEXTS), "int64"
 )
 KEPT = COUNTS | {"fonts": "str"}  # names of the fonts that draw the pages, but for the shipped one
 COLUMNS = {"row": "int64", "sample_id": "str", "status": "str", "reason": "str", "detail": "str", **KEPT}

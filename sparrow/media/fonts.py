@@ -41,7 +41,7 @@ def font_folders() -> list[Path]:
 
 @cache
 def font_files(fonts_root: str | None) -> dict[str, str]:
-    """Path of each font of this machine, or below a folder, by its name, upright ones first; variable ones count as regular.
+    """Path of each font of this machine, or below a folder, by name, upright ones first; variable ones are regular.
 
     Raises:
         ConfigError: If the folder is not there.

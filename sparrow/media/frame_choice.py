@@ -121,11 +121,10 @@ def planned_frames(
 
 
 def shown_size(size: tuple[int, int], count: int, policy: FramePolicy) -> tuple[int, int]:
-    """Height and width at which `count` frames of a size are shown: scaled down to what the policy allows, if at all."""
+    """Height and width at which `count` frames of a size are shown, scaled down to what the policy allows."""
     height, width = size
-    limits = [] if policy.frame_size_px is None else [policy.frame_size_px**2]
-    limits += [] if policy.max_pixels is None else [policy.max_pixels / max(count, 1)]
-    scale = min([1.0, *(math.sqrt(limit / (height * width)) for limit in limits)])
+    limits = [policy.frame_size_px and policy.frame_size_px**2, policy.max_pixels and policy.max_pixels / max(count, 1)]
+    scale = min([1.0, *(math.sqrt(limit / (height * width)) for limit in limits if limit is not None)])
     return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
 
 

@@ -107,8 +107,7 @@ class Typesetter:
     def end_line(self, indent: int = 0, *, is_last: bool = False) -> None:
         """End the line, and before it the page if the line does not fit there; `is_last`: of its paragraph."""
         height = round((self._above + self._below) * self._style.line_spacing)
-        self._above += (height - self._above - self._below) // 2
-        self._below = height - self._above
+        above = self._above + (height - self._above - self._below) // 2
         if height > self._capacity_px:
             raise MediaError(
                 f"a line is {height} px high, the page has room for {self._capacity_px}",
@@ -117,11 +116,7 @@ class Typesetter:
         if self._used_px + height > self._capacity_px:
             self._end_page()
         if self._pieces or self._lines:  # no page starts with a blank line
-            text = "".join(self._texts)
-            justified = self._style.alignment == "justify" and not is_last and "\t" not in text.lstrip()
-            shaped = self._shaped_face is not None
-            pieces = self._shaped(justified=justified) if shaped else self._aligned(justified=justified)
-            self._lines.append((text, self._above, self._below, pieces))
+            self._lines.append(("".join(self._texts), above, height - above, self._placed(is_last=is_last)))
             self._used_px += height
             self._words += self._words_on_line
         self._start_line(indent)
@@ -224,55 +219,44 @@ class Typesetter:
             if first < len(parts):
                 self.end_line(self._indent)
 
-    def _aligned(self, *, justified: bool) -> Pieces:
-        """The pieces of a line where its alignment puts them."""
-        if not self._pieces or self._style.alignment == "start":
-            return tuple(self._pieces)
-        ink = max(x - self._margin_px + self._face.extents[text].right for x, text in self._pieces)
-        free = max(0, (self._room - max(self._pen, ink * PIXEL)) // PIXEL)
-        gaps = len(self._pieces) - 1
-        if justified and gaps:
-            return tuple((x + free * i // gaps, text) for i, (x, text) in enumerate(self._pieces))
-        return tuple((x + self._shift_of(free), text) for x, text in self._pieces)
+    def _placed(self, *, is_last: bool) -> Pieces:
+        """The pieces of the line where its direction and alignment put them."""
+        face, alignment = self._shaped_face, self._style.alignment
+        pieces = self._shaped() if face is not None else self._pieces
+        gaps = list(range(len(pieces)))  # left of each piece
+        if alignment == "justify" and face is not None:
+            words = [(x, *word) for x, text in pieces for word in face.words(text)]
+            pieces = [(x + (start + _ROUND) // PIXEL, word) for x, word, start, _ in words]
+            gaps = [spaces for *_, spaces in words]
+        stays = is_last or not any(gaps) or "\t" in "".join(self._texts).lstrip()
+        if alignment == "start" or not pieces or (alignment == "justify" and stays):
+            return tuple(pieces)
+        left = min(x + self._face.extents[text].left for x, text in pieces) - self._margin_px
+        right = max(x + self._face.extents[text].right for x, text in pieces) - self._margin_px
+        free = max(0, left if self._rtl else self._room // PIXEL - right)
+        if alignment == "justify":
+            shifts = [free * gap // gaps[-1] - (free if self._rtl else 0) for gap in gaps]
+            return tuple((x + shift, text) for (x, text), shift in zip(pieces, shifts, strict=True))
+        shift = (free // 2 if alignment == "center" else free) * (-1 if self._rtl else 1)
+        return tuple((x + shift, text) for x, text in pieces)
 
-    def _shift_of(self, free_px: int) -> int:
-        return {"center": free_px // 2, "end": free_px}.get(self._style.alignment, 0)
-
-    def _shaped(self, *, justified: bool) -> Pieces:
+    def _shaped(self) -> list[tuple[int, str]]:
         """Pieces between marks of direction: the paragraph's, and of the strong characters before and after them.
 
         So the neutral characters and numbers at the ends of a line stand as in the paragraph, which no line breaks.
         Those of a paragraph from right to left are mirrored.
         """
-        face, width_px = self._face, self._style.page_width_px
-        assert self._shaped_face is not None
-        shaped: list[tuple[int, str]] = []
-        advances = [face.extents[text].advance for _, text in self._pieces[-1:]]
-        free = sum(
-            max(0, self._room // PIXEL - (self._pieces[-1][0] - self._margin_px) - a // PIXEL - 1) for a in advances
-        )
+        shaped, width_px = [], self._style.page_width_px
         for x, text in self._pieces:
             first, self._num_set = self._num_set, self._num_set + len("".join(text.split()))
             after = _STRONG.search(self._marks, self._num_set)
             marked = self._base_mark + self._mark_before + text + (after.group() if after else self._base_mark)
             self._mark_before = self._marks[first : self._num_set].rstrip()[-1:] or self._mark_before
-            words = self._shaped_face.words(marked) if justified else []
-            num_spaces = sum(word[1:].isspace() for word, _ in words)
-            extent = face.extents[marked]
-            x += self._shift_of(free)
+            extent = self._face.extents[marked]
             if self._rtl:
-                x = width_px - x - (extent.advance + _ROUND) // PIXEL - (free if num_spaces else 0)
-            if not num_spaces:
-                shaped.append((min(max(x, -extent.left), width_px - extent.right), marked))
-                continue
-            pen, passed = x * PIXEL, 0
-            for word, advance in words:
-                if word[1:].isspace():
-                    passed += 1
-                else:
-                    shaped.append(((pen + _ROUND) // PIXEL + free * passed // num_spaces, word))
-                pen += advance
-        return tuple(shaped)
+                x = width_px - x - (extent.advance + _ROUND) // PIXEL
+            shaped.append((min(max(x, -extent.left), width_px - extent.right), marked))
+        return shaped
 
 
 def clusters(word: str) -> list[str]:

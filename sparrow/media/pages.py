@@ -14,32 +14,14 @@ import numpy as np
 from PIL import features
 
 from sparrow.core.errors import MediaError
-from sparrow.core.hashing import content_hash, hash_key, hash_order
+from sparrow.core.hashing import content_hash, hash_order
 from sparrow.core.settings import identity
 from sparrow.media.fonts import SHIPPED_FONT, font_chain, font_hash, fonts_fingerprint, further_fonts
 from sparrow.media.frame_choice import frame_indices
-from sparrow.media.layout import Line, Page, set_text
+from sparrow.media.layout import Page, set_text
 from sparrow.media.settings import PAGE_DPI, WITHOUT_RAQM, Augment, TextStyle
 from sparrow.media.shaping import ShapedTypeface, can_shape, scripts_to_shape
 from sparrow.media.typeface import Typeface, blend
-
-__all__ = [
-    "Line",
-    "Page",
-    "TextStyle",
-    "composed",
-    "count_pages",
-    "drawn_style",
-    "layout_state",
-    "layout_text",
-    "missing_characters",
-    "page_fonts",
-    "page_notes",
-    "page_size",
-    "render_page",
-    "render_text",
-    "style_fingerprint",
-]
 
 
 class PageNotes(NamedTuple):
@@ -64,7 +46,7 @@ def drawn_style(text: str, style: TextStyle) -> TextStyle:
     choices = {f.name: getattr(style.augment, f.name) for f in fields(style.augment) if f.name != "seed"}
     digest = content_hash(text) if any(choices.values()) else ""
     changes: dict[str, Any] = {
-        name: min(values, key=lambda value, name=name: hash_key(style.augment.seed, name, str(value), digest))
+        name: values[hash_order([str(value) for value in values], style.augment.seed, salt=f"{name} {digest}")[0]]
         for name, values in choices.items()
         if values
     }
@@ -111,12 +93,6 @@ def count_pages(text: str, style: TextStyle) -> int:
 def _set_pages(text: str, style: TextStyle) -> Iterator[Page]:
     drawn = drawn_style(text, style)
     return set_text(composed(text), drawn, _face(drawn))
-
-
-def page_size(text: str, style: TextStyle) -> tuple[int, int]:
-    """Height and width of the pages of a text, in px."""
-    drawn = drawn_style(text, style)
-    return drawn.page_height_px, drawn.page_width_px
 
 
 def render_text(text: str, style: TextStyle) -> list[np.ndarray]:

@@ -44,12 +44,9 @@ def script_to_shape(char: str) -> str | None:
 
 def scripts_to_shape(text: str) -> Counter[str]:
     """How many characters of a text, in the form NFC, must be shaped, by script."""
-    if text.isascii():
-        return Counter()
-    scripts = ((script_to_shape(char), count) for char, count in Counter(text).items())
     found: Counter[str] = Counter()
-    for script, count in scripts:
-        if script is not None:
+    for char, count in () if text.isascii() else Counter(text).items():
+        if (script := script_to_shape(char)) is not None:
             found[script] += count
     return found
 
@@ -83,18 +80,19 @@ class ShapedTypeface(Typeface):
             range(1, most + 1), room, key=lambda count: self._measure("".join(parts[first : first + count])).width
         )
 
-    def words(self, text: str) -> list[tuple[str, int]]:
-        """The words of a line and the spaces between them from left to right as shown, with their widths in 1/64 px.
+    def words(self, text: str) -> list[tuple[str, int, int]]:
+        """The words of a line, cut where font or direction change, from left to right as shown.
 
-        Each begins with a mark of its direction, as it is a text by itself.
+        Each with a mark of its direction before it, where it begins in 1/64 px, and how many spaces are left of it.
         """
-        found = []
+        found, pen, spaces = [], 0, 0
         for _, direction, run in self._runs(text):
             mark = RIGHT_TO_LEFT_MARK if direction == "rtl" else LEFT_TO_RIGHT_MARK
-            parts = re.findall(r"\s+|\S+", run)
-            found += [
-                (mark + part, self._measure(mark + part).advance) for part in parts[:: -1 if direction == "rtl" else 1]
-            ]
+            for part in re.findall(r"\s+|\S+", run)[:: -1 if direction == "rtl" else 1]:
+                spaces += part.isspace()
+                if not part.isspace():
+                    found.append((mark + part, pen, spaces))
+                pen += self._measure(mark + part).advance
         return found
 
     def _runs(self, text: str) -> list[tuple[int, str, str]]:
@@ -193,7 +191,7 @@ def visual_order(levels: Sequence[int]) -> list[int]:
     order = list(range(len(levels)))
     for level in range(max(levels, default=0), 0, -1):
         start = 0
-        for is_reversed, group in groupby(order.copy(), lambda i, least=level: levels[i] >= least):
+        for is_reversed, group in groupby([levels[i] >= level for i in order]):
             stop = start + len(list(group))
             if is_reversed:
                 order[start:stop] = order[start:stop][::-1]

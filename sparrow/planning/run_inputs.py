@@ -13,7 +13,6 @@ from pathlib import Path
 import pandas as pd
 
 from sparrow.core.errors import ConfigError, DataError
-from sparrow.core.settings import changed
 from sparrow.data.encode import Presentation
 from sparrow.data.mixture import Selection, draw, without_empty
 from sparrow.data.page_counts import PageCounts
@@ -131,15 +130,11 @@ def resolve_checkpoint(config: ExperimentConfig) -> str:
 
 def presentation(config: ExperimentConfig, component: Component) -> Presentation:
     """How a component's samples are shown."""
-    changes = {
-        f"{group}.{key}": value
-        for group in ("frames", "text_to_image")
-        for key, value in getattr(component, group).items()
-    }
+    own = {"frames": component.frames, "text_to_image": component.text_to_image}
     return Presentation(
-        frames=changed(config.frames, component.frames),
-        style=changed(config.text_to_image, component.text_to_image),
-        changes=changes,
+        frames=replace(config.frames, **component.frames),
+        style=replace(config.text_to_image, **component.text_to_image),
+        changes={f"{group}.{key}": value for group, changes in own.items() for key, value in changes.items()},
         frame_cache=Path(config.paths.cache_root) / "frames" if config.batching.cache_frames else None,
         present_as=component.present_as,
     )
