@@ -12,7 +12,18 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field
 
 from sparrow.core.errors import BackboneError
-from sparrow.core.settings import REQUIRED, AtLeast0, AtLeast1, Seed, Share, hints, one_of, setting, settings
+from sparrow.core.settings import (
+    REQUIRED,
+    AtLeast0,
+    AtLeast1,
+    Seed,
+    Share,
+    hints,
+    one_of,
+    setting,
+    settings,
+    with_changes,
+)
 from sparrow.data.settings import Batching, ExportName, Mixture, Source
 from sparrow.evaluation.settings import REMOVED, Benchmark, Evaluation
 from sparrow.instructions.settings import METRICS, Embedder
@@ -202,11 +213,28 @@ def _attention_conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts
 
 
 def _native_video_conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
-    if not config.backbone.native_video:
+    groups: list[tuple[str, Any]] = [("frames", config.frames)]
+    if isinstance(config, ExperimentConfig):
+        groups.append(("text_to_image", config.text_to_image))
+        for name, component in config.mixture.components.items():
+            for group, base in groups[:2]:
+                key = f"mixture.components.{name}.{group}"
+                made = with_changes(base, getattr(component, group))
+                if isinstance(made, list):
+                    yield from ((f"{key}.{problem.key}", problem.what) for problem in made)
+                elif made is not base:
+                    groups.append((key, made))
+    native = bool(config.backbone.native_video)
+    for key, group in groups:
+        if native and getattr(group, "timestamps", False):
+            yield (
+                f"{key}.timestamps",
+                "a native video has its family's own way with time (backbone.native_video=true); set it to false",
+            )
+        if not native and getattr(group, "as_video", False):
+            yield f"{key}.as_video", "needs backbone.native_video=true; set both or neither"
+    if not native:
         return
-    if config.frames.timestamps:
-        own = "a native video has its family's own way with time (backbone.native_video=true)"
-        yield "frames.timestamps", f"{own}; set it to false"
     yield from _refused("backbone.native_video", check_native_video, config.backbone.family)
 
 

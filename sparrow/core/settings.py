@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
@@ -50,15 +50,18 @@ def setting(
     recorded: bool = False,
     added: bool = False,
     remedy: str = "",
+    formerly: Any = MISSING,
 ) -> Any:
     """A setting of a class of settings, with one line of help; `REQUIRED` is the default where a user must set it.
 
     `remedy` ends the message where a value is refused.
 
     `recorded`: it says only where or how fast a run happens, so that it leaves `run_id` alone. `added`: it came after
-    the first `run_id`s were given, and at its default does not enter them.
+    the first `run_id`s were given, and at its default does not enter them. `formerly`: the default when they were
+    given, which enters them in place of today's.
     """
-    metadata = {"help": help, "unit": unit, "recorded": recorded, "added": added, "remedy": remedy}
+    metadata = {"help": help, "unit": unit, "recorded": recorded, "added": added}
+    metadata |= {"remedy": remedy, "formerly": formerly}
     return field(default=default, default_factory=default_factory, metadata=metadata)
 
 
@@ -165,6 +168,11 @@ def validated(
         problems += [*missing, *(p for p in found if not any(key in p.what for key in aside))]
         return problems or made
     return problems
+
+
+def with_changes(base: T, changes: Mapping[str, Any]) -> T | list[Problem]:
+    """Settings with some of them changed, given as plain values, or every problem with them."""
+    return validated(type(base), asdict(cast(Any, base)) | dict(changes)) if changes else base
 
 
 def _contradictions(value: Any, key: str, aside: list[str]) -> list[Problem]:
@@ -381,17 +389,24 @@ def defaults(schema: Any) -> dict[str, Any]:
     """The defaults of a class of settings as plain values; `???` where there is none."""
     types, found = hints(schema), {}
     for f in fields(schema):
-        value = f.default if f.default_factory is MISSING else f.default_factory()
+        value = _default(f)
         found[f.name] = defaults(types[f.name]) if is_dataclass(value) else REQUIRED if value is MISSING else value
     return found
+
+
+def _default(f: Any) -> Any:
+    return f.default if f.default_factory is MISSING else f.default_factory()
 
 
 def identity(config: Any, *, whole: bool = False) -> Any:
     """The settings that determine a result, as plain values; with `whole` also what was added and left alone."""
     if is_dataclass(config):
         values = {f: getattr(config, f.name) for f in fields(config) if not f.metadata.get("recorded")}
-        enter = {f: v for f, v in values.items() if whole or not (f.metadata.get("added") and v == f.default)}
-        return {f.name: identity(value, whole=whole) for f, value in enter.items()}
+        if not whole:
+            values = {f: v for f, v in values.items() if not (f.metadata.get("added") and v == _default(f))}
+            formerly = {f: f.metadata.get("formerly", MISSING) for f in values}
+            values |= {f: old for f, old in formerly.items() if old is not MISSING and values[f] == _default(f)}
+        return {f.name: identity(value, whole=whole) for f, value in values.items()}
     if isinstance(config, dict):
         return {key: identity(value, whole=whole) for key, value in config.items()}
     if isinstance(config, list | tuple):

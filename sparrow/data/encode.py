@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,9 +20,17 @@ from sparrow.core.settings import identity
 from sparrow.data.source_media import MediaFacts
 from sparrow.media.cache import FrameCache
 from sparrow.media.frame_folders import find_video
-from sparrow.media.frames import VideoInfo, look_at_header, planned_frames, read_frames, read_with_info
+from sparrow.media.frames import VideoInfo, look_at_header, planned_frames, read_frames, read_with_info, shown_size
 from sparrow.media.images import read_image
-from sparrow.media.pages import count_pages, missing_characters, render_text, style_fingerprint
+from sparrow.media.pages import (
+    PageNotes,
+    count_pages,
+    drawn_style,
+    layout_state,
+    page_notes,
+    render_text,
+    style_fingerprint,
+)
 from sparrow.media.settings import FramePolicy, TextStyle
 from sparrow.models.backbone import Backbone, Size, TokenizedChat
 from sparrow.models.frame_buffer import Frames, NativeVideo
@@ -34,18 +43,25 @@ IGNORED = -100
 class Presentation:
     """How the samples of a component are shown: which frames of videos, and what becomes of long texts.
 
-    `frame_cache` is a folder where decoded frames are kept; it changes nothing of what is shown.
+    `frame_cache` is a folder where decoded frames are kept, `changes` are the settings that differ from those of the
+    other components, for the record; they change nothing of what is shown.
     """
 
     frames: FramePolicy = field(default_factory=FramePolicy)
     style: TextStyle = field(default_factory=TextStyle)
     present_as: PresentAs = "video"
     frame_cache: Path | None = field(default=None, compare=False, repr=False)
+    changes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def fingerprint(self) -> str:
         """Hash of all that is shown depends on; the page style, fonts by their content, only where pages are drawn."""
         pages = style_fingerprint(self.style) if self.present_as == "pages" else None
         return content_hash([identity(replace(self.frames, verify="auto")), self.present_as, pages])
+
+    def measured_state(self) -> str:
+        """Hash of all that what is measured depends on here, for caches: also this machine's fonts and libraries."""
+        layout = layout_state(self.style) if self.present_as == "pages" else None
+        return content_hash([self.fingerprint(), self.frames.verify, layout])
 
 
 @dataclass(frozen=True)
@@ -145,12 +161,10 @@ def prepare(frames: Sequence[np.ndarray], shown: Sequence[Shown], backbone: Back
     return backbone.prepare_frames(frames, videos)
 
 
-def missing_in_pages(sample: Sample, how: Presentation) -> int:
-    """Characters of the sample's pages that no font has and that are drawn as boxes."""
-    if how.present_as != "pages":
-        return 0
-    texts = [part.text for part in sample.parts() if isinstance(part, LongText)]
-    return sum(sum(missing_characters(text, how.style).values()) for text in texts)
+def notes_of_pages(sample: Sample, how: Presentation) -> PageNotes:
+    """What is noted of the sample's pages, if it is shown as some."""
+    texts = [part.text for part in sample.parts() if isinstance(part, LongText) and how.present_as == "pages"]
+    return reduce(PageNotes.joined, (page_notes(text, how.style) for text in texts), PageNotes())
 
 
 def measure(
@@ -238,8 +252,8 @@ def _planned(part: Part, media_root: Roots, how: Presentation, facts: MediaFacts
                 facts.put(part, size)
             return Shown((tuple(size),))
         case LongText() if how.present_as == "pages":
-            size = (how.style.page_height_px, how.style.page_width_px)
-            return Shown((size,) * count_pages(part.text, how.style))
+            count, style = count_pages(part.text, how.style), drawn_style(part.text, how.style)
+            return Shown(((style.page_height_px, style.page_width_px),) * count, _page_times(count, style))
         case LongText() if how.present_as == "video":
             raise _long_text_as_video()
     return Shown(())
@@ -258,7 +272,8 @@ def _planned_video(part: Video, media_root: Roots, policy: FramePolicy, facts: M
             return Shown(sizes_of(clip.frames), clip.times_s, VideoReading.of(info, is_verified=True))
     indices = planned_frames(info, policy, part.start_s, part.end_s)
     times_s = tuple(map(info.start_of, indices))
-    return Shown(((info.height_px, info.width_px),) * len(indices), times_s, VideoReading.of(info, is_verified=False))
+    size = shown_size((info.height_px, info.width_px), len(indices), policy)
+    return Shown((size,) * len(indices), times_s, VideoReading.of(info, is_verified=False))
 
 
 def _part_frames(part: Part, media_root: Roots, how: Presentation) -> tuple[list[np.ndarray], tuple[float, ...] | None]:
@@ -272,10 +287,16 @@ def _part_frames(part: Part, media_root: Roots, how: Presentation) -> tuple[list
         case Image():
             return [read_image(inside_root(media_root, part.path))], None
         case LongText() if how.present_as == "pages":
-            return list(render_text(part.text, how.style)), None
+            pages = render_text(part.text, how.style)
+            return pages, _page_times(len(pages), how.style)
         case LongText() if how.present_as == "video":
             raise _long_text_as_video()
     return [], None
+
+
+def _page_times(count: int, style: TextStyle) -> tuple[float, ...] | None:
+    """Times in s of pages that are one native video."""
+    return tuple(float(i) for i in range(count)) if style.as_video else None
 
 
 def _long_text_as_video() -> MediaError:

@@ -77,7 +77,7 @@ def draw(
             orders[key] = Replayed(selected(part))
         sharing = [other for other in components if components[other].source == part.source]
         order = Division(name, sharing, orders[key], source.ids, data_seed)
-        draws[name] = _Draw(name, part, source, order, drawn[part.source], pages)
+        draws[name] = _Draw(name, part, source, order, drawn[part.source], pages.of_component(name))
     shares = _budgets(mixture)
     sizes = {} if shares else component_sizes(mixture)
     rows: dict[str, list[int]] = {}

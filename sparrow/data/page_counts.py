@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,10 @@ from sparrow.core.errors import MediaError
 from sparrow.core.hashing import content_hash
 from sparrow.core.segment_store import SegmentStore, short_digest
 from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progress
-from sparrow.media.pages import count_pages, style_fingerprint
+from sparrow.media.pages import count_pages, layout_state
 from sparrow.media.settings import TextStyle
 
-COUNTING_VERSION = 1  # raised whenever the same text and style come to have other pages
+COUNTING_VERSION = 2  # raised whenever the same text and style come to have other pages
 PARALLEL_FROM = 64
 
 
@@ -22,18 +22,30 @@ class PageCounts:
     """Numbers of pages of whole texts, whatever part of them the style shows.
 
     The style's own `max_pages` does not count. `cache_root` keeps the counts; `num_workers` processes count ahead.
+    `own_styles` are the styles of components that have their own.
     """
 
-    def __init__(self, style: TextStyle, cache_root: Path | None = None, num_workers: int = 0) -> None:
+    def __init__(
+        self,
+        style: TextStyle,
+        cache_root: Path | None = None,
+        num_workers: int = 0,
+        own_styles: Mapping[str, TextStyle] | None = None,
+    ) -> None:
         self._style = replace(style, max_pages=None)
+        self._own = {name: PageCounts(own, cache_root, num_workers) for name, own in (own_styles or {}).items()}
         self._num_workers = num_workers
         self._store: SegmentStore | None = None
         self._known: dict[bytes, int] = {}
         if cache_root is not None:
-            name = content_hash([COUNTING_VERSION, style_fingerprint(self._style)])
+            name = content_hash([COUNTING_VERSION, layout_state(self._style)])
             self._store = SegmentStore(cache_root / "pages" / name)
             stored = self._store.read()
             self._known = dict(zip(stored["key"].to_pylist(), map(int, stored["value"].to_pylist()), strict=True))
+
+    def of_component(self, name: str) -> PageCounts:
+        """The counts in a component's style."""
+        return self._own.get(name, self)
 
     def of(self, text: str) -> int:
         """The number of pages of a text.
@@ -65,6 +77,8 @@ class PageCounts:
 
     def close(self) -> None:
         """Write down what was counted since the last time it was."""
+        for own in self._own.values():
+            own.close()
         if self._store is not None:
             self._store.flush()
 

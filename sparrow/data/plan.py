@@ -15,16 +15,14 @@ import pandas as pd
 from sparrow.core.files import write_atomically, write_json
 from sparrow.data.encode import Presentation
 from sparrow.data.packing import deal_rows, packed_step, padded_step
+from sparrow.data.sample_costs import COUNTS
 from sparrow.data.settings import Batching
 from sparrow.data.sources import SourceData
 from sparrow.media.settings import TextStyle
 from sparrow.models.backbone import Backbone
 
 PERCENTILES = (5, 50, 95, 100)
-SUMMED = (
-    *("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters"),
-    *("num_sequential", "num_verified", "num_interlaced"),
-)
+SUMMED = tuple(COUNTS)
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,8 @@ class Origin:
 
     A record may give several samples: read = used + rejected + left out. `unknown_fields` has the fields that nothing
     reads, with the number of records that fill them and where the first stands. `alters_text` says how the pages'
-    spelling differs from the source's, if it does.
+    spelling differs from the source's, if it does; `changes` which settings of frames and pages differ from those of
+    the other components.
     """
 
     records_read: int
@@ -64,6 +63,7 @@ class Origin:
     num_replaced_chars: int = 0
     unknown_fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     alters_text: str | None = None
+    changes: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class Plan:
             record, number of frames and tokens, not by its pixels.
         rows: For every step the positions in `ledger` of each packed row, where rows were packed from whole epochs.
         held_out: Plan of the samples that validation looks at and training never sees.
+        fonts: Hashes of the fonts that may draw its pages, by file name.
     """
 
     ledger: pd.DataFrame
@@ -90,6 +91,7 @@ class Plan:
     batching: Batching = field(default_factory=lambda: Batching(name="padded", micro_batch_size_samples=1))
     rows: list[list[np.ndarray]] | None = None
     held_out: Plan | None = None
+    fonts: dict[str, str] = field(default_factory=dict)
 
     @property
     def num_samples(self) -> int:
@@ -183,6 +185,7 @@ class Plan:
             "packing_efficiency": self.packing_efficiency(),
             "components": components,
             "held_out": self._held_out_counts(),
+            "fonts": self.fonts,
         }
 
     def _held_out_counts(self) -> dict[str, dict[str, Any]]:

@@ -16,9 +16,10 @@ from sparrow.data.mixture import Selection
 from sparrow.data.packing import length_grouped, packed_epoch
 from sparrow.data.plan import Origin, Plan, PlanInputs
 from sparrow.data.rejecting import FAIL, BadSamples, enforce_policy, reject_long
-from sparrow.data.sample_costs import measure_samples
+from sparrow.data.sample_costs import FONT_SEPARATOR, measure_samples
 from sparrow.data.settings import Batching
 from sparrow.data.sources import SourceData
+from sparrow.media.pages import page_fonts
 from sparrow.models.flops import ModelFlops
 from sparrow.models.settings import Tuning
 
@@ -70,8 +71,23 @@ def build_plan(
         selection.component: _origin(selection, sources[selection.source], inputs.presentations[selection.component])
         for selection in selections
     }
+    fonts = _fonts(ledger, inputs)
     content = _plan_hash(ledger, steps, inputs)
-    return Plan(ledger, steps, content, origins, batching, rows if batching.name == "packed_epoch" else None)
+    if ledger["complex_characters"].any():  # plans without such texts keep the hash that they had before
+        content = combined_hash([content, content_hash([ledger["complex_characters"].tolist(), fonts])])
+    return Plan(
+        ledger, steps, content, origins, batching, rows if batching.name == "packed_epoch" else None, fonts=fonts
+    )
+
+
+def _fonts(ledger: pd.DataFrame, inputs: PlanInputs) -> dict[str, str]:
+    """Hashes of the fonts that may draw pages of the plan and of further ones that do, by file name."""
+    found: dict[str, str] = {}
+    for name, rows in ledger.groupby("component", sort=False):
+        how = inputs.presentations[str(name)]
+        if how.present_as == "pages":
+            found |= page_fonts(how.style, {font for fonts in rows["fonts"] for font in fonts.split(FONT_SEPARATOR)})
+    return dict(sorted(found.items()))
 
 
 def measure_component(
@@ -112,6 +128,7 @@ def _origin(selection: Selection, source: SourceData, how: Presentation) -> Orig
         num_replaced_chars=source.stats.num_replaced_chars,
         unknown_fields=_most_frequent(source.stats.unknown_fields),
         alters_text=how.style.alters_text if how.present_as == "pages" else None,
+        changes=dict(how.changes) or None,
     )
 
 

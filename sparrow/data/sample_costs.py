@@ -14,27 +14,31 @@ from filelock import FileLock
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 from sparrow.core.segment_store import SegmentStore
-from sparrow.data.encode import Presentation, measure, missing_in_pages
+from sparrow.data.encode import Presentation, measure, notes_of_pages
 from sparrow.data.source_media import MediaFacts
 from sparrow.data.sources import SourceData
 from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progress
 from sparrow.data.video_headers import CHUNK, PARALLEL_FROM, look_at_headers
 from sparrow.models.backbone import Backbone
 
-MEASURING_VERSION = 6
+MEASURING_VERSION = 7
 PROBING_VERSION = 1  # raised whenever probing the same file comes to say something else
 COUNTS = (
-    *("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens", "missing_characters"),
-    *("num_sequential", "num_verified", "num_interlaced"),
+    *("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens"),
+    *("missing_characters", "complex_characters", "num_sequential", "num_verified", "num_interlaced"),
 )
-_UNKNOWN = np.full(len(COUNTS), -1, np.int64).tobytes()
+FONT_SEPARATOR = "/"
+_NOTHING = np.zeros(len(COUNTS), np.int64).tobytes()
 
 
 class _Line(NamedTuple):
-    """What was measured of a row: `COUNTS` as int64, or None and why the sample cannot be used."""
+    """What was measured of a row, or None and why the sample cannot be used.
+
+    `cost` is `COUNTS` as int64, followed by the names of the fonts that draw its pages, but for the shipped one.
+    """
 
     row: int
-    counts: bytes | None
+    cost: bytes | None
     reason: str = ""
     detail: str = ""
 
@@ -75,18 +79,18 @@ def measure_samples(
     rejected: dict[int, _Line] = {}
     if cache_root is None:
         lines = [line for group in measured([[row] for row in distinct.tolist()], {}) for line in group.lines]
-        costs = _as_costs([line.counts for line in lines])
-        rejected = {line.row: line for line in lines if line.counts is None}
+        costs = [line.cost for line in lines]
+        rejected = {line.row: line for line in lines if line.cost is None}
     else:
         store = SegmentStore(cache_root / "measurements" / f"{source.name}-{_cost_key(backbone, how)}")
         keys = source.media.keys(distinct, source.digests)
-        costs = _as_costs(store.get(keys))
-        if costs.min(initial=0) < 0:
+        costs = store.get(keys)
+        if None in costs:
             store.folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{store.folder}.lock"):
-                costs = _as_costs(store.get(keys))  # another run may have measured some meanwhile
+                costs = store.get(keys)  # another run may have measured some meanwhile
                 files = SegmentStore(cache_root / "measurements" / f"media-{PROBING_VERSION}")
-                missing = {int(distinct[i]): int(i) for i in np.flatnonzero(costs[:, 0] < 0)}
+                missing = {row: i for i, row in enumerate(distinct.tolist()) if costs[i] is None}
                 look = partial(
                     look_at_headers,
                     roots=source.media_roots,
@@ -99,7 +103,7 @@ def measure_samples(
 
 
 def _fill(
-    costs: np.ndarray,
+    costs: list[bytes | None],
     missing: dict[int, int],
     keys: list[bytes],
     source: SourceData,
@@ -126,12 +130,12 @@ def _fill(
             for name in group.facts.keys() & file_keys.keys():
                 files.add(file_keys[name], group.facts[name])
             for line in group.lines:
-                if line.counts is None:
+                if line.cost is None:
                     rejected[line.row] = line
                 else:
                     place = missing[line.row]
-                    costs[place] = np.frombuffer(line.counts, np.int64)
-                    store.add(keys[place], line.counts)
+                    costs[place] = line.cost
+                    store.add(keys[place], line.cost)
     finally:
         files.flush()
         store.flush()
@@ -146,21 +150,18 @@ def _grouped(source: SourceData, rows: list[int]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _as_costs(values: Sequence[bytes | None]) -> np.ndarray:
-    """`COUNTS` of each row: int64 [n, 9], -1 where there are none."""
-    joined = b"".join(value or _UNKNOWN for value in values)
-    return np.frombuffer(joined, np.int64).reshape(-1, len(COUNTS)).copy()
-
-
-def _table(source: SourceData, rows: np.ndarray, costs: np.ndarray, rejected: dict[int, _Line]) -> pd.DataFrame:
+def _table(source: SourceData, rows: np.ndarray, costs: list[bytes | None], rejected: dict[int, _Line]) -> pd.DataFrame:
     table = pd.DataFrame({"row": rows, "sample_id": [source.ids[row] for row in rows]})
     table["sample_id"] = table["sample_id"].astype("str")
-    used = costs[:, 0] >= 0
+    used = np.array([cost is not None for cost in costs], bool)
     table["status"] = pd.Series(np.where(used, "used", "rejected"), dtype="str")
     for name in ("reason", "detail"):
         words = [getattr(rejected[row], name) for row in rows[~used].tolist()]
         table[name] = pd.Series("", table.index, dtype="str").mask(~used, pd.Series(words, table.index[~used], "str"))
-    return table.assign(**dict(zip(COUNTS, np.where(used, costs.T, 0), strict=True)))
+    values = [cost or _NOTHING for cost in costs]
+    counts = np.frombuffer(b"".join(value[: len(_NOTHING)] for value in values), np.int64).reshape(-1, len(COUNTS))
+    fonts = pd.Series([value[len(_NOTHING) :].decode() for value in values], dtype="str")
+    return table.assign(**dict(zip(COUNTS, counts.T, strict=True)), fonts=fonts)
 
 
 def _measure(
@@ -185,12 +186,13 @@ def _measure(
         try:
             sample = source[row]
             chat, num_frames, num_pages, *readings = measure(sample, source.media_roots, backbone, how, facts)
-            num_missing = missing_in_pages(sample, how)
+            notes = notes_of_pages(sample, how)
         except DataError as error:
             return _Line(row, None, error.what, str(error))
         num_text, num_supervised = len(chat.input_ids) - chat.num_visual_tokens, int(chat.supervised.sum())
-        counts = (num_frames, num_pages, chat.num_visual_tokens, num_text, num_supervised, num_missing, *readings)
-        return _Line(row, np.array(counts, np.int64).tobytes())
+        of_pages = notes.missing_characters, notes.complex_characters
+        counts = (num_frames, num_pages, chat.num_visual_tokens, num_text, num_supervised, *of_pages, *readings)
+        return _Line(row, np.array(counts, np.int64).tobytes() + FONT_SEPARATOR.join(sorted(notes.fonts)).encode())
 
     chunks = watched(
         Mapped(measured, groups),
@@ -209,8 +211,7 @@ def _cost_key(backbone: Backbone, how: Presentation) -> str:
     return content_hash(
         [
             MEASURING_VERSION,
-            how.fingerprint(),
-            how.frames.verify,
+            how.measured_state(),
             *backbone.identity(),
             backbone.visual_tokens((480, 640), 1),
             backbone.tokenizer.backend_tokenizer.to_str(),

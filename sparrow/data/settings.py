@@ -86,6 +86,8 @@ class Component:
         "order in which samples are drawn: `hash` at random, the others by their instructions", default="hash"
     )
     present_as: Literal["video", "pages", "text"] = setting("long texts as page images or as text", default="video")
+    frames: dict[str, Any] = setting("what differs from `frames`", default_factory=dict, added=True)
+    text_to_image: dict[str, Any] = setting("what differs from `text_to_image`", default_factory=dict, added=True)
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         """That there is one size."""

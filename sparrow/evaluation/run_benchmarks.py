@@ -178,6 +178,12 @@ class Evaluator:
         frames = {"uniform": f"{policy.max_frames}", "all": "all"}.get(policy.policy, f"{policy.fps} a second")
         if policy.policy != "uniform" and policy.max_frames is not None:
             frames += f", at most {policy.max_frames}"
+        if policy.min_frames is not None:
+            frames += f", at least {policy.min_frames}"
+        if policy.frame_size_px is not None:
+            frames += f", of at most {policy.frame_size_px}² px"
+        if policy.max_pixels is not None:
+            frames += f", of at most {policy.max_pixels:,} px together"
         if policy.timestamps:
             frames += ", with their times"
         return {
@@ -212,7 +218,7 @@ class Evaluator:
         if settings.max_frames is not None:
             policy = replace(policy, max_frames=settings.max_frames)
         if phase == "one_frame":
-            policy = replace(policy, policy="uniform", fps=None, max_frames=1)
+            policy = replace(policy, policy="uniform", fps=None, max_frames=1, min_frames=None)
         return Protocol(
             scoring=settings.scoring,
             show_options=settings.show_options,

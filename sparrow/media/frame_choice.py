@@ -115,18 +115,28 @@ def planned_frames(
     first, stop = _bounds(info, start_s, end_s)
     if policy.policy == "all" and policy.max_frames is None:
         return list(range(first, stop))
+    count = policy.max_frames
     if policy.policy == "fps":
         frames = _frames_at_rate(info, policy, 0.0 if start_s is None else start_s, end_s)
-        limit = len(frames) if policy.max_frames is None else policy.max_frames
-        return [frames[i] for i in frame_indices(len(frames), limit)]
+        if len(frames) >= (policy.min_frames or 0):
+            return [frames[i] for i in frame_indices(len(frames), count or len(frames))]
+        count = policy.min_frames
     total = stop - first
-    assert policy.max_frames is not None
-    chosen = frame_indices(total, policy.max_frames)
-    if info.starts_s is None or total <= policy.max_frames:
+    assert count is not None
+    chosen = frame_indices(total, count)
+    if info.starts_s is None or total <= count:
         return [first + i for i in chosen]
     begin = info.start_of(first)
     step = (info.start_of(stop - 1) - begin) / (total - 1)
     return [info.frame_at(begin + i * step) for i in chosen]
+
+
+def shown_size(size: tuple[int, int], count: int, policy: FramePolicy) -> tuple[int, int]:
+    """Height and width at which `count` frames of a size are shown, scaled down to what the policy allows."""
+    height, width = size
+    limits = [policy.frame_size_px and policy.frame_size_px**2, policy.max_pixels and policy.max_pixels / max(count, 1)]
+    scale = min([1.0, *(math.sqrt(limit / (height * width)) for limit in limits if limit is not None)])
+    return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
 
 
 def _frames_at_rate(info: Clock, policy: FramePolicy, begin_s: float, end_s: float | None) -> list[int]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from sparrow.core.errors import MediaError
 from sparrow.media.animations import AnimationReader, is_animation
 from sparrow.media.colour import Hdr
-from sparrow.media.frame_choice import Clock, VideoInfo, frame_indices, planned_frames
+from sparrow.media.frame_choice import Clock, VideoInfo, frame_indices, planned_frames, shown_size
 from sparrow.media.frame_folders import FolderReader, VideoPath
 from sparrow.media.images import checked_file, naming
 from sparrow.media.settings import FramePolicy
@@ -30,6 +31,7 @@ __all__ = [
     "read_clip",
     "read_frames",
     "read_with_info",
+    "shown_size",
 ]
 
 Reader = VideoFileReader | AnimationReader | FolderReader
@@ -104,8 +106,19 @@ def read_with_info(
     """The same, and what is known of the video then."""
     with _open(path, policy, fps) as reader:
         indices, frames = _read(reader, lambda clock: planned_frames(clock, policy, start_s, end_s))
+        size = frames.shape[1:3]
+        frames = scaled(frames, shown_size(size, len(frames), policy))
         clip = Clip(frames, tuple(indices), tuple(map(reader.clock.start_of, indices)))
-        return clip, _info(reader, frames.shape[1:3])
+        return clip, _info(reader, size)
+
+
+def scaled(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Frames, uint8 [n, h, w, 3], at `size` (height, width)."""
+    if frames.shape[1:3] == size:
+        return frames
+    return np.stack(
+        [np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC)) for frame in frames]
+    )
 
 
 def read_frames(

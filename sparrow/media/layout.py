@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sparrow.core.errors import MediaError
 from sparrow.media.settings import TextStyle
-from sparrow.media.shaping import LEFT_TO_RIGHT_MARK, RIGHT_TO_LEFT_MARK, ShapedTypeface, is_rtl
+from sparrow.media.shaping import LEFT_TO_RIGHT_MARK, RIGHT_TO_LEFT_MARK, ShapedTypeface, is_rtl, strong_mark
 from sparrow.media.tokens import treebank_tokens
 from sparrow.media.typeface import PIXEL, Extent, Typeface, is_ignorable
 
@@ -17,6 +17,9 @@ TAB_STOP_SPACES = 4
 _ROUND = PIXEL // 2
 _CLOSING = "、。，．：；！？）」』】》〉〕”’"
 _WORD = re.compile(r"(\s*)(\S+)")
+_STRONG = re.compile(r"\S")
+_BEFORE_THEIR_LETTER = "เแโใไເແໂໃໄ"
+_AFTER_THEIR_LETTER = "ะาำๅๆຳະາ"
 
 Pieces = tuple[tuple[int, str], ...]
 
@@ -35,9 +38,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of positioned lines, from top to bottom."""
+    """One page of positioned lines, from top to bottom, and the style that they are drawn in."""
 
     lines: tuple[Line, ...]
+    style: TextStyle = field(compare=False, repr=False)
 
     @property
     def text(self) -> str:
@@ -52,9 +56,11 @@ class Typesetter:
         self.pages: list[Page] = []
         self._style = style
         self._face = face
-        self._shapes = isinstance(face, ShapedTypeface)
+        self._shaped_face = face if isinstance(face, ShapedTypeface) else None
         # A shaped line may be a little wider than its words and spaces by themselves.
-        self._margin_px = max(style.margin_px, style.font_size_px // 2) if self._shapes else style.margin_px
+        self._margin_px = style.margin_px
+        if self._shaped_face is not None:
+            self._margin_px = max(self._margin_px, style.font_size_px // 2)
         self._room = (style.page_width_px - 2 * self._margin_px) * PIXEL
         self._top_px = 0 if style.layout == "paper" else style.margin_px
         self._capacity_px = style.page_height_px - 2 * self._top_px
@@ -62,12 +68,15 @@ class Typesetter:
         self._words = 0
         self._lines: list[tuple[str, int, int, Pieces]] = []
         self._used_px = 0
-        self._rtl = False
+        self.paragraph("")
         self._start_line(0)
 
     def paragraph(self, text: str) -> None:
         """Say which paragraph the next words are of: a shaped one may run from right to left."""
-        self._rtl = self._shapes and is_rtl(text)
+        self._rtl = self._shaped_face is not None and is_rtl(text)
+        self._base_mark = self._mark_before = RIGHT_TO_LEFT_MARK if self._rtl else LEFT_TO_RIGHT_MARK
+        self._num_set = 0  # characters of the paragraph, white space apart
+        self._marks = "".join(map(strong_mark, "".join(text.split()))) if self._shaped_face is not None else ""
 
     def indent(self, space: str) -> None:
         """Start a line with white space, which its continuation lines repeat if it leaves half a line or more."""
@@ -79,7 +88,7 @@ class Typesetter:
     def word(self, space: str, word: str) -> None:
         """Set a word after white space without line breaks."""
         if self._words + self._words_on_line == self._words_per_page:
-            self.end_line()
+            self.end_line(is_last=True)
             self._end_page()
         extent = self._face.extents[word]
         width = extent.width
@@ -95,9 +104,10 @@ class Typesetter:
         self._put(start, space, word, extent)
         self._words_on_line += 1
 
-    def end_line(self, indent: int = 0) -> None:
-        """End the line, and before it the page if the line does not fit there."""
-        height = self._above + self._below
+    def end_line(self, indent: int = 0, *, is_last: bool = False) -> None:
+        """End the line, and before it the page if the line does not fit there; `is_last`: of its paragraph."""
+        height = round((self._above + self._below) * self._style.line_spacing)
+        above = self._above + (height - self._above - self._below) // 2
         if height > self._capacity_px:
             raise MediaError(
                 f"a line is {height} px high, the page has room for {self._capacity_px}",
@@ -106,8 +116,7 @@ class Typesetter:
         if self._used_px + height > self._capacity_px:
             self._end_page()
         if self._pieces or self._lines:  # no page starts with a blank line
-            pieces = self._shaped(self._pieces) if self._shapes else tuple(self._pieces)
-            self._lines.append(("".join(self._texts), self._above, self._below, pieces))
+            self._lines.append(("".join(self._texts), above, height - above, self._placed(is_last=is_last)))
             self._used_px += height
             self._words += self._words_on_line
         self._start_line(indent)
@@ -115,7 +124,7 @@ class Typesetter:
     def finish(self) -> None:
         """End the last line and the last page."""
         if self._pieces:
-            self.end_line()
+            self.end_line(is_last=True)
         self._end_page()
 
     def _start_line(self, indent: int) -> None:
@@ -136,7 +145,7 @@ class Typesetter:
             for text, above, below, pieces in self._lines:
                 lines.append(Line(text, y + above, pieces))
                 y += above + below
-            self.pages.append(Page(tuple(lines)))
+            self.pages.append(Page(tuple(lines), self._style))
         self._lines = []
         self._used_px = self._words = 0
 
@@ -174,7 +183,7 @@ class Typesetter:
         if self._pieces:
             self._texts.append(space)
         self._texts.append(word)
-        if self._shapes and self._pieces and "\t" not in space:
+        if self._shaped_face is not None and self._pieces and "\t" not in space:
             x, before = self._pieces.pop()
             word = before + space + word
         self._pieces.append((x, word))
@@ -210,16 +219,44 @@ class Typesetter:
             if first < len(parts):
                 self.end_line(self._indent)
 
-    def _shaped(self, pieces: list[tuple[int, str]]) -> Pieces:
-        """Pieces with the paragraph's direction as their first character, mirrored where it runs from the right."""
-        shaped = []
-        for x, text in pieces:
-            marked = (RIGHT_TO_LEFT_MARK if self._rtl else LEFT_TO_RIGHT_MARK) + text
+    def _placed(self, *, is_last: bool) -> Pieces:
+        """The pieces of the line where its direction and alignment put them."""
+        face, alignment = self._shaped_face, self._style.alignment
+        pieces = self._shaped() if face is not None else self._pieces
+        gaps = list(range(len(pieces)))  # left of each piece
+        if alignment == "justify" and face is not None:
+            words = [(x, *word) for x, text in pieces for word in face.words(text)]
+            pieces = [(x + (start + _ROUND) // PIXEL, word) for x, word, start, _ in words]
+            gaps = [spaces for *_, spaces in words]
+        stays = is_last or not any(gaps) or "\t" in "".join(self._texts).lstrip()
+        if alignment == "start" or not pieces or (alignment == "justify" and stays):
+            return tuple(pieces)
+        left = min(x + self._face.extents[text].left for x, text in pieces) - self._margin_px
+        right = max(x + self._face.extents[text].right for x, text in pieces) - self._margin_px
+        free = max(0, left if self._rtl else self._room // PIXEL - right)
+        if alignment == "justify":
+            shifts = [free * gap // gaps[-1] - (free if self._rtl else 0) for gap in gaps]
+            return tuple((x + shift, text) for (x, text), shift in zip(pieces, shifts, strict=True))
+        shift = (free // 2 if alignment == "center" else free) * (-1 if self._rtl else 1)
+        return tuple((x + shift, text) for x, text in pieces)
+
+    def _shaped(self) -> list[tuple[int, str]]:
+        """Pieces between marks of direction: the paragraph's, and of the strong characters before and after them.
+
+        So the neutral characters and numbers at the ends of a line stand as in the paragraph, which no line breaks.
+        Those of a paragraph from right to left are mirrored.
+        """
+        shaped, width_px = [], self._style.page_width_px
+        for x, text in self._pieces:
+            first, self._num_set = self._num_set, self._num_set + len("".join(text.split()))
+            after = _STRONG.search(self._marks, self._num_set)
+            marked = self._base_mark + self._mark_before + text + (after.group() if after else self._base_mark)
+            self._mark_before = self._marks[first : self._num_set].rstrip()[-1:] or self._mark_before
             extent = self._face.extents[marked]
             if self._rtl:
-                x = self._style.page_width_px - x - (extent.advance + _ROUND) // PIXEL
-            shaped.append((min(max(x, -extent.left), self._style.page_width_px - extent.right), marked))
-        return tuple(shaped)
+                x = width_px - x - (extent.advance + _ROUND) // PIXEL
+            shaped.append((min(max(x, -extent.left), width_px - extent.right), marked))
+        return shaped
 
 
 def clusters(word: str) -> list[str]:
@@ -232,17 +269,23 @@ def clusters(word: str) -> list[str]:
         return list(word)
     found: list[str] = []
     for char in word:
-        if found and (_extends(char) or found[-1][-1] == "\u200d"):
+        if found and (_extends(char) or _joins(found[-1][-1])):
             found[-1] += char
         else:
             found.append(char)
     return found
 
 
+def _joins(char: str) -> bool:
+    """Whether no line breaks after a character: a joiner, a sign that stacks the next letter, a vowel set before it."""
+    stacks = unicodedata.combining(char) == 9 and char != "\u103a"  # Myanmar's asat ends a syllable
+    return stacks or char == "\u200d" or char in _BEFORE_THEIR_LETTER
+
+
 def _extends(char: str) -> bool:
     is_mark = unicodedata.category(char) in ("Mn", "Mc", "Me")
     is_skin_tone = "\U0001f3fb" <= char <= "\U0001f3ff"
-    return is_mark or is_skin_tone or char in _CLOSING or is_ignorable(char)
+    return is_mark or is_skin_tone or char in _CLOSING or char in _AFTER_THEIR_LETTER or is_ignorable(char)
 
 
 def set_text(text: str, style: TextStyle, face: Typeface) -> Iterator[Page]:
@@ -264,8 +307,9 @@ def set_text(text: str, style: TextStyle, face: Typeface) -> Iterator[Page]:
 def _all_pages(text: str, style: TextStyle, face: Typeface) -> Iterator[Page]:
     setter = Typesetter(style, face)
     if style.layout == "paper":
-        setter.paragraph(text)
-        for word in treebank_tokens(text) if style.tokenizer == "treebank" else text.split():
+        words = list(treebank_tokens(text)) if style.tokenizer == "treebank" else text.split()
+        setter.paragraph(" ".join(words))
+        for word in words:
             setter.word(" ", word)
             if setter.pages:
                 yield from setter.pages
@@ -277,7 +321,7 @@ def _all_pages(text: str, style: TextStyle, face: Typeface) -> Iterator[Page]:
                 if i == 0 and space:
                     setter.indent(space)
                 setter.word(space, word)
-            setter.end_line()
+            setter.end_line(is_last=True)
             yield from setter.pages
             setter.pages.clear()
     setter.finish()

@@ -2,31 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, replace
 from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import features
 
 from sparrow.core.errors import MediaError
 from sparrow.core.hashing import content_hash, hash_order
-from sparrow.media.fonts import font_chain, fonts_fingerprint
+from sparrow.core.settings import identity
+from sparrow.media.fonts import SHIPPED_FONT, font_chain, font_hash, fonts_fingerprint, further_fonts
 from sparrow.media.frame_choice import frame_indices
-from sparrow.media.layout import Line, Page, set_text
-from sparrow.media.settings import TextStyle
-from sparrow.media.shaping import ShapedTypeface
+from sparrow.media.layout import Page, set_text
+from sparrow.media.settings import PAGE_DPI, WITHOUT_RAQM, Augment, TextStyle
+from sparrow.media.shaping import ShapedTypeface, can_shape, scripts_to_shape
 from sparrow.media.typeface import Typeface, blend
 
-__all__ = [
-    "Line",
-    "Page",
-    "TextStyle",
-    "count_pages",
-    "layout_text",
-    "missing_characters",
-    "render_page",
-    "render_text",
-    "style_fingerprint",
-]
+
+class PageNotes(NamedTuple):
+    """What a plan notes of the pages of texts: characters that no font has, characters that are shaped or composed
+    (all, where the style shapes all), and the names of the fonts that draw."""
+
+    missing_characters: int = 0
+    complex_characters: int = 0
+    fonts: frozenset[str] = frozenset()
+
+    def joined(self, other: PageNotes) -> PageNotes:
+        """Those of both."""
+        return PageNotes(self[0] + other[0], self[1] + other[1], self.fonts | other.fonts)
+
+
+def drawn_style(text: str, style: TextStyle) -> TextStyle:
+    """The style that a text is drawn in: one of `augment`, lengths at its dpi, the engine that its scripts need.
+
+    Raises:
+        MediaError: If the text has scripts that must be shaped, and the style or this machine does not.
+    """
+    choices = {f.name: getattr(style.augment, f.name) for f in fields(style.augment) if f.name != "seed"}
+    digest = content_hash(text) if any(choices.values()) else ""
+    changes: dict[str, Any] = {
+        name: values[hash_order([str(value) for value in values], style.augment.seed, salt=f"{name} {digest}")[0]]
+        for name, values in choices.items()
+        if values
+    }
+    dpi = changes.get("dpi", style.dpi)
+    if dpi != PAGE_DPI:
+        lengths = ("page_width_px", "page_height_px", "font_size_px", "margin_px")
+        changes |= {name: round(changes.get(name, getattr(style, name)) * dpi / PAGE_DPI) for name in lengths}
+        changes["dpi"] = PAGE_DPI
+    if style.layout_engine != "raqm":
+        scripts = scripts_to_shape(composed(text))
+        if scripts and style.layout_engine == "basic":
+            raise _unshaped(scripts, "layout_engine=basic does not", "set text_to_image.layout_engine=auto")
+        if scripts and not can_shape():
+            raise _unshaped(scripts, "this machine cannot", WITHOUT_RAQM.partition("; ")[2])
+        changes["layout_engine"] = "raqm" if scripts else "basic"
+    return replace(style, augment=Augment(), **changes)
+
+
+def _unshaped(scripts: Counter[str], why: str, remedy: str) -> MediaError:
+    return MediaError(f"the text has {' and '.join(sorted(scripts))} that must be shaped, and {why}", remedy=remedy)
+
+
+def composed(text: str) -> str:
+    """A text in Unicode's form NFC, as it is drawn: letters with their marks as one character where there is one."""
+    return unicodedata.normalize("NFC", text)
 
 
 def layout_text(text: str, style: TextStyle) -> list[Page]:
@@ -34,24 +79,30 @@ def layout_text(text: str, style: TextStyle) -> list[Page]:
 
     Raises:
         MediaError: If the text is empty, has more than `max_pages` under the policy `all`, or holds a character
-            that is larger than the page.
+            that is larger than the page or cannot be shaped.
     """
-    pages = list(set_text(text, style, _face(style)))
+    pages = list(_set_pages(text, style))
     return [pages[i] for i in _shown(len(pages), text, style)]
 
 
 def count_pages(text: str, style: TextStyle) -> int:
     """How many pages `render_text` gives, without drawing them."""
-    return len(_shown(sum(1 for _ in set_text(text, style, _face(style))), text, style))
+    return len(_shown(sum(1 for _ in _set_pages(text, style)), text, style))
+
+
+def _set_pages(text: str, style: TextStyle) -> Iterator[Page]:
+    drawn = drawn_style(text, style)
+    return set_text(composed(text), drawn, _face(drawn))
 
 
 def render_text(text: str, style: TextStyle) -> list[np.ndarray]:
-    """A text drawn on pages: a list of grey uint8 [page_height_px, page_width_px], a function of its arguments."""
-    return [render_page(page, style) for page in layout_text(text, style)]
+    """A text drawn on pages: a list of grey uint8 [height, width], a function of its arguments."""
+    return [render_page(page) for page in layout_text(text, style)]
 
 
-def render_page(page: Page, style: TextStyle) -> np.ndarray:
+def render_page(page: Page) -> np.ndarray:
     """One page, drawn: grey uint8 [page_height_px, page_width_px]."""
+    style = page.style
     coverage = np.zeros((style.page_height_px, style.page_width_px), np.uint8)
     bitmaps = _face(style).bitmaps
     for line in page.lines:
@@ -72,27 +123,56 @@ def render_page(page: Page, style: TextStyle) -> np.ndarray:
 
 def missing_characters(text: str, style: TextStyle) -> dict[str, int]:
     """The characters on the shown pages that no font has, drawn as boxes, each with how often it occurs."""
-    missing = dict(_face(style).missing(text))
+    face = _face(drawn_style(text, style))
+    missing = face.missing(composed(text))
     if missing and style.max_pages is not None:
-        return dict(_face(style).missing("\n".join(page.text for page in layout_text(text, style))))
+        return face.missing("\n".join(page.text for page in layout_text(text, style)))
     return missing
+
+
+def page_notes(text: str, style: TextStyle) -> PageNotes:
+    """What a plan notes of the pages of a text."""
+    drawn, form = drawn_style(text, style), composed(text)
+    shaped = len("".join(form.split())) if style.layout_engine == "raqm" else scripts_to_shape(form).total()
+    fonts = frozenset(Path(font).name for font in _face(drawn).fonts_of(form) if font != str(SHIPPED_FONT))
+    return PageNotes(sum(missing_characters(text, style).values()), shaped + len(text) - len(form), fonts)
+
+
+def page_fonts(style: TextStyle, used: Iterable[str] = ()) -> dict[str, str]:
+    """Hashes of fonts by file name: of those whose content is in the fingerprint, and of further ones that are used."""
+    chains = [font for each in _chains(style) for font in each]
+    further = [font for font in further_fonts(style) if Path(font).name in set(used)]
+    return {Path(font).name: font_hash(font) for font in reversed([*chains, *further])}
 
 
 def style_fingerprint(style: TextStyle) -> str:
     """Hash of all that the pages of a text depend on: the settings, and the fonts' content wherever they lie."""
-    settings = {name: value for name, value in asdict(style).items() if name != "fallback_fonts"}
-    return content_hash([settings, fonts_fingerprint(font_chain(style.fallback_fonts))])
+    settings = {name: value for name, value in identity(style).items() if name not in ("fallback_fonts", "font")}
+    return content_hash([settings, *map(fonts_fingerprint, _chains(style))])
 
 
-def _face(style: TextStyle) -> Typeface:
-    return typeface_of(style.layout_engine, style.font_size_px, style.fallback_fonts)
+def layout_state(style: TextStyle) -> str:
+    """Hash of all that decides how texts are laid out here, for caches: also this machine's fonts and libraries."""
+    further = [(Path(font).name, Path(font).stat().st_size) for font in further_fonts(style)]
+    libraries = [features.version(name) for name in ("freetype2", "raqm", "harfbuzz", "fribidi")]
+    return content_hash([style_fingerprint(style), style.layout_engine, can_shape(), further, libraries])
+
+
+def _chains(style: TextStyle) -> list[tuple[str, ...]]:
+    return [font_chain(replace(style, font=font)) for font in style.values_of("font")]
+
+
+def _face(drawn: TextStyle) -> Typeface:
+    return typeface_of(drawn.layout_engine, drawn.font_size_px, font_chain(drawn), further_fonts(drawn))
 
 
 @lru_cache(maxsize=16)
-def typeface_of(layout_engine: str, font_size_px: int, fallback_fonts: tuple[str, ...] | None) -> Typeface:
+def typeface_of(
+    layout_engine: str, font_size_px: int, fonts: tuple[str, ...], further: tuple[str, ...] = ()
+) -> Typeface:
     """The typeface of some settings, made once a process, so that its bitmaps serve every text."""
     kind = ShapedTypeface if layout_engine == "raqm" else Typeface
-    return kind(font_size_px, font_chain(fallback_fonts))
+    return kind(font_size_px, fonts, further)
 
 
 def _grey_levels(style: TextStyle) -> np.ndarray:

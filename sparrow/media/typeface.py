@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from sparrow.core.errors import ConfigError
 from sparrow.media.fonts import VARIABLE, font_characters
 
 PIXEL = 64  # FreeType's unit of advance widths is 1/64 px
@@ -94,6 +95,8 @@ def blend(page: np.ndarray, mask: np.ndarray) -> None:
 class Typeface:
     """A chain of fonts at one size: each character is drawn by the first font that has it, in logical order.
 
+    `further` fonts come behind the chain's; those of them that cannot be read are passed over.
+
     `extents[word]` and `bitmaps[word]` are what a word without white space takes up and looks like;
     `gaps[before, space, after]` is the width in 1/64 px of white space between two characters. Characters that no font
     has are drawn as the first one's box.
@@ -101,9 +104,11 @@ class Typeface:
 
     layout_engine = ImageFont.Layout.BASIC
 
-    def __init__(self, font_size_px: int, fonts: tuple[str, ...]) -> None:
+    def __init__(self, font_size_px: int, fonts: tuple[str, ...], further: tuple[str, ...] = ()) -> None:
         self.font_size_px = font_size_px
-        self._paths = fonts
+        self._paths = fonts + further
+        self._num_chosen = len(fonts)
+        self._places: Memo[str, int | None] = Memo(self._find)
         self._fonts: Memo[int, ImageFont.FreeTypeFont] = Memo(self._open)
         self._glyphs: Memo[str, Glyph] = Memo(self._load)
         self._kerning: Memo[str, int] = Memo(self._kern)
@@ -114,7 +119,20 @@ class Typeface:
 
     def font_of(self, char: str) -> int | None:
         """Position in the chain of the first font that has a character, or None."""
-        return next((i for i, path in enumerate(self._paths) if char in font_characters(path)), None)
+        return self._places[char]
+
+    def has(self, font: int, char: str) -> bool:
+        """Whether a font of the chain has a character; a further font that cannot be read has none."""
+        if font < self._num_chosen:
+            return char in font_characters(self._paths[font])
+        with suppress(ConfigError):
+            return char in font_characters(self._paths[font])
+        return False
+
+    def fonts_of(self, text: str) -> list[str]:
+        """Paths of the fonts that draw a text, in the chain's order; the first one's boxes left aside."""
+        found = {self.font_of(char) for char in set(text)} - {None}
+        return [path for i, path in enumerate(self._paths) if i in found]
 
     def missing(self, text: str) -> dict[str, int]:
         """The characters of a text that no font has, each with how often it occurs."""
@@ -139,6 +157,9 @@ class Typeface:
                 return at - first
         return len(parts) - first
 
+    def _find(self, char: str) -> int | None:
+        return next((i for i in range(len(self._paths)) if self.has(i, char)), None)
+
     def _open(self, index: int) -> ImageFont.FreeTypeFont:
         path = Path(self._paths[index])
         font = ImageFont.truetype(path, self.font_size_px, layout_engine=self.layout_engine)
@@ -159,8 +180,7 @@ class Typeface:
 
     def _kern(self, pair: str) -> int:
         first, second = (self._glyphs[char] for char in pair)
-        characters = font_characters(self._paths[first.font])
-        if first.font != second.font or any(is_ignorable(char) or char not in characters for char in pair):
+        if first.font != second.font or any(is_ignorable(char) or not self.has(first.font, char) for char in pair):
             return 0
         return round(self._fonts[first.font].getlength(pair) * PIXEL) - first.advance - second.advance
 
@@ -206,10 +226,10 @@ class Typeface:
         return Bitmap(mask, left, top, right, bottom)
 
 
-def draw_run(font: ImageFont.FreeTypeFont, text: str) -> Bitmap:
-    """A text in one font, drawn by Pillow and cut to its ink."""
-    left, top, right, bottom = (int(edge) for edge in font.getbbox(text, anchor="ls"))
+def draw_run(font: ImageFont.FreeTypeFont, text: str, direction: str | None = None) -> Bitmap:
+    """A text in one font and, where it is shaped, one direction, drawn by Pillow and cut to its ink."""
+    left, top, right, bottom = (int(edge) for edge in font.getbbox(text, direction=direction, anchor="ls"))
     image = Image.new("L", (max(right - left, 1), max(bottom - top, 1)))
-    ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=font, anchor="ls")
+    ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=font, direction=direction, anchor="ls")
     ink = image.getbbox() or (0, 0, 0, 0)
     return Bitmap(np.asarray(image.crop(ink)), left + ink[0], top + ink[1], left + ink[2], top + ink[3])

@@ -92,6 +92,10 @@ def reasons(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
             )
         if counts.get("interlaced"):
             lines.append(f"{name}: {counts['interlaced']:,} videos are interlaced and shown so, two fields a frame")
+        if counts.get("complex_characters"):
+            lines.append(f"{name}: {counts['complex_characters']:,} characters are shaped by raqm or composed (NFC)")
+        for key, value in counts.get("changes", {}).items():
+            lines.append(f"{name}: shown with {key}={value}")
         if counts["missing_characters"]:
             lines.append(
                 f"{name}: {counts['missing_characters']:,} characters are in no font and drawn as boxes; "

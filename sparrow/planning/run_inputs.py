@@ -22,6 +22,8 @@ from sparrow.data.rejecting import BadSamples
 from sparrow.data.settings import Component, Mixture, Source
 from sparrow.data.sources import SourceData, load_source, missing_files
 from sparrow.evaluation.run_benchmarks import Evaluator
+from sparrow.media.settings import PAGE_DPI
+from sparrow.models.backbone import Backbone
 from sparrow.models.loading import LoadOptions, ensure_tiny, find_family, load_backbone
 from sparrow.models.tuning import check_tuning
 from sparrow.planning.order import selected_rows
@@ -60,19 +62,21 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder:
     backbone = load_backbone(checkpoint, LoadOptions.of(config.backbone, with_model=False))
     if backbone.template_choice.refusal is not None:
         raise BackboneError(backbone.template_choice.refusal)
+    for name, part in config.mixture.components.items():
+        key = f"mixture.components.{name}.frames.max_frames" if "max_frames" in part.frames else "frames.max_frames"
+        backbone.require_room(presentation(config, part).frames.max_frames, key)
     backbone.require_room(config.frames.max_frames)
     Evaluator(config).require_room(backbone)
     check_tuning(backbone, config.tuning)
     mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
     sources = load_sources(config, mixture.sources)
-    frame_cache = cache_root / "frames" if config.batching.cache_frames else None
-    shown = partial(Presentation, frames=config.frames, style=config.text_to_image, frame_cache=frame_cache)
-    presentations = {name: shown(present_as=part.present_as) for name, part in mixture.components.items()}
+    presentations = {name: presentation(config, part) for name, part in mixture.components.items()}
     inputs = PlanInputs(sources, presentations, backbone)
     notes = [
         *_stand_ins(config, sources),
         *lost_by_dividing(config.mixture, mixture, config.sample_divisor),
-        *_pages_too_large(inputs),
+        *dict.fromkeys(note for how in presentations.values() for note in _pages_too_large(how, backbone)),
+        *_scaled_in_vain(inputs),
         *_rounded_away(config),
         *backbone.template_choice.notes(),
     ]
@@ -89,7 +93,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder:
 
     num_held_out = math.ceil(config.validation.num_samples / config.sample_divisor)
     selected = partial(selected_rows, sources=sources, config=config)
-    with closing(PageCounts(config.text_to_image, cache_root, config.batching.num_workers)) as pages:
+    with closing(page_counts(config, config.batching.num_workers)) as pages:
         drawn = draw(mixture, sources, config.data_seed, pages, measured, selected, num_held_out)
     planned = partial(build_plan, data_seed=config.data_seed, tuning=config.tuning, cache_root=cache_root)
     bad_samples = BadSamples(config.on_bad_sample, config.max_bad_fraction)
@@ -120,6 +124,25 @@ def resolve_checkpoint(config: ExperimentConfig) -> str:
         known = ", ".join(find_family(settings.family).native_checkpoints)
         raise ConfigError(f"backbone.checkpoint is not set; give a folder or a Hub id ({known}), or backbone.tiny=true")
     return settings.checkpoint
+
+
+def presentation(config: ExperimentConfig, component: Component) -> Presentation:
+    """How a component's samples are shown."""
+    own = {"frames": component.frames, "text_to_image": component.text_to_image}
+    return Presentation(
+        frames=replace(config.frames, **component.frames),
+        style=replace(config.text_to_image, **component.text_to_image),
+        changes={f"{group}.{key}": value for group, changes in own.items() for key, value in changes.items()},
+        frame_cache=Path(config.paths.cache_root) / "frames" if config.batching.cache_frames else None,
+        present_as=component.present_as,
+    )
+
+
+def page_counts(config: ExperimentConfig, num_workers: int = 0) -> PageCounts:
+    """Counts of pages in the style of each component; `close` them."""
+    own = {name: presentation(config, part).style for name, part in config.mixture.components.items()}
+    own_styles = {name: style for name, style in own.items() if style != config.text_to_image}
+    return PageCounts(config.text_to_image, Path(config.paths.cache_root), num_workers, own_styles)
 
 
 def load_sources(config: ExperimentConfig, names: Iterable[str]) -> dict[str, SourceData]:
@@ -208,19 +231,31 @@ def _stand_ins(config: ExperimentConfig, used: Iterable[str]) -> Iterator[str]:
         )
 
 
-def _pages_too_large(inputs: PlanInputs) -> Iterator[str]:
+def _pages_too_large(how: Presentation, backbone: Backbone) -> Iterator[str]:
     """That the text of pages is shown much smaller than it is drawn."""
-    style = inputs.page_style
-    if style is None:
+    if how.present_as != "pages":
         return
-    page = style.page_height_px, style.page_width_px
-    shown = inputs.backbone.prepared_size(page)
+    style, zoom = how.style, max(how.style.values_of("dpi")) / PAGE_DPI
+    page = round(style.page_height_px * zoom), round(style.page_width_px * zoom)
+    letters_px = min(style.values_of("font_size_px")) * zoom
+    shown = backbone.prepared_size(page)
     scale = min(shown[0] / page[0], shown[1] / page[1])
     if scale < LEAST_PAGE_SCALE:
         yield (
             f"pages are {page[1]} x {page[0]} px, frames {shown[1]} x {shown[0]} px: text is shown at {scale:.2f} of "
-            f"its size, letters of {style.font_size_px} px at {scale * style.font_size_px:.1f} px; set "
+            f"its size, letters of {letters_px:g} px at {scale * letters_px:.1f} px; set "
             "text_to_image.page_width_px and page_height_px to the frame's size, or raise backbone.frame_size_px"
+        )
+
+
+def _scaled_in_vain(inputs: PlanInputs) -> Iterator[str]:
+    """That frames are scaled down for a family that shows all frames at one size."""
+    policies = [how.frames for how in inputs.presentations.values()]
+    small, large = (inputs.backbone.prepared_size((side, side)) for side in (56, 560))
+    if small == large and any(policy.frame_size_px or policy.max_pixels for policy in policies):
+        yield (
+            f"frames.frame_size_px and max_pixels save no tokens: {inputs.backbone.family} shows every frame at "
+            f"{small[1]} x {small[0]} px; lower frames.max_frames, or backbone.frame_size_px"
         )
 
 

@@ -108,12 +108,16 @@ class RanksAgree(Callback):
         if trainer.world_size == 1:
             return
         plans: list[Any] = [None] * trainer.world_size
-        dist.all_gather_object(plans, f"{_described(self.plan)}, held out {_described(self.plan.held_out)}")
+        own = f"{_described(self.plan)}, held out {_described(self.plan.held_out)}"
+        dist.all_gather_object(plans, (own, self.plan.fonts))
         ranks_of: dict[str, list[str]] = {}
-        for rank, planned in enumerate(plans):
+        for rank, (planned, _) in enumerate(plans):
             ranks_of.setdefault(planned, []).append(str(rank))
         if len(ranks_of) > 1:
             told = "; ".join(f"rank {', '.join(ranks)}: {planned}" for planned, ranks in ranks_of.items())
+            fonts = {name for _, found in plans for name in found if len({other.get(name) for _, other in plans}) > 1}
+            if fonts:
+                told += f"; fonts that are not the same on all nodes: {', '.join(sorted(fonts))}"
             raise RunError(
                 f"ranks have different plans ({told}): one of them read what a killed start left; "
                 "run the same command again"

@@ -38,6 +38,7 @@ def ledger_of(ids, component="video", tokens=10):
             "text_tokens": 5,
             "supervised_tokens": 2,
             "missing_characters": 0,
+            "complex_characters": 0,
             "showing": 0,
         }
     )
@@ -103,11 +104,13 @@ def test_settings_that_determine_the_result_stand_apart(two):
         **{
             f"mixture.components.text.{key}": ["-", str(value)]
             for key, value in asdict(changed.mixture.components["text"]).items()
+            if value != {}
         },
         "trainer.precision": ["bf16-mixed", "32-true"],
     } | {
         f"mixture.components.video.{key}": [str(value), "-"]
         for key, value in asdict(BASE.mixture.components["video"]).items()
+        if value != {}
     }
     assert set(rows(text, "Settings that do not")) == {
         "trainer.devices",

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from sparrow.core.errors import ConfigError
-from sparrow.core.settings import run_id
+from sparrow.core.settings import identity, run_id
 from sparrow.data.settings import Mixture, Source
 from sparrow.models.settings import BackboneSettings
 from sparrow.runs.settings import Paths
@@ -42,3 +42,14 @@ def test_the_old_place_of_settings_still_finds_them_with_a_warning():
     with pytest.warns(FutureWarning, match=r"sparrow\.core\.config\.Source is now sparrow\.data\.settings\.Source"):
         from sparrow.core.config import Source as Moved
     assert Moved is Source
+
+
+def test_a_default_that_changed_enters_the_run_id_as_the_former_one():
+    base = ExperimentConfig()
+    engines = {name: replace(base.text_to_image, layout_engine=name) for name in ("auto", "basic", "raqm")}
+    ids = {name: run_id(replace(base, text_to_image=style)) for name, style in engines.items()}
+    assert base.text_to_image.layout_engine == "auto"
+    assert run_id(base) == ids["auto"] == ids["basic"] != ids["raqm"]
+    assert identity(base)["text_to_image"]["layout_engine"] == "basic"
+    assert identity(base, whole=True)["text_to_image"]["layout_engine"] == "auto"
+    assert "augment" not in identity(base)["text_to_image"]

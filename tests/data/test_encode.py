@@ -16,7 +16,7 @@ from sparrow.data.sample_costs import measure_samples
 from sparrow.data.settings import Source
 from sparrow.data.sources import load_source
 from sparrow.media.frames import read_frames
-from sparrow.media.settings import FramePolicy
+from sparrow.media.settings import FramePolicy, TextStyle
 from sparrow.models.loading import load_backbone
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from tests.evaluation.benchmark_folders import write_video
@@ -89,6 +89,37 @@ def test_a_video_is_one_native_video_while_pictures_and_pages_stay_images(load, 
     assert planned.input_ids.tolist() == encoded.input_ids.tolist()
     assert planned.num_visual_tokens == encoded.num_visual_tokens
     assert (num_frames, num_pages) == (6, 1)
+
+
+def test_pages_as_a_native_video_share_patches_in_time(load, media):
+    """Two pages take the tokens of one on Qwen2.5-VL; what is planned is what is encoded."""
+    backbone = load("qwen2_5_vl", native_video=True)
+    shown = sample(Image("a.png"), LongText("A long tale. " * 150), Video("a.mp4", 2.0, 5.0))
+    pages, video = (
+        replace(UNTIMED, present_as="pages", style=TextStyle(fallback_fonts=(), as_video=as_video))
+        for as_video in (False, True)
+    )
+    images, encoded = (encode(shown, media, backbone, how) for how in (pages, video))
+    of_pages, of_clip = encoded.frames.videos
+    assert (of_pages.first, of_pages.num_frames, of_pages.interval_s) == (1, 4, 1.0)
+    assert (of_clip.first, of_clip.num_frames) == (5, 4)
+    per_page = backbone.visual_tokens((448, 448), 1)
+    assert images.num_visual_tokens - encoded.num_visual_tokens == 2 * per_page
+    planned, num_frames, num_pages = measure(shown, media, backbone, video)
+    assert planned.input_ids.tolist() == encoded.input_ids.tolist()
+    assert (num_frames, num_pages) == (9, 4)
+
+
+def test_frames_are_planned_at_the_size_at_which_they_are_shown(load, media):
+    backbone = load("qwen2_5_vl")
+    for policy in (replace(UNTIMED.frames, frame_size_px=40), replace(UNTIMED.frames, max_pixels=4 * 40 * 40)):
+        how = replace(UNTIMED, frames=policy)
+        frames = load_frames(sample(Video("a.mp4")), media, how)
+        assert all(frame.shape[0] * frame.shape[1] <= 40 * 40 for frame in frames)
+        encoded = encode(sample(Video("a.mp4")), media, backbone, how)
+        assert (
+            measure(sample(Video("a.mp4")), media, backbone, how).chat.input_ids.tolist() == encoded.input_ids.tolist()
+        )
 
 
 def test_a_picture_that_cannot_be_shown_is_rejected_not_raised(load, media, tmp_path):

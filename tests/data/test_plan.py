@@ -9,7 +9,8 @@ import pandas as pd
 import PIL.Image
 import pytest
 
-from sparrow.core.errors import DataError, MachineError, MediaError
+from sparrow.core.errors import ConfigError, DataError, MachineError, MediaError
+from sparrow.core.settings import run_id
 from sparrow.data import PlanInputs, build_plan, rejecting, video_headers
 from sparrow.data import sample_costs as measuring
 from sparrow.data.batching import StepDataset
@@ -19,8 +20,9 @@ from sparrow.data.rejecting import UnusableSamples, missing_media, missing_text
 from sparrow.data.settings import Batching
 from sparrow.media.fonts import SHIPPED_FONT
 from sparrow.media.frames import look_at_header
-from sparrow.planning.manifest import manifest_table
+from sparrow.planning.manifest import manifest_table, reasons
 from sparrow.planning.run_inputs import prepare
+from sparrow.runs.folder import settings_difference
 from tests.media.video_clips import write_clip
 
 
@@ -251,6 +253,67 @@ def test_characters_that_no_font_has_are_counted_by_component(settings, tmp_path
     overrides = text_source(tmp_path, ["a red circle", "a \ue123\ue124 circle \ue123"])
     (counts,) = prepare(settings(*overrides)).plan.manifest()["components"].values()
     assert counts["missing_characters"] == 3
+
+
+def test_a_component_has_frames_and_pages_of_its_own(settings, tmp_path):
+    """What differs is in the counts, the manifest, the identity and the limits; a wrong key or value is refused."""
+    own = ("mixture.components.text.frames.max_frames=2", "mixture.components.text.text_to_image.words_per_page=1")
+    added = [f"+{override}" for override in own]
+    plain, changed = (prepare(settings(*overrides)) for overrides in ((), added))
+    plans = [each.plan.manifest()["components"] for each in (plain, changed)]
+    assert plans[0]["video"]["frames"] == plans[1]["video"]["frames"]
+    assert plans[0]["text"]["pages"] < plans[1]["text"]["pages"]
+    assert "changes" not in plans[0]["text"] and "changes" not in plans[1]["video"]
+    assert plans[1]["text"]["changes"] == {"frames.max_frames": 2, "text_to_image.words_per_page": 1}
+    assert "text: shown with text_to_image.words_per_page=1" in reasons(plans[1])
+    assert plain.plan.content_hash != changed.plan.content_hash
+    assert run_id(settings(*added)) != run_id(settings())
+    limited = [*text_source(tmp_path, ["a b c d e f g h i j"]), "mixture.components.text.max_pages=4"]
+    assert prepare(settings(*limited)).plan.num_samples == 1
+    with pytest.raises(DataError, match="left out: more than 4 pages"):
+        prepare(settings(*limited, f"+{own[1]}"))
+    key = "mixture.components.text"
+    with pytest.raises(ConfigError) as caught:
+        settings(f"+{key}.frames.max_fram=2", f"+{key}.text_to_image.font_size_px=x", f"+{key}.frames.policy=fps")
+    for message in (
+        "frames.max_fram: unknown key; did you mean 'max_frames'",
+        "text_to_image.font_size_px: expected int",
+    ):
+        assert f"{key}.{message}" in str(caught.value)
+    with pytest.raises(ConfigError, match=f"{key}.text_to_image.as_video: needs backbone.native_video=true"):
+        settings(f"+{key}.text_to_image.as_video=true")
+
+
+def test_texts_that_are_shaped_are_counted_and_change_the_hash(settings, tmp_path):
+    """A run that was planned where they were drawn letter by letter does not go on with other pages."""
+    texts = ["a red circle", "a red cercle\u0301"]
+    hashes = []
+    for text in texts:
+        plan = prepare(settings(*text_source(tmp_path, [text] * 2))).plan
+        hashes.append(plan.content_hash)
+        counts = plan.manifest()["components"]["text"]
+    assert counts["complex_characters"] == 2
+    assert "text: 2 characters are shaped by raqm or composed (NFC)" in reasons({"text": counts})
+    with pytest.raises(UnusableSamples, match=r"the text has Arabic that must be shaped, and .*basic does not"):
+        prepare(settings(*text_source(tmp_path, ["سلام"]), "text_to_image.layout_engine=basic"))
+
+
+def test_the_manifest_names_the_fonts_that_may_draw_its_pages(settings, tmp_path):
+    fonts = tmp_path / "fonts"
+    fonts.mkdir()
+    shutil.copy(SHIPPED_FONT, fonts / "NotoSansThai-Regular.ttf")
+    overrides = [*text_source(tmp_path, ["a red circle"]), f"text_to_image.fonts_root={fonts}"]
+    before = prepare(settings(*overrides)).plan
+    assert list(before.fonts) == ["LiberationSans-Regular.ttf", "NotoSansThai-Regular.ttf"]
+    (tmp_path / "none").mkdir()
+    after = prepare(settings(*overrides[:-1], f"text_to_image.fonts_root={tmp_path / 'none'}")).plan
+    assert after.content_hash != before.content_hash
+    before.write(tmp_path)
+    changed = settings_difference(tmp_path / "manifest.json", after.manifest())
+    assert [
+        line for line in changed if line.startswith("fonts.NotoSansThai-Regular.ttf: ") and line.endswith("-> None")
+    ]
+    assert prepare(settings("mixture=world_video", "mixture.num_samples=4")).plan.fonts == {}
 
 
 def test_pages_are_counted_without_the_pictures_beside_them(settings, tmp_path):

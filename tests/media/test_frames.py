@@ -18,7 +18,7 @@ from PIL import Image
 
 from sparrow.core.errors import ConfigError, MachineError, MediaError
 from sparrow.media.frame_choice import Clock
-from sparrow.media.frames import VideoInfo, frame_indices, planned_frames, probe_video, read_frames
+from sparrow.media.frames import VideoInfo, frame_indices, planned_frames, probe_video, read_frames, shown_size
 from sparrow.media.images import read_image
 from sparrow.media.settings import FramePolicy
 from tests.media.video_clips import index_of, picture, write_clip
@@ -63,6 +63,9 @@ def test_frame_indices_are_distinct_and_inside(total: int, count: int) -> None:
         (FramePolicy("fps", fps=2.0, max_frames=4), None, None, [10, 35, 60, 80]),
         (FramePolicy("fps", fps=50.0, max_frames=None), 1.0, 1.4, [10, 11, 12, 13]),
         (FramePolicy("fps", fps=0.01), 3.0, None, [30]),
+        (FramePolicy("fps", fps=0.01, min_frames=4), None, None, [12, 37, 62, 86]),
+        (FramePolicy("fps", fps=1.0, min_frames=4), None, None, list(range(0, 100, 10))),
+        (FramePolicy("fps", fps=0.1, min_frames=9), 5.0, 5.4, [50, 51, 52, 53]),
     ],
 )
 def test_planned_frames(policy: FramePolicy, start_s: float | None, end_s: float | None, expected: list[int]) -> None:
@@ -576,3 +579,26 @@ def test_a_fault_of_the_machine_is_not_the_files(clip: Path, monkeypatch: pytest
 
 def open_failing(fault: int) -> None:
     raise OSError(fault, os.strerror(fault))
+
+
+@pytest.mark.parametrize(
+    ("policy", "size"),
+    [
+        (FramePolicy(max_frames=4, frame_size_px=24), (16, 33)),
+        (FramePolicy(max_frames=4, frame_size_px=500), (64, 128)),
+        (FramePolicy(max_frames=4, max_pixels=4 * 16 * 32), (16, 32)),
+        (FramePolicy(max_frames=4, max_pixels=4 * 16 * 32, frame_size_px=12), (8, 16)),
+    ],
+)
+def test_frames_are_scaled_down_to_their_pixels(clip: Path, policy: FramePolicy, size: tuple[int, int]) -> None:
+    info = probe_video(clip)
+    assert (info.height_px, info.width_px) == (64, 128)
+    frames, _ = read_frames(clip, policy)
+    assert frames.shape == (4, *size, 3) and shown_size((64, 128), 4, policy) == size
+
+
+def test_least_frames_belong_to_a_rate_and_lie_below_the_most() -> None:
+    with pytest.raises(ConfigError, match="min_frames: is 9, above max_frames=8; lower it"):
+        FramePolicy("fps", fps=1.0, max_frames=8, min_frames=9)
+    with pytest.raises(ConfigError, match="min_frames: belongs to the policy 'fps'"):
+        FramePolicy(min_frames=2)

@@ -12,17 +12,20 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont, features
 
 from sparrow.core.errors import ConfigError, MediaError
-from sparrow.media.fonts import SHIPPED_FONT
+from sparrow.media.fonts import SHIPPED_FONT, font_chain
 from sparrow.media.images import encode_png
 from sparrow.media.pages import (
     TextStyle,
+    composed,
     count_pages,
+    drawn_style,
     layout_text,
     missing_characters,
     render_page,
     render_text,
     typeface_of,
 )
+from sparrow.media.settings import Augment
 from sparrow.media.typeface import Memo
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -71,10 +74,15 @@ def shown(text: str, style: TextStyle) -> str:
     return without_space("".join(page.text for page in layout_text(text, style)))
 
 
+def drawn(text: str) -> str:
+    """What is drawn of a text."""
+    return without_space(composed(text))
+
+
 @pytest.mark.parametrize("style", [PAPER, FIT], ids=["paper", "fit"])
 @pytest.mark.parametrize("name", TEXTS)
 def test_no_character_is_dropped(name: str, style: TextStyle) -> None:
-    assert shown(TEXTS[name], style) == without_space(TEXTS[name])
+    assert shown(TEXTS[name], style) == drawn(TEXTS[name])
 
 
 def test_200_000_characters_without_a_space() -> None:
@@ -99,15 +107,16 @@ def test_whatever_the_text_all_of_it_is_drawn_inside_the_page(text: str, style: 
     except MediaError as error:
         assert error.what == "the text is empty" or "is wider than a line" in error.what
         return
-    assert without_space("".join(page.text for page in pages)) == without_space(text)
-    extents = typeface_of(style.layout_engine, style.font_size_px, style.fallback_fonts).extents
+    assert without_space("".join(page.text for page in pages)) == drawn(text)
+    style = drawn_style(text, style)
+    extents = typeface_of(style.layout_engine, style.font_size_px, font_chain(style)).extents
     for page in pages:
         for line in page.lines:
             for x, piece in line.pieces:
                 _, _, left, top, right, bottom = extents[piece]
                 assert x + left >= 0 and x + right <= style.page_width_px
                 assert line.baseline_px + top >= 0 and line.baseline_px + bottom <= style.page_height_px
-        assert render_page(page, style).shape == (style.page_height_px, style.page_width_px)
+        assert render_page(page).shape == (style.page_height_px, style.page_width_px)
 
 
 def ink_of_pieces(text: str, style: TextStyle) -> int:
@@ -145,7 +154,7 @@ def test_pixels_are_those_of_pillow(name: str, size: int, colours: tuple[int, in
         expected = Image.new("L", (448, 448), colours[1])
         for line in page.lines:
             ImageDraw.Draw(expected).text((20, line.baseline_px), line.text, colours[0], font, anchor="ls")
-        assert np.array_equal(render_page(page, style), np.asarray(expected))
+        assert np.array_equal(render_page(page), np.asarray(expected))
 
 
 @pytest.mark.parametrize(("name", "text", "style"), [("paper", ENGLISH * 3, PAPER), ("fit", CODE * 3, FIT)])
@@ -167,7 +176,7 @@ def test_paper_layout_has_115_words_a_page_centred_between_margins() -> None:
     words = [f"w{i}" for i in range(300)]
     pages = layout_text("  \n".join(words), PAPER)
     assert [len(page.text.split()) for page in pages] == [115, 115, 70]
-    image = render_page(pages[2], PAPER)
+    image = render_page(pages[2])
     rows = np.flatnonzero((image < 255).any(axis=1))
     assert abs((rows[0] + rows[-1]) / 2 - 224) < 6
     assert np.flatnonzero((image < 255).any(axis=0))[0] >= 20
@@ -304,3 +313,77 @@ def test_a_word_of_many_lines_is_cut_as_its_end_would_be_alone(style: TextStyle)
     assert "".join(lines) == LONG_WORD
     rest = [line.text for page in layout_text("".join(lines[-5:]), style) for line in page.lines]
     assert rest == lines[-5:]
+
+
+def ink(text: str, style: TextStyle) -> np.ndarray:
+    """Where a text of one page has ink: bool [height, width]."""
+    (page,) = render_text(text, style)
+    return page < 255
+
+
+def test_lines_stand_where_their_alignment_puts_them() -> None:
+    text = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    edges = {}
+    for alignment in ("start", "center", "end", "justify"):
+        style = replace(FIT, alignment=alignment)
+        (page,) = layout_text(text, style)
+        columns = [np.flatnonzero(ink(line.text, style).any(axis=0))[[0, -1]] for line in page.lines]
+        edges[alignment] = (
+            columns
+            if alignment != "justify"
+            else [np.flatnonzero(rows.any(axis=0))[[0, -1]] for rows in np.split(ink(text, style), [43], axis=0)]
+        )
+    assert all(left <= 22 for left, _ in edges["start"]) and all(right >= 426 for _, right in edges["end"])
+    assert all(abs(left - (447 - right)) <= 3 for left, right in edges["center"])
+    (first, last) = edges["justify"]
+    assert first[0] <= 22 and first[1] >= 426, "a line is stretched"
+    assert tuple(last) == tuple(edges["start"][1]), "the last one of a paragraph is not"
+
+
+@pytest.mark.skipif(not features.check("raqm"), reason="this Pillow cannot load raqm")
+@pytest.mark.parametrize("alignment", ["start", "center", "end", "justify"])
+def test_lines_from_right_to_left_are_aligned_as_mirrored(alignment: str) -> None:
+    style = replace(FIT, alignment=alignment, page_width_px=300, fallback_fonts=(str(DEJAVU),))
+    (page,) = layout_text("כל בני האדם נולדו בני חורין ושווים בערכם ובזכויותיהם", style)
+    top, bottom = (page.lines[i].baseline_px for i in (0, 1))
+    columns = np.flatnonzero((render_page(page) < 255)[top - 12 : bottom - 18].any(axis=0))
+    left, right = columns[[0, -1]]
+    assert (right >= 276) == (alignment in ("start", "justify"))
+    assert (left <= 24) == (alignment in ("end", "justify"))
+    assert alignment != "center" or abs(left - (299 - right)) <= 4
+
+
+def test_spacing_and_dpi() -> None:
+    text = ENGLISH * 2
+    (plain,), (wide,) = (layout_text(text, replace(FIT, line_spacing=spacing)) for spacing in (1.0, 1.5))
+    steps = [np.diff([line.baseline_px for line in page.lines]) for page in (plain, wide)]
+    assert set(steps[0]) == {24} and set(steps[1]) == {36}
+    assert [line.text for line in plain.lines] == [line.text for line in wide.lines]
+    (double,) = render_text(text, replace(FIT, dpi=144))
+    assert double.shape == (896, 896)
+    larger = replace(FIT, page_width_px=896, page_height_px=896, font_size_px=40, margin_px=40)
+    assert np.array_equal(double, render_text(text, larger)[0])
+
+
+def test_each_text_is_drawn_in_a_style_of_its_own_that_the_seed_and_it_alone_decide() -> None:
+    augment = Augment(
+        font_size_px=(16, 20), line_spacing=(1.0, 1.25), text_grey=(0, 60), font=(str(DEJAVU), str(SHIPPED_FONT))
+    )
+    style = replace(PAPER, augment=augment)
+    texts = [f"text {i}" for i in range(60)]
+    drawn = [drawn_style(text, style) for text in texts]
+    for name, values in (("font_size_px", {16, 20}), ("line_spacing", {1.0, 1.25}), ("text_grey", {0, 60})):
+        assert {getattr(each, name) for each in drawn} == values
+    assert len(set(drawn)) == 16
+    assert drawn == [drawn_style(text, style) for text in texts]
+    other = replace(style, augment=replace(style.augment, seed=1))
+    assert drawn != [drawn_style(text, other) for text in texts]
+    assert np.array_equal(render_text("text 3", style)[0], render_text("text 3", drawn[3])[0])
+    with pytest.raises(ConfigError, match=r"font_size_px.*must be at least 4, is 2"):
+        Augment(font_size_px=(20, 2))
+    with pytest.raises(ConfigError, match="text_grey: equals background_grey"):
+        TextStyle(augment=Augment(background_grey=(255, 0)))
+    with pytest.raises(ConfigError, match=r"page_width_px: must be at least 540"):
+        TextStyle(augment=Augment(margin_px=(20, 260)))
+    with pytest.raises(ConfigError, match=r"dpi: makes page_width_px 8960, it must be at most 8192"):
+        TextStyle(page_width_px=4480, augment=Augment(dpi=(72, 144)))

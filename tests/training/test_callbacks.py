@@ -33,13 +33,17 @@ def test_all_ranks_must_be_there():
 
 
 def test_ranks_must_have_planned_the_same(monkeypatch):
-    def plan(content_hash, held_out=None):
-        return Plan(pd.DataFrame(), [], content_hash, held_out=held_out)
+    def plan(content_hash, held_out=None, **fonts):
+        return Plan(pd.DataFrame(), [], content_hash, held_out=held_out, fonts=fonts)
 
     def compare(*plans):
         """As the ranks would: what each sends is gathered."""
         sent = []
-        monkeypatch.setattr(dist, "all_gather_object", lambda _, own: sent.append(own))
+        monkeypatch.setattr(
+            dist,
+            "all_gather_object",
+            lambda into, own: [sent.append(own), into.__setitem__(slice(None), [own] * len(into))],
+        )
         for own in plans:
             RanksAgree(len(plans), own).on_train_start(SimpleNamespace(world_size=len(plans)), SimpleNamespace())
         monkeypatch.setattr(dist, "all_gather_object", lambda into, _: into.__setitem__(slice(None), sent))
@@ -50,3 +54,5 @@ def test_ranks_must_have_planned_the_same(monkeypatch):
         compare(plan("a"), plan("b"), plan("a"))
     with pytest.raises(RunError, match=r"held out 0 samples, hash b; rank 1: .*, held out nothing\)"):
         compare(plan("a", plan("b")), plan("a"))
+    with pytest.raises(RunError, match=r"fonts that are not the same on all nodes: NotoSansThai, NotoSansX\)"):
+        compare(plan("a", Same="0", NotoSansThai="1"), plan("b", Same="0", NotoSansThai="2", NotoSansX="3"))

@@ -20,7 +20,6 @@ from sparrow.core.files import write_atomically, write_json
 from sparrow.core.hashing import hash_order
 from sparrow.core.tables import Table
 from sparrow.data.mixture import draw, without_empty
-from sparrow.data.page_counts import PageCounts
 from sparrow.data.settings import Mixture
 from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.instructions.extraction import clean, sample_instructions
@@ -28,7 +27,7 @@ from sparrow.instructions.metrics import MetricEstimate
 from sparrow.instructions.settings import METRICS
 from sparrow.instructions.source_comparison import WHOLE, SourceComparison, compare, embed_all, mixed
 from sparrow.planning.order import selected_rows
-from sparrow.planning.run_inputs import load_sources, lost_by_dividing, scaled_down
+from sparrow.planning.run_inputs import load_sources, lost_by_dividing, page_counts, scaled_down
 from sparrow.settings import DiversityConfig
 
 log = logging.getLogger(__name__)
@@ -101,8 +100,7 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
         return {name: (name, range(len(sources[name]))) for name in config.source}, sources
     mixture = _divided(config)
     sources = load_sources(config, mixture.sources)
-    style = config.text_to_image
-    with closing(PageCounts(style, Path(config.paths.cache_root))) as pages:
+    with closing(page_counts(config)) as pages:
         drawn = draw(
             mixture,
             sources,
