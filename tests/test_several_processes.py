@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 
 from sparrow.commands.train import train
-from sparrow.core.errors import MediaError
-from sparrow.data import sample_costs
+from sparrow.data import plan_builder
 from sparrow.evaluation.predictions import PredictionWriter
+from sparrow.planning import run_inputs
 from sparrow.runs.record import RunRecord
 from sparrow.training import trial
 from sparrow.training.checkpoints import checkpoints_in
@@ -103,7 +104,7 @@ def test_shards_on_two_ranks_give_the_losses_and_weights_of_one_process(
     ranks, settings, tmp_path, common, sharding, tolerance
 ):
     train(settings(*BASE, *common, "trainer.num_threads=1"), tmp_path / "one", name="one")
-    ranks(*BASE, *common, *TWO_SHARDS, *sharding, f"hydra.run.dir={tmp_path / 'two'}")
+    ranks(*BASE, *common, *TWO_SHARDS, *sharding, f"hydra.run.dir={tmp_path / 'two'}", prepare=measure_on_rank_0_only)
     same_run(tmp_path / "one", tmp_path / "two", tolerance)
     records = [RunRecord.load(tmp_path / name) for name in ("one", "two")]
     assert records[0].run_id == records[1].run_id
@@ -162,31 +163,34 @@ def test_all_ranks_answer_before_and_after_training_and_a_failed_one_fails_the_r
     assert asked_again == {name: found for name, found in answers(tmp_path / "run").items() if "before" not in name}
 
 
-def lose_a_video_on_rank_0():
-    """Let rank 0 plan while one video cannot be read."""
-    os.environ["SPARROW_CACHE_ROOT"] += f"-{os.environ['LOCAL_RANK']}"  # so that neither reads what the other measured
-    original = sample_costs.measure
-    unread = ["a video"] if os.environ["LOCAL_RANK"] == "0" else []
+def measure_on_rank_0_only():
+    """Let rank 1 fail where it looks at a media file or measures a sample."""
+    if os.environ["LOCAL_RANK"] == "1":
+        plan_builder.measure_samples = None
 
-    def measure(sample, root, backbone, how):
-        if unread and how.present_as == "video":
-            raise MediaError(f"{unread.pop()} is not there yet")
-        return original(sample, root, backbone, how)
 
-    sample_costs.measure = measure
+def read_a_killed_starts_plan_on_rank_1():
+    """Let rank 1 find the plan of an earlier start, of other data."""
+    original = run_inputs.shared_plan
+
+    def shared_plan(*arguments):
+        plan = original(*arguments)
+        return replace(plan, content_hash="0" * 16)
+
+    if os.environ["LOCAL_RANK"] == "1":
+        run_inputs.shared_plan = shared_plan
 
 
 @pytest.mark.slow
-def test_ranks_that_planned_different_data_end_before_the_first_step(ranks, tmp_path):
-    two = (*BASE, *TWO_COPIES, "on_bad_sample=skip", "max_bad_fraction=0.5", f"hydra.run.dir={tmp_path / 'run'}")
-    unmeasured = {"SPARROW_CACHE_ROOT": str(tmp_path / "cache")}
-    done = ranks(*two, prepare=lose_a_video_on_rank_0, check=False, **unmeasured)
+def test_ranks_with_different_plans_end_before_the_first_step(ranks, tmp_path):
+    two = (*BASE, *TWO_COPIES, f"hydra.run.dir={tmp_path / 'run'}")
+    done = ranks(*two, prepare=read_a_killed_starts_plan_on_rank_1, check=False)
     assert all(rank.returncode != 0 for rank in done)
     record = RunRecord.load(tmp_path / "run")
     assert (record.status, record.num_steps_done) == ("failed", 0)
-    assert "ranks planned different data (rank 0: 23 samples, hash " in record.error.message
-    assert "; rank 1: 24 samples, hash " in record.error.message
-    ranks(*two, **unmeasured)
+    assert "ranks have different plans (rank 0: 24 samples, hash " in record.error.message
+    assert "; rank 1: 24 samples, hash 0000" in record.error.message
+    ranks(*two)
 
 
 def run_out_of_memory_on_rank_0():

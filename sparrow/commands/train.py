@@ -26,6 +26,7 @@ from sparrow.models.backbone import Backbone
 from sparrow.models.fingerprint import fingerprint
 from sparrow.models.tuning import apply_tuning, tuning_table
 from sparrow.planning.run_inputs import Prepared, prepare
+from sparrow.planning.shared_plan import without_earlier_plan
 from sparrow.runs.folder import earlier_run, locked, open_run, settings_difference
 from sparrow.runs.record import DataCounts, Phase, RunRecord, Tokens, new_record
 from sparrow.runs.status import (
@@ -74,7 +75,7 @@ def train(
     record = training_record(config, parent, name=name, factors=factors)
     main = is_main_process()
     earlier_run(folder, record, config)  # refused before it is waited for
-    with locked(folder) if main else nullcontext():
+    with locked(folder) if main else nullcontext(), without_earlier_plan(folder) if main else nullcontext():
         earlier = open_run(folder, record, config)
         if earlier is not None:
             log.info("%s is finished already; its stored result is kept", folder)
@@ -126,7 +127,9 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
     for benchmark in evaluator.benchmarks:
         evaluator.questions(benchmark)
     with record.timed("prepare"):
-        prepared = prepare(config, str(parent / MODEL_FOLDER) if parent is not None else None)
+        num_ranks = config.trainer.devices * config.trainer.num_nodes
+        checkpoint = str(parent / MODEL_FOLDER) if parent is not None else None
+        prepared = prepare(config, checkpoint, run_folder=folder if num_ranks > 1 else None)
         _describe_data(record, prepared)
         if main:
             _keep_manifest(prepared, folder)

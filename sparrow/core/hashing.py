@@ -8,14 +8,32 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 
-def content_hash(value: Any, *, length: int = 16) -> str:
+DIGITS = 16
+
+
+def content_hash(value: Any, *, length: int = DIGITS) -> str:
     """Hex digest of a JSON-like value; equal values give equal digests on every machine."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()[:length]
+    return hashlib.blake2b(_as_json(value), digest_size=32).hexdigest()[:length]
 
 
-def file_hash(path: Path, *, length: int = 16) -> str:
+def list_hash(chunks: Iterable[list[Any]]) -> str:
+    """`content_hash` of one list, given a part at a time, so that its text need not fit into memory."""
+    hasher, separator = hashlib.blake2b(b"[", digest_size=32), b""
+    for chunk in chunks:
+        if chunk:
+            hasher.update(separator + _as_json(chunk)[1:-1])
+            separator = b","
+    hasher.update(b"]")
+    return hasher.hexdigest()[:DIGITS]
+
+
+def _as_json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def file_hash(path: Path, *, length: int = DIGITS) -> str:
     """Hex digest of a file's bytes."""
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32))
@@ -34,7 +52,9 @@ def hash_order(ids: Sequence[str], seed: int, *, salt: str = "") -> list[int]:
     The order of two ids depends on nothing but `(seed, salt, id)`, so the first n of a selection are inside the
     first n + 1, and adding or re-ordering other ids changes nothing between them.
     """
-    return sorted(range(len(ids)), key=lambda i: (hash_key(seed, salt, ids[i]), ids[i]))
+    keys = np.frombuffer(b"".join([hash_key(seed, salt, id) for id in ids]), ">u8").reshape(-1, 2)
+    order: list[int] = np.lexsort((keys[:, 1], keys[:, 0])).tolist()
+    return order
 
 
 def combined_hash(digests: Iterable[str]) -> str:

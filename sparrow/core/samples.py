@@ -129,20 +129,7 @@ class Sample:
         return {
             "id": self.id,
             "source": self.source,
-            "messages": [
-                {
-                    "role": m.role,
-                    "content": [
-                        {
-                            **EMPTY_PART,
-                            "type": _TYPE_NAMES[type(p)],
-                            **{n: getattr(p, n) for n in p.__dataclass_fields__},
-                        }
-                        for p in m.parts
-                    ],
-                }
-                for m in self.messages
-            ],
+            "messages": [{"role": m.role, "content": [_part_to_row(p) for p in m.parts]} for m in self.messages],
         }
 
     @classmethod
@@ -158,6 +145,12 @@ class Sample:
 
 
 EMPTY_PART: dict[str, Any] = dict.fromkeys(("type", "text", "path", "start_s", "end_s", "fps"))
+
+
+def _part_to_row(part: Part) -> dict[str, Any]:
+    if isinstance(part, (Text, LongText)):
+        return {**EMPTY_PART, "type": _TYPE_NAMES[type(part)], "text": part.text}
+    return {**EMPTY_PART, "type": _TYPE_NAMES[type(part)], **{n: getattr(part, n) for n in part.__dataclass_fields__}}
 
 
 def _part_from_row(part: dict[str, Any]) -> Part:

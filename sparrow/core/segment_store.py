@@ -7,17 +7,17 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from sparrow.core.files import write_atomically
-
-if TYPE_CHECKING:
-    import pyarrow
 
 log = logging.getLogger(__name__)
 WRITE_EVERY_S = 20.0
 MAX_SEGMENTS = 16
 KEY_BYTES = 16
+_SCHEMA = pa.schema({"key": pa.binary(KEY_BYTES), "value": pa.binary()})
 
 
 def short_digest(*parts: bytes) -> bytes:
@@ -41,17 +41,15 @@ class SegmentStore:
         self._added: dict[bytes, bytes] = {}
         self._written_at_s = time.monotonic()
 
-    def read(self) -> pyarrow.Table:
+    def read(self) -> pa.Table:
         """All that is stored: `key` and `value`, each key once; many files are merged into one."""
-        import pyarrow as pa
-
         while True:
             files = sorted(self.folder.glob("*.arrow"))
             try:
                 tables = [table for file in files if (table := _whole_segment(file)) is not None]
             except FileNotFoundError:  # merged by another process meanwhile
                 continue
-            stored = _distinct(pa.concat_tables([_empty(), *tables]))
+            stored = _distinct(pa.concat_tables([_SCHEMA.empty_table(), *tables]))
             if len(files) > MAX_SEGMENTS:
                 merged = self._write(stored)
                 for file in files:
@@ -61,9 +59,6 @@ class SegmentStore:
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The stored value of each key, None where there is none."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         stored = self.read()
         places = pc.index_in(pa.array(keys, pa.binary(KEY_BYTES)), value_set=stored["key"].combine_chunks())
         values: list[bytes | None] = stored["value"].combine_chunks().take(places).to_pylist()
@@ -77,16 +72,12 @@ class SegmentStore:
 
     def flush(self) -> None:
         """Write what was added since the last time."""
-        import pyarrow as pa
-
         if self._added:
-            self._write(pa.table([list(self._added), list(self._added.values())], schema=_empty().schema))
+            self._write(pa.table([list(self._added), list(self._added.values())], schema=_SCHEMA))
         self._added = {}
         self._written_at_s = time.monotonic()
 
-    def _write(self, table: pyarrow.Table) -> Path:
-        import pyarrow as pa
-
+    def _write(self, table: pa.Table) -> Path:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table)
@@ -96,21 +87,13 @@ class SegmentStore:
         return file
 
 
-def _empty() -> pyarrow.Table:
-    import pyarrow as pa
-
-    return pa.schema({"key": pa.binary(KEY_BYTES), "value": pa.binary()}).empty_table()
-
-
-def _distinct(table: pyarrow.Table) -> pyarrow.Table:
+def _distinct(table: pa.Table) -> pa.Table:
     """The first row of each key."""
     repeated = table["key"].to_pandas().duplicated().to_numpy()
     return table.filter(~repeated) if repeated.any() else table
 
 
-def _whole_segment(file: Path) -> pyarrow.Table | None:
-    import pyarrow as pa
-
+def _whole_segment(file: Path) -> pa.Table | None:
     content = file.read_bytes()
     if short_digest(content).hex() != file.stem:
         log.warning("%s is damaged and was removed; what it held is measured again", file)

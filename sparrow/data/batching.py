@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -77,8 +77,8 @@ class StepDataset(Dataset):
         self.sources, self.backbone, self.presentations = inputs.sources, inputs.backbone, inputs.presentations
         self.at_work = AtWork()
         self.component_names = list(inputs.presentations)
-        columns = ("component", "source", "row", "sample_id")
-        self.rows: list[tuple[Any, ...]] = list(plan.ledger[list(columns)].itertuples(index=False, name=None))
+        # As they are in the ledger: a tuple a sample would take hundreds of MB in every worker of a large plan.
+        self._columns = [plan.ledger[name].array for name in ("component", "source", "row", "sample_id")]
 
     def __len__(self) -> int:
         return len(self.plan.steps)
@@ -114,7 +114,7 @@ class StepDataset(Dataset):
         encoded = []
         for position in positions:
             self.at_work.begin(position)
-            component, _, _, sample_id = self.rows[position]
+            component, _, _, sample_id = self._row(position)
             try:
                 encoded.append((self.encode(position), self.component_names.index(component)))
             except DataError as error:
@@ -125,7 +125,12 @@ class StepDataset(Dataset):
 
     def name(self, position: int) -> str:
         """Component and id of the sample at a ledger position."""
-        return f"{self.rows[position][0]}/{self.rows[position][3]}"
+        component, _, _, sample_id = self._row(position)
+        return f"{component}/{sample_id}"
+
+    def _row(self, position: int) -> tuple[str, str, int, str]:
+        component, source, row, sample_id = (column[position] for column in self._columns)
+        return component, source, int(row), sample_id
 
     def encode(self, position: int) -> EncodedSample:
         """The sample at a ledger position as tensors.
@@ -133,7 +138,7 @@ class StepDataset(Dataset):
         Raises:
             DataError: If it is not what was planned, or its media can no longer be read.
         """
-        component, source, row, sample_id = self.rows[position]
+        component, source, row, sample_id = self._row(position)
         data = self.sources[source]
         try:
             sample = encode(data[row], data.media_root, self.backbone, self.presentations[component])

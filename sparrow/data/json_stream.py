@@ -12,6 +12,7 @@ from sparrow.core.errors import DataError
 MAX_RECORD_CHARS = 1 << 26
 _MARGIN_CHARS = 12
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
+_COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*(?=[^ \t\r\n])")
 
 
 class JsonValue(NamedTuple):
@@ -35,6 +36,7 @@ class JsonStream:
         self._chunks, self._error = chunks, error
         self._decode = json.JSONDecoder().raw_decode
         self._text = ""
+        self._has_escapes = False  # in the text at hand, so that most values need not be searched
         self._at = 0
         self._line = 1
 
@@ -48,6 +50,9 @@ class JsonStream:
         while mark == ",":
             self._next_char()
             yield self._take()
+            while between := _COMMA.match(self._text, self._at):  # what follows shows only whether the text goes on
+                self._step(between.end())
+                yield self._take()
             mark = self._next_char()
             if mark not in (",", "]"):
                 self._fail(
@@ -61,7 +66,7 @@ class JsonStream:
 
     def _take(self) -> JsonValue:
         line, (value, end) = self._line, self._value()
-        has_escapes = self._text.find("\\u", self._at, end) >= 0
+        has_escapes = self._has_escapes and self._text.find("\\u", self._at, end) >= 0
         self._step(end)
         return JsonValue(value, line, has_escapes)
 
@@ -114,6 +119,7 @@ class JsonStream:
                 break
         if added:
             self._text, self._at = "".join(pieces), 0
+            self._has_escapes = "\\u" in self._text
         return added > 0
 
     def _fail(self, what: str, line: int | None = None) -> NoReturn:

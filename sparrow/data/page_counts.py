@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from sparrow.core.errors import MediaError
-from sparrow.core.files import write_atomically
 from sparrow.core.hashing import content_hash
+from sparrow.core.segment_store import SegmentStore, short_digest
 from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progress
 from sparrow.media.pages import count_pages, style_fingerprint
 from sparrow.media.settings import TextStyle
@@ -28,15 +27,13 @@ class PageCounts:
     def __init__(self, style: TextStyle, cache_root: Path | None = None, num_workers: int = 0) -> None:
         self._style = replace(style, max_pages=None)
         self._num_workers = num_workers
-        self._file: Path | None = None
-        self._known: dict[str, int] = {}
-        self._num_kept = 0
+        self._store: SegmentStore | None = None
+        self._known: dict[bytes, int] = {}
         if cache_root is not None:
-            key = content_hash([COUNTING_VERSION, style_fingerprint(self._style)])
-            self._file = cache_root / "pages" / f"{key}.json"
-            if self._file.is_file():
-                self._known = json.loads(self._file.read_text())
-                self._num_kept = len(self._known)
+            name = content_hash([COUNTING_VERSION, style_fingerprint(self._style)])
+            self._store = SegmentStore(cache_root / "pages" / name)
+            stored = self._store.read()
+            self._known = dict(zip(stored["key"].to_pylist(), map(int, stored["value"].to_pylist()), strict=True))
 
     def of(self, text: str) -> int:
         """The number of pages of a text.
@@ -44,14 +41,14 @@ class PageCounts:
         Raises:
             MediaError: If it cannot be laid out.
         """
-        key = content_hash(text)
+        key = _key(text)
         if key not in self._known:
-            self._known[key] = count_pages(text, self._style)
+            self._keep(key, count_pages(text, self._style))
         return self._known[key]
 
     def count_ahead(self, texts: Iterable[str]) -> None:
         """Count many texts that will be asked for, in processes; few are left until they are."""
-        unknown = {key: text for text in texts if (key := content_hash(text)) not in self._known}
+        unknown = {key: text for text in texts if (key := _key(text)) not in self._known}
         if self._num_workers < 2 or len(unknown) < PARALLEL_FROM:
             return
         counts = watched(
@@ -64,12 +61,21 @@ class PageCounts:
         )
         for key, pages in zip(unknown, with_progress(counts, len(unknown), "counting pages"), strict=True):
             if pages is not None:
-                self._known[key] = pages
+                self._keep(key, pages)
 
     def close(self) -> None:
-        """Write down what was counted."""
-        if self._file is not None and len(self._known) > self._num_kept:
-            write_atomically(self._file, json.dumps(self._known))
+        """Write down what was counted since the last time it was."""
+        if self._store is not None:
+            self._store.flush()
+
+    def _keep(self, key: bytes, pages: int) -> None:
+        self._known[key] = pages
+        if self._store is not None:
+            self._store.add(key, str(pages).encode())
+
+
+def _key(text: str) -> bytes:
+    return short_digest(text.encode("utf-8", "surrogatepass"))
 
 
 def _count(text: str, style: TextStyle) -> int | None:

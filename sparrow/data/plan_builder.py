@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from sparrow.core.hashing import combined_hash, content_hash, hash_order
+from sparrow.core.hashing import combined_hash, content_hash, hash_order, list_hash
 from sparrow.data.encode import Presentation
 from sparrow.data.mixture import Selection
 from sparrow.data.packing import length_grouped, packed_epoch
@@ -21,6 +21,7 @@ from sparrow.data.sources import SourceData
 from sparrow.models.flops import ModelFlops
 from sparrow.models.settings import Tuning
 
+HASHED_TOGETHER = 10_000  # rows of a ledger
 MOST_REASONS = 20  # of rejected records, in a manifest; the texts of some hold what stands in the record
 
 
@@ -116,9 +117,8 @@ def _rows(ledger: pd.DataFrame, batching: Batching, data_seed: int) -> list[list
     """The rows of every step that the grouping fixes; one for the whole step where it leaves them to the ranks."""
     used = np.flatnonzero(ledger["status"] == "used")
     lengths = (ledger["visual_tokens"] + ledger["text_tokens"]).to_numpy()
-    columns = ledger[["component", "sample_id", "showing"]].itertuples(index=False, name=None)
-    all_names = ["/".join(map(str, values)) for values in columns]
-    names = [all_names[i] for i in used]
+    chosen = ledger.iloc[used]
+    names = (chosen["component"] + "/" + chosen["sample_id"] + "/" + chosen["showing"].astype("str")).tolist()
     batch_size = batching.global_batch_size_samples
     steps: list[list[np.ndarray]] = []
     for epoch in range(batching.num_epochs):
@@ -136,13 +136,16 @@ def _plan_hash(ledger: pd.DataFrame, steps: Sequence[np.ndarray], inputs: PlanIn
     """Records, order, what is shown and how, as far as it is known without decoding: the pixels of videos are not."""
     backbone = inputs.backbone
     counts = ["num_frames", "visual_tokens", "text_tokens", "supervised_tokens"]
-    columns = ["component", "source", "sample_id", "status", *counts]
-    rows = zip(ledger["source"], ledger["row"], strict=True)
+    shown = ledger[["component", "source", "sample_id", "status", *counts]]
+    digests = np.empty(len(ledger), np.uint64)
+    for name in ledger["source"].unique():
+        of_source = (ledger["source"] == name).to_numpy()
+        digests[of_source] = inputs.sources[name].digests[ledger["row"].to_numpy()[of_source]]
     return combined_hash(
         [
-            content_hash(ledger[columns].astype(str).to_numpy().tolist()),
-            content_hash([step.tolist() for step in steps]),
-            content_hash([int(inputs.sources[source].digests[row]) for source, row in rows]),
+            list_hash(shown.iloc[part].astype(str).to_numpy().tolist() for part in _parts(len(ledger))),
+            list_hash([step.tolist()] for step in steps),
+            list_hash(digests[part].tolist() for part in _parts(len(ledger))),
             content_hash({name: how.fingerprint() for name, how in inputs.presentations.items()}),
             content_hash(
                 [
@@ -155,3 +158,7 @@ def _plan_hash(ledger: pd.DataFrame, steps: Sequence[np.ndarray], inputs: PlanIn
             ),
         ]
     )
+
+
+def _parts(length: int) -> Iterator[slice]:
+    return (slice(begin, begin + HASHED_TOGETHER) for begin in range(0, length, HASHED_TOGETHER))

@@ -9,18 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from sparrow.core.errors import DataError
 from sparrow.core.files import inside_root
 from sparrow.core.samples import Image, Video
 from sparrow.core.segment_store import KEY_BYTES, short_digest
 from sparrow.media.frame_folders import file_states
-
-if TYPE_CHECKING:
-    import pyarrow
 
 NUM_THREADS = 32  # they wait for a file system, which on a network takes about a millisecond a file
 _CHUNK_FILES = 256
@@ -62,9 +61,7 @@ class SourceMedia:
         root: The folder that paths are relative to.
     """
 
-    def __init__(self, batches: Iterable[pyarrow.RecordBatch], root: Path) -> None:
-        import pyarrow as pa
-
+    def __init__(self, batches: Iterable[pa.RecordBatch], root: Path) -> None:
         self._root = root
         rows, names, first = [np.empty(0, np.int64)], [pa.array([], pa.string())], 0
         for batch in batches:
@@ -125,10 +122,8 @@ def _as_rows(digests: list[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, KEY_BYTES)
 
 
-def _media_parts(messages: pyarrow.ListArray) -> tuple[np.ndarray, pyarrow.Array]:
+def _media_parts(messages: pa.ListArray) -> tuple[np.ndarray, pa.Array]:
     """Row and `name_of` each part with a path, without a look at the texts."""
-    import pyarrow.compute as pc
-
     content = messages.flatten().field("content")
     parts = content.flatten()
     path = parts.field("path")
@@ -149,13 +144,13 @@ def _look_at(names: list[str], root: Path, folders: dict[str, str]) -> tuple[lis
         try:
             path, state = _file_state(name.partition(":")[2], root, folders)
         except (DataError, OSError) as error:
-            state = str(error)
+            state = [str(error)]
         states.append(short_digest(repr(state).encode()))
         keys.append(_NO_KEY if path is None else short_digest(repr([name.partition(":")[0], path, state]).encode()))
     return states, keys
 
 
-def _file_state(relative: str, root: Path, folders: dict[str, str]) -> tuple[str | None, list[tuple[int, int]]]:
+def _file_state(relative: str, root: Path, folders: dict[str, str]) -> tuple[str | None, Sequence[object]]:
     """Path (None of a folder) and states of a media file: one call for most, `inside_root` takes a dozen."""
     folder, _, file = relative.rpartition("/")
     if file and not relative.startswith("/") and ".." not in relative and "\0" not in relative:

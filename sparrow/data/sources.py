@@ -6,13 +6,14 @@ import inspect
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow
 from filelock import FileLock
 
 from sparrow.core import samples
@@ -20,7 +21,7 @@ from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.files import drafted, remove_drafts, write_atomically, write_json
 from sparrow.core.hashing import combined_hash, content_hash, file_hash
 from sparrow.core.samples import Sample
-from sparrow.data import converters, json_stream, readers
+from sparrow.data import converters, json_stream, readers, row_writer
 from sparrow.data.converters import CONVERTERS, Converter, conversion
 from sparrow.data.converters import placeholders as chat
 from sparrow.data.converters import raw_record as record
@@ -28,10 +29,6 @@ from sparrow.data.converters.conversion import Conversion, Rejected, SourceStats
 from sparrow.data.converters.raw_record import Record
 from sparrow.data.settings import Source
 from sparrow.data.source_media import SourceMedia
-
-_FLUSH_CHARS = 1 << 21
-_FLUSH_ROWS = 4_096
-_READ_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -63,34 +60,38 @@ class SourceData:
         return np.fromfile(self.folder / "digests.bin", np.uint64)
 
     @cached_property
-    def _rows(self) -> Any:
-        import datasets
+    def _batches(self) -> list[pyarrow.RecordBatch]:
+        with pyarrow.ipc.open_stream(pyarrow.memory_map(str(self.folder / "rows.arrow"))) as stream:
+            return list(stream)
 
-        return datasets.Dataset.from_file(str(self.folder / "rows.arrow"))
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum([len(batch) for batch in self._batches])
 
     @cached_property
     def media(self) -> SourceMedia:
         """The media files of the samples, each looked at once."""
-        return SourceMedia(self._rows.data.table.to_batches(), self.media_root)
+        return SourceMedia(self._batches, self.media_root)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
-        return self._sample(index, self._rows[index])
+        index = range(len(self))[index]
+        number = int(np.searchsorted(self._ends, index, "right"))
+        batch = self._batches[number]
+        return self._sample(index, batch["messages"][index - int(self._ends[number])].as_py())
 
     def __iter__(self) -> Iterator[Sample]:
-        return (self._sample(index, row) for index, row in enumerate(self._rows))
+        rows = (row for batch in self._batches for row in batch["messages"].to_pylist())
+        return (self._sample(index, row) for index, row in enumerate(rows))
 
-    def samples(self, indices: Sequence[int]) -> Iterator[Sample]:
-        """Some of the samples, read many at a time."""
-        for first in range(0, len(indices), _READ_ROWS):
-            chunk = indices[first : first + _READ_ROWS]
-            for index, messages in zip(chunk, self._rows[list(chunk)]["messages"], strict=True):
-                yield self._sample(index, {"messages": messages})
+    def samples(self, indices: Iterable[int]) -> Iterator[Sample]:
+        """Some of the samples."""
+        return map(self.__getitem__, indices)
 
-    def _sample(self, index: int, row: dict[str, Any]) -> Sample:
-        return Sample.from_row({"id": self.ids[index], "source": self.name, **row})
+    def _sample(self, index: int, messages: list[dict[str, Any]]) -> Sample:
+        return Sample.from_row({"id": self.ids[index], "source": self.name, "messages": messages})
 
 
 class Input(NamedTuple):
@@ -252,7 +253,7 @@ def _remembered_hash(path: Path, cache_root: Path) -> str:
 def _code_hash(converter: Converter) -> str:
     """Hash of the code that turns records into rows, so that a changed converter never meets an old cache."""
     modules = [inspect.getmodule(converter.read), converters, readers, json_stream, chat, conversion, record, samples]
-    files = {inspect.getsourcefile(module) for module in modules if module} | {__file__}
+    files = {inspect.getsourcefile(module) for module in (*modules, row_writer) if module} | {__file__}
     return combined_hash(sorted(file_hash(Path(file)) for file in files if file))
 
 
@@ -266,7 +267,7 @@ def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, 
     remove_drafts(folder)
     work = Conversion(name, converter, fail=fail)
     with drafted(folder) as draft:
-        with _RowWriter(draft / "rows.arrow") as writer:
+        with row_writer.RowWriter(draft / "rows.arrow") as writer:
             for label, _, origin in inputs:
                 if isinstance(origin, Path):
                     origin = readers.read_records(origin, name=label, source=name, on_bad=work.reject_unread)
@@ -275,42 +276,6 @@ def _ingest(name: str, inputs: list[Input], converter: Converter, folder: Path, 
         write_atomically(draft / "ids.json", json.dumps(ids))
         write_atomically(draft / "digests.bin", work.digests.tobytes())
         write_json(draft / "stats.json", asdict(work.stats(ids)))
-
-
-class _RowWriter:
-    """Writes the messages of samples as an Arrow stream, which `datasets` maps; holds few rows at a time."""
-
-    def __init__(self, path: Path) -> None:
-        import pyarrow
-
-        part = {name: pyarrow.string() for name in ("type", "text", "path")}
-        part |= {name: pyarrow.float64() for name in ("start_s", "end_s", "fps")}
-        message = {"role": pyarrow.string(), "content": pyarrow.list_(pyarrow.struct(part))}
-        self._schema = pyarrow.schema({"messages": pyarrow.list_(pyarrow.struct(message))})
-        self._stream = pyarrow.ipc.new_stream(path, self._schema)
-        self._rows: list[dict[str, Any]] = []
-        self._num_chars = 0
-
-    def __enter__(self) -> _RowWriter:
-        return self
-
-    def write(self, messages: list[dict[str, Any]]) -> None:
-        """Add one row."""
-        self._rows.append({"messages": messages})
-        self._num_chars += sum(len(part["text"] or "") for message in messages for part in message["content"])
-        if len(self._rows) >= _FLUSH_ROWS or self._num_chars >= _FLUSH_CHARS:
-            self._flush()
-
-    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        with self._stream:
-            if failure is None:
-                self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow
-
-        self._stream.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._schema))
-        self._rows, self._num_chars = [], 0
 
 
 def _read_stats(path: Path) -> SourceStats:

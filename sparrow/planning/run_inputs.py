@@ -25,6 +25,7 @@ from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.models.loading import LoadOptions, ensure_tiny, find_family, load_backbone
 from sparrow.models.tuning import check_tuning
 from sparrow.planning.order import selected_rows
+from sparrow.planning.shared_plan import share_plan, shared_plan
 from sparrow.runs.status import is_main_process
 from sparrow.settings import ExperimentConfig
 from sparrow.world import TABLES, ensure_world, world_texts
@@ -43,10 +44,11 @@ class Prepared(PlanInputs):
     notes: list[str] = field(default_factory=list)
 
 
-def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared:
+def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder: Path | None = None) -> Prepared:
     """Read the sources, draw the mixture and plan the steps.
 
-    `checkpoint` is a model folder to start from instead of `backbone.checkpoint`.
+    `checkpoint` is a model folder to start from instead of `backbone.checkpoint`; `run_folder` that of a run of several
+    ranks, of which rank 0 plans for all.
 
     Raises:
         DataError: If a source or sample cannot be used.
@@ -72,6 +74,9 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     if is_main_process():
         for note in notes:
             log.warning("%s", note)
+    elif run_folder is not None:
+        plan = shared_plan(run_folder, config.batching)
+        return Prepared(sources, presentations, backbone, plan, checkpoint, notes)
 
     def measured(component: str, rows: list[int]) -> pd.DataFrame:
         source = mixture.components[component].source
@@ -98,6 +103,8 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None) -> Prepared
     held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
     if held_out:
         plan = replace(plan, held_out=planned(held_out, replace(config.batching, num_epochs=1), 1.0))
+    if run_folder is not None:
+        share_plan(plan, run_folder)
     return Prepared(sources, presentations, backbone, plan, checkpoint, notes)
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -49,12 +49,24 @@ def wait_for_scores(folder: Path, benchmarks: Sequence[str], phase: Phase) -> No
     Raises:
         RunError: If the run ends on rank 0 before that.
     """
+
+    def are_recorded() -> bool:
+        record = RunRecord.load(folder) if (folder / FILE_NAME).is_file() else None
+        return record is not None and all(phase in record.scores.get(name, {}) for name in benchmarks)
+
+    wait_for_rank_0(folder, are_recorded)
+
+
+def wait_for_rank_0(folder: Path, is_done: Callable[[], bool]) -> None:
+    """Wait until rank 0 has done something, however long it takes.
+
+    Raises:
+        RunError: If the run ends on rank 0 before that.
+    """
     since = utc_now()
-    while True:
+    while not is_done():
         if (folder / FILE_NAME).is_file():
             record = RunRecord.load(folder)
-            if all(phase in record.scores.get(name, {}) for name in benchmarks):
-                return
             if record.status != "running" and (record.ended_at or "") >= since:
                 raise RunError(f"rank 0 of {folder} is {record.status}; what it said is in its own log")
         time.sleep(POLL_S)

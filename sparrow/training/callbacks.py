@@ -80,8 +80,8 @@ class StopOnSignal(Callback):
 
 
 class RanksAgree(Callback):
-    """Ends a run before its first step where other processes are connected than were asked for, or where ranks, each
-    of which plans by itself, planned different data.
+    """Ends a run before its first step where other processes are connected than were asked for, or where a rank read
+    the plan of an earlier start.
 
     Samples would be trained twice or never, and ranks with fewer micro-batches would leave the others waiting.
 
@@ -115,8 +115,8 @@ class RanksAgree(Callback):
         if len(ranks_of) > 1:
             told = "; ".join(f"rank {', '.join(ranks)}: {planned}" for planned, ranks in ranks_of.items())
             raise RunError(
-                f"ranks planned different data ({told}): a file changed meanwhile, or some of them could not read it; "
-                "let all nodes see the same files, and run the same command again"
+                f"ranks have different plans ({told}): one of them read what a killed start left; "
+                "run the same command again"
             )
 
 

@@ -1,4 +1,3 @@
-import json
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -8,6 +7,7 @@ import pytest
 
 from sparrow.core.errors import ConfigError, DataError
 from sparrow.core.samples import LongText, Message, Sample, Text
+from sparrow.core.segment_store import SegmentStore
 from sparrow.data import page_counts
 from sparrow.data.mixture import component_sizes, draw
 from sparrow.data.page_counts import PageCounts
@@ -318,5 +318,5 @@ def test_pages_counted_by_processes_draw_the_same_samples(tmp_path):
 
 
 def page_counts_in(cache_root):
-    (file,) = (cache_root / "pages").iterdir()
-    return json.loads(file.read_text())
+    (folder,) = (cache_root / "pages").iterdir()
+    return SegmentStore(folder).read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from posixpath import splitext
 from typing import Any, Literal
 
 from sparrow.core.samples import Image, LongText, Message, Part, Role, Text, Video
@@ -101,7 +101,7 @@ def media_list(record: Record, kind: MediaKind) -> list[Part]:
     if kind == "image":
         return [Image(path) for path in paths]
     stills = PICTURE_SUFFIXES - {".webp"} if len(paths) == 1 else PICTURE_SUFFIXES  # one webp may be an animation
-    if any(PurePosixPath(path).suffix.lower() in stills for path in paths):
+    if any(splitext(path)[1].lower() in stills for path in paths):
         raise record.error(
             f"field '{name}' names a picture", "put the frames of a video into one folder and name the folder"
         )

@@ -59,7 +59,8 @@ class Record:
 
     def has(self, name: str) -> bool:
         """Whether a field is there and neither null nor empty."""
-        return self.data.get(name) not in (None, "", [], {})
+        value = self.data.get(name)
+        return value is not None and value not in ("", [], {})
 
     def text(self, name: str) -> str:
         """A field that holds words; an error where it is missing, not a string, or blank."""
