@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-_IDR, _SEI = 5, 6  # kinds of H.264's units (7.3.1)
+_SLICE, _IDR, _SEI = 1, 5, 6  # kinds of H.264's units (7.3.1)
 _RECOVERY_POINT = 6  # kind of a supplemental message (D.1)
 _HEVC_RANDOM_ACCESS = range(16, 24)  # kinds of HEVC's pictures after which nothing refers to what came before
 _HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
@@ -101,6 +101,12 @@ def clean_start(codec: Any, packet: bytes) -> Literal["new", "recovery point"] |
     if any(unit[0] & 31 == _IDR for unit in units):
         return "new"
     return "recovery point" if any(unit[0] & 31 == _SEI and _recovers_at_once(unit) for unit in units) else None
+
+
+def is_disposable(codec: Any, packet: bytes) -> bool:
+    """Whether no frame refers to an H.264 packet's, so that it need not be decoded (7.4.1); never of damaged units."""
+    kinds = [(unit[0] >> 5 & 3, unit[0] & 31) for unit in _units(packet, codec.extradata[4] & 3)]
+    return any(kind == _SLICE for _, kind in kinds) and all(not refers and 0 < kind < 24 for refers, kind in kinds)
 
 
 def _units(packet: bytes, length_bytes_less_1: int) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from av.stream import Discard, Disposition
 
 from sparrow.core.errors import MediaError, SparrowError
 from sparrow.core.files import is_machine_fault
-from sparrow.media.h264 import clean_start
+from sparrow.media.h264 import clean_start, is_disposable
 from sparrow.media.video_index import VideoIndex
 
 DAMAGED = "it may be truncated or damaged: fetch it again or encode it anew"
@@ -105,8 +105,9 @@ class Decoding:
             if self.position >= len(self._index.pts) or packet.pts != self._index.pts[self.position]:
                 raise Disproved
             self.position += 1
-            if codec.name == "h264":  # no other frame refers to those that are left out (ITU-T H.264, 7.4.1)
-                codec.skip_frame = "DEFAULT" if packet.pts in self._wanted else "NONREF"
+            if codec.name == "h264":
+                is_needed = packet.pts in self._wanted or not is_disposable(codec, bytes(packet))
+                codec.skip_frame = "DEFAULT" if is_needed else "NONREF"
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
