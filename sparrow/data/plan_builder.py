@@ -71,7 +71,7 @@ def build_plan(
         selection.component: _origin(selection, sources[selection.source], inputs.presentations[selection.component])
         for selection in selections
     }
-    fonts = _fonts(ledger, inputs)
+    fonts = plan_fonts(ledger, inputs)
     content = _plan_hash(ledger, steps, inputs)
     if ledger["complex_characters"].any():  # plans without such texts keep the hash that they had before
         content = combined_hash([content, content_hash([ledger["complex_characters"].tolist(), fonts])])
@@ -80,8 +80,8 @@ def build_plan(
     )
 
 
-def _fonts(ledger: pd.DataFrame, inputs: PlanInputs) -> dict[str, str]:
-    """Hashes of the fonts that may draw pages of the plan and of further ones that do, by file name."""
+def plan_fonts(ledger: pd.DataFrame, inputs: PlanInputs) -> dict[str, str]:
+    """Hashes of this machine's fonts that may draw pages of a plan and of further ones that do, by file name."""
     found: dict[str, str] = {}
     for name, rows in ledger.groupby("component", sort=False):
         how = inputs.presentations[str(name)]

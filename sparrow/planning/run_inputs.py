@@ -17,7 +17,7 @@ from sparrow.data.encode import Presentation
 from sparrow.data.mixture import draw, without_empty
 from sparrow.data.page_counts import PageCounts
 from sparrow.data.plan import Plan, PlanInputs
-from sparrow.data.plan_builder import build_plan, measure_component
+from sparrow.data.plan_builder import build_plan, measure_component, plan_fonts
 from sparrow.data.rejecting import BadSamples
 from sparrow.data.settings import Component, Mixture, Source
 from sparrow.data.sources import SourceData, load_source, missing_files
@@ -85,6 +85,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder:
             log.warning("%s", note)
     elif run_folder is not None:
         plan = shared_plan(run_folder, config.batching)
+        plan = replace(plan, fonts=plan_fonts(plan.ledger, inputs))  # with which this rank draws
         return Prepared(sources, presentations, backbone, plan, checkpoint, notes)
 
     def measured(component: str, rows: list[int]) -> pd.DataFrame:

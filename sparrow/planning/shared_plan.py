@@ -65,10 +65,8 @@ def _write(plan: Plan, folder: Path) -> None:
         rows_a_step=np.array([len(step) for step in rows], np.int64),
     )
     plan.ledger.to_parquet(folder / "ledger.parquet", index=False)
-    write_json(
-        folder / "plan.json",
-        {"content_hash": plan.content_hash, "origins": {name: asdict(origin) for name, origin in plan.origins.items()}},
-    )
+    origins = {name: asdict(origin) for name, origin in plan.origins.items()}
+    write_json(folder / "plan.json", {"content_hash": plan.content_hash, "origins": origins, "fonts": plan.fonts})
     if plan.held_out is not None:
         _write(plan.held_out, folder / "held_out")
 
@@ -89,4 +87,5 @@ def _read(folder: Path, batching: Batching) -> Plan:
         batching=batching,
         rows=rows if batching.name == "packed_epoch" else None,
         held_out=_read(held_out, batching) if held_out.is_dir() else None,
+        fonts=described["fonts"],
     )

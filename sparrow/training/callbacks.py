@@ -80,14 +80,14 @@ class StopOnSignal(Callback):
 
 
 class RanksAgree(Callback):
-    """Ends a run before its first step where other processes are connected than were asked for, or where a rank read
-    the plan of an earlier start.
+    """Ends a run before its first step where other processes are connected than were asked for, where a rank read the
+    plan of an earlier start, or where it would draw pages with other fonts.
 
     Samples would be trained twice or never, and ranks with fewer micro-batches would leave the others waiting.
 
     Args:
         num_ranks: Devices of all nodes.
-        plan: This rank's own.
+        plan: As this rank has read it, with the fonts of its own machine.
     """
 
     def __init__(self, num_ranks: int, plan: Plan) -> None:
@@ -115,12 +115,15 @@ class RanksAgree(Callback):
             ranks_of.setdefault(planned, []).append(str(rank))
         if len(ranks_of) > 1:
             told = "; ".join(f"rank {', '.join(ranks)}: {planned}" for planned, ranks in ranks_of.items())
-            fonts = {name for _, found in plans for name in found if len({other.get(name) for _, other in plans}) > 1}
-            if fonts:
-                told += f"; fonts that are not the same on all nodes: {', '.join(sorted(fonts))}"
             raise RunError(
                 f"ranks have different plans ({told}): one of them read what a killed start left; "
                 "run the same command again"
+            )
+        fonts = {name for _, found in plans for name in found if len({other.get(name) for _, other in plans}) > 1}
+        if fonts:
+            raise RunError(
+                f"nodes would draw the same pages with different fonts ({', '.join(sorted(fonts))}); "
+                "give them the same ones, or set text_to_image.fonts_root to a folder that all of them see"
             )
 
 

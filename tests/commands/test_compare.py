@@ -14,6 +14,7 @@ from sparrow.commands.compare import compare, paired_tables
 from sparrow.core.errors import RunError
 from sparrow.core.settings import run_id
 from sparrow.data.plan import Origin, Plan
+from sparrow.data.sample_costs import COUNTS
 from sparrow.data.settings import Component, Mixture
 from sparrow.media.settings import FramePolicy
 from sparrow.runs.record import RunRecord
@@ -32,13 +33,11 @@ def ledger_of(ids, component="video", tokens=10):
             "sample_id": ids,
             "status": "used",
             "reason": "",
+            **dict.fromkeys(COUNTS, 0),
             "num_frames": 1,
-            "num_pages": 0,
             "visual_tokens": tokens,
             "text_tokens": 5,
             "supervised_tokens": 2,
-            "missing_characters": 0,
-            "complex_characters": 0,
             "showing": 0,
         }
     )

@@ -105,7 +105,7 @@ def test_pages_as_a_native_video_share_patches_in_time(load, media):
     assert (of_clip.first, of_clip.num_frames) == (5, 4)
     per_page = backbone.visual_tokens((448, 448), 1)
     assert images.num_visual_tokens - encoded.num_visual_tokens == 2 * per_page
-    planned, num_frames, num_pages = measure(shown, media, backbone, video)
+    planned, num_frames, num_pages, *_ = measure(shown, media, backbone, video)
     assert planned.input_ids.tolist() == encoded.input_ids.tolist()
     assert (num_frames, num_pages) == (9, 4)
 

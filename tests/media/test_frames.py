@@ -364,8 +364,8 @@ def test_damage_in_the_middle_is_an_error_not_another_frame(tmp_path: Path, code
     [
         ({"policy": "every"}, "policy: 'every' is not one of uniform, fps, all"),
         ({"policy": "fps"}, "fps: the policy 'fps' needs a rate"),
-        ({"policy": "fps", "fps": 0.0}, "fps: must be above 0, is 0.0"),
-        ({"max_frames": 0}, "max_frames: must be at least 1, is 0"),
+        ({"policy": "fps", "fps": 0.0}, "fps: must be above 0, or null, is 0.0"),
+        ({"max_frames": 0}, "max_frames: must be at least 1, or null, is 0"),
         ({"max_frames": None}, "max_frames: the policy 'uniform' needs a number"),
     ],
 )

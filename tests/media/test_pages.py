@@ -265,7 +265,7 @@ def test_settings_out_of_range_are_named_all_together() -> None:
             (
                 "font_size_px: must be at least 4",
                 "margin_px: must not be",
-                "text_grey: must be at most 255",
+                "text_grey: must lie between 0 and 255",
                 "8192",
                 "page_order: 'so",
             ),
@@ -370,7 +370,7 @@ def test_each_text_is_drawn_in_a_style_of_its_own_that_the_seed_and_it_alone_dec
         font_size_px=(16, 20), line_spacing=(1.0, 1.25), text_grey=(0, 60), font=(str(DEJAVU), str(SHIPPED_FONT))
     )
     style = replace(PAPER, augment=augment)
-    texts = [f"text {i}" for i in range(60)]
+    texts = [f"text {i}" for i in range(200)]
     drawn = [drawn_style(text, style) for text in texts]
     for name, values in (("font_size_px", {16, 20}), ("line_spacing", {1.0, 1.25}), ("text_grey", {0, 60})):
         assert {getattr(each, name) for each in drawn} == values
