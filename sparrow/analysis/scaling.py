@@ -136,12 +136,7 @@ def equivalent_samples(
 
 
 def interval_over_seeds(
-    sizes: Sequence[float],
-    seed_scores: ArrayLike,
-    seed_targets: ArrayLike,
-    found: Located,
-    *,
-    form: str = LOGARITHM,
+    sizes: Sequence[float], seed_scores: ArrayLike, seed_targets: ArrayLike, found: Located, *, form: str = LOGARITHM
 ) -> tuple[Located, Located]:
     """95 % interval of equivalent samples from a few seeds, of which a bootstrap would draw too few different ones.
 

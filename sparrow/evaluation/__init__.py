@@ -12,6 +12,5 @@ if TYPE_CHECKING:
 __all__ = ["read_benchmark", "read_choice", "read_predictions"]
 
 __getattr__ = exports(
-    __name__,
-    {"read_benchmark": "formats", "read_choice": "replies", "read_predictions": "predictions"},
+    __name__, {"read_benchmark": "formats", "read_choice": "replies", "read_predictions": "predictions"}
 )

@@ -101,14 +101,10 @@ class Prediction:
         names = {f.name for f in fields(cls)}
         if not isinstance(record, dict) or record.keys() != names | {"correct"}:
             raise DataError(f"not a prediction: expected the fields {', '.join(sorted(names | {'correct'}))}")
-        prediction = cls(**{name: _as_tuple(record[name]) for name in names})
+        prediction = cls(**{name: tuple(value) if isinstance(value := record[name], list) else value for name in names})
         if prediction.correct is not record["correct"]:
             raise DataError(f"'correct' is {record['correct']!r}, but choice and gold say {prediction.correct!r}")
         return prediction
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def reply_labels(question: Question) -> tuple[str, ...] | None:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,13 +20,13 @@ from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Message, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation, Shown, sizes_of, tokenize
 from sparrow.evaluation.questions import Question, option_names, prompt_text
+from sparrow.evaluation.settings import Scoring
 from sparrow.evaluation.subtitles import Subtitles, interleave, subtitles_of_frames, with_subtitles
 from sparrow.media.frame_folders import file_states
 from sparrow.media.frames import Clip, read_clip
 from sparrow.models.backbone import Backbone
 
 ASKING_VERSION = 3  # raised whenever the same question, video and model come to be asked otherwise
-Scoring = Literal["generate", "letter_likelihood", "option_likelihood"]
 
 
 @dataclass(frozen=True, kw_only=True)

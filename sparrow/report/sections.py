@@ -7,17 +7,7 @@ from dataclasses import replace
 
 from sparrow.analysis.scores import PAPER_MEANS, Accuracy
 from sparrow.analysis.seeds import Estimate
-from sparrow.core.tables import (
-    DAGGER,
-    NOTHING,
-    Table,
-    duration,
-    interval,
-    mean_and_sd,
-    number,
-    percent,
-    short_count,
-)
+from sparrow.core.tables import DAGGER, NOTHING, Table, duration, interval, mean_and_sd, number, percent, short_count
 from sparrow.report.arm import Arm
 from sparrow.report.cost import equivalents, fitted, prices, published
 from sparrow.report.difference_tables import against_baseline, between_arms, by_category, within_arms

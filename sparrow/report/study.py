@@ -191,10 +191,7 @@ def study_of(name: str, runs: list[FoundRun]) -> StudyResults:
     for run in runs:
         remarks += [(run, why) for why in _doubts(run)]
     results = StudyResults(
-        study,
-        tuple(_arm(label, members, trained_from) for label, members in arms.items()),
-        tuple(runs),
-        tuple(remarks),
+        study, tuple(_arm(label, members, trained_from) for label, members in arms.items()), tuple(runs), tuple(remarks)
     )
     if declaring and results.has_stand_in:
         results = replace(results, remarks=((declaring, _no_baseline(results)), *remarks))

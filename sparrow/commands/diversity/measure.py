@@ -65,12 +65,7 @@ def measure_diversity(config: DiversityConfig) -> Sampled:
         progress=config.trainer.progress_bar,
     )
     own_vectors = {name: vectors["source", name] for name in texts}
-    comparison = compare(
-        texts,
-        own_vectors,
-        {name: vectors["benchmark", name] for name in questions},
-        config,
-    )
+    comparison = compare(texts, own_vectors, {name: vectors["benchmark", name] for name in questions}, config)
     sizes = {name: measured.num_compared for name, measured in comparison.sources.items()}
     if len(set(sizes.values())) > 1:
         small = [name for name, size in sizes.items() if size < config.min_instructions]

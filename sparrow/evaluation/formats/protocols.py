@@ -31,16 +31,9 @@ class Wording:
 
     def ask(self, *, options: Sequence[str], **fields: Any) -> Question:
         """The question in these words."""
-        return Question(
-            options=tuple(options),
-            labels=tuple(self.label.format(letter) for letter in ascii_uppercase[: len(options)]),
-            preamble=self.preamble,
-            lead=self.lead,
-            instruction=self.instruction,
-            system=self.system,
-            reply_start=self.reply_start,
-            **fields,
-        )
+        words = {name: text for name, text in vars(self).items() if name != "label"}
+        labels = tuple(self.label.format(letter) for letter in ascii_uppercase[: len(options)])
+        return Question(options=tuple(options), labels=labels, **words, **fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +111,9 @@ def seconds(record: dict[str, Any], name: str) -> float:
 class Format:
     """A benchmark: how its files are read, its size, and what its protocols fix beside the prompts.
 
-    `protocols` has settings of `Benchmark` by protocol, such as `metric`, `tasks` or `max_new_tokens`; one that is
-    given wins. `num_questions` is the size of the published benchmark by task, None where it has no fixed content.
+    `read` raises a DataError if annotations or subtitles are missing or wrong, with all problems at once. `protocols`
+    has settings of `Benchmark` by protocol, such as `metric`, `tasks` or `max_new_tokens`; one that is given wins.
+    `num_questions` is the size of the published benchmark by task, None where it has no fixed content.
     """
 
     read: Callable[[Path, Reading], list[Question]]
