@@ -199,23 +199,15 @@ def _over_questions(firsts: Sequence[Predictions], seconds: Sequence[Predictions
 
 
 def _check_same_questions(first: Predictions, second: Predictions, metric: str) -> None:
-    only_first = set(first.question_ids) - set(second.question_ids)
-    only_second = set(second.question_ids) - set(first.question_ids)
-    if only_first or only_second:
-        raise DataError(
-            f"the questions differ: {len(only_first)} only in the first, {len(only_second)} only in the second",
-            remedy="evaluate both on the same benchmark file",
-        )
-    if len(first) == 0:
+    one, other = set(first.question_ids), set(second.question_ids)
+    if not one | other:
         raise DataError("there are no questions to compare" + ("" if metric == "accuracy" else f" by {metric}"))
-    changed = (first.gold != second.gold) | (first.videos != second.videos)
-    if changed.any():
-        raise DataError(
-            f"{int(changed.sum())} of {len(first)} questions have another gold answer or video",
-            remedy="evaluate both on the same benchmark file",
-        )
-    if metric == MACRO and (moved := first.categories != second.categories).any():
-        raise DataError(
-            f"{int(moved.sum())} of {len(first)} questions have another category, and the score is their mean",
-            remedy="evaluate both on the same benchmark file",
-        )
+    if one != other:
+        what = f"the questions differ: {len(one - other)} only in the first, {len(other - one)} only in the second"
+    elif changed := np.sum((first.gold != second.gold) | (first.videos != second.videos)):
+        what = f"{changed} of {len(first)} questions have another gold answer or video"
+    elif metric == MACRO and (moved := np.sum(first.categories != second.categories)):
+        what = f"{moved} of {len(first)} questions have another category, and the score is their mean"
+    else:
+        return
+    raise DataError(what, remedy="evaluate both on the same benchmark file")

@@ -178,9 +178,7 @@ def area_under_curve(sizes: Sequence[float], scores: Sequence[float], start: flo
 
 def gain_per(gain: float | None, amount: float | None, unit: float = 1.0) -> float | None:
     """Gain over zero-shot for each `unit` of what it took; None where one of both is unknown or nothing was taken."""
-    if gain is None or not amount:
-        return None
-    return gain / amount * unit
+    return None if gain is None or not amount else gain / amount * unit
 
 
 def _check_points(sizes: Sequence[float], scores: Sequence[float], form: str) -> None:

@@ -161,11 +161,10 @@ def score(
         raise error.within(file) from error
     everything = np.ones(len(predictions), dtype=np.bool_)
     low, high = accuracy_interval(predictions.correct, predictions.videos, predictions.categories)
+    macro = intervals.stratified_mean(predictions.correct, predictions.categories) if len(predictions) else None
     return Score(
         **asdict(_accuracy(predictions, everything)),
-        macro_accuracy=intervals.stratified_mean(predictions.correct, predictions.categories)
-        if len(predictions)
-        else None,
+        macro_accuracy=macro,
         macro_low=low,
         macro_high=high,
         num_videos=len(np.unique(predictions.videos)),

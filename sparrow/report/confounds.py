@@ -42,7 +42,7 @@ def undeclared_differences(runs: Sequence[Labelled], factors: Iterable[str]) -> 
         *_parents(runs, declared),
         _difference("seeds", _seeds(runs)),
         *_versions(runs),
-        _difference("code revision", ((label, _revision(r)) for label, r in runs if r.git)),
+        _difference("code revision", ((label, revision(r)) for label, r in runs if r.git)),
         _difference("device", ((label, "GPU" if r.on_gpu else "CPU") for label, r in runs if r.peak_memory_bytes)),
         *_data(runs),
         *_questions(runs, declared),
@@ -116,9 +116,10 @@ def _versions(runs: Sequence[Labelled]) -> Iterator[Difference | None]:
         )
 
 
-def _revision(record: RunRecord) -> str:
-    assert record.git is not None
-    return record.git.revision[:12] + (" with local changes" if record.git.dirty else "")
+def revision(record: RunRecord) -> str:
+    """The revision of the code that a run was made with; empty where it is not known."""
+    git = record.git
+    return git.revision[:12] + (" with local changes" if git.dirty else "") if git else ""
 
 
 def _data(runs: Sequence[Labelled]) -> Iterator[Difference | None]:

@@ -160,13 +160,9 @@ def equivalents_of(study: StudyResults, name: str) -> list[tuple[Arm, Equivalent
     nothing where no size is swept."""
     found: list[tuple[Arm, EquivalentSamples | str]] = []
     for baseline in curves(study)[:1]:
-        for arm in study.arms:
-            if (
-                arm.is_zero_shot
-                or not arm.samples
-                or arm.estimate(name) is None
-                or any(arm is own for own in baseline.arms)
-            ):
+        others = [arm for arm in study.arms if not any(arm is own for own in baseline.arms)]
+        for arm in others:
+            if arm.is_zero_shot or not arm.samples or arm.estimate(name) is None:
                 continue
             if baseline.unit != "samples":
                 found.append((arm, f"{baseline.unit} are swept, not samples"))
@@ -189,14 +185,8 @@ def _equivalent(baseline: Curve, arm: Arm, name: str, form: str) -> EquivalentSa
         bounds = interval_over_seeds(sizes, shared[:, :-1], shared[:, -1], equivalent.found, form=form)
         return replace(equivalent, interval=bounds)
     drawn = resampled(members, name)
-    return equivalent_samples(
-        sizes,
-        means[:-1],
-        means[-1],
-        form=form,
-        resampled_scores=None if drawn is None else drawn[:, :-1],
-        resampled_target=None if drawn is None else drawn[:, -1],
-    )
+    bootstrap = {} if drawn is None else {"resampled_scores": drawn[:, :-1], "resampled_target": drawn[:, -1]}
+    return equivalent_samples(sizes, means[:-1], means[-1], form=form, **bootstrap)
 
 
 def resampled(arms: list[Arm], name: str) -> NDArray[np.float64] | None:

@@ -41,7 +41,7 @@ def against_baseline(study: StudyResults) -> Table:
 
 def _between(comparisons: list[Comparison], note: str) -> Table:
     rows = [
-        (*(c.benchmark, c.first[0].label, c.second[0].label, c.verdict, _unit(c)), *_difference(c), _adjusted(c))
+        (c.benchmark, c.first[0].label, c.second[0].label, c.verdict, _unit(c), *_difference(c), p_value(c.adjusted_p))
         for c in comparisons
     ]
     header = ("benchmark", "first", "second", "second is", "unit", *_DIFFERENCE_HEADER, "p (Holm)")
@@ -121,7 +121,3 @@ def _difference(comparison: Comparison) -> Row:
         return (NOTHING,) * len(_DIFFERENCE_HEADER)
     bounds = interval(result.low, result.high, signed=True)
     return percent(result.difference, signed=True), bounds, p_value(result.p_value)
-
-
-def _adjusted(comparison: Comparison) -> str:
-    return NOTHING if comparison.adjusted_p is None else p_value(comparison.adjusted_p)

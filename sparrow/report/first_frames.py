@@ -24,11 +24,8 @@ def first_frames(folder: Path) -> list[str]:
     for path in sorted((folder / TENSORBOARD_FOLDER).glob("events.out.tfevents.*")):
         frames = dict(_frames(path))
         if frames:
-            names = sorted(frames)
-            chosen = (
-                [names[i * len(names) // MAX_FRAMES] for i in range(MAX_FRAMES)] if len(names) > MAX_FRAMES else names
-            )
-            return [frames[name] for name in chosen]
+            names, num_shown = sorted(frames), min(len(frames), MAX_FRAMES)
+            return [frames[names[i * len(names) // num_shown]] for i in range(num_shown)]
     return []
 
 

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from sparrow.core.errors import RunError
 from sparrow.core.files import write_atomically
 from sparrow.core.tables import DAGGER
+from sparrow.report.confounds import revision
 from sparrow.report.html_page import page
 from sparrow.report.plots import Picture, pictures
 from sparrow.report.sections import full_tables, paper_tables, short_tables
@@ -128,12 +129,7 @@ def _latex(studies: list[StudyResults]) -> str:
 
 def origin(study: StudyResults) -> str:
     """The revisions of the code that the runs were made with."""
-    commits = {
-        git.revision[:12] + (" with local changes" if git.dirty else "")
-        for arm in study.arms
-        for record in arm.records
-        if (git := record.git)
-    }
+    commits = {revision(record) for arm in study.arms for record in arm.records} - {""}
     return f"Code revision: {', '.join(sorted(commits)) or 'unknown'}."
 
 

@@ -190,24 +190,14 @@ def protocols(study: StudyResults) -> Table:
             own, micro = arm.estimate(benchmark), arm.accuracy(benchmark)
             if not after:
                 continue
-            asked = after[0].asked
+            asked = "as above" if after[0].asked == above else after[0].asked
+            above = after[0].asked
             macro = arm.mean_of(score.macro_accuracy for score in after)
             counted = ("num_questions", "num_unanswered", "num_unscored")
             counts = (arm.mean_of(getattr(score, name) for score in after) for name in counted)
-            rows.append(
-                (
-                    *(
-                        benchmark,
-                        arm.label,
-                        "as above" if asked == above else asked,
-                        _mean(own),
-                        interval(own.low, own.high) if own else NOTHING,
-                    ),
-                    *(_share(micro), percent(macro)),
-                    *(f"{count:,.10g}" for count in counts if count is not None),
-                )
-            )
-            above = asked
+            bounds = interval(own.low, own.high) if own else NOTHING
+            numbers = (_mean(own), bounds, _share(micro), percent(macro), *(f"{count:,.10g}" for count in counts))
+            rows.append((benchmark, arm.label, asked, *numbers))
     header = ("benchmark", "arm", "asked", "score", "95 % interval", "micro", "macro", "questions")
     return Table(
         "Benchmarks and protocols",

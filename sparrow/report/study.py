@@ -96,11 +96,8 @@ class StudyResults:
         return [c for c in self.between if self.baseline_of(c.second[0]) is c.first[0]]
 
     def _is_primary(self, comparison: Comparison) -> bool:
-        names = self.study.primary
-        (first, _), (second, _) = comparison.first, comparison.second
-        return not names or (
-            comparison.benchmark in names and not self.has_stand_in and self.baseline_of(second) is first
-        )
+        is_against_baseline = not self.has_stand_in and self.baseline_of(comparison.second[0]) is comparison.first[0]
+        return not self.study.primary or (comparison.benchmark in self.study.primary and is_against_baseline)
 
     @cached_property
     def by_category(self) -> list[Comparison]:
@@ -188,8 +185,13 @@ def study_of(name: str, runs: list[FoundRun]) -> StudyResults:
     told = telling(factors)
     for run in runs:
         _place(run, _label(run, told, factors), arms, remarks)
-    for run in runs:
-        remarks += [(run, why) for why in _doubts(run)]
+    remarks += [
+        (run, f"{benchmark}, {phase}: the score is not a number")
+        for run in runs
+        for benchmark, phases in (run.record.scores.items() if run.record else ())
+        for phase, score in phases.items()
+        if score.official is None
+    ]
     results = StudyResults(
         study, tuple(_arm(label, members, trained_from) for label, members in arms.items()), tuple(runs), tuple(remarks)
     )
@@ -230,13 +232,6 @@ def _place(run: FoundRun, label: str, arms: dict[str, list[FoundRun]], remarks: 
     else:
         arms[f"{label} [{run.label}]"] = [run]
         remarks.append((run, f"same arm and seed as {twin.label}, other settings: an arm of its own"))
-
-
-def _doubts(run: FoundRun) -> Iterable[str]:
-    for benchmark, phases in run.record.scores.items() if run.record else ():
-        for phase, score in phases.items():
-            if score.official is None:
-                yield f"{benchmark}, {phase}: the score is not a number"
 
 
 def _arm(label: str, runs: list[FoundRun], trained_from: set[Any]) -> Arm:

@@ -96,16 +96,10 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
         return {name: (name, range(len(sources[name]))) for name in config.source}, sources
     mixture = _divided(config)
     sources = load_sources(config, mixture.sources)
-    style = config.text_to_image
-    with closing(PageCounts(style, Path(config.paths.cache_root))) as pages:
-        drawn = draw(
-            mixture,
-            sources,
-            config.data_seed,
-            pages,
-            None,  # totals in tokens and frames are refused with the configuration
-            partial(selected_rows, sources=sources, config=config),
-        )
+    select = partial(selected_rows, sources=sources, config=config)
+    with closing(PageCounts(config.text_to_image, Path(config.paths.cache_root))) as pages:
+        # Totals in tokens and frames, which need costs, are refused with the configuration.
+        drawn = draw(mixture, sources, config.data_seed, pages, None, select)
     return {selection.component: (selection.source, selection.rows) for selection in drawn}, sources
 
 
@@ -132,22 +126,11 @@ def _questions(config: DiversityConfig, notes: list[str]) -> dict[str, list[str]
 def write_diversity(sampled: Sampled, config: DiversityConfig, folder: Path) -> None:
     """Write `diversity.json`, `diversity.csv` and `diversity.md`."""
     comparison = sampled.comparison
-    definitions = {
-        name: {"definition": m.definition, "source": m.source, "more_is_diverse": m.more_is_diverse}
-        for name in config.metrics
-        if (m := METRICS[name])
-    }
-    settings = {"num_instructions": config.num_instructions, "data_seed": config.data_seed}
-    write_json(
-        folder / "diversity.json",
-        {
-            **settings,
-            "embedder": asdict(config.embedder),
-            "metrics": definitions,
-            **asdict(comparison),
-            "notes": sampled.notes,
-        },
-    )
+    described = ("definition", "source", "more_is_diverse")
+    definitions = {name: {key: getattr(METRICS[name], key) for key in described} for name in config.metrics}
+    settings: dict[str, Any] = {"num_instructions": config.num_instructions, "data_seed": config.data_seed}
+    settings |= {"embedder": asdict(config.embedder), "metrics": definitions}
+    write_json(folder / "diversity.json", {**settings, **asdict(comparison), "notes": sampled.notes})
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(["source", "num_instructions", "num_compared", "metric", "value", "low", "high"])
@@ -156,9 +139,8 @@ def write_diversity(sampled: Sampled, config: DiversityConfig, folder: Path) -> 
             writer.writerow([name, measured.num_instructions, measured.num_compared, metric, *vars(found).values()])
     write_atomically(folder / "diversity.csv", lines.getvalue())
     tables = "\n".join(table.markdown() for table in _tables(sampled, with_intervals=True))
-    meanings = "\n".join(
-        f"- **{m.label}**: {m.definition} ({m.source})" for m in map(METRICS.__getitem__, config.metrics)
-    )
+    metrics = (METRICS[name] for name in config.metrics)
+    meanings = "\n".join(f"- **{m.label}**: {m.definition} ({m.source})" for m in metrics)
     write_atomically(folder / "diversity.md", f"{tables}\n{meanings}\n")
 
 
@@ -176,13 +158,9 @@ def _tables(sampled: Sampled, *, with_intervals: bool) -> list[Table]:
         metric = METRICS[key]
         values = (_number(measured.metrics[key], with_intervals) for measured in sources)
         rows.append((f"{metric.label} {'↑' if metric.more_is_diverse else '↓'}", *values))
-    notes = [*sampled.notes, "↑ ↓: the direction of more diversity"]
-    metrics = Table(
-        f"Diversity of {max(sizes, default=0):,} instructions each",
-        ("metric", *comparison.sources),
-        rows,
-        note="; ".join(notes),
-    )
+    title = f"Diversity of {max(sizes, default=0):,} instructions each"
+    note = "; ".join([*sampled.notes, "↑ ↓: the direction of more diversity"])
+    metrics = Table(title, ("metric", *comparison.sources), rows, note=note)
     clusters = Table(
         "Spread over the clusters of all sources",
         ("source", "sampled", "different", "clusters", "effective", "evenness"),
