@@ -93,18 +93,13 @@ def fitted(study: StudyResults) -> Table:
                 rows.append((name, curve.label, formula, residuals, percent(fit.rmse, digits=2), under))
             elif len(curve.arms) > 1 or under != NOTHING:  # one size makes no curve
                 rows.append((name, curve.label, f"none: {fit}", NOTHING, NOTHING, under))
-    form = (
-        "100 - s(n) = c n^-b, to the logarithms of the errors" if study.study.fit == POWER_LAW else "s(n) = a + b ln n"
-    )
-    note = f"{form}, in percent by least squares, with measured minus fitted at each size. Area: mean score "
+    power_law = "100 - s(n) = c n^-b, to the logarithms of the errors"
+    note = power_law if study.study.fit == POWER_LAW else "s(n) = a + b ln n"
+    note += ", in percent by least squares, with measured minus fitted at each size. Area: mean score "
     note += "along straight lines between the points, over the range that all curves share"
-    return Table(
-        "Learning curves",
-        ("benchmark", "curve", "fit", "residuals", "scatter", "area"),
-        rows,
-        left=4,
-        note=f"{note} ({'; '.join(ranges)})." if ranges else f"{note}.",
-    )
+    note += f" ({'; '.join(ranges)})." if ranges else "."
+    header = ("benchmark", "curve", "fit", "residuals", "scatter", "area")
+    return Table("Learning curves", header, rows, left=4, note=note)
 
 
 def _formula(fit: CurveFit) -> str:
