@@ -94,11 +94,7 @@ class Predictions:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read a predictions file to compute scores.
-
-    Raises:
-        DataError: If the file is missing, or a line is not a prediction; file and line are named.
-    """
+    """Read a predictions file to compute scores; it raises what `read_lines` does."""
     return Predictions.from_rows(read_lines(path, _checked))
 
 

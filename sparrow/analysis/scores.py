@@ -71,8 +71,7 @@ class Score(Accuracy):
         scoring: How answers were read from the model.
         predictions: The JSONL file, relative to the run's folder.
         protocol: How the questions were asked, as plain values.
-        missing_videos: Videos that were not there; their questions count as wrong or, where the protocol says so,
-            were not asked.
+        missing_videos: Videos that were not there; their questions count as wrong, or were not asked.
     """
 
     macro_accuracy: float | None = None
@@ -208,7 +207,7 @@ def check_metric(path: str) -> str:
     return path
 
 
-def resampled_scores(predictions: Predictions, metric: str, *, seed: int = 0) -> NDArray[np.float64] | None:
+def resampled_scores(predictions: Predictions, metric: str) -> NDArray[np.float64] | None:
     """The number of a path in resamples of the videos, [2000]; None with fewer than twenty videos.
 
     All sets of answers to the same questions are resampled alike.
@@ -216,7 +215,7 @@ def resampled_scores(predictions: Predictions, metric: str, *, seed: int = 0) ->
     own = answers_of(predictions, metric)
     strata = own.categories if metric == MACRO else None
     values = own.correct if metric == MACRO else weights_of(own, metric) * own.correct
-    return intervals.resampled_means(values, own.videos, strata, seed=seed)
+    return intervals.resampled_means(values, own.videos, strata)
 
 
 def answers_of(predictions: Predictions, metric: str) -> Predictions:
@@ -230,8 +229,7 @@ def answers_of(predictions: Predictions, metric: str) -> Predictions:
 
 
 def weights_of(own: Predictions, metric: str) -> NDArray[np.float64]:
-    """What each of the answers of `answers_of` counts, [n] with a mean of 1: the number of the path is the mean of
-    weight times correct.
+    """What each answer of `answers_of` counts, [n] with a mean of 1; the path's number is the mean of weight x correct.
 
     Raises:
         DataError: If the code of a user's own metric fails.

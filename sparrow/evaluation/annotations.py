@@ -117,11 +117,7 @@ def content_of(folder: Path) -> str:
 
 
 def require(record: Any, *names: str) -> dict[str, Any]:
-    """The record, if it is an object that has these fields.
-
-    Raises:
-        DataError: If not.
-    """
+    """The record, if it is an object that has these fields; else a DataError."""
     if not isinstance(record, dict):
         raise DataError(f"expected an object, found {type(record).__name__}")
     missing = [name for name in names if record.get(name) is None]
@@ -156,15 +152,10 @@ class Problems:
         self._ids.setdefault(question_id, where)
 
     def raise_if_any(self) -> None:
-        """Raise one error with all problems.
-
-        Raises:
-            DataError: If there are any.
-        """
+        """Raise one DataError with all problems, if there are any."""
         if not self.found:
             return
-        shown = self.found[:_SHOWN_PROBLEMS]
-        rest = len(self.found) - len(shown)
-        more = [f"and {rest} more"] if rest else []
+        rest = len(self.found) - _SHOWN_PROBLEMS
+        more = [f"and {rest} more"] if rest > 0 else []
         count = "1 problem" if len(self.found) == 1 else f"{len(self.found)} problems"
-        raise DataError("\n  ".join([count, *shown, *more]), where=self._place)
+        raise DataError("\n  ".join([count, *self.found[:_SHOWN_PROBLEMS], *more]), where=self._place)

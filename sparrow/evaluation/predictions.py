@@ -108,8 +108,7 @@ class Prediction:
 
 
 def reply_labels(question: Question) -> tuple[str, ...] | None:
-    """What the prompt calls the options, where it lists them by other names than letters; None for a question that
-    lists none, as one of yes or no."""
+    """What the prompt calls the options, if not by letters; None where it lists none, as for yes or no."""
     if not question.list_options:
         return None
     names = option_names(question)
@@ -159,11 +158,7 @@ class PredictionWriter:
 
 
 def read_predictions(path: Path, *, resuming: bool = False) -> list[Prediction]:
-    """The predictions of a file, in its order; a torn last line is dropped where a run is resumed.
-
-    Raises:
-        DataError: If a line is not a prediction, with file and line.
-    """
+    """The predictions of a file, in its order; for a torn last line and errors see `read_lines`."""
     return read_lines(path, Prediction.from_row, resuming=resuming)
 
 

@@ -31,17 +31,12 @@ ASKING_VERSION = 3  # raised whenever the same question, video and model come to
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How questions are asked and answers read.
+    """How questions are asked and answers read; fields that `Benchmark` has too are those settings.
 
     Args:
         scoring: `generate` decodes greedily and reads the reply; `letter_likelihood` compares the log-probability of
             the option letters; `option_likelihood` that of the option texts, a token on average. The end marker of
             the reply is not part of either. Tasks without options are always generated.
-        show_options: Whether the prompt lists the options.
-        lower_case: Whether a small letter in a reply names an option.
-        max_new_tokens: Limit of a generated reply.
-        max_new_tokens_open_ended: The same for tasks without options.
-        subtitles: Not shown, listed before the question, or between the frames.
         presentation: Which frames of a video are shown.
         blind: Ask without the video, to see what the questions alone give away.
     """

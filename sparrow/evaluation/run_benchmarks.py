@@ -47,11 +47,7 @@ class Evaluator:
         self._digests: dict[tuple[str, str, str], dict[str, str]] = {}
 
     def questions(self, name: str) -> tuple[list[Question], Path]:
-        """Questions of a benchmark and the folder of its videos.
-
-        Raises:
-            DataError: If its files are missing or wrong, or none of its videos is there.
-        """
+        """Questions of a benchmark and the folder of its videos; it raises what `read_asked` does."""
         asked = self._read(name)
         return asked.questions, asked.media_root
 

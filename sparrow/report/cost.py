@@ -41,13 +41,9 @@ def equivalents(study: StudyResults) -> Table:
     for name in study.measures:
         own = equivalents_of(study, name)
         if len(own) > 1 and len({str(found) for _, found in own}) == 1 and isinstance(own[0][1], str):
-            rows.append((name, "all arms", f"none: {own[0][1]}", NOTHING, NOTHING, NOTHING))
-            continue
-        for arm, found in own:
-            if isinstance(found, EquivalentSamples):
-                rows.append((name, arm.label, *_equivalent(found, arm.samples or 1.0)))
-            else:
-                rows.append((name, arm.label, f"none: {found}", NOTHING, NOTHING, NOTHING))
+            rows.append((name, "all arms", *_equivalent(own[0][1])))
+        else:
+            rows += [(name, arm.label, *_equivalent(found, arm.samples or 1.0)) for arm, found in own]
     return Table(
         f"Equivalent samples of {baseline}",
         ("benchmark", "arm", "equivalent samples", "95 % interval", "data efficiency ratio", "its interval"),
@@ -60,11 +56,15 @@ def equivalents(study: StudyResults) -> Table:
     )
 
 
-def _equivalent(equivalent: EquivalentSamples, own: float) -> Row:
+def _equivalent(equivalent: EquivalentSamples | str, own: float = 1.0) -> Row:
+    if isinstance(equivalent, str):
+        return f"none: {equivalent}", NOTHING, NOTHING, NOTHING
+    smallest, largest = equivalent.smallest, equivalent.largest
+
     def written(located: Located, divisor: float, digits: int) -> str:
         if located.samples is not None:
             return number(located.samples / divisor, digits)
-        sign, end = ("<", equivalent.smallest) if located.side < 0 else (">", equivalent.largest)
+        sign, end = ("<", smallest) if located.side < 0 else (">", largest)
         return f"{sign} {number(end / divisor, digits)}"
 
     cells = []

@@ -156,8 +156,7 @@ def prices_of(study: StudyResults, name: str) -> list[Price]:
 
 
 def equivalents_of(study: StudyResults, name: str) -> list[tuple[Arm, EquivalentSamples | str]]:
-    """How many samples of the baseline's curve reach the number of each other trained arm, or why that is not known;
-    nothing where no size is swept."""
+    """How many samples of the baseline reach the number of each other trained arm, or why not; [] without a sweep."""
     found: list[tuple[Arm, EquivalentSamples | str]] = []
     for baseline in curves(study)[:1]:
         others = [arm for arm in study.arms if not any(arm is own for own in baseline.arms)]

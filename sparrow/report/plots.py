@@ -242,10 +242,9 @@ def _line(axes: Axes, points: list[tuple[float, Estimate]], label: str, style: d
 
 
 def _bounds(estimates: list[Estimate]) -> list[list[float]]:
-    below = [100 * (e.mean - e.low) if e.low is not None else 0.0 for e in estimates]
-    above = [100 * (e.high - e.mean) if e.high is not None else 0.0 for e in estimates]
     # A bound of a bootstrap may lie a hair on the wrong side of the mean of a few questions.
-    return [[max(0.0, value) for value in below], [max(0.0, value) for value in above]]
+    below = [0.0 if e.low is None else max(0.0, 100 * (e.mean - e.low)) for e in estimates]
+    return [below, [0.0 if e.high is None else max(0.0, 100 * (e.high - e.mean)) for e in estimates]]
 
 
 def _against(

@@ -60,8 +60,7 @@ class StudyResults:
         return "; ".join(told)
 
     def zero_shot(self, arm: Arm, name: str) -> Estimate | None:
-        """The number before training: the arm's own, or that of a zero-shot evaluation of its checkpoint in the
-        study."""
+        """The number before training: the arm's own, or that of the study's zero-shot evaluation of its checkpoint."""
         own = arm.estimate(name, "before")
         others = (other for other in self.arms if other.is_zero_shot and arm.checkpoints & other.checkpoints)
         return own or next((found for other in others if (found := other.estimate(name))), None)
@@ -118,8 +117,7 @@ class StudyResults:
 
     @cached_property
     def baselines(self) -> list[Arm]:
-        """The arms that others are laid beside: all that the declared baseline names, else the first with scores
-        after training."""
+        """The arms that others are laid beside: all that the declared baseline names, else the first with scores."""
         return [arm for arm in self.scored if arm.is_called(self.study.baseline)] or self.scored[:1]
 
     @property

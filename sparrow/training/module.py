@@ -146,11 +146,7 @@ class FineTuning(pl.LightningModule):
         self._log_step(batch.step, loss, gradient_norm, sums, supervised, rates)
 
     def _look_at_numbers(self, batch: StepBatch, loss: float, gradient_norm: float) -> None:
-        """Note what is not finite, alike on all ranks.
-
-        Raises:
-            RunError: If it is to end the run.
-        """
+        """Note what is not finite, alike on all ranks; a RunError if it is to end the run."""
         self.not_finite = None
         for name, value in (("loss", loss), ("gradient norm", gradient_norm)):
             if not math.isfinite(value):

@@ -26,7 +26,7 @@ from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.instructions.extraction import clean, sample_instructions
 from sparrow.instructions.metrics import MetricEstimate
 from sparrow.instructions.settings import METRICS
-from sparrow.instructions.source_comparison import WHOLE, SourceComparison, compare, embed_all, mixed
+from sparrow.instructions.source_comparison import WHOLE, MeasuredSource, SourceComparison, compare, embed_all, mixed
 from sparrow.planning.order import selected_rows
 from sparrow.planning.run_inputs import load_sources, lost_by_dividing, scaled_down
 from sparrow.settings import DiversityConfig
@@ -164,17 +164,7 @@ def _tables(sampled: Sampled, *, with_intervals: bool) -> list[Table]:
     clusters = Table(
         "Spread over the clusters of all sources",
         ("source", "sampled", "different", "clusters", "effective", "evenness"),
-        [
-            (
-                name,
-                f"{m.num_instructions:,}",
-                f"{m.num_distinct:,}",
-                str(m.clusters.num_clusters),
-                f"{m.clusters.effective_clusters:.1f}",
-                f"{m.clusters.evenness:.2f}",
-            )
-            for name, m in comparison.sources.items()
-        ],
+        [(name, *_spread(measured)) for name, measured in comparison.sources.items()],
     )
     distances = Table(
         "Mean cosine distance of an instruction of a row to the nearest of a column",
@@ -197,6 +187,12 @@ def _tables(sampled: Sampled, *, with_intervals: bool) -> list[Table]:
         ],
     )
     return [metrics, clusters, distances, *([covered] if covered.rows else [])]
+
+
+def _spread(source: MeasuredSource) -> tuple[str, ...]:
+    clusters = source.clusters
+    cells = f"{clusters.num_clusters}", f"{clusters.effective_clusters:.1f}", f"{clusters.evenness:.2f}"
+    return f"{source.num_instructions:,}", f"{source.num_distinct:,}", *cells
 
 
 def _number(found: MetricEstimate, with_interval: bool) -> str:

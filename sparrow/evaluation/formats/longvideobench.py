@@ -1,7 +1,6 @@
 """LongVideoBench: referring questions about videos of 8 s to an hour, with subtitles (arXiv 2407.15754).
 
-Prompt, subtitles and their interleaving are those of the official longvideobench_dataset.py, which the released
-code of arXiv 2411.19951 repeats.
+Prompt, subtitles and their interleaving are those of the official longvideobench_dataset.py, as in the released code.
 """
 
 from __future__ import annotations

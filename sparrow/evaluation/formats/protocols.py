@@ -40,8 +40,7 @@ class Wording:
 class Reading:
     """What a reader of annotations is asked for.
 
-    `protocol` is `official` or `released` (the released code of arXiv 2411.19951); all tasks are read where none is
-    named.
+    `protocol` is `official` or `released` (the released code of arXiv 2411.19951); no `tasks` stand for all.
     """
 
     benchmark: str
@@ -57,11 +56,7 @@ class Reading:
 def read_tasks(
     location: Path, names: Mapping[str, str], reading: Reading, make: Callable[[str, int, Any, str], Question]
 ) -> list[Question]:
-    """Questions of one JSON list a task, each made from its task, its position, its record and the protocol.
-
-    Raises:
-        DataError: If a task's file is missing or wrong; all problems at once.
-    """
+    """Questions of one JSON list a task, each made from its task, its position, its record and the protocol."""
     records = (
         (f"{path.name}, {line}", (task, number, record, reading.protocol))
         for task, path in task_files(location, names, reading).items()
@@ -89,8 +84,7 @@ def task_files(location: Path, names: Mapping[str, str], reading: Reading, folde
 
 
 def gold_by_text(record: dict[str, Any]) -> tuple[list[str], int | None]:
-    """The candidates, and the position of the last one that is the answer's text, as the official loops find it;
-    None where none is."""
+    """The candidates, and the position of the last that is the answer's text, as in the official loops, or None."""
     candidates = record["candidates"]
     if not isinstance(candidates, list) or len(candidates) < 2:
         raise DataError(f"'candidates' is {candidates!r}, expected a list of two or more")
