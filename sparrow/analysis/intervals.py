@@ -28,8 +28,7 @@ def bootstrap_interval(
     Evals (arXiv 2411.00640), section 2.2. The order of the values does not matter.
 
     Returns:
-        None where a bootstrap says nothing: with fewer than twenty clusters, where its intervals are too narrow, and
-        when all resamples give the same mean.
+        None with fewer than twenty clusters, where its intervals are too narrow, and where all resamples agree.
     """
     means = resampled_means(values, clusters, strata, seed=seed)
     if means is None:

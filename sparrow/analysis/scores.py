@@ -158,11 +158,10 @@ def score(
         own = None if metric in METRICS or _PATH.fullmatch(metric) else _own_accuracy(predictions, metric)
     except DataError as error:
         raise error.within(file) from error
-    everything = np.ones(len(predictions), dtype=np.bool_)
     low, high = accuracy_interval(predictions.correct, predictions.videos, predictions.categories)
     macro = intervals.stratified_mean(predictions.correct, predictions.categories) if len(predictions) else None
     return Score(
-        **asdict(_accuracy(predictions, everything)),
+        **asdict(_accuracy(predictions)),
         macro_accuracy=macro,
         macro_low=low,
         macro_high=high,
@@ -275,7 +274,7 @@ def paper_means(scores: Mapping[str, Score]) -> dict[str, float]:
 
 
 def _parts(predictions: Predictions, values: NDArray[np.str_]) -> dict[str, Accuracy]:
-    return {str(value): _accuracy(predictions, values == value) for value in np.unique(values) if value}
+    return {str(value): _accuracy(predictions.chosen(values == value)) for value in np.unique(values) if value}
 
 
 def _own_accuracy(predictions: Predictions, metric: str) -> Accuracy:
@@ -283,19 +282,17 @@ def _own_accuracy(predictions: Predictions, metric: str) -> Accuracy:
     weights = weights_of(own, metric)
     low, high = np.clip(difference_interval(own.correct, own.videos, weights), 0.0, 1.0).tolist()
     share, chance = (float((weights * of).mean()) if len(own) else None for of in (own.correct, 1 / own.num_options))
-    found = _accuracy(own, np.ones(len(own), dtype=np.bool_))
-    return replace(found, accuracy=share, low=low, high=high, chance=chance)
+    return replace(_accuracy(own), accuracy=share, low=low, high=high, chance=chance)
 
 
-def _accuracy(predictions: Predictions, chosen: NDArray[np.bool_]) -> Accuracy:
-    correct, num_questions = predictions.correct[chosen], int(chosen.sum())
-    low, high = accuracy_interval(correct, predictions.videos[chosen])
+def _accuracy(answers: Predictions) -> Accuracy:
+    low, high = accuracy_interval(answers.correct, answers.videos)
     return Accuracy(
-        accuracy=float(correct.mean()) if num_questions else None,
+        accuracy=float(answers.correct.mean()) if len(answers) else None,
         low=low,
         high=high,
-        chance=float((1 / predictions.num_options[chosen]).mean()) if num_questions else None,
-        num_questions=num_questions,
-        num_correct=int(correct.sum()),
-        num_unanswered=int((~predictions.answered[chosen]).sum()),
+        chance=float((1 / answers.num_options).mean()) if len(answers) else None,
+        num_questions=len(answers),
+        num_correct=int(answers.correct.sum()),
+        num_unanswered=int((~answers.answered).sum()),
     )

@@ -37,11 +37,7 @@ def read_text(path: Path, *, benchmark: str) -> str:
 
 
 def read_json(path: Path, *, benchmark: str) -> Any:
-    """A benchmark's JSON document.
-
-    Raises:
-        DataError: If it cannot be read, with the line.
-    """
+    """A benchmark's JSON document, or a DataError with the line."""
     try:
         return json.loads(read_text(path, benchmark=benchmark))
     except json.JSONDecodeError as error:
@@ -69,11 +65,7 @@ def json_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, Any]]:
 
 
 def parquet_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a parquet file, each with its number from 0 on.
-
-    Raises:
-        DataError: If it is not a parquet file.
-    """
+    """The rows of a parquet file, each with its number from 0 on; a DataError if it is none."""
     import pyarrow
     from pyarrow import parquet
 

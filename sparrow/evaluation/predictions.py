@@ -101,7 +101,8 @@ class Prediction:
         names = {f.name for f in fields(cls)}
         if not isinstance(record, dict) or record.keys() != names | {"correct"}:
             raise DataError(f"not a prediction: expected the fields {', '.join(sorted(names | {'correct'}))}")
-        prediction = cls(**{name: tuple(value) if isinstance(value := record[name], list) else value for name in names})
+        values: dict[str, Any] = {name: record[name] for name in names}
+        prediction = cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
         if prediction.correct is not record["correct"]:
             raise DataError(f"'correct' is {record['correct']!r}, but choice and gold say {prediction.correct!r}")
         return prediction
@@ -165,8 +166,7 @@ def read_predictions(path: Path, *, resuming: bool = False) -> list[Prediction]:
 def finished(paths: Iterable[Path], prompt_hashes: Mapping[str, str]) -> dict[str, Prediction]:
     """The predictions that need not be asked for again, by question id.
 
-    `paths` are the files of the ranks, of which those that do not exist are left out. Predictions with another digest
-    than `prompt_hashes` has now are stale.
+    `paths` are the ranks' files, as far as they exist. Predictions of other digests than `prompt_hashes` are stale.
     """
     found: dict[str, Prediction] = {}
     for prediction in (p for path in paths if path.exists() for p in read_predictions(path, resuming=True)):
@@ -183,8 +183,7 @@ def finalise(
 ) -> list[Prediction]:
     """Write the predictions of all ranks as one file, sorted by question id, whole or not at all.
 
-    The bytes depend on the predictions alone, not on the order or the files they came in. Replies that were stored
-    before the rules of reading changed are read again.
+    The bytes depend on the predictions alone, not on their order or files. Replies are read again by today's rules.
 
     Raises:
         RunError: If a question has no prediction.

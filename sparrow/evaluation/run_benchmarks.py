@@ -143,11 +143,7 @@ class Evaluator:
         return set(finished(_files(folder, phase, name), self._hashes(name, model_id, phase)))
 
     def collect(self, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
-        """Put the answers of all ranks together, sorted by id, and score them.
-
-        Raises:
-            RunError: If a question is unanswered.
-        """
+        """Put the answers of all ranks together, sorted by id, and score them; a RunError if one is missing."""
         return {name: self._collect_one(name, model_id, folder, phase) for name in self.benchmarks}
 
     def _collect_one(self, name: str, model_id: str, folder: Path, phase: str) -> Score:

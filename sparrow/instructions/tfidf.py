@@ -29,8 +29,7 @@ WORD = r"(?u)\w+|[^\w\s]"
 def tfidf_vectors(texts: Sequence[str], dimensions: int) -> NDArray[np.float32]:
     """Unit vectors of n distinct texts, [n, min(n, dimensions)].
 
-    The weights and directions are fitted on at most 20,000 of the texts, chosen by their hash. With no more texts than
-    dimensions the reduction loses nothing.
+    Weights and directions are fitted on at most 20,000 texts, chosen by hash. Up to `dimensions` texts lose nothing.
     """
     from sklearn.feature_extraction.text import TfidfTransformer
 

@@ -70,8 +70,7 @@ def size_factor(study: StudyResults) -> str | None:
 
 
 def curves(study: StudyResults) -> list[Curve]:
-    """The learning curves of a study, the baseline first, of several that are called so the one of most sizes; none
-    where no size is swept, or each arm has its own."""
+    """Learning curves of a study, first the baseline (of several, that of most sizes); [] where none has two arms."""
     swept = size_factor(study)
     if swept is None:
         return []

@@ -19,8 +19,7 @@ JPEG_QUALITY = 85
 
 
 def first_frames(folder: Path) -> list[str]:
-    """Data URIs of some of the frames and pages of a run's first step, spread over those logged; none where no
-    readable TensorBoard file holds any."""
+    """Data URIs of frames and pages of a run's first step, spread over those that readable TensorBoard files hold."""
     for path in sorted((folder / TENSORBOARD_FOLDER).glob("events.out.tfevents.*")):
         frames = dict(_frames(path))
         if frames:

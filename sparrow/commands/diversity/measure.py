@@ -68,10 +68,8 @@ def measure_diversity(config: DiversityConfig) -> Sampled:
     comparison = compare(texts, own_vectors, {name: vectors["benchmark", name] for name in questions}, config)
     sizes = {name: measured.num_compared for name, measured in comparison.sources.items()}
     if len(set(sizes.values())) > 1:
-        small = [name for name, size in sizes.items() if size < config.min_instructions]
-        notes.append(
-            f"not comparable, with fewer than min_instructions={config.min_instructions}: {', '.join(sorted(small))}"
-        )
+        small = ", ".join(sorted(name for name, size in sizes.items() if size < config.min_instructions))
+        notes.append(f"not comparable, with fewer than min_instructions={config.min_instructions}: {small}")
     return Sampled(texts, own_vectors, comparison, notes)
 
 
