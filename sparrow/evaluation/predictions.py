@@ -101,8 +101,8 @@ class Prediction:
         names = {f.name for f in fields(cls)}
         if not isinstance(record, dict) or record.keys() != names | {"correct"}:
             raise DataError(f"not a prediction: expected the fields {', '.join(sorted(names | {'correct'}))}")
-        values: dict[str, Any] = {name: record[name] for name in names}
-        prediction = cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v := record[n], list) else v for n in names}
+        prediction = cls(**values)
         if prediction.correct is not record["correct"]:
             raise DataError(f"'correct' is {record['correct']!r}, but choice and gold say {prediction.correct!r}")
         return prediction

@@ -222,7 +222,7 @@ def categories(study: StudyResults) -> Table:
 
 def differences(study: StudyResults) -> Table:
     """What the runs differ in that is no declared factor: one row per value."""
-    rows = [(d.what, value, _named(arms)) for d in study.confounds for value, arms in d.arms.items()]
+    rows: list[Row] = [(d.what, value, _named(arms)) for d in study.confounds for value, arms in d.arms.items()]
     return Table(
         "Undeclared differences",
         ("what", "value", "arms"),
