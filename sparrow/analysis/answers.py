@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,16 +59,10 @@ class Predictions:
 
     def chosen(self, chosen: NDArray[np.bool_]) -> Predictions:
         """The answers to the questions that are true in [n]."""
-        return Predictions(
-            question_ids=tuple(name for name, is_chosen in zip(self.question_ids, chosen, strict=True) if is_chosen),
-            videos=self.videos[chosen],
-            categories=self.categories[chosen],
-            gold=self.gold[chosen],
-            num_options=self.num_options[chosen],
-            correct=self.correct[chosen],
-            choices=self.choices[chosen],
-            groups={axis: values[chosen] for axis, values in self.groups.items()},
-        )
+        columns = {name: column[chosen] for name, column in vars(self).items() if isinstance(column, np.ndarray)}
+        ids = tuple(compress(self.question_ids, chosen))
+        groups = {axis: values[chosen] for axis, values in self.groups.items()}
+        return replace(self, question_ids=ids, groups=groups, num_unscored=0, **columns)
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Predictions:
@@ -100,11 +94,7 @@ class Predictions:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read a predictions file to compute scores.
-
-    Raises:
-        DataError: If the file is missing, or a line is not a prediction; file and line are named.
-    """
+    """Read a predictions file to compute scores; it raises what `read_lines` does."""
     return Predictions.from_rows(read_lines(path, _checked))
 
 

@@ -28,8 +28,7 @@ def bootstrap_interval(
     Evals (arXiv 2411.00640), section 2.2. The order of the values does not matter.
 
     Returns:
-        None where a bootstrap says nothing: with fewer than twenty clusters, where its intervals are too narrow, and
-        when all resamples give the same mean.
+        None with fewer than twenty clusters, where its intervals are too narrow, and where all resamples agree.
     """
     means = resampled_means(values, clusters, strata, seed=seed)
     if means is None:
@@ -90,12 +89,11 @@ def accuracy_interval(
     as if its questions told no more than one would: wide, and (0, 1) without a question.
     """
     correct = np.asarray(correct, dtype=float)
-    interval = bootstrap_interval(correct, videos, strata, seed=seed)
-    if interval is None:
-        num_videos = len(np.unique(np.asarray(videos)))
-        share = stratified_mean(correct, strata) if correct.size else 0.0
-        interval = proportion_interval(share * num_videos, num_videos)
-    return interval
+    if interval := bootstrap_interval(correct, videos, strata, seed=seed):
+        return interval
+    num_videos = len(np.unique(np.asarray(videos)))
+    share = stratified_mean(correct, strata) if correct.size else 0.0
+    return proportion_interval(share * num_videos, num_videos)
 
 
 def stratified_mean(values: ArrayLike, strata: ArrayLike | None = None) -> float:
@@ -104,9 +102,7 @@ def stratified_mean(values: ArrayLike, strata: ArrayLike | None = None) -> float
     return float((sums / counts).mean())
 
 
-def difference_interval(
-    differences: ArrayLike, videos: ArrayLike, weights: ArrayLike | None = None, *, seed: int = 0
-) -> Interval:
+def difference_interval(differences: ArrayLike, videos: ArrayLike, weights: ArrayLike | None = None) -> Interval:
     """95 % interval of a mean of paired differences, each between -1 and 1, or of weight times difference.
 
     The bootstrap over videos; where that says nothing, the share of gains minus the share of losses, each in its exact
@@ -116,16 +112,15 @@ def difference_interval(
     differences = np.asarray(differences, dtype=float)
     weights = np.ones_like(differences) if weights is None else np.asarray(weights, dtype=float)
     weighted = weights * differences
-    interval = bootstrap_interval(weighted, videos, seed=seed)
-    if interval is None:
-        num_videos = len(np.unique(np.asarray(videos)))
-        trials = num_videos / max(1.0, float(np.mean(weights**2))) if weights.size else 0.0
-        gains, losses = (
-            proportion_interval(float(part.mean()) * trials if part.size else 0.0, trials, level=(1 + LEVEL) / 2)
-            for part in (weighted.clip(min=0), -weighted.clip(max=0))
-        )
-        interval = (gains[0] - losses[1], gains[1] - losses[0])
-    return interval
+    if interval := bootstrap_interval(weighted, videos):
+        return interval
+    num_videos = len(np.unique(np.asarray(videos)))
+    trials = num_videos / max(1.0, float(np.mean(weights**2))) if weights.size else 0.0
+    gains, losses = (
+        proportion_interval(float(part.mean()) * trials if part.size else 0.0, trials, level=(1 + LEVEL) / 2)
+        for part in (weighted.clip(min=0), -weighted.clip(max=0))
+    )
+    return gains[0] - losses[1], gains[1] - losses[0]
 
 
 def chance_bound(chance: float, num_questions: int) -> float:
@@ -145,11 +140,9 @@ def _by_cluster(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sums and numbers of the values: [clusters, strata] each."""
     cluster_names, cluster = np.unique(np.asarray(clusters), return_inverse=True)
-    stratum_names, stratum = np.unique(
-        np.zeros(len(cluster)) if strata is None else np.asarray(strata), return_inverse=True
-    )
-    cell, size = cluster * len(stratum_names) + stratum, len(cluster_names) * len(stratum_names)
-    sums = np.bincount(cell, weights=np.asarray(values, dtype=float), minlength=size).astype(float)
-    counts = np.bincount(cell, minlength=size).astype(float)
+    strata = np.zeros(len(cluster)) if strata is None else np.asarray(strata)
+    stratum_names, stratum = np.unique(strata, return_inverse=True)
     shape = (len(cluster_names), len(stratum_names))
-    return sums.reshape(shape), counts.reshape(shape)
+    cell, size = cluster * shape[1] + stratum, shape[0] * shape[1]
+    sums = np.bincount(cell, weights=np.asarray(values, dtype=float), minlength=size).astype(float)
+    return sums.reshape(shape), np.bincount(cell, minlength=size).astype(float).reshape(shape)

@@ -54,8 +54,7 @@ def mcnemar_p(num_only_first: int, num_only_second: int) -> float:
     """Two-sided exact p value of McNemar's test: min(1, 2 P(X <= min(b, c))) for X binomial(b + c, 1/2).
 
     b and c count the questions that only one of the two got right. Source: McNemar, Psychometrika 12 (1947), in its
-    exact form (Agresti, Categorical Data Analysis, section 10.1.4). It takes questions as independent, as they are
-    where each has a video of its own.
+    exact form (Agresti, Categorical Data Analysis, section 10.1.4). It takes questions as independent.
     """
     discordant = num_only_first + num_only_second
     return min(1.0, 2 * float(bdtr(min(num_only_first, num_only_second), discordant, 0.5)))
@@ -79,27 +78,20 @@ def clustered_p(values: ArrayLike, clusters: ArrayLike) -> float:
     return student_p(float(values.mean()) / error, len(names) - 1)
 
 
-def paired_difference(
-    first: Predictions, second: Predictions, metric: str = "accuracy", *, seed: int = 0
-) -> AccuracyDifference:
-    """How much better `second` answers than `first`, with interval and p value clustered over videos.
-
-    Raises:
-        DataError: If the two do not answer the same questions, or there are none.
-    """
-    return paired_differences([first], [second], metric, seed=seed)
+def paired_difference(first: Predictions, second: Predictions, metric: str = "accuracy") -> AccuracyDifference:
+    """`paired_differences` of two runs: its interval and p value are clustered over videos."""
+    return paired_differences([first], [second], metric)
 
 
 def paired_differences(
-    firsts: Sequence[Predictions], seconds: Sequence[Predictions], metric: str = "accuracy", *, seed: int = 0
+    firsts: Sequence[Predictions], seconds: Sequence[Predictions], metric: str = "accuracy"
 ) -> AccuracyDifference:
     """How much better the second runs answer than the first, run by run.
 
     With three pairs of runs or more the seed is the unit: the interval and p value are Student's over the pairs'
     differences, which hold for other seeds. Otherwise the question is: each counts with the mean over the runs, in
     clusters of videos, and with its weight where the number is the mean over categories (`scores.weights_of`). The same
-    where all pairs differ by as much, which tells nothing of other seeds. Runs of one place in `firsts` and `seconds`
-    are a pair.
+    where all pairs differ by as much, which tells nothing of other seeds. Runs at one place in both lists are a pair.
 
     Raises:
         DataError: If the runs of a pair do not answer the same questions, or there are none; if pairs answer other
@@ -128,11 +120,11 @@ def paired_differences(
             "each pair of runs was asked its own questions, so that only pairs can be the unit",
             remedy="run three seeds or more of both, or all with one data_seed",
         ) from None
-    return AccuracyDifference(*_over_questions(firsts, seconds, metric, seed), *counts)
+    return AccuracyDifference(*_over_questions(firsts, seconds, metric), *counts)
 
 
 def unpaired_differences(
-    firsts: Sequence[Predictions], seconds: Sequence[Predictions], metric: str = "accuracy", *, seed: int = 0
+    firsts: Sequence[Predictions], seconds: Sequence[Predictions], metric: str = "accuracy"
 ) -> AccuracyDifference:
     """How much better the second runs answer than the first, where no run of the one belongs to one of the other.
 
@@ -148,7 +140,7 @@ def unpaired_differences(
     counts, weights = (len(firsts[0]), None, None, None), weights_of(firsts[0], metric)
     if tested := _over_runs(*([float((weights * run.correct).mean()) for run in runs] for runs in (firsts, seconds))):
         return AccuracyDifference(*tested, *counts, num_pairs=0, unit="run")
-    return AccuracyDifference(*_over_questions(firsts, seconds, metric, seed), *counts, num_pairs=0)
+    return AccuracyDifference(*_over_questions(firsts, seconds, metric), *counts, num_pairs=0)
 
 
 def paired_scores(firsts: Sequence[float], seconds: Sequence[float], num_questions: int) -> AccuracyDifference | None:
@@ -182,14 +174,14 @@ def _over_runs(firsts: Sequence[float], seconds: Sequence[float]) -> Tested | No
     return fmean(seconds) - fmean(firsts), *bounds, p
 
 
-def _over_questions(firsts: Sequence[Predictions], seconds: Sequence[Predictions], metric: str, seed: int) -> Tested:
+def _over_questions(firsts: Sequence[Predictions], seconds: Sequence[Predictions], metric: str) -> Tested:
     """Difference of the means over runs, its interval and p value with videos as clusters.
 
     For two runs p is McNemar's, which is exact, where every question has a video of its own and all weigh the same.
     """
     videos, weights = firsts[0].videos, weights_of(firsts[0], metric)
     differences = np.mean([s.correct for s in seconds], axis=0) - np.mean([f.correct for f in firsts], axis=0)
-    low, high = difference_interval(differences, videos, weights, seed=seed)
+    low, high = difference_interval(differences, videos, weights)
     are_independent = len(np.unique(videos)) == len(videos) and np.ptp(weights) < ROUNDING
     if len(firsts) == len(seconds) == 1 and are_independent:
         p = mcnemar_p(int(np.sum(differences < 0)), int(np.sum(differences > 0)))
@@ -199,23 +191,15 @@ def _over_questions(firsts: Sequence[Predictions], seconds: Sequence[Predictions
 
 
 def _check_same_questions(first: Predictions, second: Predictions, metric: str) -> None:
-    only_first = set(first.question_ids) - set(second.question_ids)
-    only_second = set(second.question_ids) - set(first.question_ids)
-    if only_first or only_second:
-        raise DataError(
-            f"the questions differ: {len(only_first)} only in the first, {len(only_second)} only in the second",
-            remedy="evaluate both on the same benchmark file",
-        )
-    if len(first) == 0:
+    one, other = set(first.question_ids), set(second.question_ids)
+    if not one | other:
         raise DataError("there are no questions to compare" + ("" if metric == "accuracy" else f" by {metric}"))
-    changed = (first.gold != second.gold) | (first.videos != second.videos)
-    if changed.any():
-        raise DataError(
-            f"{int(changed.sum())} of {len(first)} questions have another gold answer or video",
-            remedy="evaluate both on the same benchmark file",
-        )
-    if metric == MACRO and (moved := first.categories != second.categories).any():
-        raise DataError(
-            f"{int(moved.sum())} of {len(first)} questions have another category, and the score is their mean",
-            remedy="evaluate both on the same benchmark file",
-        )
+    if one != other:
+        what = f"the questions differ: {len(one - other)} only in the first, {len(other - one)} only in the second"
+    elif changed := np.sum((first.gold != second.gold) | (first.videos != second.videos)):
+        what = f"{changed} of {len(first)} questions have another gold answer or video"
+    elif metric == MACRO and (moved := np.sum(first.categories != second.categories)):
+        what = f"{moved} of {len(first)} questions have another category, and the score is their mean"
+    else:
+        return
+    raise DataError(what, remedy="evaluate both on the same benchmark file")

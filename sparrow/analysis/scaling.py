@@ -136,20 +136,14 @@ def equivalent_samples(
 
 
 def interval_over_seeds(
-    sizes: Sequence[float],
-    seed_scores: ArrayLike,
-    seed_targets: ArrayLike,
-    found: Located,
-    *,
-    form: str = LOGARITHM,
+    sizes: Sequence[float], seed_scores: ArrayLike, seed_targets: ArrayLike, found: Located, *, form: str = LOGARITHM
 ) -> tuple[Located, Located]:
     """95 % interval of equivalent samples from a few seeds, of which a bootstrap would draw too few different ones.
 
     It is the range of all n that Student's t does not reject: those for which the 95 % interval of the mean of
     target_i - s_i(n) over the seeds i holds zero, with s_i the curve fitted to the scores of seed i; of many n along
     the measured range, where it reaches an end of which it is open. Source: Fieller, Journal of the Royal Statistical
-    Society B 16 (1954). For k sizes and m seeds, `seed_scores` is [m, k] and `seed_targets` [m]. The interval
-    includes `found`.
+    Society B 16 (1954). For k sizes and m seeds, `seed_scores` is [m, k], `seed_targets` [m]. It includes `found`.
     """
     log_sizes = np.linspace(np.log(min(sizes)), np.log(max(sizes)), NUM_TRIED_SIZES)
     lines = _straightened(seed_scores, form) @ _solver(sizes).T
@@ -166,8 +160,7 @@ def interval_over_seeds(
 
 
 def area_under_curve(sizes: Sequence[float], scores: Sequence[float], start: float, end: float) -> float:
-    """Mean score along the way from `start` to `end` samples: the area under straight lines between the measured
-    points, divided by `end - start`.
+    """Mean score from `start` to `end` samples: the area under lines between the points, over `end - start`.
 
     Raises:
         DataError: If the points do not span the range.
@@ -183,9 +176,7 @@ def area_under_curve(sizes: Sequence[float], scores: Sequence[float], start: flo
 
 def gain_per(gain: float | None, amount: float | None, unit: float = 1.0) -> float | None:
     """Gain over zero-shot for each `unit` of what it took; None where one of both is unknown or nothing was taken."""
-    if gain is None or not amount:
-        return None
-    return gain / amount * unit
+    return None if gain is None or not amount else gain / amount * unit
 
 
 def _check_points(sizes: Sequence[float], scores: Sequence[float], form: str) -> None:

@@ -72,8 +72,7 @@ class Score(Accuracy):
         scoring: How answers were read from the model.
         predictions: The JSONL file, relative to the run's folder.
         protocol: How the questions were asked, as plain values.
-        missing_videos: Videos that were not there; their questions count as wrong or, where the protocol says so,
-            were not asked.
+        missing_videos: Videos that were not there; their questions count as wrong, or were not asked.
     """
 
     macro_accuracy: float | None = None
@@ -163,13 +162,11 @@ def score(
         own = None if metric in METRICS or _PATH.fullmatch(metric) else _own_accuracy(predictions, metric)
     except DataError as error:
         raise error.within(file) from error
-    everything = np.ones(len(predictions), dtype=np.bool_)
     low, high = accuracy_interval(predictions.correct, predictions.videos, predictions.categories)
+    macro = intervals.stratified_mean(predictions.correct, predictions.categories) if len(predictions) else None
     return Score(
-        **asdict(_accuracy(predictions, everything)),
-        macro_accuracy=intervals.stratified_mean(predictions.correct, predictions.categories)
-        if len(predictions)
-        else None,
+        **asdict(_accuracy(predictions)),
+        macro_accuracy=macro,
         macro_low=low,
         macro_high=high,
         num_videos=len(np.unique(predictions.videos)),
@@ -213,7 +210,7 @@ def check_metric(path: str) -> str:
     return path
 
 
-def resampled_scores(predictions: Predictions, metric: str, *, seed: int = 0) -> NDArray[np.float64] | None:
+def resampled_scores(predictions: Predictions, metric: str) -> NDArray[np.float64] | None:
     """The number of a path in resamples of the videos, [2000]; None with fewer than twenty videos.
 
     All sets of answers to the same questions are resampled alike.
@@ -221,7 +218,7 @@ def resampled_scores(predictions: Predictions, metric: str, *, seed: int = 0) ->
     own = answers_of(predictions, metric)
     strata = own.categories if metric == MACRO else None
     values = own.correct if metric == MACRO else weights_of(own, metric) * own.correct
-    return intervals.resampled_means(values, own.videos, strata, seed=seed)
+    return intervals.resampled_means(values, own.videos, strata)
 
 
 def answers_of(predictions: Predictions, metric: str) -> Predictions:
@@ -235,8 +232,7 @@ def answers_of(predictions: Predictions, metric: str) -> Predictions:
 
 
 def weights_of(own: Predictions, metric: str) -> NDArray[np.float64]:
-    """What each of the answers of `answers_of` counts, [n] with a mean of 1: the number of the path is the mean of
-    weight times correct.
+    """What each answer of `answers_of` counts, [n] with a mean of 1; the path's number is the mean of weight x correct.
 
     Raises:
         DataError: If the code of a user's own metric fails.
@@ -282,7 +278,7 @@ def paper_means(scores: Mapping[str, Score]) -> dict[str, float]:
 
 
 def _parts(predictions: Predictions, values: NDArray[np.str_]) -> dict[str, Accuracy]:
-    return {str(value): _accuracy(predictions, values == value) for value in np.unique(values) if value}
+    return {str(value): _accuracy(predictions.chosen(values == value)) for value in np.unique(values) if value}
 
 
 def _own_accuracy(predictions: Predictions, metric: str) -> Accuracy:
@@ -290,19 +286,17 @@ def _own_accuracy(predictions: Predictions, metric: str) -> Accuracy:
     weights = weights_of(own, metric)
     low, high = np.clip(difference_interval(own.correct, own.videos, weights), 0.0, 1.0).tolist()
     share, chance = (float((weights * of).mean()) if len(own) else None for of in (own.correct, 1 / own.num_options))
-    found = _accuracy(own, np.ones(len(own), dtype=np.bool_))
-    return replace(found, accuracy=share, low=low, high=high, chance=chance)
+    return replace(_accuracy(own), accuracy=share, low=low, high=high, chance=chance)
 
 
-def _accuracy(predictions: Predictions, chosen: NDArray[np.bool_]) -> Accuracy:
-    correct, num_questions = predictions.correct[chosen], int(chosen.sum())
-    low, high = accuracy_interval(correct, predictions.videos[chosen])
+def _accuracy(answers: Predictions) -> Accuracy:
+    low, high = accuracy_interval(answers.correct, answers.videos)
     return Accuracy(
-        accuracy=float(correct.mean()) if num_questions else None,
+        accuracy=float(answers.correct.mean()) if len(answers) else None,
         low=low,
         high=high,
-        chance=float((1 / predictions.num_options[chosen]).mean()) if num_questions else None,
-        num_questions=num_questions,
-        num_correct=int(correct.sum()),
-        num_unanswered=int((~predictions.answered[chosen]).sum()),
+        chance=float((1 / answers.num_options).mean()) if len(answers) else None,
+        num_questions=len(answers),
+        num_correct=int(answers.correct.sum()),
+        num_unanswered=int((~answers.answered).sum()),
     )

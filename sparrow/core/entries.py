@@ -39,11 +39,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return name in self._paths
 
     def __getitem__(self, name: str) -> T:
-        """The entry of a name or of a dotted path.
-
-        Raises:
-            ConfigError: If there is none.
-        """
+        """The entry of a name or of a dotted path; it raises what `check` does."""
         self.check(name)
         entry: T = _attribute(self.path(name))
         return entry

@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 NOTHING = "-"
 DAGGER = "†"
@@ -18,12 +19,9 @@ class _Wrapper(textwrap.TextWrapper):
     """Breaks at spaces, and names that are wider than a line after the signs inside them."""
 
     def _split(self, text: str) -> list[str]:
-        words = [word for word in re.split(r"(\s+)", text) if word]
-        return [part for word in words for part in (_at_signs(word) if len(word) > self.width else [word])]
-
-
-def _at_signs(name: str) -> list[str]:
-    return [part for part in re.split(r"(?<=[_/,=])", name) if part]
+        words = re.split(r"(\s+)", text)
+        parts = (re.split(r"(?<=[_/,=])", word) if len(word) > self.width else [word] for word in words)
+        return [part for of_word in parts for part in of_word if part]
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -98,8 +96,7 @@ class Table:
     def _text_lines(self, row: tuple[str, ...], widths: list[int]) -> list[str]:
         wrapped = [wrap(cell, column) for cell, column in zip(row, widths, strict=True)]
         lines = []
-        for number in range(max(map(len, wrapped))):
-            parts = [cell[number] if number < len(cell) else "" for cell in wrapped]
+        for parts in zip_longest(*wrapped, fillvalue=""):
             aligned = [
                 part.ljust(column) if i < self.left else part.rjust(column)
                 for i, (part, column) in enumerate(zip(parts, widths, strict=True))
@@ -175,9 +172,9 @@ def interval(low: float | None, high: float | None, *, signed: bool = False) -> 
     return f"[{percent(low, signed=signed)}, {percent(high, signed=signed)}]"
 
 
-def p_value(p: float) -> str:
-    """A p value with three decimals."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+def p_value(p: float | None) -> str:
+    """A p value with three decimals, or nothing."""
+    return NOTHING if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -37,11 +37,7 @@ def read_text(path: Path, *, benchmark: str) -> str:
 
 
 def read_json(path: Path, *, benchmark: str) -> Any:
-    """A benchmark's JSON document.
-
-    Raises:
-        DataError: If it cannot be read, with the line.
-    """
+    """A benchmark's JSON document, or a DataError with the line."""
     try:
         return json.loads(read_text(path, benchmark=benchmark))
     except json.JSONDecodeError as error:
@@ -71,11 +67,7 @@ def json_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, Any]]:
 
 
 def parquet_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a parquet file, each with its number from 0 on.
-
-    Raises:
-        DataError: If it is not a parquet file.
-    """
+    """The rows of a parquet file, each with its number from 0 on; a DataError if it is none."""
     import pyarrow
     from pyarrow import parquet
 
@@ -119,11 +111,7 @@ def content_of(folder: Path) -> str:
 
 
 def require(record: Any, *names: str) -> dict[str, Any]:
-    """The record, if it is an object that has these fields.
-
-    Raises:
-        DataError: If not.
-    """
+    """The record, if it is an object that has these fields; else a DataError."""
     if not isinstance(record, dict):
         raise DataError(f"expected an object, found {type(record).__name__}")
     missing = [name for name in names if record.get(name) is None]
@@ -158,15 +146,10 @@ class Problems:
         self._ids.setdefault(question_id, where)
 
     def raise_if_any(self) -> None:
-        """Raise one error with all problems.
-
-        Raises:
-            DataError: If there are any.
-        """
+        """Raise one DataError with all problems, if there are any."""
         if not self.found:
             return
-        shown = self.found[:_SHOWN_PROBLEMS]
-        rest = len(self.found) - len(shown)
-        more = [f"and {rest} more"] if rest else []
+        rest = len(self.found) - _SHOWN_PROBLEMS
+        more = [f"and {rest} more"] if rest > 0 else []
         count = "1 problem" if len(self.found) == 1 else f"{len(self.found)} problems"
-        raise DataError("\n  ".join([count, *shown, *more]), where=self._place)
+        raise DataError("\n  ".join([count, *self.found[:_SHOWN_PROBLEMS], *more]), where=self._place)

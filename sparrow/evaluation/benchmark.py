@@ -20,8 +20,7 @@ SHOWN_NAMES = 20
 class Asked:
     """What is asked of a benchmark.
 
-    `protocol` says whose prompts are used, `as in the file` where the annotations bring their own; `note` is printed
-    with the score.
+    `protocol` says whose prompts are used, `as in the file` where annotations bring them; `note` stands with the score.
     """
 
     questions: list[Question]

@@ -101,19 +101,15 @@ class Prediction:
         names = {f.name for f in fields(cls)}
         if not isinstance(record, dict) or record.keys() != names | {"correct"}:
             raise DataError(f"not a prediction: expected the fields {', '.join(sorted(names | {'correct'}))}")
-        prediction = cls(**{name: _as_tuple(record[name]) for name in names})
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v := record[n], list) else v for n in names}
+        prediction = cls(**values)
         if prediction.correct is not record["correct"]:
             raise DataError(f"'correct' is {record['correct']!r}, but choice and gold say {prediction.correct!r}")
         return prediction
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 def reply_labels(question: Question) -> tuple[str, ...] | None:
-    """What the prompt calls the options, where it lists them by other names than letters; None for a question that
-    lists none, as one of yes or no."""
+    """What the prompt calls the options, if not by letters; None where it lists none, as for yes or no."""
     if not question.list_options:
         return None
     names = option_names(question)
@@ -163,19 +159,14 @@ class PredictionWriter:
 
 
 def read_predictions(path: Path, *, resuming: bool = False) -> list[Prediction]:
-    """The predictions of a file, in its order; a torn last line is dropped where a run is resumed.
-
-    Raises:
-        DataError: If a line is not a prediction, with file and line.
-    """
+    """The predictions of a file, in its order; for a torn last line and errors see `read_lines`."""
     return read_lines(path, Prediction.from_row, resuming=resuming)
 
 
 def finished(paths: Iterable[Path], prompt_hashes: Mapping[str, str]) -> dict[str, Prediction]:
     """The predictions that need not be asked for again, by question id.
 
-    `paths` are the files of the ranks, of which those that do not exist are left out. Predictions with another digest
-    than `prompt_hashes` has now are stale.
+    `paths` are the ranks' files, as far as they exist. Predictions of other digests than `prompt_hashes` are stale.
     """
     found: dict[str, Prediction] = {}
     for prediction in (p for path in paths if path.exists() for p in read_predictions(path, resuming=True)):
@@ -192,8 +183,7 @@ def finalise(
 ) -> list[Prediction]:
     """Write the predictions of all ranks as one file, sorted by question id, whole or not at all.
 
-    The bytes depend on the predictions alone, not on the order or the files they came in. Replies that were stored
-    before the rules of reading changed are read again.
+    The bytes depend on the predictions alone, not on their order or files. Replies are read again by today's rules.
 
     Raises:
         RunError: If a question has no prediction.

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, Message, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation, Shown, sizes_of, tokenize
 from sparrow.evaluation.questions import Question, option_names, prompt_text
+from sparrow.evaluation.settings import Scoring
 from sparrow.evaluation.subtitles import Subtitles, interleave, subtitles_of_frames, with_subtitles
 from sparrow.media.frame_folders import file_states
 from sparrow.media.frames import Clip, read_clip
@@ -28,22 +28,16 @@ from sparrow.media.images import read_image
 from sparrow.models.backbone import Backbone
 
 ASKING_VERSION = 3  # raised whenever the same question, video and model come to be asked otherwise
-Scoring = Literal["generate", "letter_likelihood", "option_likelihood"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How questions are asked and answers read.
+    """How questions are asked and answers read; fields that `Benchmark` has too are those settings.
 
     Args:
         scoring: `generate` decodes greedily and reads the reply; `letter_likelihood` compares the log-probability of
             the option letters; `option_likelihood` that of the option texts, a token on average. The end marker of
             the reply is not part of either. Tasks without options are always generated.
-        show_options: Whether the prompt lists the options.
-        lower_case: Whether a small letter in a reply names an option.
-        max_new_tokens: Limit of a generated reply.
-        max_new_tokens_open_ended: The same for tasks without options.
-        subtitles: Not shown, listed before the question, or between the frames.
         presentation: Which frames of a video are shown.
         blind: Ask without the video, to see what the questions alone give away.
     """

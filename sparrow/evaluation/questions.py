@@ -77,8 +77,7 @@ class Question:
 
 
 def prompt_text(question: Question, *, show_options: bool = True) -> str:
-    """The user turn: question, labelled options and instruction; without options (for scoring their texts) only
-    the question."""
+    """The user turn: question, labelled options and instruction; or, to score the options' texts, the question only."""
     if not show_options:
         return question.question
     listed = zip(_labels(question), question.options, strict=True) if question.list_options else ()
@@ -158,13 +157,9 @@ def _lettered_lines(matches: Sequence[re.Match[str] | None], start: int) -> list
 
 
 def _option_texts(lines: list[str], matches: Sequence[re.Match[str] | None], block: list[int]) -> tuple[str, ...]:
-    ends = [*block[1:], block[-1] + 1]
-    texts = []
-    for start, end in zip(block, ends, strict=True):
-        match = matches[start]
-        assert match is not None
-        texts.append("\n".join([match["text"], *lines[start + 1 : end]]).strip())
-    return tuple(texts)
+    places = zip(block, [*block[1:], block[-1] + 1], strict=True)
+    texts = ([match["text"], *lines[start + 1 : end]] for start, end in places if (match := matches[start]))
+    return tuple("\n".join(text).strip() for text in texts)
 
 
 def read_questions(path: Path, *, benchmark: str) -> list[Question]:

@@ -160,8 +160,7 @@ def _whole(core: str) -> str:
 
 
 def _joined(text: str, mentions: list[_Mention]) -> list[_Mention]:
-    """Options joined by "and", "or", commas, or listed one after the other share one span: they are stated or denied
-    together."""
+    """Options joined by "and", "or", commas or in a list share one span: they are stated or denied together."""
     groups: list[list[_Mention]] = []
     for mention in sorted(mentions, key=lambda m: (m.start, m.end)):
         last = groups[-1][-1] if groups else None

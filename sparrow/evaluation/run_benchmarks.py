@@ -47,11 +47,7 @@ class Evaluator:
         self._digests: dict[tuple[str, str, str], dict[str, str]] = {}
 
     def questions(self, name: str) -> tuple[list[Question], Path]:
-        """Questions of a benchmark and the folder of its videos.
-
-        Raises:
-            DataError: If its files are missing or wrong, or none of its videos is there.
-        """
+        """Questions of a benchmark and the folder of its videos; it raises what `read_asked` does."""
         asked = self._read(name)
         return asked.questions, asked.media_root
 
@@ -125,7 +121,10 @@ class Evaluator:
             num_workers=self.num_workers,
             take=(i for i in (range(len(units)) if take is None else take) if i in todo),
         )
-        with PredictionWriter(_partial_file(folder, phase, name, rank)) as writer, self._numerics(backbone):
+        partial = (folder / _predictions_file(phase, name)).with_suffix(f".partial-{rank}.jsonl")
+        device = next(backbone.model.parameters()).device.type
+        numerics = torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16-mixed")
+        with PredictionWriter(partial) as writer, numerics:
             began = last = time.monotonic()
             count = 0
             for predictions in answers:
@@ -143,11 +142,7 @@ class Evaluator:
         return set(finished(_files(folder, phase, name), self._hashes(name, model_id, phase)))
 
     def collect(self, model_id: str, folder: Path, phase: str) -> dict[str, Score]:
-        """Put the answers of all ranks together, sorted by id, and score them.
-
-        Raises:
-            RunError: If a question is unanswered.
-        """
+        """Put the answers of all ranks together, sorted by id, and score them; a RunError if one is missing."""
         return {name: self._collect_one(name, model_id, folder, phase) for name in self.benchmarks}
 
     def _collect_one(self, name: str, model_id: str, folder: Path, phase: str) -> Score:
@@ -230,23 +225,12 @@ class Evaluator:
             blind=phase == "blind",
         )
 
-    def _numerics(self, backbone: Backbone) -> contextlib.AbstractContextManager:
-        device = next(backbone.model.parameters()).device.type
-        if self.precision == "bf16-mixed":
-            return torch.autocast(device, dtype=torch.bfloat16)
-        return contextlib.nullcontext()
-
 
 def _predictions_file(phase: str, benchmark: str) -> Path:
     return Path("predictions") / phase / f"{benchmark}.jsonl"
 
 
-def _partial_file(folder: Path, phase: str, benchmark: str, rank: int) -> Path:
-    return (folder / _predictions_file(phase, benchmark)).with_suffix(f".partial-{rank}.jsonl")
-
-
 def _files(folder: Path, phase: str, benchmark: str) -> list[Path]:
     """Files that hold answers of a benchmark: the final one and those of ranks, as far as they are there."""
     final = folder / _predictions_file(phase, benchmark)
-    found: Iterator[Path] = final.parent.glob(f"{benchmark}.partial-*.jsonl")
-    return [*([final] if final.is_file() else []), *sorted(found)]
+    return [path for path in (final, *sorted(final.parent.glob(f"{benchmark}.partial-*.jsonl"))) if path.is_file()]

@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 from sparrow.core.entries import Registry
 from sparrow.core.errors import ConfigError
 from sparrow.core.settings import REQUIRED, AtLeast1, one_of, setting, settings
+from sparrow.evaluation.subtitles import Subtitles
 from sparrow.media.settings import FramePolicy
 from sparrow.models.settings import CheckpointOptions
 from sparrow.runs.settings import Paths, Trainer
@@ -22,7 +23,7 @@ FORMATS: Registry[Any] = Registry(
     "sparrow.evaluation.formats.protocols.Format",
 )
 REMOVED = ("presets",)  # recorded settings of earlier versions, which records of their runs hold
-Subtitles = Literal["off", "on", "interleaved"]
+Scoring = Literal["generate", "letter_likelihood", "option_likelihood"]
 
 
 def _metric(path: str) -> str:
@@ -51,9 +52,7 @@ class Benchmark:
     metric: Annotated[str, AfterValidator(_metric)] = setting(
         "which number is the benchmark's score: a path into it, or the dotted path of your own", default="accuracy"
     )
-    scoring: Literal["generate", "letter_likelihood", "option_likelihood"] = setting(
-        "how it is answered", default="generate"
-    )
+    scoring: Scoring = setting("how it is answered", default="generate")
     show_options: bool = setting("list the options in the prompt", default=True)
     lower_case: bool = setting("let a small letter in a reply name an option", default=False)
     max_new_tokens: AtLeast1 = setting("limit of a reply", default=16, unit="tokens")

@@ -85,20 +85,12 @@ def answer_all(work: Answering, evaluator: Evaluator, backbone: Backbone | None 
 
 
 def load_checkpoint(checkpoint: str, options: CheckpointOptions, **how: Any) -> Backbone:
-    """A checkpoint with the options of an evaluation; `how` are other `LoadOptions`.
-
-    Raises:
-        BackboneError: If it cannot be loaded.
-    """
+    """A checkpoint with the options of an evaluation, or a BackboneError; `how` are other `LoadOptions`."""
     return load_backbone(checkpoint, LoadOptions.of(options, **how))
 
 
 def open_checkpoint(checkpoint: str, options: CheckpointOptions, device: torch.device, precision: str) -> Backbone:
-    """A checkpoint ready to be asked.
-
-    Raises:
-        BackboneError: If it cannot be loaded.
-    """
+    """A checkpoint ready to be asked, or a BackboneError."""
     family = family_of(Checkpoint(user_path(checkpoint), options.revision), options.family)
     backbone = load_checkpoint(
         checkpoint,

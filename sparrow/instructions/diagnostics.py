@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,13 +69,8 @@ def kmeans_labels(vectors: Vectors, num_clusters: int, seed: int) -> NDArray[np.
 
     distinct, weights = np.unique(vectors, axis=0, return_counts=True)
     number = min(num_clusters, len(distinct))
-    few = len(distinct) <= 10 * CHUNK
-    model = (
-        KMeans(number, n_init=1, random_state=seed)
-        if few
-        else MiniBatchKMeans(number, n_init=1, batch_size=CHUNK, random_state=seed)
-    )
-    labels = model.fit(distinct, sample_weight=weights).predict(vectors)
+    kind = KMeans if len(distinct) <= 10 * CHUNK else partial(MiniBatchKMeans, batch_size=CHUNK)
+    labels = kind(number, n_init=1, random_state=seed).fit(distinct, sample_weight=weights).predict(vectors)
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
@@ -123,8 +119,8 @@ def _mean(distances: NDArray[np.float32]) -> float:
     return float(distances.mean(dtype=np.float64)) if len(distances) else 1.0
 
 
-def _spread(counts: Sequence[int] | NDArray[np.int64]) -> Clusters:
-    held = np.asarray(counts)[np.asarray(counts) > 0]
+def _spread(counts: NDArray[np.int64]) -> Clusters:
+    held = counts[counts > 0]
     if not len(held):
         return Clusters(0, 0.0, 0.0)
     shares = held / held.sum()

@@ -106,16 +106,16 @@ def compression_ratio(corpus: Corpus) -> float:
     return len(lines) / len(zlib.compress(lines, 6)) if lines else 0.0
 
 
-def template_rate(corpus: Corpus, num_templates: int = 1) -> float:
-    """Share of instructions that follow one of the `num_templates` most frequent templates.
+def template_rate(corpus: Corpus) -> float:
+    """Share of instructions that follow the most frequent template.
 
     A template is what is left of an instruction after numbers, and words in fewer than 1 % of the instructions (and
     fewer than two), are masked; see `sparrow.instructions.corpus`.
     Source: after the template rate of Shaib et al., Detection and Measurement of Syntactic Templates (arXiv
     2407.00211), with words in place of parts of speech.
     """
-    counts = np.sort(np.bincount(corpus.templates))[::-1]
-    return float(counts[:num_templates].sum() / counts.sum())
+    counts = np.bincount(corpus.templates)
+    return float(counts.max() / counts.sum())
 
 
 VENDI_SCORE = Metric(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sparrow.core.hashing import hash_order
@@ -85,11 +86,12 @@ def cluster_balanced(vectors: Whole, first: Sequence[int], duplicate_similarity:
     del duplicate_similarity
     num_clusters = min(MAX_CLUSTERS, round(len(vectors) ** 0.5))
     labels = kmeans_labels(vectors, num_clusters, seed=0) if len(vectors) else np.zeros(0, dtype=np.int64)
-    turn = np.zeros(len(vectors), dtype=np.int64)
-    seen: dict[int, int] = {}
-    for row, label in enumerate(labels.tolist()):
-        turn[row] = seen[label] = seen.get(label, -1) + 1
-    yield from np.argsort(turn, kind="stable")[len(first) :].tolist()
+    yield from np.argsort(_occurrence(labels), kind="stable")[len(first) :].tolist()
+
+
+def _occurrence(values: Ranks) -> Ranks:
+    """How often each value stands before its place, [n]."""
+    return pd.Series(values).groupby(values).cumcount().to_numpy()
 
 
 def dedup(vectors: Whole, first: Sequence[int], duplicate_similarity: float) -> Iterator[int]:
@@ -138,13 +140,8 @@ def select(
     whole = np.rint(vectors[order] * GRID).astype(np.float32)
     _, leaders, group = np.unique(whole, axis=0, return_index=True, return_inverse=True)
     leaders_in_order = np.sort(leaders)
-    place_of_row = np.full(len(order), -1, dtype=np.int64)
-    place_of_row[leaders_in_order] = np.arange(len(leaders))
-    place_of_group = place_of_row[leaders]
-    position_of_id = np.empty(len(order), dtype=np.int64)
-    position_of_id[order] = np.arange(len(order))
-    done_places = place_of_row[position_of_id[done[: len(leaders)]]] if done else np.zeros(0, dtype=np.int64)
-    places = done_places.tolist()
+    done_rows = np.argsort(order)[np.array(done[: len(leaders)], dtype=np.int64)]
+    places = np.searchsorted(leaders_in_order, done_rows).tolist()
     with SELECTIONS.named_in_errors(method, f"{len(leaders)} different instructions"):
         for place in SELECTIONS[method](whole[leaders_in_order], places, duplicate_similarity):
             places.append(place)
@@ -152,13 +149,6 @@ def select(
         if sorted(places) != list(range(len(leaders))):
             raise ValueError(f"it gives {len(places)} places, expected each of {len(leaders)} once")
     # What repeats an instruction: by how often it came before, then by the place of its instruction.
-    rank_of_place = np.empty(len(places), dtype=np.int64)
-    rank_of_place[places] = np.arange(len(places))
-    rank = rank_of_place[place_of_group[group.ravel()]]
-    seen = np.zeros(len(leaders), dtype=np.int64)
-    turn = np.empty(len(order), dtype=np.int64)
-    for row, own in enumerate(rank.tolist()):
-        turn[row] = seen[own]
-        seen[own] += 1
-    rest = np.lexsort((rank, turn))[len(leaders) :]
+    rank = np.argsort(places)[np.searchsorted(leaders_in_order, leaders)[group.ravel()]]
+    rest = np.lexsort((rank, _occurrence(rank)))[len(leaders) :]
     yield from order[rest[max(0, len(done) - len(leaders)) :]].tolist()

@@ -12,10 +12,7 @@ from sparrow.core.settings import AtLeast1, one_of, setting, settings
 
 EMBEDDERS: Registry[Any] = Registry(
     "embedder",
-    {
-        "tfidf": "sparrow.instructions.tfidf.embed_tfidf",
-        "encoder": "sparrow.instructions.text_encoder.encode_texts",
-    },
+    {"tfidf": "sparrow.instructions.tfidf.embed_tfidf", "encoder": "sparrow.instructions.text_encoder.encode_texts"},
     ("texts", "settings", "progress"),
 )
 METRIC_NAMES = (

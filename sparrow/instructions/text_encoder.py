@@ -92,11 +92,7 @@ def _own_pooling(embedder: Embedder) -> str:
 def _own_json(embedder: Embedder, name: str) -> Any:
     from transformers.utils.hub import cached_file
 
-    file = cached_file(
-        str(embedder.model),
-        name,
-        revision=embedder.revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    kinds = ("missing_entries", "connection_errors")
+    quietly: dict[str, Any] = {f"_raise_exceptions_for_{kind}": False for kind in kinds}
+    file = cached_file(str(embedder.model), name, revision=embedder.revision, **quietly)
     return json.loads(Path(file).read_text()) if file is not None else None

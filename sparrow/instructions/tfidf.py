@@ -29,16 +29,8 @@ WORD = r"(?u)\w+|[^\w\s]"
 def tfidf_vectors(texts: Sequence[str], dimensions: int) -> NDArray[np.float32]:
     """Unit vectors of n distinct texts, [n, min(n, dimensions)].
 
-    The weights and directions are fitted on at most 20,000 of the texts, chosen by their hash. With no more texts than
-    dimensions the reduction loses nothing. Computed on one thread, so that no vector depends on how many there are.
+    Weights and directions are fitted on at most 20,000 texts, chosen by hash. Up to `dimensions` texts lose nothing.
     """
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):  # sums are rounded otherwise on each number of threads
-        return _vectors(texts, dimensions)
-
-
-def _vectors(texts: Sequence[str], dimensions: int) -> NDArray[np.float32]:
     from sklearn.feature_extraction.text import TfidfTransformer
 
     fitted = _features([texts[i] for i in sorted(hash_order(texts, 0)[:MAX_FITTED])])
@@ -90,5 +82,8 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def embed_tfidf(texts: Sequence[str], embedder: Embedder, progress: bool) -> NDArray[np.float32]:
-    """Vectors of the embedder `tfidf`, which needs no progress bar."""
-    return tfidf_vectors(texts, embedder.dimensions)
+    """Vectors of the embedder `tfidf`, which needs no progress bar, computed on one thread."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # sums are rounded otherwise on each number of threads
+        return tfidf_vectors(texts, embedder.dimensions)

@@ -55,11 +55,8 @@ def estimate_memory(
     state_bytes = sum(p.numel() for p in trainable) if optimizer == "adamw_8bit" else gradients
     text = backbone.config.get_text_config()
     width = 1 if computes_in_16_bits(precision) else 2
-    whole_layer = 34 * width * longest_tokens * text.hidden_size
-    layers = text.num_hidden_layers
-    kept = (
-        2 * width * longest_tokens * text.hidden_size * layers + whole_layer if checkpointing else whole_layer * layers
-    )
+    layers, states = text.num_hidden_layers, width * longest_tokens * text.hidden_size
+    kept = 2 * states * layers + 34 * states if checkpointing else 34 * states * layers
     return MemoryEstimate(
         parameters=sum(p.numel() * p.element_size() for p in parameters) // num_shards,
         gradients=gradients // num_shards,

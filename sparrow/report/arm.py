@@ -65,11 +65,15 @@ class Arm:
 
     def seeds(self, benchmark: str, phase: Phase) -> set[tuple[Any, ...]]:
         """The seeds of the runs that have a score."""
-        return {run.seeds for run in self.runs if run.record and run.record.scores.get(benchmark, {}).get(phase)}
+        return {run.seeds for run, _ in self._scored(benchmark, phase)}
 
     def scores(self, benchmark: str, phase: Phase) -> list[Score]:
         """The scores of one benchmark and phase, one per run that has it."""
-        return [score for r in self.records if (score := r.scores.get(benchmark, {}).get(phase))]
+        return [score for _, score in self._scored(benchmark, phase)]
+
+    def _scored(self, benchmark: str, phase: Phase) -> list[tuple[FoundRun, Score]]:
+        found = ((run, run.record.scores.get(benchmark, {}).get(phase)) for run in self.runs if run.record)
+        return [(run, score) for run, score in found if score]
 
     def estimate(self, name: str, phase: Phase = "after") -> Estimate | None:
         """A number over the arm's runs; None where no run has it.
@@ -94,8 +98,8 @@ class Arm:
 
     def parts(self, benchmark: str, phase: Phase, category: str | None = None) -> dict[tuple[Any, ...], Accuracy]:
         """The stored accuracies of a benchmark or of one of its categories, by the seeds of their run."""
-        found = ((run.seeds, run.record.scores.get(benchmark, {}).get(phase)) for run in self.runs if run.record)
-        own = ((seeds, score.by_category.get(category) if category else score) for seeds, score in found if score)
+        scored = self._scored(benchmark, phase)
+        own = ((run.seeds, score.by_category.get(category) if category else score) for run, score in scored)
         return {seeds: part for seeds, part in own if part and part.accuracy is not None}
 
     def numbers(
@@ -104,11 +108,10 @@ class Arm:
         """The benchmark's own score, or the accuracy in one category, of how many questions it is, and the digest of
         all that were asked, by the seeds of the run."""
         found = {}
-        for run in self.runs:
-            if run.record and (score := run.record.scores.get(benchmark, {}).get(phase)):
-                metric = f"by_category.{category}.accuracy" if category else score.metric
-                if score.has(metric) and (part := score.part(metric)):
-                    found[run.seeds] = pick(score, metric)[0], part.num_questions, score.questions_hash
+        for run, score in self._scored(benchmark, phase):
+            metric = f"by_category.{category}.accuracy" if category else score.metric
+            if score.has(metric) and (part := score.part(metric)):
+                found[run.seeds] = pick(score, metric)[0], part.num_questions, score.questions_hash
         return found
 
     def mean_of(self, amounts: Iterable[float | None]) -> float | None:
@@ -149,16 +152,12 @@ class Arm:
             DataError: If they are missing or cannot be read; the message names the file inside the run.
         """
         found = {}
-        for run in self.runs:
-            score = run.record.scores.get(benchmark, {}).get(phase) if run.record else None
-            if score is None:
-                continue
+        for run, score in self._scored(benchmark, phase):
             try:
                 found[run.seeds] = _read(run.folder / score.predictions)
             except DataError as error:
-                raise DataError(
-                    error.what, where=f"{self.label}, {score.predictions or 'no predictions file'}"
-                ) from None
+                where = f"{self.label}, {score.predictions or 'no predictions file'}"
+                raise DataError(error.what, where=where) from None
         if not found:
             raise DataError(f"{self.label} has no score {phase!r}")
         return found if category is None else {seeds: own.of_category(category) for seeds, own in found.items()}
@@ -231,7 +230,7 @@ def label_of(factors: dict[str, Any], beside: Iterable[dict[str, Any]] = ()) -> 
     if "checkpoint" in factors:
         others = {str(own["checkpoint"]) for own in beside if "checkpoint" in own}
         factors = {**factors, "checkpoint": _shortened(str(factors["checkpoint"]), others)}
-    return ", ".join(_told(name, value) for name, value in factors.items())
+    return ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in factors.items())
 
 
 def _shortened(path: str, others: Iterable[str]) -> str:
@@ -247,7 +246,3 @@ def spelt_factors(name: str) -> dict[str, str]:
     if not all(sign for _, sign, _ in pairs):
         return {}
     return {key.strip().rsplit(".", 1)[-1]: value.strip() for key, _, value in pairs}
-
-
-def _told(name: str, value: Any) -> str:
-    return f"{name.rsplit('.', 1)[-1]}={value}"

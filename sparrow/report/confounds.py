@@ -114,9 +114,8 @@ def _seed_text(seeds: tuple[Any, ...]) -> str:
 
 def _versions(runs: Sequence[Labelled]) -> Iterator[Difference | None]:
     for package in sorted({name for _, record in runs for name in record.versions}):
-        yield _difference(
-            f"version of {package}", ((label, r.versions.get(package, ABSENT)) for label, r in runs if r.versions)
-        )
+        found = ((label, r.versions.get(package, ABSENT)) for label, r in runs if r.versions)
+        yield _difference(f"version of {package}", found)
 
 
 def _scoring_code(runs: Sequence[Labelled]) -> Iterator[Difference | None]:
@@ -135,11 +134,8 @@ def _data(runs: Sequence[Labelled]) -> Iterator[Difference | None]:
     by_settings: dict[str, list[Labelled]] = {}
     for label, record in runs:
         if record.manifest_hash is not None and record.command == "train":
-            settings = [
-                (key, repr(value))
-                for key, value in leaves(record.config)
-                if key.partition(".")[0] not in NOT_OF_DATA and not is_recorded(SCHEMAS[record.command], key)
-            ]
+            own = [(k, repr(v)) for k, v in leaves(record.config) if k.partition(".")[0] not in NOT_OF_DATA]
+            settings = [(key, value) for key, value in own if not is_recorded(SCHEMAS[record.command], key)]
             by_settings.setdefault(content_hash(settings), []).append((label, record))
     for alike in by_settings.values():
         yield _difference("planned data at equal settings", ((label, r.manifest_hash) for label, r in alike))

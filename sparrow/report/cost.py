@@ -41,13 +41,9 @@ def equivalents(study: StudyResults) -> Table:
     for name in study.measures:
         own = equivalents_of(study, name)
         if len(own) > 1 and len({str(found) for _, found in own}) == 1 and isinstance(own[0][1], str):
-            rows.append((name, "all arms", f"none: {own[0][1]}", NOTHING, NOTHING, NOTHING))
-            continue
-        for arm, found in own:
-            if isinstance(found, EquivalentSamples):
-                rows.append((name, arm.label, *_equivalent(found, arm.samples or 1.0)))
-            else:
-                rows.append((name, arm.label, f"none: {found}", NOTHING, NOTHING, NOTHING))
+            rows.append((name, "all arms", *_equivalent(own[0][1])))
+        else:
+            rows += [(name, arm.label, *_equivalent(found, arm.samples or 1.0)) for arm, found in own]
     return Table(
         f"Equivalent samples of {baseline}",
         ("benchmark", "arm", "equivalent samples", "95 % interval", "data efficiency ratio", "its interval"),
@@ -60,11 +56,15 @@ def equivalents(study: StudyResults) -> Table:
     )
 
 
-def _equivalent(equivalent: EquivalentSamples, own: float) -> Row:
+def _equivalent(equivalent: EquivalentSamples | str, own: float = 1.0) -> Row:
+    if isinstance(equivalent, str):
+        return f"none: {equivalent}", NOTHING, NOTHING, NOTHING
+    smallest, largest = equivalent.smallest, equivalent.largest
+
     def written(located: Located, divisor: float, digits: int) -> str:
         if located.samples is not None:
             return number(located.samples / divisor, digits)
-        sign, end = ("<", equivalent.smallest) if located.side < 0 else (">", equivalent.largest)
+        sign, end = ("<", smallest) if located.side < 0 else (">", largest)
         return f"{sign} {number(end / divisor, digits)}"
 
     cells = []
@@ -93,18 +93,13 @@ def fitted(study: StudyResults) -> Table:
                 rows.append((name, curve.label, formula, residuals, percent(fit.rmse, digits=2), under))
             elif len(curve.arms) > 1 or under != NOTHING:  # one size makes no curve
                 rows.append((name, curve.label, f"none: {fit}", NOTHING, NOTHING, under))
-    form = (
-        "100 - s(n) = c n^-b, to the logarithms of the errors" if study.study.fit == POWER_LAW else "s(n) = a + b ln n"
-    )
-    note = f"{form}, in percent by least squares, with measured minus fitted at each size. Area: mean score "
+    power_law = "100 - s(n) = c n^-b, to the logarithms of the errors"
+    note = power_law if study.study.fit == POWER_LAW else "s(n) = a + b ln n"
+    note += ", in percent by least squares, with measured minus fitted at each size. Area: mean score "
     note += "along straight lines between the points, over the range that all curves share"
-    return Table(
-        "Learning curves",
-        ("benchmark", "curve", "fit", "residuals", "scatter", "area"),
-        rows,
-        left=4,
-        note=f"{note} ({'; '.join(ranges)})." if ranges else f"{note}.",
-    )
+    note += f" ({'; '.join(ranges)})." if ranges else "."
+    header = ("benchmark", "curve", "fit", "residuals", "scatter", "area")
+    return Table("Learning curves", header, rows, left=4, note=note)
 
 
 def _formula(fit: CurveFit) -> str:

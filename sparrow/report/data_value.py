@@ -71,8 +71,7 @@ def size_factor(study: StudyResults) -> str | None:
 
 
 def curves(study: StudyResults) -> list[Curve]:
-    """The learning curves of a study, the baseline first, of several that are called so the one of most sizes; none
-    where no size is swept, or each arm has its own."""
+    """Learning curves of a study, first the baseline (of several, that of most sizes); [] where none has two arms."""
     swept = size_factor(study)
     if swept is None:
         return []
@@ -158,17 +157,12 @@ def prices_of(study: StudyResults, name: str) -> list[Price]:
 
 
 def equivalents_of(study: StudyResults, name: str) -> list[tuple[Arm, EquivalentSamples | str]]:
-    """How many samples of the baseline's curve reach the number of each other trained arm, or why that is not known;
-    nothing where no size is swept."""
+    """How many samples of the baseline reach the number of each other trained arm, or why not; [] without a sweep."""
     found: list[tuple[Arm, EquivalentSamples | str]] = []
     for baseline in curves(study)[:1]:
-        for arm in study.arms:
-            if (
-                arm.is_zero_shot
-                or not arm.samples
-                or arm.estimate(name) is None
-                or any(arm is own for own in baseline.arms)
-            ):
+        others = [arm for arm in study.arms if not any(arm is own for own in baseline.arms)]
+        for arm in others:
+            if arm.is_zero_shot or not arm.samples or arm.estimate(name) is None:
                 continue
             if baseline.unit != "samples":
                 found.append((arm, f"{baseline.unit} are swept, not samples"))
@@ -191,14 +185,8 @@ def _equivalent(baseline: Curve, arm: Arm, name: str, form: str) -> EquivalentSa
         bounds = interval_over_seeds(sizes, shared[:, :-1], shared[:, -1], equivalent.found, form=form)
         return replace(equivalent, interval=bounds)
     drawn = resampled(members, name)
-    return equivalent_samples(
-        sizes,
-        means[:-1],
-        means[-1],
-        form=form,
-        resampled_scores=None if drawn is None else drawn[:, :-1],
-        resampled_target=None if drawn is None else drawn[:, -1],
-    )
+    bootstrap = {} if drawn is None else {"resampled_scores": drawn[:, :-1], "resampled_target": drawn[:, -1]}
+    return equivalent_samples(sizes, means[:-1], means[-1], form=form, **bootstrap)
 
 
 def resampled(arms: list[Arm], name: str) -> NDArray[np.float64] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sparrow.core.tables import NOTHING, Table, interval, p_value, percent
-from sparrow.report.arm import Arm
 from sparrow.report.arm_pairs import Comparison
 from sparrow.report.study import StudyResults
 
@@ -16,21 +15,17 @@ UNPAIRED = (
 
 def between_arms(study: StudyResults) -> Table:
     """Paired differences between arms after training."""
+    primary = ", ".join(study.study.primary)
+    family = f"the comparisons with a baseline on {primary} (other rows are exploratory)" if primary else "all rows"
     return _between(
         study.between,
         "Second minus first, of each benchmark's own score, over the same questions after training, in percentage "
         "points. With three seeds or more in both arms, pairs of seeds are the unit (Student's t); else questions are, "
         "in clusters of videos (bootstrap; p is of the clustered standard error, but McNemar's exact one for one run "
         "each where every video has one question and all weigh the same). No difference is shown "
-        f"where the interval contains zero. p is adjusted (Holm) over {_family(study)}; intervals are not."
+        f"where the interval contains zero. p is adjusted (Holm) over {family}; intervals are not."
         f"{'' if all(_is_whole(c) for c in study.between) else UNPAIRED}",
     )
-
-
-def _family(study: StudyResults) -> str:
-    if not study.study.primary:
-        return "all rows"
-    return f"the comparisons with a baseline on {', '.join(study.study.primary)} (other rows are exploratory)"
 
 
 def against_baseline(study: StudyResults) -> Table:
@@ -41,7 +36,7 @@ def against_baseline(study: StudyResults) -> Table:
 
 def _between(comparisons: list[Comparison], note: str) -> Table:
     rows = [
-        (*(c.benchmark, c.first[0].label, c.second[0].label, c.verdict, _unit(c)), *_difference(c), _adjusted(c))
+        (c.benchmark, c.first[0].label, c.second[0].label, c.verdict, _unit(c), *_difference(c), p_value(c.adjusted_p))
         for c in comparisons
     ]
     header = ("benchmark", "first", "second", "second is", "unit", *_DIFFERENCE_HEADER, "p (Holm)")
@@ -59,24 +54,20 @@ def by_category(study: StudyResults) -> Table:
         own = [found.get((benchmark, category, label)) for label in others]
         bold |= {(len(rows), 2 + i) for i, c in enumerate(own) if c and c.result and c.result.is_shown}
         rows.append((benchmark, category, *(" ".join(_difference(c)[:2]) if c and c.result else NOTHING for c in own)))
+    labels = "; ".join(arm.label for arm in baselines)
+    meant = "the named one" if len(baselines) < 2 else f"that one of {labels} which shares most of its factors,"
     return Table(
-        f"Differences by category, from {baselines[0].label if len(baselines) == 1 else 'the baseline'}",
+        f"Differences by category, from {labels if len(baselines) == 1 else 'the baseline'}",
         ("benchmark", "category", *others),
         rows,
         left=2,
-        note=f"Arm minus {_baseline_meant(baselines)} over the same questions of a category after training, in "
+        note=f"Arm minus {meant} over the same questions of a category after training, in "
         "percentage points with the 95 % interval, of the same unit as above: seeds with three or more in both arms "
         "(Student's t); else, and where all seeds differ by as much, questions in clusters of videos. In bold where "
         "the interval leaves out zero. Nothing is adjusted for the number of categories: one in twenty intervals "
         "leaves out zero where there is no difference.",
         bold=frozenset(bold),
     )
-
-
-def _baseline_meant(baselines: list[Arm]) -> str:
-    if len(baselines) < 2:
-        return "the named one"
-    return f"that one of {'; '.join(arm.label for arm in baselines)} which shares most of its factors,"
 
 
 def within_arms(study: StudyResults) -> Table:
@@ -121,7 +112,3 @@ def _difference(comparison: Comparison) -> Row:
         return (NOTHING,) * len(_DIFFERENCE_HEADER)
     bounds = interval(result.low, result.high, signed=True)
     return percent(result.difference, signed=True), bounds, p_value(result.p_value)
-
-
-def _adjusted(comparison: Comparison) -> str:
-    return NOTHING if comparison.adjusted_p is None else p_value(comparison.adjusted_p)

@@ -19,16 +19,12 @@ JPEG_QUALITY = 85
 
 
 def first_frames(folder: Path) -> list[str]:
-    """Data URIs of some of the frames and pages of a run's first step, spread over those logged; none where no
-    readable TensorBoard file holds any."""
+    """Data URIs of frames and pages of a run's first step, spread over those that readable TensorBoard files hold."""
     for path in sorted((folder / TENSORBOARD_FOLDER).glob("events.out.tfevents.*")):
         frames = dict(_frames(path))
         if frames:
-            names = sorted(frames)
-            chosen = (
-                [names[i * len(names) // MAX_FRAMES] for i in range(MAX_FRAMES)] if len(names) > MAX_FRAMES else names
-            )
-            return [frames[name] for name in chosen]
+            names, num_shown = sorted(frames), min(len(frames), MAX_FRAMES)
+            return [frames[names[i * len(names) // num_shown]] for i in range(num_shown)]
     return []
 
 

@@ -44,11 +44,7 @@ class ReportPaths:
 
 
 def build_report(folders: list[Path], out: Path) -> ReportPaths:
-    """Write the report over all runs in `folders` and below to `out`.
-
-    Raises:
-        RunError: If a folder does not exist, or none of them holds a run.
-    """
+    """Write the report over all runs in `folders` and below to `out`; it raises what `read_studies` does."""
     return write_report(read_studies(folders), out)
 
 

@@ -95,15 +95,13 @@ def picture(
 
 
 def _legend(figure: Figure, columns: int) -> None:
-    drawn = {
-        label: handle
-        for axes in figure.get_axes()
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    labels = [*(label for label in LEGEND if label in drawn), *(label for label in drawn if label not in LEGEND)]
-    handles = [drawn[label] for label in labels]
-    widest = max((len(label) for label in labels), default=0)
+    drawn: dict[str, Any] = {}
+    for axes in figure.get_axes():
+        drawn |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    labels = sorted(drawn, key=lambda label: LEGEND.index(label) if label in LEGEND else len(LEGEND))
+    widest = max(map(len, labels), default=0)
     ncols = max(1, min(len(labels), int((2.2 + 3.2 * columns) * 13 / (widest + 6))))
+    handles = [drawn[label] for label in labels]
     figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False)
 
 
@@ -233,11 +231,10 @@ def _published_lines(axes: Axes, study: StudyResults, found: list[Curve], table:
                 continue
             if any(arm is own for own in curve.arms):
                 points.append((float(size), cells[name]))
-        if points and name in table.zero_shot:
-            points.append((0.0, table.zero_shot[name]))
         if points:
-            x, y = zip(*sorted(points), strict=True)
+            zero = [(0.0, table.zero_shot[name])] if name in table.zero_shot else []
             text = f"published: {table.backbone}, {curve.label}"
+            x, y = zip(*sorted([*zero, *points]), strict=True)
             axes.plot(x, y, color="0.45", linestyle=":", marker=marker, linewidth=1, label=text)
 
 
@@ -247,10 +244,9 @@ def _line(axes: Axes, points: list[tuple[float, Estimate]], label: str, style: d
 
 
 def _bounds(estimates: list[Estimate]) -> list[list[float]]:
-    below = [100 * (e.mean - e.low) if e.low is not None else 0.0 for e in estimates]
-    above = [100 * (e.high - e.mean) if e.high is not None else 0.0 for e in estimates]
     # A bound of a bootstrap may lie a hair on the wrong side of the mean of a few questions.
-    return [[max(0.0, value) for value in below], [max(0.0, value) for value in above]]
+    below = [0.0 if e.low is None else max(0.0, 100 * (e.mean - e.low)) for e in estimates]
+    return [below, [0.0 if e.high is None else max(0.0, 100 * (e.high - e.mean)) for e in estimates]]
 
 
 def _against(

@@ -31,16 +31,15 @@ class ExpectedJob:
 
     def is_of(self, record: RunRecord) -> bool:
         """Whether a run is this job."""
-        return all(key in record.factors and _same(record.factors[key], value) for key, value in self.values.items())
+        own = record.factors
+        return all(
+            key in own and (own[key] == value or str(own[key]) == str(value)) for key, value in self.values.items()
+        )
 
     def may_lie_in(self, folder: Path) -> bool:
         """Whether a folder whose record cannot be read has this job's values in its name."""
         parts = folder.name.split(",")
         return all(f"{key.rpartition('.')[2]}={value}" in parts for key, value in self.values.items())
-
-
-def _same(stored: Any, wanted: Any) -> bool:
-    return bool(stored == wanted) or str(stored) == str(wanted)
 
 
 def status_table(folder: Path, expected: Sequence[ExpectedJob], now: datetime | None = None) -> Table:

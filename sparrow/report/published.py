@@ -36,11 +36,10 @@ def read_published(entries: Mapping[str, Any]) -> tuple[list[Published], list[st
     found, problems = [], []
     for name, table in tables.items():
         where = f"study.published{'.' if name else ''}{name}"
-        made = (
-            validated(Published, _without_null(table))
-            if isinstance(table, Mapping)
-            else [Problem("", f"found {table!r}")]
-        )
+        if isinstance(table, Mapping):
+            made = validated(Published, _without_null(table))
+        else:
+            made = [Problem("", f"found {table!r}")]
         if isinstance(made, list):
             problems.append(f"{where} cannot be read: {made[0]}; docs/studies.md shows its form")
         else:
@@ -61,10 +60,8 @@ def arm_of(name: str, table: Published, study: StudyResults) -> Arm | None:
     where there are several the only one of these on the published backbone."""
     if name == ZERO_SHOT:
         return next((arm for arm in study.arms if arm.is_zero_shot), None)
-    for arm in study.arms:
-        if name == arm.label:
-            return arm
-    found = [arm for arm in study.arms if arm.has_factors(name)]
+    found = [arm for arm in study.arms if name == arm.label][:1]
+    found = found or [arm for arm in study.arms if arm.has_factors(name)]
     if len(found) > 1:
         found = [arm for arm in found if is_comparable(table, arm)]
     return found[0] if len(found) == 1 else None
@@ -83,8 +80,7 @@ def backbone_of(record: RunRecord | None) -> str:
 
 def backbones_of(study: StudyResults) -> list[str]:
     """The backbones of the study's trained arms."""
-    names = {backbone_of(r) for arm in study.arms for r in arm.counted if r.command == "train"}
-    return sorted(names)
+    return sorted({backbone_of(r) for arm in study.arms for r in arm.counted if r.command == "train"})
 
 
 def is_comparable(table: Published, arm: Arm) -> bool:

@@ -7,17 +7,7 @@ from dataclasses import replace
 
 from sparrow.analysis.scores import PAPER_MEANS, Accuracy
 from sparrow.analysis.seeds import Estimate
-from sparrow.core.tables import (
-    DAGGER,
-    NOTHING,
-    Table,
-    duration,
-    interval,
-    mean_and_sd,
-    number,
-    percent,
-    short_count,
-)
+from sparrow.core.tables import DAGGER, NOTHING, Table, duration, interval, mean_and_sd, number, percent, short_count
 from sparrow.report.arm import Arm
 from sparrow.report.cost import equivalents, fitted, prices, published
 from sparrow.report.difference_tables import against_baseline, between_arms, by_category, within_arms
@@ -66,10 +56,12 @@ def _tables(study: StudyResults, *sections: Callable[[StudyResults], Table]) -> 
 
 def results(study: StudyResults) -> Table:
     """One row an arm, one column a benchmark: the score over seeds, the best in bold, beside what it took."""
-    cost = ("runs", "samples", "tokens", "GPU hours")
-    return _results(
-        study, cost, lambda arm: (str(len(arm.counted)), number(arm.samples), number(arm.tokens), _hours(arm))
-    )
+
+    def cost(arm: Arm) -> Row:
+        hours = number(arm.device_hours, 2) if arm.on_gpu else NOTHING
+        return str(len(arm.counted)), number(arm.samples), number(arm.tokens), hours
+
+    return _results(study, ("runs", "samples", "tokens", "GPU hours"), cost)
 
 
 def short_results(study: StudyResults) -> Table:
@@ -91,31 +83,20 @@ def _results(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row]) 
         best = max(shown.values(), key=float, default=None)
         bold |= {(row, column + 1) for row, text in shown.items() if text == best and len(shown) > 1}
     several = any(estimate and estimate.sd is not None for estimates in found for estimate in estimates)
-    note = "Each benchmark's own score after training, in percent; the highest mean is in bold. " + (
-        "Mean and sample standard deviation over seeds; a single run has none."
-        if several
-        else "A single seed: no standard deviation."
-    )
+    note = "Each benchmark's own score after training, in percent; the highest mean is in bold. "
+    over_seeds = "Mean and sample standard deviation over seeds; a single run has none."
+    note += over_seeds if several else "A single seed: no standard deviation."
     if set(study.measures) & set(PAPER_MEANS):
         note += (
             " general: mean of Video-MME, MVBench, TempCompass multi-choice; long: of long Video-MME, LongVideoBench, "
             f"MLVU (arXiv 2411.19951). Evaluated here: {study.asked}."
         )
-    return Table(
-        "Results",
-        ("arm", *study.measures, *cost_header),
-        rows if study.measures else [],
-        note=note,
-        bold=frozenset(bold),
-    )
+    header = ("arm", *study.measures, *cost_header)
+    return Table("Results", header, rows if study.measures else [], note=note, bold=frozenset(bold))
 
 
 def _mean(estimate: Estimate | None) -> str:
     return mean_and_sd(estimate.mean, estimate.sd) if estimate else NOTHING
-
-
-def _hours(arm: Arm) -> str:
-    return number(arm.device_hours, 2) if arm.on_gpu else NOTHING
 
 
 def scores(study: StudyResults) -> Table:
@@ -202,24 +183,14 @@ def protocols(study: StudyResults) -> Table:
             own, micro = arm.estimate(benchmark), arm.accuracy(benchmark)
             if not after:
                 continue
-            asked = after[0].asked
+            asked = "as above" if after[0].asked == above else after[0].asked
+            above = after[0].asked
             macro = arm.mean_of(score.macro_accuracy for score in after)
             counted = ("num_questions", "num_unanswered", "num_unscored")
             counts = (arm.mean_of(getattr(score, name) for score in after) for name in counted)
-            rows.append(
-                (
-                    *(
-                        benchmark,
-                        arm.label,
-                        "as above" if asked == above else asked,
-                        _mean(own),
-                        interval(own.low, own.high) if own else NOTHING,
-                    ),
-                    *(_share(micro), percent(macro)),
-                    *(f"{count:,.10g}" for count in counts if count is not None),
-                )
-            )
-            above = asked
+            bounds = interval(own.low, own.high) if own else NOTHING
+            numbers = (_mean(own), bounds, _share(micro), percent(macro), *(f"{count:,.10g}" for count in counts))
+            rows.append((benchmark, arm.label, asked, *numbers))
     header = ("benchmark", "arm", "asked", "score", "95 % interval", "micro", "macro", "questions")
     return Table(
         "Benchmarks and protocols",
@@ -235,14 +206,13 @@ def protocols(study: StudyResults) -> Table:
 def categories(study: StudyResults) -> Table:
     """Accuracy after training by category of question, an arm a column."""
     rows = []
-    arms = [arm for arm in study.arms if any(arm.scores(benchmark, "after") for benchmark in study.benchmarks)]
     for benchmark in study.benchmarks:
-        afters = [score for arm in arms for score in arm.scores(benchmark, "after")]
+        afters = [score for arm in study.scored for score in arm.scores(benchmark, "after")]
         for category in study.categories(benchmark):
             known = next(part for after in afters if (part := after.by_category.get(category)))
-            shares = (_mean(arm.accuracy(benchmark, category=category)) for arm in arms)
+            shares = (_mean(arm.accuracy(benchmark, category=category)) for arm in study.scored)
             rows.append((benchmark, category, str(known.num_questions), _chance(known), *shares))
-    header = ("benchmark", "category", "questions", "chance (bound)", *(arm.title for arm in arms))
+    header = ("benchmark", "category", "questions", "chance (bound)", *(arm.title for arm in study.scored))
     return Table(
         "By category, after training",
         header,
@@ -273,18 +243,16 @@ def _named(arms: tuple[str, ...]) -> str:
 def to_look_at(study: StudyResults) -> Table:
     """Runs that did not finish, with the last line of their error, and those that are counted otherwise than meant."""
     rows: list[Row] = []
-    for arm in study.arms:
-        for run in arm.runs:
-            if run.status == "finished":
-                continue
-            record = run.record
-            if record is None:
-                why = run.problem
-            elif record.error:
-                why = record.error.last_line
-            else:
-                why = f"last heartbeat {record.heartbeat_at or record.started_at}"
-            rows.append((arm.label, run.status, run.label, why))
+    unfinished = [(arm.label, run) for arm in study.arms for run in arm.runs if run.status != "finished"]
+    for label, run in unfinished:
+        record = run.record
+        if record is None:
+            why = run.problem
+        elif record.error:
+            why = record.error.last_line
+        else:
+            why = f"last heartbeat {record.heartbeat_at or record.started_at}"
+        rows.append((label, run.status, run.label, why))
     rows += [(NOTHING, run.status, run.label, why) for run, why in study.remarks]
     return Table("Runs to look at", ("arm", "status", "folder", "why"), rows, left=4)
 
@@ -297,12 +265,10 @@ def data(study: StudyResults) -> Table:
             label = arm.label if len(arm.runs) == 1 else f"{arm.label}, seeds {'/'.join(map(str, run.seeds))}"
             for component, counts in run.record.data.items() if run.record else ():
                 reasons = ", ".join(f"{reason}: {n:,}" for reason, n in sorted(counts.rejected_by_reason.items()))
-                numbers = (counts.requested, counts.used, counts.rejected, counts.frames)
-                tokens = (counts.visual_tokens, counts.text_tokens, counts.supervised_tokens)
-                reconciled = "yes" if counts.reconciles else "NO"
-                rows.append(
-                    (label, component, reasons or NOTHING, reconciled, *(f"{n:,}" for n in (*numbers, *tokens)))
-                )
+                numbers = [counts.requested, counts.used, counts.rejected, counts.frames]
+                numbers += [counts.visual_tokens, counts.text_tokens, counts.supervised_tokens]
+                said = (reasons or NOTHING, "yes" if counts.reconciles else "NO")
+                rows.append((label, component, *said, *(f"{n:,}" for n in numbers)))
     header = ("arm", "component", "rejected for", "reconciled", "requested", "used", "rejected", "frames")
     return Table(
         "Data",

@@ -60,8 +60,7 @@ class StudyResults:
         return "; ".join(told)
 
     def zero_shot(self, arm: Arm, name: str) -> Estimate | None:
-        """The number before training: the arm's own, or that of a zero-shot evaluation of its checkpoint in the
-        study."""
+        """The number before training: the arm's own, or that of the study's zero-shot evaluation of its checkpoint."""
         own = arm.estimate(name, "before")
         others = (other for other in self.arms if other.is_zero_shot and arm.checkpoints & other.checkpoints)
         return own or next((found for other in others if (found := other.estimate(name))), None)
@@ -96,11 +95,8 @@ class StudyResults:
         return [c for c in self.between if self.baseline_of(c.second[0]) is c.first[0]]
 
     def _is_primary(self, comparison: Comparison) -> bool:
-        names = self.study.primary
-        (first, _), (second, _) = comparison.first, comparison.second
-        return not names or (
-            comparison.benchmark in names and not self.has_stand_in and self.baseline_of(second) is first
-        )
+        is_against_baseline = not self.has_stand_in and self.baseline_of(comparison.second[0]) is comparison.first[0]
+        return not self.study.primary or (comparison.benchmark in self.study.primary and is_against_baseline)
 
     @cached_property
     def by_category(self) -> list[Comparison]:
@@ -121,8 +117,7 @@ class StudyResults:
 
     @cached_property
     def baselines(self) -> list[Arm]:
-        """The arms that others are laid beside: all that the declared baseline names, else the first with scores
-        after training."""
+        """The arms that others are laid beside: all that the declared baseline names, else the first with scores."""
         return [arm for arm in self.scored if arm.is_called(self.study.baseline)] or self.scored[:1]
 
     @property
@@ -188,13 +183,15 @@ def study_of(name: str, runs: list[FoundRun]) -> StudyResults:
     told = telling(factors)
     for run in runs:
         _place(run, _label(run, told, factors), arms, remarks)
-    for run in runs:
-        remarks += [(run, why) for why in _doubts(run)]
+    remarks += [
+        (run, f"{benchmark}, {phase}: the score is not a number")
+        for run in runs
+        for benchmark, phases in (run.record.scores.items() if run.record else ())
+        for phase, score in phases.items()
+        if score.official is None
+    ]
     results = StudyResults(
-        study,
-        tuple(_arm(label, members, trained_from) for label, members in arms.items()),
-        tuple(runs),
-        tuple(remarks),
+        study, tuple(_arm(label, members, trained_from) for label, members in arms.items()), tuple(runs), tuple(remarks)
     )
     if declaring and results.has_stand_in:
         results = replace(results, remarks=((declaring, _no_baseline(results)), *remarks))
@@ -233,13 +230,6 @@ def _place(run: FoundRun, label: str, arms: dict[str, list[FoundRun]], remarks: 
     else:
         arms[f"{label} [{run.label}]"] = [run]
         remarks.append((run, f"same arm and seed as {twin.label}, other settings: an arm of its own"))
-
-
-def _doubts(run: FoundRun) -> Iterable[str]:
-    for benchmark, phases in run.record.scores.items() if run.record else ():
-        for phase, score in phases.items():
-            if score.official is None:
-                yield f"{benchmark}, {phase}: the score is not a number"
 
 
 def _arm(label: str, runs: list[FoundRun], trained_from: set[Any]) -> Arm:

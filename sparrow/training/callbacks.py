@@ -62,7 +62,7 @@ class StopOnSignal(Callback):
         """Save and stop if some rank was asked to."""
         assert isinstance(pl_module, FineTuning)
         if trainer.global_step == pl_module.num_steps:
-            self._give_back()  # first, so that no signal comes between the last look and whoever is next to handle it
+            self.teardown()  # first, so that no signal comes between the last look and whoever is next to handle it
             pl_module.agree_to_stop()
         if pl_module.stop_agreed:
             self.received = self.received or signal.SIGTERM
@@ -71,9 +71,6 @@ class StopOnSignal(Callback):
 
     def teardown(self, *_: Any, **__: Any) -> None:
         """Give the signals back."""
-        self._give_back()
-
-    def _give_back(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}

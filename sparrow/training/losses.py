@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from functools import cache
 from typing import Any
 
 import torch
@@ -11,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
+from transformers.utils.import_utils import is_liger_kernel_available
 
 from sparrow.data.encode import IGNORED
 from sparrow.data.micro_batches import MicroBatch
@@ -76,16 +75,11 @@ def _cross_entropy(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(head(hidden).float(), targets, reduction="none")
 
 
-@cache
-def _has_liger() -> bool:
-    return importlib.util.find_spec("liger_kernel") is not None
-
-
 def _fuses(head: nn.Module, hidden: Tensor) -> bool:
     """Whether Liger's kernel can take the head's place: a plain matrix that lies whole on this GPU."""
     weight: Any = getattr(head, "weight", None)
     plain = type(head) is nn.Linear and head.bias is None and not isinstance(weight, DTensor)
-    return hidden.is_cuda and plain and _has_liger()
+    return hidden.is_cuda and plain and is_liger_kernel_available()
 
 
 def _fused_sums(head: Any, hidden: Tensor, targets: Tensor, segments: Tensor, num_segments: int) -> Tensor:

@@ -54,8 +54,7 @@ def device_peak_flops(device: torch.device, precision: str, given: float | None 
 def mfu(flops: float, seconds: float, num_devices: int, peak: float | None) -> float | None:
     """Model FLOP utilisation (arXiv 2204.02311, appendix B), or None where FLOPs or peak are not known.
 
-    `flops` are those of the forward and backward passes over all devices, without a forward pass that activation
-    checkpointing repeats; `peak` is that of one device.
+    `flops` are of forward and backward passes over all devices, without what checkpointing repeats; `peak` is of one.
     """
     if not flops or not peak or not seconds:
         return None

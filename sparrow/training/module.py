@@ -133,7 +133,8 @@ class FineTuning(pl.LightningModule):
         self.stop_agreed = bool(sums[-1] > 0)
         loss = float(sums[-2] / units)
         with timer.phase("optimizer"):
-            gradient_norm = self._clip(optimizer)
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            gradient_norm = clip_gradients(parameters, self.optimizer_settings.max_grad_norm or math.inf)
             self._look_at_numbers(batch, loss, gradient_norm)
             if self.not_finite:
                 optimizer.zero_grad()  # without gradients, the step below changes nothing, and is counted as planned
@@ -145,11 +146,7 @@ class FineTuning(pl.LightningModule):
         self._log_step(batch.step, loss, gradient_norm, sums, supervised, rates)
 
     def _look_at_numbers(self, batch: StepBatch, loss: float, gradient_norm: float) -> None:
-        """Note what is not finite, alike on all ranks.
-
-        Raises:
-            RunError: If it is to end the run.
-        """
+        """Note what is not finite, alike on all ranks; a RunError if it is to end the run."""
         self.not_finite = None
         for name, value in (("loss", loss), ("gradient norm", gradient_norm)):
             if not math.isfinite(value):
@@ -160,11 +157,6 @@ class FineTuning(pl.LightningModule):
                 f"{self.not_finite}; its samples on this rank: {', '.join(batch.sample_ids)}; lower "
                 "optimizer.learning_rate, look at them with `sparrow preview`, or set optimizer.on_nan_loss=skip"
             )
-
-    def _clip(self, optimizer: Any) -> float:
-        limit = self.optimizer_settings.max_grad_norm
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        return clip_gradients(parameters, math.inf if limit is None else limit)
 
     def component_sums(self, losses: Tensor, counts: Tensor, components: Tensor) -> Tensor:
         """Loss sums a component, then token counts a component, on the CPU."""

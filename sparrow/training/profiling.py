@@ -15,8 +15,7 @@ SKIPPED_STEPS, WARMUP_STEPS, TRACED_STEPS = 1, 1, 3
 class Profile(Callback):
     """Traces steps with torch's profiler and writes `trace-<rank>.json`.
 
-    The first step is left out and the second warms the profiler up; where the run ends before the trace is full, what
-    there is of it is written.
+    The first step is left out and the second warms the profiler up; a run that ends early writes what it has.
     """
 
     def __init__(self, folder: Path) -> None:

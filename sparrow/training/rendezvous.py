@@ -17,8 +17,7 @@ FAILED = "failed"
 
 
 class ConnectedRanks:
-    """The connected ranks of a run, or its only one: they take from one list, and wait for each other however long it
-    takes.
+    """The connected ranks of a run, or its only one: they take from one list, and wait for each other without limit.
 
     Collectives give up after minutes; the store by which the ranks were connected has no such limit.
     """
@@ -41,11 +40,7 @@ class ConnectedRanks:
         self._store.add(self._key(what), 1)
 
     def wait_for(self, what: str, num_ranks: int) -> None:
-        """Wait until so many ranks have told.
-
-        Raises:
-            RunError: If a rank fails meanwhile.
-        """
+        """Wait until so many ranks have told; a RunError if a rank fails meanwhile."""
         while self._store.add(self._key(what), 0) < num_ranks:
             self._raise_if_failed()
             time.sleep(POLL_S)

@@ -9,15 +9,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field
 
 from sparrow.core.errors import BackboneError
-from sparrow.core.settings import (
-    AboveZero,
-    AtLeast0,
-    AtLeast1,
-    NotNegative,
-    Share,
-    setting,
-    settings,
-)
+from sparrow.core.settings import AboveZero, AtLeast0, AtLeast1, NotNegative, Share, setting, settings
 from sparrow.models.quantization import require_bitsandbytes
 from sparrow.models.settings import BackboneSettings, Tuning
 from sparrow.runs.settings import Trainer

@@ -66,16 +66,14 @@ def write(checkpoint: dict[str, Any], path: Path) -> None:
     if main:
         write_json(temporary / FILES_FILE, {name: found for part in gathered for name, found in part.items()})
         sync(temporary)
+        replaced = path.with_name(f".{path.name}.replaced{TEMPORARY}")
         if path.exists():
-            replaced = path.with_name(f".{path.name}.replaced{TEMPORARY}")
             path.rename(replaced)
-            temporary.rename(path)
-            if replaced.is_dir():
-                shutil.rmtree(replaced)
-            else:  # the checkpoint of an unsharded part of the run
-                replaced.unlink()
-        else:
-            temporary.rename(path)
+        temporary.rename(path)
+        if replaced.is_dir():
+            shutil.rmtree(replaced)
+        else:  # none, or the checkpoint of an unsharded part of the run
+            replaced.unlink(missing_ok=True)
         sync(path.parent)
     dist.barrier()
 

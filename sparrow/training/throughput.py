@@ -124,9 +124,7 @@ class Throughput(Callback):
         if not is_logging_step(trainer, batch.step):
             return
         figures = {f"throughput/{name}": value for name, value in of_step.items()}
-        peak = device_peak_flops(trainer.strategy.root_device, self.precision, self.given_peak_flops)
-        utilisation = mfu(counts.flops, step_s, trainer.world_size, peak)
-        if utilisation is not None:
+        if (utilisation := self._mfu(trainer, counts, step_s)) is not None:
             figures["throughput/mfu"] = utilisation
         if counts.computed_tokens:
             figures["data/packing_efficiency"] = counts.tokens / counts.computed_tokens
@@ -135,6 +133,10 @@ class Throughput(Callback):
         figures |= {f"memory/peak_{kind}_gib": size / GIBIBYTE for kind, size in peak_memory_bytes().items()}
         figures["throughput/gpu_hours"] = self.gpu_hours(trainer)
         pl_module.log_dict(figures)
+
+    def _mfu(self, trainer: pl.Trainer, counts: StepCounts, seconds: float) -> float | None:
+        peak = device_peak_flops(trainer.strategy.root_device, self.precision, self.given_peak_flops)
+        return mfu(counts.flops, seconds, trainer.world_size, peak)
 
     def gpu_hours(self, trainer: pl.Trainer) -> float:
         """Hours from the start of the first step, times GPUs; 0 on CPUs."""
@@ -145,14 +147,12 @@ class Throughput(Callback):
         """The whole training in figures, for `run.json`; None what is not known, {} before the first step."""
         if not self.step_s:
             return {}
-        counts, ranks = self.counts, trainer.world_size
-        peak = device_peak_flops(trainer.strategy.root_device, self.precision, self.given_peak_flops)
-        computed = counts.computed_tokens
+        counts = self.counts
         return {
             **rates(counts, self.step_s),
-            "mfu": mfu(counts.flops, self.step_s, ranks, peak),
-            "data_wait_share": counts.wait_s / ranks / self.step_s,
-            "packing_efficiency": counts.tokens / computed if computed else None,
+            "mfu": self._mfu(trainer, counts, self.step_s),
+            "data_wait_share": counts.wait_s / trainer.world_size / self.step_s,
+            "packing_efficiency": counts.tokens / counts.computed_tokens if counts.computed_tokens else None,
             "gpu_hours": self.gpu_hours(trainer),
         }
 

@@ -55,7 +55,8 @@ def sharding_of(config: TrainingSettings, checkpoint: str) -> Sharding | None:
 
     def read(device: torch.device, replicas: int, shards: int) -> nn.Module:
         # transformers reads shards onto the machine's accelerator only, and no shards of adapters.
-        if base_of_adapters(checkpoint) is not None or device.type != _accelerator():
+        accelerator = torch.accelerator.current_accelerator() or torch.device("cpu")
+        if base_of_adapters(checkpoint) is not None or device.type != accelerator.type:
             model = load_model(config, checkpoint).model
             merge_adapters(model)
             return model
@@ -73,8 +74,3 @@ def put_together(config: TrainingSettings, planned: Backbone, backbone: Backbone
     The backbone that the run was planned with needs no model.
     """
     return gather_into(backbone, tuned_outline(config, planned))
-
-
-def _accelerator() -> str:
-    found = torch.accelerator.current_accelerator()
-    return found.type if found is not None else "cpu"

@@ -34,11 +34,7 @@ class TryLongest(Callback):
         self.dataset, self.precision = dataset, precision
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Try.
-
-        Raises:
-            RunError: If a rank runs out of memory, with advice.
-        """
+        """Try; a RunError with advice if a rank runs out of memory."""
         assert isinstance(pl_module, FineTuning)
         started, sharding = time.perf_counter(), pl_module.sharding
         with isolate_rng():

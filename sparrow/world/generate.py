@@ -96,7 +96,8 @@ def _clips_all_kinds(settings: WorldSettings, data_seed: int) -> Rows:
     return _clips(broad, data_seed, "clips_all_kinds")
 
 
-def _event_texts(settings: WorldSettings, data_seed: int) -> Rows:
+def _event_texts(settings: WorldSettings, data_seed: int, **changes: Any) -> Rows:
+    settings = replace(settings, **changes)
     for i in range(settings.num_event_texts):
         rng = _rng(data_seed, "event_texts", i)
         question, scene = _ask_any(rng.choice(settings.text_kinds), settings.text_events, rng)
@@ -183,10 +184,7 @@ TABLES: dict[str, WorldTable] = {
         lambda settings, seed: _event_texts(replace(settings, text_kinds=settings.clip_kinds), seed),
     ),
     "event_texts_one_template": WorldTable(
-        "event_texts_one_template.json",
-        "longalpaca",
-        "",
-        lambda settings, seed: _event_texts(replace(settings, text_templates=1), seed),
+        "event_texts_one_template.json", "longalpaca", "", partial(_event_texts, text_templates=1)
     ),
     "event_texts_other_words": WorldTable("event_texts_other_words.json", "longalpaca", "", _event_texts_other_words),
     "benchmark_short": WorldTable("short.jsonl", "multiple_choice", "benchmark_clips", partial(_benchmark, "short")),

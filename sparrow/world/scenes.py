@@ -58,8 +58,6 @@ class Event(NamedTuple):
 
 
 Scene = tuple[Event, ...]
-
-
 _EVENTS = [Event(*values) for values in product(COLOURS, SHAPES, DIRECTIONS, range(GRID_CELLS), range(GRID_CELLS))]
 
 

@@ -17,7 +17,6 @@ MAX_EVENTS = 24
 RARE_KINDS = ("count", "last", "after")
 MOTION_KINDS = tuple(kind for kind in PHRASINGS if kind != "where")
 
-
 Kinds = list[Literal[MOTION_KINDS]]  # type: ignore[valid-type]
 NonEmptyKinds = Annotated[Kinds, Field(min_length=1)]
 NumEvents = Annotated[list[Annotated[int, Field(ge=1, le=MAX_EVENTS)]], Field(min_length=1)]

@@ -47,6 +47,7 @@ def scatter(projection: Projection) -> Figure:
     names = [name for name, points in projection.points.items() if len(points)]
     everything = np.concatenate([projection.points[name] for name in names])
     size_pt2 = float(np.clip(6_000 / len(everything), 2, 22))
+    style: dict[str, Any] = {"s": size_pt2, "linewidths": 0, "rasterized": True}
     panels = [None, *names] if len(names) > 1 else [None]
     columns = min(MAX_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
@@ -57,20 +58,12 @@ def scatter(projection: Projection) -> Figure:
     for axes, shown in zip(grid, panels, strict=False):
         others = [projection.points[name] for name in names if name != shown]
         if shown is not None:
-            axes.scatter(*np.concatenate(others).T, s=size_pt2, color="0.85", linewidths=0, rasterized=True)
+            axes.scatter(*np.concatenate(others).T, color="0.85", **style)
         for number, name in enumerate(projection.points):
             if name in names and shown in (None, name):
                 colour, marker = looks(number)
-                axes.scatter(
-                    *projection.points[name].T,
-                    s=size_pt2,
-                    color=colour,
-                    marker=marker,
-                    alpha=0.75,
-                    linewidths=0,
-                    rasterized=True,
-                    label=_short(name) if shown is None else None,
-                )
+                look = {"color": colour, "marker": marker, "label": _short(name) if shown is None else None}
+                axes.scatter(*projection.points[name].T, alpha=0.75, **look, **style)
         title = f"{projection.name} of instructions" if shown is None else _short(shown)
         axes.set(title=title, xticks=[], yticks=[])
         axes.set_box_aspect(1)
@@ -97,10 +90,8 @@ def templates(comparison: SourceComparison) -> Figure:
         axes.barh(range(len(shares)), shares, 0.7, color=looks(numbers[name])[0], edgecolor="black", linewidth=0.5)
         for place, share in enumerate(shares):
             axes.text(share + largest / 100, place, f"{share:.1f} %", va="center", fontsize=7)
-        labels = [
-            textwrap.shorten(t.words or "(no words)", MAX_TEMPLATE_CHARACTERS, placeholder=" [...]")
-            for t in measured.templates
-        ]
+        words = (template.words or "(no words)" for template in measured.templates)
+        labels = [textwrap.shorten(text, MAX_TEMPLATE_CHARACTERS, placeholder=" [...]") for text in words]
         axes.set_yticks(range(len(shares)), labels, fontsize=7)
         axes.set_ylim(len(shares) - 0.4, -0.6)
         axes.set_title(_short(name), loc="left", fontweight="bold")
@@ -119,10 +110,9 @@ def overlap(comparison: SourceComparison) -> Figure:
     distances = np.array(comparison.distances).reshape(len(names), len(names))
     image = axes.imshow(distances, cmap="cividis_r", vmin=0, vmax=max(1.0, distances.max(initial=0)))
     for row, column in np.ndindex(distances.shape):
-        dark = image.norm(distances[row, column]) > 0.5
-        axes.text(
-            column, row, f"{distances[row, column]:.2f}", ha="center", va="center", color="white" if dark else "black"
-        )
+        distance = distances[row, column]
+        colour = "white" if image.norm(distance) > 0.5 else "black"
+        axes.text(column, row, f"{distance:.2f}", ha="center", va="center", color=colour)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("nearest instruction of")

@@ -25,7 +25,7 @@ from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.instructions.extraction import clean, sample_instructions
 from sparrow.instructions.metrics import MetricEstimate
 from sparrow.instructions.settings import METRICS
-from sparrow.instructions.source_comparison import WHOLE, SourceComparison, compare, embed_all, mixed
+from sparrow.instructions.source_comparison import WHOLE, MeasuredSource, SourceComparison, compare, embed_all, mixed
 from sparrow.planning.order import selected_rows
 from sparrow.planning.run_inputs import load_sources, lost_by_dividing, page_counts, scaled_down
 from sparrow.settings import DiversityConfig
@@ -64,18 +64,11 @@ def measure_diversity(config: DiversityConfig) -> Sampled:
         progress=config.trainer.progress_bar,
     )
     own_vectors = {name: vectors["source", name] for name in texts}
-    comparison = compare(
-        texts,
-        own_vectors,
-        {name: vectors["benchmark", name] for name in questions},
-        config,
-    )
+    comparison = compare(texts, own_vectors, {name: vectors["benchmark", name] for name in questions}, config)
     sizes = {name: measured.num_compared for name, measured in comparison.sources.items()}
     if len(set(sizes.values())) > 1:
-        small = [name for name, size in sizes.items() if size < config.min_instructions]
-        notes.append(
-            f"not comparable, with fewer than min_instructions={config.min_instructions}: {', '.join(sorted(small))}"
-        )
+        small = ", ".join(sorted(name for name, size in sizes.items() if size < config.min_instructions))
+        notes.append(f"not comparable, with fewer than min_instructions={config.min_instructions}: {small}")
     return Sampled(texts, own_vectors, comparison, notes)
 
 
@@ -135,22 +128,11 @@ def _questions(config: DiversityConfig, notes: list[str]) -> dict[str, list[str]
 def write_diversity(sampled: Sampled, config: DiversityConfig, folder: Path) -> None:
     """Write `diversity.json`, `diversity.csv` and `diversity.md`."""
     comparison = sampled.comparison
-    definitions = {
-        name: {"definition": m.definition, "source": m.source, "more_is_diverse": m.more_is_diverse}
-        for name in config.metrics
-        if (m := METRICS[name])
-    }
-    settings = {"num_instructions": config.num_instructions, "data_seed": config.data_seed}
-    write_json(
-        folder / "diversity.json",
-        {
-            **settings,
-            "embedder": asdict(config.embedder),
-            "metrics": definitions,
-            **asdict(comparison),
-            "notes": sampled.notes,
-        },
-    )
+    described = ("definition", "source", "more_is_diverse")
+    definitions = {name: {key: getattr(METRICS[name], key) for key in described} for name in config.metrics}
+    settings: dict[str, Any] = {"num_instructions": config.num_instructions, "data_seed": config.data_seed}
+    settings |= {"embedder": asdict(config.embedder), "metrics": definitions}
+    write_json(folder / "diversity.json", {**settings, **asdict(comparison), "notes": sampled.notes})
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(["source", "num_instructions", "num_compared", "metric", "value", "low", "high"])
@@ -159,9 +141,8 @@ def write_diversity(sampled: Sampled, config: DiversityConfig, folder: Path) -> 
             writer.writerow([name, measured.num_instructions, measured.num_compared, metric, *vars(found).values()])
     write_atomically(folder / "diversity.csv", lines.getvalue())
     tables = "\n".join(table.markdown() for table in _tables(sampled, with_intervals=True))
-    meanings = "\n".join(
-        f"- **{m.label}**: {m.definition} ({m.source})" for m in map(METRICS.__getitem__, config.metrics)
-    )
+    metrics = (METRICS[name] for name in config.metrics)
+    meanings = "\n".join(f"- **{m.label}**: {m.definition} ({m.source})" for m in metrics)
     write_atomically(folder / "diversity.md", f"{tables}\n{meanings}\n")
 
 
@@ -179,27 +160,13 @@ def _tables(sampled: Sampled, *, with_intervals: bool) -> list[Table]:
         metric = METRICS[key]
         values = (_number(measured.metrics[key], with_intervals) for measured in sources)
         rows.append((f"{metric.label} {'↑' if metric.more_is_diverse else '↓'}", *values))
-    notes = [*sampled.notes, "↑ ↓: the direction of more diversity"]
-    metrics = Table(
-        f"Diversity of {max(sizes, default=0):,} instructions each",
-        ("metric", *comparison.sources),
-        rows,
-        note="; ".join(notes),
-    )
+    title = f"Diversity of {max(sizes, default=0):,} instructions each"
+    note = "; ".join([*sampled.notes, "↑ ↓: the direction of more diversity"])
+    metrics = Table(title, ("metric", *comparison.sources), rows, note=note)
     clusters = Table(
         "Spread over the clusters of all sources",
         ("source", "sampled", "different", "clusters", "effective", "evenness"),
-        [
-            (
-                name,
-                f"{m.num_instructions:,}",
-                f"{m.num_distinct:,}",
-                str(m.clusters.num_clusters),
-                f"{m.clusters.effective_clusters:.1f}",
-                f"{m.clusters.evenness:.2f}",
-            )
-            for name, m in comparison.sources.items()
-        ],
+        [(name, *_spread(measured)) for name, measured in comparison.sources.items()],
     )
     distances = Table(
         "Mean cosine distance of an instruction of a row to the nearest of a column",
@@ -222,6 +189,12 @@ def _tables(sampled: Sampled, *, with_intervals: bool) -> list[Table]:
         ],
     )
     return [metrics, clusters, distances, *([covered] if covered.rows else [])]
+
+
+def _spread(source: MeasuredSource) -> tuple[str, ...]:
+    clusters = source.clusters
+    cells = f"{clusters.num_clusters}", f"{clusters.effective_clusters:.1f}", f"{clusters.evenness:.2f}"
+    return f"{source.num_instructions:,}", f"{source.num_distinct:,}", *cells
 
 
 def _number(found: MetricEstimate, with_interval: bool) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sparrow.commands.diversity.figures import looks
+from sparrow.commands.diversity.figures import MARKERS, looks
 from sparrow.commands.diversity.measure import Sampled
 from sparrow.commands.diversity.projection import Projection
 from sparrow.core.files import write_atomically
@@ -17,26 +17,15 @@ from sparrow.instructions.settings import METRICS
 from sparrow.settings import DiversityConfig
 
 GRID = 4_000
-SHAPES = {
-    "o": "circle",
-    "^": "up",
-    "s": "square",
-    "D": "diamond",
-    "v": "down",
-    "P": "plus",
-    "X": "cross",
-    "*": "star",
-    "<": "left",
-}
+SHAPES = dict(zip(MARKERS, "circle up square diamond down plus cross star left".split(), strict=True))
 
 
 def write_page(sampled: Sampled, projections: Sequence[Projection], path: Path, config: DiversityConfig) -> Path:
     """Write the page; equal input gives equal bytes."""
     names = list(projections[0].points) if projections else []
+    looking = ((name, *looks(number)) for number, name in enumerate(names))
     data = {
-        "sources": [
-            {"name": name, "colour": looks(i)[0], "shape": SHAPES[looks(i)[1]]} for i, name in enumerate(names)
-        ],
+        "sources": [{"name": name, "colour": colour, "shape": SHAPES[marker]} for name, colour, marker in looking],
         "texts": [sampled.texts[name][: len(projections[0].points[name])] for name in names],
         "planes": [{"name": plane.name, "points": _whole(plane)} for plane in projections],
     }

@@ -33,8 +33,7 @@ def read_benchmark(
     """The questions of a benchmark.
 
     A `.jsonl` file is read as the released code's form of any benchmark, whose prompts stand in the file. `name` is a
-    key of `FORMATS`, `location` a file or folder. Subtitles are read unless `off`; all tasks are asked where none is
-    named.
+    key of `FORMATS`, `location` a file or folder. Subtitles are read unless `off`; no `tasks` stand for all.
 
     Raises:
         ConfigError: If there is no such format or protocol, or the format has no subtitles.

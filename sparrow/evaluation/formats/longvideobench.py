@@ -1,7 +1,6 @@
 """LongVideoBench: referring questions about videos of 8 s to an hour, with subtitles (arXiv 2407.15754).
 
-Prompt, subtitles and their interleaving are those of the official longvideobench_dataset.py, which the released
-code of arXiv 2411.19951 repeats.
+Prompt, subtitles and their interleaving are those of the official longvideobench_dataset.py, as in the released code.
 """
 
 from __future__ import annotations
@@ -27,21 +26,15 @@ def read(location: Path, reading: Reading) -> list[Question]:
     """Questions of `lvb_val.json` (`candidates`) or of the parquet file (`option0` ... `option4`, "N/A" for none).
 
     Videos are named by `video_path`, subtitles are `subtitles/{subtitle_path}` beside the annotations.
-
-    Raises:
-        DataError: If annotations or subtitles are missing or wrong; all problems at once.
     """
     (path, *_) = find_files(location, PATTERNS, benchmark=reading.benchmark)
     subtitles = (location if location.is_dir() else location.parent) / SUBTITLE_FOLDER
     found = records(path, benchmark=reading.benchmark)
-    return make_questions(
-        found,
-        lambda record: _question(record, _subtitles(record, subtitles, reading)),
-        Problems(reading.benchmark, path),
-    )
+    return make_questions(found, lambda row: _question(row, subtitles, reading), Problems(reading.benchmark, path))
 
 
-def _question(record: Any, subtitles: tuple[Subtitle, ...]) -> Question:
+def _question(record: Any, subtitles: Path, reading: Reading) -> Question:
+    shown = _subtitles(record, subtitles, reading)
     require(record, "id", "video_path", "question", "correct_choice", "duration_group", "question_category")
     options = _options(record)
     gold = record["correct_choice"]
@@ -54,7 +47,7 @@ def _question(record: Any, subtitles: tuple[Subtitle, ...]) -> Question:
         options=options,
         gold=gold,
         category=str(record["question_category"]),
-        subtitles=subtitles,
+        subtitles=shown,
         groups={"duration_group": str(record["duration_group"])},
     )
 
@@ -85,8 +78,5 @@ def _subtitles(record: Any, folder: Path, reading: Reading) -> tuple[Subtitle, .
 
 
 LONGVIDEOBENCH = Format(
-    read=read,
-    num_questions={"all": 1337},
-    has_subtitles=True,
-    protocols={"official": SUBTITLED, "released": SUBTITLED},
+    read=read, num_questions={"all": 1337}, has_subtitles=True, protocols={"official": SUBTITLED, "released": SUBTITLED}
 )

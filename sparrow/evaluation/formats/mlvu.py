@@ -12,7 +12,16 @@ from sparrow.evaluation.annotations import require
 from sparrow.evaluation.formats.protocols import DIRECTLY, Format, Reading, Wording, gold_by_text, read_tasks
 from sparrow.evaluation.questions import Question
 
-MULTIPLE_CHOICE = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
+# Tasks with the number of their questions.
+MULTIPLE_CHOICE = {
+    "plotQA": 539,
+    "needle": 355,
+    "ego": 352,
+    "count": 206,
+    "order": 259,
+    "anomaly_reco": 200,
+    "topic_reasoning": 264,
+}
 OPEN_ENDED = ("sub_scene", "summary")
 FILES = {task: f"{number}_{task}" for number, task in enumerate((*MULTIPLE_CHOICE, *OPEN_ENDED), 1)}
 WORDINGS = {
@@ -38,9 +47,6 @@ def read(location: Path, reading: Reading) -> list[Question]:
 
     An answer that is not among the candidates (two of the published questions) leaves `gold` None: the question is
     asked and always wrong. Where candidates repeat (sixteen), the last that reads as the answer is `gold`.
-
-    Raises:
-        DataError: If a task's file is missing or wrong; all problems at once.
     """
     return read_tasks(location, {task: f"{stem}.json" for task, stem in FILES.items()}, reading, _question)
 
@@ -63,14 +69,6 @@ def _question(task: str, number: int, record: Any, protocol: str) -> Question:
 
 MLVU = Format(
     read=read,
-    num_questions={
-        "plotQA": 539,
-        "needle": 355,
-        "ego": 352,
-        "count": 206,
-        "order": 259,
-        "anomaly_reco": 200,
-        "topic_reasoning": 264,
-    },
-    protocols={"official": {"metric": "macro_accuracy"}, "released": {"tasks": MULTIPLE_CHOICE}},
+    num_questions=MULTIPLE_CHOICE,
+    protocols={"official": {"metric": "macro_accuracy"}, "released": {"tasks": tuple(MULTIPLE_CHOICE)}},
 )

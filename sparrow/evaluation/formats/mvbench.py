@@ -33,13 +33,7 @@ VIDEO_FOLDERS = {
     "episodic_reasoning": "tvqa/frames_fps3_hq",
     "counterfactual_inference": "clevrer/video_validation",
 }
-BOUNDED = {
-    "action_sequence",
-    "action_prediction",
-    "object_interaction",
-    "action_localization",
-    "episodic_reasoning",
-}
+BOUNDED = {"action_sequence", "action_prediction", "object_interaction", "action_localization", "episodic_reasoning"}
 FRAME_FOLDER_FPS = {"episodic_reasoning": 3.0}
 WORDINGS = {
     "official": Wording(
@@ -59,11 +53,7 @@ WORDINGS = {
 def read(location: Path, reading: Reading) -> list[Question]:
     """Questions of `json/{task}.json`, named `task/position`; their videos lie in one folder a source.
 
-    Bounded questions ask about `start` to `end` under both protocols, though the released code shows the whole
-    video.
-
-    Raises:
-        DataError: If a task's file is missing or wrong; all problems at once.
+    Bounded questions ask about `start` to `end` under both protocols, though the released code shows the whole video.
     """
     return read_tasks(location, {task: f"{task}.json" for task in VIDEO_FOLDERS}, reading, _question)
 

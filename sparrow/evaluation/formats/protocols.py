@@ -31,24 +31,16 @@ class Wording:
 
     def ask(self, *, options: Sequence[str], **fields: Any) -> Question:
         """The question in these words."""
-        return Question(
-            options=tuple(options),
-            labels=tuple(self.label.format(letter) for letter in ascii_uppercase[: len(options)]),
-            preamble=self.preamble,
-            lead=self.lead,
-            instruction=self.instruction,
-            system=self.system,
-            reply_start=self.reply_start,
-            **fields,
-        )
+        words = {name: text for name, text in vars(self).items() if name != "label"}
+        labels = tuple(self.label.format(letter) for letter in ascii_uppercase[: len(options)])
+        return Question(options=tuple(options), labels=labels, **words, **fields)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What a reader of annotations is asked for.
 
-    `protocol` is `official` or `released` (the released code of arXiv 2411.19951); all tasks are read where none is
-    named.
+    `protocol` is `official` or `released` (the released code of arXiv 2411.19951); no `tasks` stand for all.
     """
 
     benchmark: str
@@ -64,11 +56,7 @@ class Reading:
 def read_tasks(
     location: Path, names: Mapping[str, str], reading: Reading, make: Callable[[str, int, Any, str], Question]
 ) -> list[Question]:
-    """Questions of one JSON list a task, each made from its task, its position, its record and the protocol.
-
-    Raises:
-        DataError: If a task's file is missing or wrong; all problems at once.
-    """
+    """Questions of one JSON list a task, each made from its task, its position, its record and the protocol."""
     records = (
         (f"{path.name}, {line}", (task, number, record, reading.protocol))
         for task, path in task_files(location, names, reading).items()
@@ -96,8 +84,7 @@ def task_files(location: Path, names: Mapping[str, str], reading: Reading, folde
 
 
 def gold_by_text(record: dict[str, Any]) -> tuple[list[str], int | None]:
-    """The candidates, and the position of the last one that is the answer's text, as the official loops find it;
-    None where none is."""
+    """The candidates, and the position of the last that is the answer's text, as in the official loops, or None."""
     candidates = record["candidates"]
     if not isinstance(candidates, list) or len(candidates) < 2:
         raise DataError(f"'candidates' is {candidates!r}, expected a list of two or more")
@@ -118,8 +105,9 @@ def seconds(record: dict[str, Any], name: str) -> float:
 class Format:
     """A benchmark: how its files are read, its size, and what its protocols fix beside the prompts.
 
-    `protocols` has settings of `Benchmark` by protocol, such as `metric`, `tasks` or `max_new_tokens`; one that is
-    given wins. `num_questions` is the size of the published benchmark by task, None where it has no fixed content.
+    `read` raises a DataError if annotations or subtitles are missing or wrong, with all problems at once. `protocols`
+    has settings of `Benchmark` by protocol, such as `metric`, `tasks` or `max_new_tokens`; one that is given wins.
+    `num_questions` is the size of the published benchmark by task, None where it has no fixed content.
     """
 
     read: Callable[[Path, Reading], list[Question]]

@@ -33,14 +33,10 @@ def read(location: Path, reading: Reading) -> list[Question]:
 
     They are named `task/video/dimension/position`. Options stand inside the question's text; captioning is judged
     by another model in the official evaluation, so that it has no options here.
-
-    Raises:
-        DataError: If a task's file is missing or wrong; all problems at once.
     """
     problems = Problems(reading.benchmark, location)
-    return make_questions(
-        _records(location, reading, problems), lambda item: _question(*item, reading.protocol), problems
-    )
+    found = _records(location, reading, problems)
+    return make_questions(found, lambda item: _question(*item, reading.protocol), problems)
 
 
 def _question(task: str, video: str, dimension: str, number: int, record: Any, protocol: str) -> Question:
@@ -114,10 +110,6 @@ def _caption_matching(text: str, answer: str) -> dict[str, Any]:
     return {"question": question, "options": options, "labels": labels, "gold": _gold(answer, labels, options)}
 
 
-def _captioning(text: str, answer: str) -> dict[str, Any]:
-    return {"question": text, "options": (), "gold": None}
-
-
 def _gold(answer: str, labels: tuple[str, ...], options: tuple[str, ...]) -> int:
     """The option that the answer repeats whole, has the text of, or else has the label of, as officially scored."""
     whole = [label + option for label, option in zip(labels, options, strict=True)]
@@ -134,10 +126,8 @@ _FIELDS = {
     "multi-choice": _multi_choice,
     "yes_no": _yes_no,
     "caption_matching": _caption_matching,
-    "captioning": _captioning,
+    "captioning": lambda text, answer: {"question": text, "options": (), "gold": None},
 }
-
-
 TEMPCOMPASS = Format(
     read=read,
     num_questions={"multi-choice": 1580, "yes_no": 2453, "caption_matching": 1503, "captioning": 2004},

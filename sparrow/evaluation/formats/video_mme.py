@@ -38,9 +38,6 @@ def read(location: Path, reading: Reading) -> list[Question]:
     """Questions of the parquet file (one row per question) or of the official JSON (`questions` nested in each video).
 
     Videos are `{videoID}.mp4`, subtitles `subtitle/{videoID}.srt` beside the annotations; a video may have none.
-
-    Raises:
-        DataError: If annotations or subtitles are missing or wrong; all problems at once.
     """
     (path, *_) = find_files(location, PATTERNS, benchmark=reading.benchmark)
     problems = Problems(reading.benchmark, path)
