@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from sparrow.core import segment_store
-from sparrow.data import encode, sample_costs, source_media
+from sparrow.data import sample_costs, source_media, video_headers
 from sparrow.planning.run_inputs import prepare
 from tests.conftest import SMALL_RUN
 from tests.media.video_clips import write_clip
@@ -58,7 +58,7 @@ def calls(monkeypatch):
         monkeypatch.setattr(module, function, counting)
 
     count("look", source_media, "_file_state")
-    count("probe", encode, "probe_video")
+    count("probe", video_headers, "look_at_header")
     count("measure", sample_costs, "measure")
     return counted
 
@@ -99,7 +99,7 @@ def test_a_kill_loses_only_what_was_not_written_yet(sparrow, settings, clips, ca
     assert done.returncode == -signal.SIGKILL
     resumed = prepare(settings(*cached)).plan
     assert calls["measure"] == NUM_VIDEOS * NUM_QUESTIONS - 24, "of 29, those of the last files were not written"
-    assert calls["probe"] == NUM_VIDEOS - 8
+    assert calls["probe"] == 0, "all headers were looked at before the first sample was measured"
     assert resumed.content_hash == prepare(settings(*clips)).plan.content_hash
 
 
