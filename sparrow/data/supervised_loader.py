@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 import time
@@ -61,7 +62,7 @@ def watched(
     at_work.clear()
     guarded = _Guarded(dataset, at_work)
     loader = DataLoader(guarded, num_workers=num_workers, timeout=timeout_s if num_workers > 0 else 0, **options)
-    batches = iter(loader)
+    batches = started(loader)
     while True:
         try:
             batch = next(batches)
@@ -85,6 +86,18 @@ def watched(
             if isinstance(item, SparrowError):
                 raise item
         yield batch
+
+
+def started(loader: DataLoader) -> Iterator[Any]:
+    """An iterator over a loader whose forked workers collect none of this process's garbage.
+
+    A decoder's frame that was left to the garbage collector waits for its threads, which a fork does not have.
+    """
+    gc.freeze()
+    try:
+        return iter(loader)
+    finally:
+        gc.unfreeze()
 
 
 def worker_lost(signal_name: str | None, busy: str | None = None) -> DataError:

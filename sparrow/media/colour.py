@@ -37,8 +37,8 @@ def to_rgb(frame: Any, size_px: tuple[int, int], hdr: Hdr) -> np.ndarray:
     transfer = frame.color_trc
     refuse_hdr(transfer, hdr)
     if transfer not in _HDR_TRANSFERS:
-        return frame.to_ndarray(format="rgb24", width=width, height=height)
-    signal = frame.to_ndarray(format="rgb48le", width=width, height=height).astype(np.float32) / 65535
+        return frame.to_ndarray(format="rgb24", width=width, height=height, threads=1)
+    signal = frame.to_ndarray(format="rgb48le", width=width, height=height, threads=1).astype(np.float32) / 65535
     return tone_mapped(signal, _HDR_TRANSFERS[transfer])
 
 

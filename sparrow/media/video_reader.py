@@ -182,7 +182,7 @@ class VideoFileReader:
             return None
         with self._from_beginning() as (container, stream):
             first = next(all_frames(container, stream, index))
-            upright = first.to_ndarray(format="rgb24").shape[1::-1] == self._size_px and not _orientation(first)[1]
+            upright = first.to_ndarray(format="rgb24", threads=1).shape[1::-1] == self._size_px and not _orientation(first)[1]
         try:
             reader = decord.VideoReader(str(self._path), num_threads=1)
             if not upright or len(reader) != self.clock.num_frames:
