@@ -23,7 +23,7 @@ from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation
 from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.rejecting import FAIL, BadSamples
-from sparrow.data.supervised_loader import Mapped
+from sparrow.data.supervised_loader import Mapped, started
 from sparrow.data.trainer_records import EXPORTS, Form, media_paths
 from sparrow.media.frame_folders import find_video, frame_files, is_frames
 from sparrow.media.frames import planned_frames, probe_video
@@ -108,7 +108,9 @@ class _Written(NamedTuple):
 def _write_records(loader: DataLoader, form: Form, file: TextIO, export: Export, *, skip: bool) -> None:
     start, between, end = form.frame
     file.write(start)
-    for written in (written for chunk in tqdm(loader, "export", leave=False, disable=None) for written in chunk):
+    for written in (
+        written for chunk in tqdm(started(loader), "export", leave=False, disable=None) for written in chunk
+    ):
         if written.problem is not None:
             if not skip:
                 raise written.problem

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from sparrow.data.supervised_loader import started
 from sparrow.evaluation.predictions import Prediction, unanswered
 from sparrow.evaluation.prompts import Protocol, Row, common_length, end_ids
 from sparrow.evaluation.units import Unit, Units
@@ -37,7 +38,7 @@ def answer(
     backbone, protocol = units.backbone, units.protocol
     backbone.model.eval()
     ends = end_ids(backbone)
-    for unit in DataLoader(units, batch_size=None, sampler=sampler, num_workers=num_workers):
+    for unit in started(DataLoader(units, batch_size=None, sampler=sampler, num_workers=num_workers)):
         with torch.inference_mode():
             results = _answer_rows(backbone, unit, ends)
         blanks = [unanswered(q, protocol.scoring, prompt_hashes[q.id], unit.frame_indices) for q in unit.questions]

@@ -31,10 +31,13 @@ def hdr_transfer(transfer: int) -> str:
     return _HDR_TRANSFERS.get(transfer, "")
 
 
-def to_rgb(frame: Any, size_px: tuple[int, int], hdr: Hdr) -> np.ndarray:
-    """A decoded frame at a width and height: uint8 RGB [height, width, 3], tone-mapped where it is HDR."""
+def to_rgb(frame: Any, size_px: tuple[int, int], hdr: Hdr, stated: int) -> np.ndarray:
+    """A decoded frame at a width and height: uint8 RGB [height, width, 3], tone-mapped where it is HDR.
+
+    `stated` is the transfer of the container, which counts where the frame has none of high dynamic range.
+    """
     width, height = size_px
-    transfer = frame.color_trc
+    transfer = frame.color_trc if frame.color_trc in _HDR_TRANSFERS else stated
     refuse_hdr(transfer, hdr)
     if transfer not in _HDR_TRANSFERS:
         return frame.to_ndarray(format="rgb24", width=width, height=height, threads=1)

@@ -139,8 +139,7 @@ def all_frames(container: Any, stream: Any, index: VideoIndex) -> Iterator[Any]:
         MediaError: If one is damaged.
     """
     leading, first_key = index.num_leading, int(np.argmax(index.is_key))
-    first_pts = int(index.pts[first_key])
-    has_left_out = False
+    has_left_out, has_key = False, False
     for position, packet in enumerate(container.demux(stream)):
         try:
             frames = packet.decode()
@@ -149,7 +148,8 @@ def all_frames(container: Any, stream: Any, index: VideoIndex) -> Iterator[Any]:
                 raise
             frames, has_left_out = [], True
         for frame in frames:
-            is_leading = leading > 0 and (frame.pts is None or frame.pts < first_pts)
+            has_key |= frame.key_frame
+            is_leading = leading > 0 and not has_key
             if frame.is_corrupt and is_leading:
                 has_left_out = True
             elif frame.is_corrupt or (has_left_out and is_leading):

@@ -85,8 +85,9 @@ def read_index(path: Path, container: Any, stream: Any) -> VideoIndex:
     if kind == "avi" and (index.dts != NO_TIME).all():  # counts frames that were dropped
         steps = np.diff(np.sort(index.dts))
         num_found = int(index.dts.max(initial=-1)) + max(int(np.median(steps)) if len(steps) else 1, 1)
-    if num_found < max(stream.frames, 1):
-        raise _cut_short(f"it holds {num_found} of {stream.frames} frames")
+    # Only AVI counts what it holds: MP4 counts what an edit list hides too, IVF units of time.
+    if num_found < (max(stream.frames, 1) if kind == "avi" else 1):
+        raise _cut_short(f"it holds {num_found} of {stream.frames} frames" if stream.frames else "it holds no frames")
     if kind.startswith(("matroska", "flv")):
         _refuse_short(index, container, stream)
     index.is_proved = kind.startswith(("mov", "matroska")) and _is_proved(index, stream.codec_context)

@@ -56,6 +56,7 @@ class VideoFileReader:
             self._time_base = float(stream.time_base)
             self._is_avi = container.format.name == "avi"
             self.is_interlaced = codec.field_order in _INTERLACED
+            self._stated_transfer = codec.color_trc
             self.transfer = hdr_transfer(codec.color_trc)
         self.is_proved = self._index.is_proved
         self.clock = self._clock_of(self._stated_times())
@@ -167,7 +168,7 @@ class VideoFileReader:
 
     def _rgb(self, frame: Any) -> np.ndarray:
         self.is_interlaced |= frame.interlaced_frame
-        image = to_rgb(frame, self._size_px, self._hdr)
+        image = to_rgb(frame, self._size_px, self._hdr, self._stated_transfer)
         rotation, is_mirrored = _orientation(frame)
         return np.rot90(image[::-1] if is_mirrored else image, round(rotation / 90) % 4)
 
@@ -178,11 +179,13 @@ class VideoFileReader:
         index = self._index
         keys = index.pts[index.is_key]
         group = np.cumsum(index.is_key) - 1
-        if not index.is_shown.all() or (index.pts < keys[group]).any():  # it counts packets from the key frame before
+        # It maps no HDR, and counts packets from the key frame before.
+        if self.transfer or not index.is_shown.all() or (index.pts < keys[group]).any():
             return None
         with self._from_beginning() as (container, stream):
             first = next(all_frames(container, stream, index))
-            upright = first.to_ndarray(format="rgb24", threads=1).shape[1::-1] == self._size_px and not _orientation(first)[1]
+            size_px = first.to_ndarray(format="rgb24", threads=1).shape[1::-1]
+            upright = size_px == self._size_px and not _orientation(first)[1]
         try:
             reader = decord.VideoReader(str(self._path), num_threads=1)
             if not upright or len(reader) != self.clock.num_frames:

@@ -328,7 +328,7 @@ def test_the_peak_of_a_gpu_begins_anew_with_a_run(settings, tmp_path, monkeypatc
     begun = []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: begun.append("run"))
-    monkeypatch.setattr("sparrow.commands.train.prepare", lambda *_: (_ for _ in ()).throw(RuntimeError("ended")))
+    monkeypatch.setattr("sparrow.commands.train.prepare", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("ended")))
     for name in ("one", "other"):
         with pytest.raises(RuntimeError, match="ended"):
             train(settings(), tmp_path / name, name=name)

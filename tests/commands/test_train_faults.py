@@ -307,7 +307,7 @@ def test_a_signal_after_the_last_step_ends_the_run_where_it_is(settings, tmp_pat
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_before_training_ends_the_run_as_interrupted(settings, tmp_path, monkeypatch, number):
-    monkeypatch.setattr("sparrow.commands.train.prepare", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr("sparrow.commands.train.prepare", lambda *_, **__: signal.raise_signal(number))
     with pytest.raises(Interrupted, match=f"stopped by {number.name}"):
         train(settings(*RUN), tmp_path, name="run")
     assert RunRecord.load(tmp_path).status == "interrupted"

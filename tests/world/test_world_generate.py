@@ -307,7 +307,7 @@ def test_settings_name_all_faults_at_once():
 
 
 def test_scenes_too_long_to_be_asked_about_are_refused():
-    with pytest.raises(ConfigError, match=r"long_events\[1\]: must be at most 24, is 64"):
+    with pytest.raises(ConfigError, match=r"long_events\[1\]: must lie between 1 and 24, is 64"):
         WorldSettings(long_events=[4, 64])
 
 
