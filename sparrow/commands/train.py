@@ -133,6 +133,7 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         prepared = prepare(config, checkpoint, run_folder=folder if num_ranks > 1 else None)
         _describe_data(record, prepared)
         if main:
+            _warn_of_rejected(record, folder)
             _keep_weights(prepared.checkpoint, config, record, folder)
             _keep_manifest(prepared, folder, record.run_id)
             record.diversity = diversity_of(prepared.plan, prepared.sources, Path(config.paths.cache_root))
@@ -341,6 +342,16 @@ def _fit(
     return backbone if sharding is None else put_together(config, prepared.backbone, backbone)
 
 
+def _warn_of_rejected(record: RunRecord, folder: Path) -> None:
+    rejected = sum(counts.rejected for counts in record.data.values())
+    if rejected:
+        requested = sum(counts.requested for counts in record.data.values())
+        path = folder / "ledger.parquet"
+        log.warning(
+            "%s of %s requested samples are not learnt; %s names each with its reason", rejected, requested, path
+        )
+
+
 def _count_failed(record: RunRecord, prepared: Prepared, folder: Path) -> None:
     """Let record and ledger say which planned samples could not be read during training."""
     failed = {line["position"]: (line["reason"], line.get("detail", "")) for line in reversed(read_failed(folder))}
@@ -350,6 +361,7 @@ def _count_failed(record: RunRecord, prepared: Prepared, folder: Path) -> None:
         _describe_data(record, carried_out)
         record.manifest_hash = planned_hash
         carried_out.plan.write_ledger(folder)
+        _warn_of_rejected(record, folder)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

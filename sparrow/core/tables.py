@@ -90,7 +90,9 @@ class Table:
             widths[widest] -= 1
         rule = "  ".join("-" * column for column in widths)
         body = [line for row in rows for line in self._text_lines(row, widths)]
-        note = wrap(self.note.replace("in bold", "marked with *"), width) if self.note else []
+        note = [
+            part for line in self.note.replace("in bold", "marked with *").splitlines() for part in wrap(line, width)
+        ]
         return "\n".join([self.heading, *self._text_lines(self.header, widths), rule, *body, *note]) + "\n"
 
     def _text_lines(self, row: tuple[str, ...], widths: list[int]) -> list[str]:

@@ -78,10 +78,10 @@ def watched(
                 raise worker_lost(lost[1], busy) from error
             if not timed_out:
                 raise
-            raise DataError(
-                f"a sample was not loaded within {timeout_s} s: {busy or 'no worker began one'}",
-                remedy="look at these files, or raise batching.sample_timeout_s",
-            ) from error
+            what, remedy = f"a sample was not loaded within {timeout_s} s: {busy}", "look at these files"
+            if not busy:
+                what, remedy = f"no worker began a sample within {timeout_s} s", "set batching.num_workers=0"
+            raise DataError(what, remedy=f"{remedy}, or raise batching.sample_timeout_s") from error
         for item in batch if isinstance(batch, list) else [batch]:
             if isinstance(item, SparrowError):
                 raise item
