@@ -29,7 +29,7 @@ RANGES = {
 }
 MISSING_VALUE = "a value is missing; set it"
 RUN_ID_CHARACTERS = 12
-CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 MAX_PASSES = 4
 MAX_SEED = 2**32 - 1  # NumPy's
 
@@ -151,7 +151,7 @@ def validated(
     problems = [*_truth_values(rest, schema, [])]
     aside: list[str] = []
     for problem in problems:
-        _set_aside(rest, aside, problem.key.split("."))
+        _set_aside(rest, aside, problem.key.partition("[")[0].split("."))
     for _ in range(MAX_PASSES):
         try:
             made = TypeAdapter(schema).validate_python(rest)
@@ -233,6 +233,9 @@ def _truth_values(value: Any, kind: Any, location: list[Any]) -> Iterator[Proble
         types = hints(kind) if is_dataclass(kind) else {}
         for name, item in value.items():
             yield from _truth_values(item, types.get(name, Any) if of_items is None else of_items, [*location, name])
+    elif isinstance(value, list | tuple) and get_origin(kind) in (list, tuple):
+        for place, item in enumerate(value):
+            yield from _truth_values(item, get_args(kind)[0], [*location, place])
     elif (isinstance(value, bool) and {int, float} & kinds) or (isinstance(value, float) and {int, str} <= kinds):
         yield Problem(_key(location), f"expected {readable(kind)}, found {value}")
 
@@ -316,6 +319,8 @@ def _message(details: Mapping[str, Any], kind: Any) -> str:
             return f"must not be negative{ending}"
         case name if name in RANGES:
             return f"must be {RANGES[name].format(**context)}{ending}"
+        case "finite_number":
+            return f"must be finite{ending}"
         case "too_short" | "string_too_short":
             return "must not be empty"
         case "literal_error":
