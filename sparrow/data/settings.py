@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from sparrow.core.entries import Registry
 from sparrow.core.settings import REQUIRED, AtLeast0, AtLeast1, Share, one_of, setting, settings
+from sparrow.world.settings import SourceTable
 
 MIXTURE_TOTALS = ("num_samples", "num_tokens", "num_frames", "num_supervised_tokens")
 ExportName = Literal["llamafactory", "llava", "ms_swift"]
@@ -59,7 +60,7 @@ class Source:
     media_roots: list[str] = setting(
         "further folders where absolute media paths and links may lead", default_factory=list, recorded=True
     )
-    world: str | None = setting("table of the generated world that has this source's schema", default=None)
+    world: SourceTable | None = setting("table of the generated world that has this source's schema", default=None)
     use_world: bool = setting("read that table in place of `files`", default=False)
 
 

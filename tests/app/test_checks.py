@@ -81,6 +81,12 @@ FAULTS = [
         "source.own.world",
         "no generated table of this source; set use_world=false",
     ),
+    (
+        {"source.world_clips.world": "benchmark_short"},
+        "source.world_clips.world",
+        "'benchmark_short' is not one of stills, pages, clips, ",
+    ),
+    ({f"{ASKED}.world": "nosuch"}, f"{ASKED}.world", "'nosuch' is not one of benchmark_short, "),
     ({"mixture.components": {}}, "mixture.components", "is empty; choose a mixture"),
     (
         {"tuning.vision.learning_rate_multiplier": 0.0},
