@@ -120,6 +120,8 @@ FAULTS = [
     ({"tuning.vision.weight_decay": float("inf")}, "tuning.vision.weight_decay", "must be finite, or null, is inf"),
     ({"text_to_image.line_spacing": float("inf")}, "text_to_image.line_spacing", "must be finite, is inf"),
     ({"start_from.gates": {"a": float("inf")}}, "start_from.gates.a", "must be finite, is inf"),
+    ({"frames.fps": 2.0}, "frames.fps", "belongs to the policy 'fps'; set that, or fps to null"),
+    ({f"{VIDEO}.frames": {"policy": "all", "fps": 2.0}}, f"{VIDEO}.frames.fps", "belongs to the policy 'fps'"),
     ({"world.clip_events": [True, 2]}, "world.clip_events[0]", "expected int, found True"),
     ({"text_to_image.augment.line_spacing": [1.0, True]}, "text_to_image.augment.line_spacing[1]", "found True"),
 ]
