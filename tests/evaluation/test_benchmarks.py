@@ -19,6 +19,7 @@ from sparrow.core.errors import BackboneError, ConfigError, DataError, RunError
 from sparrow.core.settings import validated
 from sparrow.evaluation.predictions import read_predictions
 from sparrow.evaluation.settings import Benchmark
+from sparrow.media.settings import FramePolicy
 from sparrow.models.settings import CheckpointOptions
 from sparrow.runs.record import RunRecord
 from sparrow.settings import EvaluateConfig
@@ -282,7 +283,7 @@ def test_a_run_is_asked_as_it_was_trained_unless_told_otherwise(settings, tmp_pa
     alike = of(*run, "benchmark=[mlvu,mvbench]")
     assert alike.study.name == "of the run"
     assert (alike.data_seed, alike.world.num_clips, alike.world.long_events) == (3, 7, [2, 3])
-    assert vars(alike.frames) == {"policy": "fps", "max_frames": 8, "fps": 2.0, "timestamps": True}
+    assert alike.frames == FramePolicy("fps", max_frames=8, fps=2.0, timestamps=True)
     assert (alike.trainer.precision, alike.trainer.devices) == ("32-true", 1)
     assert (alike.backbone.native_video, alike.backbone.frame_size_px) == (False, 64)
     mlvu, mvbench = alike.benchmark["mlvu"], alike.benchmark["mvbench"]
