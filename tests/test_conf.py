@@ -1,5 +1,7 @@
 """The files of `conf/`: they say only what differs from the defaults."""
 
+import json
+from functools import cache
 from pathlib import Path
 from typing import get_args, get_origin
 
@@ -73,28 +75,35 @@ def test_a_file_repeats_no_default(path):
     assert repeated == []
 
 
+@pytest.fixture(scope="module")
+def built_on(tmp_path_factory):
+    """What holds on some defaults alone, of an experiment or a scale; many files have the same."""
+    set_up()
+
+    @cache
+    def build(command, group, defaults, *overrides):
+        folder = tmp_path_factory.mktemp("conf")
+        (folder / group).mkdir()
+        (folder / group / "below.yaml").write_text(f"{OF_ALL_GROUPS}\ndefaults: {defaults}\n")
+        with initialize_config_module("sparrow.conf", version_base="1.3"):
+            return compose(command, [f"hydra.searchpath=[file://{folder}]", f"{group}=below", *overrides])
+
+    return build
+
+
 @pytest.mark.parametrize("path", OVER_OTHERS, ids=lambda path: str(path.relative_to(FOLDER)))
-def test_a_file_repeats_nothing_that_the_files_it_builds_on_say(path, tmp_path):
+def test_a_file_repeats_nothing_that_the_files_it_builds_on_say(path, built_on):
     group, *names = path.relative_to(FOLDER).with_suffix("").parts
-    text, choice = path.read_text(), "/".join(names)
+    text, deliberate = path.read_text(), DELIBERATE.get("/".join(names), ())
     content = yaml.safe_load(text) or {}
-    below = tmp_path / group / f"below/{choice}.yaml"
-    below.parent.mkdir(parents=True)
-    below.write_text(f"{OF_ALL_GROUPS}\n{yaml.safe_dump({'defaults': content.pop('defaults', [])})}")
-    said = {
-        ".".join(key): value for key, value in leaves(content, []) if ".".join(key) not in DELIBERATE.get(choice, ())
-    }
+    defaults = json.dumps(content.pop("defaults", []))
+    said = {".".join(key): value for key, value in leaves(content, []) if ".".join(key) not in deliberate}
 
     def repeated(*overrides):
-        composed = compose(
-            "evaluate" if "sparrow evaluate" in text else "train",
-            [f"hydra.searchpath=[file://{tmp_path}]", f"{group}=below/{choice}", *overrides],
-        )
-        return {key for key, value in said.items() if OmegaConf.select(composed, key, default=REQUIRED) == value}
+        below = built_on("evaluate" if "sparrow evaluate" in text else "train", group, defaults, *overrides)
+        return {key for key, value in said.items() if OmegaConf.select(below, key, default=REQUIRED) == value}
 
-    set_up()
-    with initialize_config_module("sparrow.conf", version_base="1.3"):
-        found = repeated()
-        if found and group != "scale" and "override /scale" not in text:  # what `scale=tiny` sets, a file may set back
-            found &= repeated("scale=tiny")
+    found = repeated()
+    if found and group != "scale" and "override /scale" not in text:  # what `scale=tiny` sets, a file may set back
+        found &= repeated("scale=tiny")
     assert sorted(found) == []
