@@ -51,6 +51,7 @@ def setting(
     added: bool = False,
     remedy: str = "",
     formerly: Any = MISSING,
+    changed_with: str = "",
 ) -> Any:
     """A setting of a class of settings, with one line of help; `REQUIRED` is the default where a user must set it.
 
@@ -58,10 +59,10 @@ def setting(
 
     `recorded`: it says only where or how fast a run happens, so that it leaves `run_id` alone. `added`: it came after
     the first `run_id`s were given, and at its default does not enter them. `formerly`: the default when they were
-    given, which enters them in place of today's.
+    given, which enters them in place of today's; a record without the setting `changed_with` is of that time.
     """
     metadata = {"help": help, "unit": unit, "recorded": recorded, "added": added}
-    metadata |= {"remedy": remedy, "formerly": formerly}
+    metadata |= {"remedy": remedy, "formerly": formerly, "changed_with": changed_with}
     return field(default=default, default_factory=default_factory, metadata=metadata)
 
 
@@ -417,6 +418,16 @@ def identity(config: Any, *, whole: bool = False) -> Any:
     if isinstance(config, list | tuple):
         return [identity(value, whole=whole) for value in config]
     return config
+
+
+def differences_within_an_id(config: Any, recorded: Any, key: str = "") -> Iterator[str]:
+    """Settings that differ though the ids may agree, as `key: old -> new`: the default changed before the record."""
+    if is_dataclass(config) and isinstance(recorded, Mapping):
+        for f in fields(config):
+            old, new, below = recorded.get(f.name), getattr(config, f.name), f"{key}.{f.name}".lstrip(".")
+            if (mark := f.metadata.get("changed_with")) and mark in recorded and old != new:
+                yield f"{below}: {old} -> {new}"
+            yield from differences_within_an_id(new, old, below)
 
 
 def run_id(config: Any) -> str:

@@ -94,6 +94,7 @@ class TextStyle:
         "`raqm` shapes scripts; `auto`: only where a text needs it; `basic` refuses such texts",
         default="auto",
         formerly="basic",
+        changed_with="augment",
     )
     fallback_fonts: tuple[str, ...] | None = setting("files, in order; null: the machine's fonts", default=None)
     font: str | None = setting("name or path of a font file; null: Liberation Sans", default=None, added=True)
