@@ -86,7 +86,10 @@ class Component:
     selection: Annotated[str, one_of(SELECTIONS, "hash")] = setting(
         "order in which samples are drawn: `hash` at random, the others by their instructions", default="hash"
     )
-    present_as: Literal["video", "pages", "text"] = setting("long texts as page images or as text", default="video")
+    present_as: Literal["video", "pages", "text"] = setting(
+        "`video`: videos and pictures as they are; `pages`, `text`: long texts as page images or as text",
+        default="video",
+    )
     frames: dict[str, Any] = setting("what differs from `frames`", default_factory=dict, added=True)
     text_to_image: dict[str, Any] = setting("what differs from `text_to_image`", default_factory=dict, added=True)
 

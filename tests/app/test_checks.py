@@ -87,6 +87,7 @@ FAULTS = [
         "'benchmark_short' is not one of stills, pages, clips, ",
     ),
     ({f"{ASKED}.world": "nosuch"}, f"{ASKED}.world", "'nosuch' is not one of benchmark_short, "),
+    ({f"{TEXT}.present_as": "video"}, f"{TEXT}.present_as", "'world_event_texts' has long texts; set it to pages or"),
     ({"mixture.components": {}}, "mixture.components", "is empty; choose a mixture"),
     (
         {"tuning.vision.learning_rate_multiplier": 0.0},
