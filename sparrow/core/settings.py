@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, model_validator
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from sparrow.core.entries import Registry
@@ -128,8 +128,10 @@ class Problem:
 def one_of(table: Registry[Any], *further: str) -> Any:
     """Validates a name of a registry, or the dotted path of a user's own entry."""
 
-    def check(name: str) -> str:
-        if name not in further:
+    def check(name: str, info: ValidationInfo) -> str:
+        if name not in further and name not in table and "." in name and info.context is not None:
+            info.context.append(name)
+        elif name not in further:
             table.check(name, further)
         return name
 
@@ -146,7 +148,8 @@ def validated(
 
     What is wrong is set aside and the rest is looked at again, so that contradictions are reported beside wrong values,
     those of a class beside those of others. `???` stands for a missing value. `conflicts` finds contradictions between
-    groups, as (key, what is wrong and how to fix it).
+    groups, as (key, what is wrong and how to fix it). Entries of the user's own, whose import may take seconds, and
+    contradictions with them are looked at once all values are right.
     """
     rest = _without_missing(values)
     problems = [*_truth_values(rest, schema, [])]
@@ -154,14 +157,18 @@ def validated(
     for problem in problems:
         _set_aside(rest, aside, problem.key.partition("[")[0].split("."))
     for _ in range(MAX_PASSES):
+        own: list[str] = []  # entries that are not imported yet
         try:
-            made = TypeAdapter(schema).validate_python(rest)
+            made = TypeAdapter(schema).validate_python(rest, context=own)
+            missing = _apart_from(aside, _missing(made, ""))
+            if own and (problems or missing):
+                return [*problems, *missing]
+            made = TypeAdapter(schema).validate_python(rest) if own else made
         except ValidationError as error:
             problems += [p for p in _apart_from(aside, _problems_of(error, schema)) if p not in problems]
             for details in error.errors():
                 _set_aside(rest, aside, _location(details["loc"], schema))
             continue
-        missing = _apart_from(aside, _missing(made, ""))
         aside += [problem.key for problem in missing]
         within = _contradictions(made, "", aside)
         between = [Problem(key, what) for key, what in conflicts(made)]
