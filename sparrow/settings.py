@@ -24,7 +24,7 @@ from sparrow.core.settings import (
     settings,
     with_changes,
 )
-from sparrow.data.settings import Batching, ExportName, Mixture, Source
+from sparrow.data.settings import CONVERTERS, Batching, ExportName, Mixture, Source
 from sparrow.evaluation.settings import REMOVED, Benchmark, Evaluation
 from sparrow.instructions.settings import METRICS, Embedder
 from sparrow.media.settings import FramePolicy, TextStyle
@@ -267,6 +267,15 @@ def _source_conflicts(config: ExperimentConfig) -> Conflicts:
             yield f"mixture.components.{name}.source", f"{wrong}; {hint}"
         elif source.use_world and source.world is None:
             yield f"source.{component.source}.world", "there is no generated table of this source; set use_world=false"
+        elif component.present_as == "video" and _has_long_text(source):
+            what = (
+                f"'video' is for videos and pictures, and '{component.source}' has long texts; set it to pages or text"
+            )
+            yield f"mixture.components.{name}.present_as", what
+
+
+def _has_long_text(source: Source) -> bool:
+    return source.converter != REQUIRED and bool(CONVERTERS[source.converter].has_long_text)
 
 
 def _diversity_conflicts(config: DiversityConfig) -> Conflicts:

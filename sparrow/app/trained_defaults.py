@@ -29,7 +29,7 @@ def of_protocol(key: str, default: Any, *, _parent_: DictConfig) -> Any:
 
 
 def with_trained_defaults(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The defaults of `sparrow evaluate` with what is `ALIKE` in training taken from there; groups do it themselves."""
+    """The defaults of `sparrow evaluate` with what is `ALIKE` in training taken from there."""
     return {
         name: with_trained_defaults(value, f"{prefix}{name}.")
         if isinstance(value, dict)

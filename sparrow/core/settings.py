@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, model_validator
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from sparrow.core.entries import Registry
@@ -29,7 +29,7 @@ RANGES = {
 }
 MISSING_VALUE = "a value is missing; set it"
 RUN_ID_CHARACTERS = 12
-CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 MAX_PASSES = 4
 MAX_SEED = 2**32 - 1  # NumPy's
 
@@ -51,6 +51,7 @@ def setting(
     added: bool = False,
     remedy: str = "",
     formerly: Any = MISSING,
+    changed_with: str = "",
 ) -> Any:
     """A setting of a class of settings, with one line of help; `REQUIRED` is the default where a user must set it.
 
@@ -58,10 +59,10 @@ def setting(
 
     `recorded`: it says only where or how fast a run happens, so that it leaves `run_id` alone. `added`: it came after
     the first `run_id`s were given, and at its default does not enter them. `formerly`: the default when they were
-    given, which enters them in place of today's.
+    given, which enters them in place of today's; a record without the setting `changed_with` is of that time.
     """
     metadata = {"help": help, "unit": unit, "recorded": recorded, "added": added}
-    metadata |= {"remedy": remedy, "formerly": formerly}
+    metadata |= {"remedy": remedy, "formerly": formerly, "changed_with": changed_with}
     return field(default=default, default_factory=default_factory, metadata=metadata)
 
 
@@ -127,8 +128,10 @@ class Problem:
 def one_of(table: Registry[Any], *further: str) -> Any:
     """Validates a name of a registry, or the dotted path of a user's own entry."""
 
-    def check(name: str) -> str:
-        if name not in further:
+    def check(name: str, info: ValidationInfo) -> str:
+        if name not in further and name not in table and "." in name and info.context is not None:
+            info.context.append(name)
+        elif name not in further:
             table.check(name, further)
         return name
 
@@ -145,22 +148,27 @@ def validated(
 
     What is wrong is set aside and the rest is looked at again, so that contradictions are reported beside wrong values,
     those of a class beside those of others. `???` stands for a missing value. `conflicts` finds contradictions between
-    groups, as (key, what is wrong and how to fix it).
+    groups, as (key, what is wrong and how to fix it). Entries of the user's own, whose import may take seconds, and
+    contradictions with them are looked at once all values are right.
     """
     rest = _without_missing(values)
     problems = [*_truth_values(rest, schema, [])]
     aside: list[str] = []
     for problem in problems:
-        _set_aside(rest, aside, problem.key.split("."))
+        _set_aside(rest, aside, problem.key.partition("[")[0].split("."))
     for _ in range(MAX_PASSES):
+        own: list[str] = []  # entries that are not imported yet
         try:
-            made = TypeAdapter(schema).validate_python(rest)
+            made = TypeAdapter(schema).validate_python(rest, context=own)
+            missing = _apart_from(aside, _missing(made, ""))
+            if own and (problems or missing):
+                return [*problems, *missing]
+            made = TypeAdapter(schema).validate_python(rest) if own else made
         except ValidationError as error:
             problems += [p for p in _apart_from(aside, _problems_of(error, schema)) if p not in problems]
             for details in error.errors():
                 _set_aside(rest, aside, _location(details["loc"], schema))
             continue
-        missing = _apart_from(aside, _missing(made, ""))
         aside += [problem.key for problem in missing]
         within = _contradictions(made, "", aside)
         between = [Problem(key, what) for key, what in conflicts(made)]
@@ -233,6 +241,9 @@ def _truth_values(value: Any, kind: Any, location: list[Any]) -> Iterator[Proble
         types = hints(kind) if is_dataclass(kind) else {}
         for name, item in value.items():
             yield from _truth_values(item, types.get(name, Any) if of_items is None else of_items, [*location, name])
+    elif isinstance(value, list | tuple) and get_origin(kind) in (list, tuple):
+        for place, item in enumerate(value):
+            yield from _truth_values(item, get_args(kind)[0], [*location, place])
     elif (isinstance(value, bool) and {int, float} & kinds) or (isinstance(value, float) and {int, str} <= kinds):
         yield Problem(_key(location), f"expected {readable(kind)}, found {value}")
 
@@ -316,6 +327,8 @@ def _message(details: Mapping[str, Any], kind: Any) -> str:
             return f"must not be negative{ending}"
         case name if name in RANGES:
             return f"must be {RANGES[name].format(**context)}{ending}"
+        case "finite_number":
+            return f"must be finite{ending}"
         case "too_short" | "string_too_short":
             return "must not be empty"
         case "literal_error":
@@ -412,6 +425,16 @@ def identity(config: Any, *, whole: bool = False) -> Any:
     if isinstance(config, list | tuple):
         return [identity(value, whole=whole) for value in config]
     return config
+
+
+def differences_within_an_id(config: Any, recorded: Any, key: str = "") -> Iterator[str]:
+    """Settings that differ though the ids may agree, as `key: old -> new`: the default changed before the record."""
+    if is_dataclass(config) and isinstance(recorded, Mapping):
+        for f in fields(config):
+            old, new, below = recorded.get(f.name), getattr(config, f.name), f"{key}.{f.name}".lstrip(".")
+            if (mark := f.metadata.get("changed_with")) and mark in recorded and old != new:
+                yield f"{below}: {old} -> {new}"
+            yield from differences_within_an_id(new, old, below)
 
 
 def run_id(config: Any) -> str:

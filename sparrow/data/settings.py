@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from sparrow.core.entries import Registry
 from sparrow.core.settings import REQUIRED, AtLeast0, AtLeast1, Share, one_of, setting, settings
+from sparrow.world.settings import SourceTable
 
 MIXTURE_TOTALS = ("num_samples", "num_tokens", "num_frames", "num_supervised_tokens")
 ExportName = Literal["llamafactory", "llava", "ms_swift"]
@@ -59,7 +60,7 @@ class Source:
     media_roots: list[str] = setting(
         "further folders where absolute media paths and links may lead", default_factory=list, recorded=True
     )
-    world: str | None = setting("table of the generated world that has this source's schema", default=None)
+    world: SourceTable | None = setting("table of the generated world that has this source's schema", default=None)
     use_world: bool = setting("read that table in place of `files`", default=False)
 
 
@@ -85,7 +86,10 @@ class Component:
     selection: Annotated[str, one_of(SELECTIONS, "hash")] = setting(
         "order in which samples are drawn: `hash` at random, the others by their instructions", default="hash"
     )
-    present_as: Literal["video", "pages", "text"] = setting("long texts as page images or as text", default="video")
+    present_as: Literal["video", "pages", "text"] = setting(
+        "`video`: videos and pictures as they are; `pages`, `text`: long texts as page images or as text",
+        default="video",
+    )
     frames: dict[str, Any] = setting("what differs from `frames`", default_factory=dict, added=True)
     text_to_image: dict[str, Any] = setting("what differs from `text_to_image`", default_factory=dict, added=True)
 

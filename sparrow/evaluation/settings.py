@@ -14,7 +14,7 @@ from sparrow.evaluation.subtitles import Subtitles
 from sparrow.media.settings import FramePolicy
 from sparrow.models.settings import CheckpointOptions
 from sparrow.runs.settings import Paths, Trainer
-from sparrow.world.settings import WorldSettings
+from sparrow.world.settings import BenchmarkTable, WorldSettings
 
 FORMAT_NAMES = ("multiple_choice", "video_mme", "mvbench", "tempcompass", "mlvu", "longvideobench")
 FORMATS: Registry[Any] = Registry(
@@ -43,7 +43,7 @@ class Benchmark:
     root: str = setting("its folder", default=REQUIRED, recorded=True)
     file: str = setting("annotation file or folder in `root`; empty: the root itself", default="")
     media_root: str = setting("folder of the videos in `root`", default="")
-    world: str | None = setting("table of the generated world that can take its place", default=None)
+    world: BenchmarkTable | None = setting("table of the generated world that can take its place", default=None)
     use_world: bool = setting("evaluate that table, to rehearse without the benchmark's files", default=False)
     protocol: Literal["official", "released"] = setting("whose prompts are used", default="official")
     max_frames: AtLeast1 | None = setting("frames of a video; null: `frames.max_frames`", default=None, unit="frames")

@@ -57,8 +57,9 @@ class FramePolicy:
             yield "min_frames", f"is {self.min_frames}, above max_frames={self.max_frames}; lower it"
         if self.policy == "uniform" and self.max_frames is None:
             yield "max_frames", "the policy 'uniform' needs a number; set it, or use the policy 'all'"
-        if self.policy != "fps" and self.min_frames is not None:
-            yield "min_frames", "belongs to the policy 'fps'; set that, or min_frames to null"
+        for name in ("min_frames", "fps"):
+            if self.policy != "fps" and getattr(self, name) is not None:
+                yield name, f"belongs to the policy 'fps'; set that, or {name} to null"
         if self.policy == "fps" and self.fps is None:
             yield "fps", "the policy 'fps' needs a rate; set it above 0"
 
@@ -93,6 +94,7 @@ class TextStyle:
         "`raqm` shapes scripts; `auto`: only where a text needs it; `basic` refuses such texts",
         default="auto",
         formerly="basic",
+        changed_with="augment",
     )
     fallback_fonts: tuple[str, ...] | None = setting("files, in order; null: the machine's fonts", default=None)
     font: str | None = setting("name or path of a font file; null: Liberation Sans", default=None, added=True)

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, NotNegative, same_setting, setting, settings
-from sparrow.models.registry import check_family, refuse_without_port
+from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, NotNegative, one_of, same_setting, setting, settings
+from sparrow.models.registry import FAMILIES, refuse_without_port
 
 FLASH = "flash_attention_2"
 Template = Literal["sparrow", "checkpoint"]
+Family = Annotated[str, AfterValidator(refuse_without_port), one_of(FAMILIES)]
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
 
@@ -19,7 +20,7 @@ Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 class BackboneSettings:
     """A family of models and one checkpoint of it."""
 
-    family: Annotated[str, AfterValidator(check_family)] = setting("see docs/backbones.md", default=REQUIRED)
+    family: Family = setting("see docs/backbones.md", default=REQUIRED)
     checkpoint: Annotated[str, AfterValidator(refuse_without_port)] | None = setting("folder or Hub id", default=None)
     revision: str | None = setting("revision on the Hub", default=None)
     tiny: bool = setting("take the family's tiny sibling with random weights, made offline", default=False)
@@ -48,7 +49,7 @@ class BackboneSettings:
 class CheckpointOptions:
     """How `sparrow evaluate` opens its checkpoint; family, frame size and native video are its own where null."""
 
-    family: Annotated[str, AfterValidator(check_family)] | None = same_setting(BackboneSettings, "family", default=None)
+    family: Family | None = same_setting(BackboneSettings, "family", default=None)
     revision: str | None = same_setting(BackboneSettings, "revision", default=None)
     frame_size_px: AtLeast1 | None = same_setting(BackboneSettings, "frame_size_px", default=None)
     native_video: bool | None = same_setting(BackboneSettings, "native_video", default=None)

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from sparrow.core.errors import RunError
 from sparrow.core.hashing import content_hash
-from sparrow.core.settings import identity, run_id, validated
+from sparrow.core.settings import differences_within_an_id, identity, run_id, validated
 from sparrow.runs.find import ARCHIVE_PREFIX
 from sparrow.runs.record import FILE_NAME, MANIFEST, METRICS, RunRecord, new_record, utc_now
 from sparrow.runs.status import CHECKPOINT_FOLDER, MODEL_FOLDER, is_main_process
@@ -82,14 +82,16 @@ def earlier_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | Non
         _refuse_other_files(folder, record.run_id)
         return None
     earlier = RunRecord.load(folder)
-    if earlier.run_id == record.run_id:
+    changed = [*differences_within_an_id(config, earlier.config)]
+    if earlier.run_id == record.run_id and not changed:
         return earlier
     if earlier.status in ("failed", "interrupted") and not _kept(folder, CHECKPOINT_FOLDER, MODEL_FOLDER):
         return None
-    settings = validated(type(config), earlier.config)
-    now = identity(config, whole=True)
-    before = _like(now, earlier.config) if isinstance(settings, list) else identity(settings, whole=True)
-    changed = difference(before, now)
+    if earlier.run_id != record.run_id:
+        settings = validated(type(config), earlier.config)
+        now = identity(config, whole=True)
+        before = _like(now, earlier.config) if isinstance(settings, list) else identity(settings, whole=True)
+        changed = difference(before, now)
     if earlier.parent != record.parent:
         changed.append(f"parent: {earlier.parent} -> {record.parent}")
     if not changed and earlier.command == "train":

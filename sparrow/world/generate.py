@@ -16,7 +16,7 @@ from sparrow.world.other_words import in_other_words
 from sparrow.world.phrasings import BOOK_TITLES, CAPTION_REQUESTS, NUM_PHRASINGS, NUM_TRAINED_PHRASINGS, WRAPPERS
 from sparrow.world.scene_questions import MIN_EVENTS, SceneQuestion, ask, follow_ups, kind_answers
 from sparrow.world.scenes import Scene, draw_frames, draw_page, draw_still, random_still_scene, tell
-from sparrow.world.settings import COMMON_KINDS, MAX_STILL_SHAPES, WorldSettings
+from sparrow.world.settings import COMMON_KINDS, MAX_STILL_SHAPES, BenchmarkTable, SourceTable, WorldSettings
 
 Record = dict[str, Any]
 Rows = Iterator[tuple[Record, Scene]]
@@ -171,7 +171,7 @@ def _item(
     }
 
 
-TABLES: dict[str, WorldTable] = {
+TABLES: dict[SourceTable | BenchmarkTable, WorldTable] = {
     "stills": WorldTable("stills.json", "llava", "stills", _stills, draw_still),
     "pages": WorldTable("pages.jsonl", "messages", "", _pages),
     "clips": WorldTable("clips.json", "llava", "clips", _clips),

@@ -17,6 +17,11 @@ MAX_EVENTS = 24
 RARE_KINDS = ("count", "last", "after")
 MOTION_KINDS = tuple(kind for kind in PHRASINGS if kind != "where")
 
+TextTable = Literal["event_texts", "event_texts_common", "event_texts_one_template", "event_texts_other_words"]
+SourceTable = Literal["stills", "pages", "clips", "clips_all_kinds", TextTable]
+BenchmarkTable = Literal[
+    "benchmark_short", "benchmark_long", "benchmark_rephrased", "benchmark_stills", "benchmark_pages"
+]
 Kinds = list[Literal[MOTION_KINDS]]  # type: ignore[valid-type]
 NonEmptyKinds = Annotated[Kinds, Field(min_length=1)]
 NumEvents = Annotated[list[Annotated[int, Field(ge=1, le=MAX_EVENTS)]], Field(min_length=1)]

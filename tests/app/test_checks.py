@@ -81,6 +81,13 @@ FAULTS = [
         "source.own.world",
         "no generated table of this source; set use_world=false",
     ),
+    (
+        {"source.world_clips.world": "benchmark_short"},
+        "source.world_clips.world",
+        "'benchmark_short' is not one of stills, pages, clips, ",
+    ),
+    ({f"{ASKED}.world": "nosuch"}, f"{ASKED}.world", "'nosuch' is not one of benchmark_short, "),
+    ({f"{TEXT}.present_as": "video"}, f"{TEXT}.present_as", "'world_event_texts' has long texts; set it to pages or"),
     ({"mixture.components": {}}, "mixture.components", "is empty; choose a mixture"),
     (
         {"tuning.vision.learning_rate_multiplier": 0.0},
@@ -109,6 +116,15 @@ FAULTS = [
     ({"max_bad_fraction": 1.01}, "max_bad_fraction", "must lie between 0 and 1, is 1.01"),
     ({"max_bad_fraction": -0.01}, "max_bad_fraction", "must lie between 0 and 1, is -0.01"),
     ({"checkpointing.every_n_minutes": 0}, "checkpointing.every_n_minutes", "must be above 0, or null, is 0"),
+    ({"optimizer.learning_rate": float("inf")}, "optimizer.learning_rate", "must be finite, is inf; to freeze a part"),
+    ({"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay", "must be finite, is nan"),
+    ({"tuning.vision.weight_decay": float("inf")}, "tuning.vision.weight_decay", "must be finite, or null, is inf"),
+    ({"text_to_image.line_spacing": float("inf")}, "text_to_image.line_spacing", "must be finite, is inf"),
+    ({"start_from.gates": {"a": float("inf")}}, "start_from.gates.a", "must be finite, is inf"),
+    ({"frames.fps": 2.0}, "frames.fps", "belongs to the policy 'fps'; set that, or fps to null"),
+    ({f"{VIDEO}.frames": {"policy": "all", "fps": 2.0}}, f"{VIDEO}.frames.fps", "belongs to the policy 'fps'"),
+    ({"world.clip_events": [True, 2]}, "world.clip_events[0]", "expected int, found True"),
+    ({"text_to_image.augment.line_spacing": [1.0, True]}, "text_to_image.augment.line_spacing[1]", "found True"),
 ]
 
 

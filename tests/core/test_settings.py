@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from sparrow.core.errors import ConfigError
-from sparrow.core.settings import identity, run_id
+from sparrow.core.settings import identity, run_id, validated
 from sparrow.data.settings import Mixture, Source
 from sparrow.models.settings import BackboneSettings
 from sparrow.runs.settings import Paths
@@ -36,6 +36,18 @@ def test_settings_made_by_hand_report_all_their_problems_at_once():
         ConfigError, match=r"converter: 'llama' is not one of .*\nuse_world: expected bool, found 'maybe'"
     ):
         Source("llama", root=".", use_world="maybe")
+
+
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"sed": 1}, {"source": {"a": {"converter": "alpaca"}}}])
+def test_code_of_ones_own_is_not_imported_beside_other_wrong_values(tmp_path, monkeypatch, wrong):
+    (tmp_path / "slow_backbone.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    paths = dict.fromkeys(("data_root", "output_root", "cache_root"), ".")
+    own = {"paths": paths, "backbone": {"family": "slow_backbone.Own"}}
+    (beside,) = validated(ExperimentConfig, own | wrong)
+    assert beside.key in ("seed", "sed", "source.a.root")
+    (alone,) = validated(ExperimentConfig, own)
+    assert "the backbone family 'slow_backbone.Own' cannot be imported (ZeroDivisionError" in alone.what
 
 
 def test_the_old_place_of_settings_still_finds_them_with_a_warning():

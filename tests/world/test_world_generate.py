@@ -2,6 +2,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import asdict, replace
+from typing import get_args
 
 import pytest
 
@@ -11,7 +12,7 @@ from sparrow.world import TABLES, world_texts
 from sparrow.world.other_words import in_other_words
 from sparrow.world.phrasings import CAPTION_REQUESTS, NUM_PHRASINGS, NUM_TRAINED_PHRASINGS
 from sparrow.world.scene_questions import QUESTIONS, VALUES
-from sparrow.world.settings import WorldSettings
+from sparrow.world.settings import BenchmarkTable, SourceTable, WorldSettings
 from sparrow.world.write import GENERATOR_VERSION
 
 SETTINGS = WorldSettings(
@@ -40,6 +41,11 @@ def turns(record):
         message["value"].removeprefix("<video>\n").removeprefix("<image>\n") for message in record["conversations"]
     ]
     return list(zip(values[::2], values[1::2], strict=True))
+
+
+def test_settings_offer_the_tables_that_there_are():
+    assert list(TABLES) == [*get_args(SourceTable), *get_args(BenchmarkTable)]
+    assert [name for name, table in TABLES.items() if table.schema == "multiple_choice"] == [*get_args(BenchmarkTable)]
 
 
 def test_records_stay_the_same_for_a_generator_version():

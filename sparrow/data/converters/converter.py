@@ -41,11 +41,13 @@ class Converter:
         min_context_words: Records with a shorter long text are left out.
         fields: The fields that it knows, beside `id`: those that it reads, and those of its schema that say nothing
             about an answer. `turns[].text` is the field of each object listed in `turns`.
+        has_long_text: Whether every sample has one, so that a component must say how it is shown.
     """
 
     read: Callable[[Record], Iterator[Chat]]
     min_context_words: int = 0
     fields: tuple[str, ...] = ()
+    has_long_text: bool = False
 
     def chats(self, record: Record) -> Iterator[Chat]:
         """The chats of a record; an error where it holds what must not be passed over."""

@@ -161,15 +161,16 @@ def _require(record: Record, text: str, what: str) -> None:
 
 
 _QUERIES = ("general_query_list", "specific_query_list")
-BOOKSUM = Converter(booksum, min_context_words=3_000, fields=("prompt", "completion"))
-CONTEXT_QA = Converter(context_qa, fields=("context", "question", "answer"))
-LONG_NQ = Converter(long_nq, min_context_words=3_000, fields=("prompt", "completion"))
-LONGALPACA = Converter(longalpaca, fields=("instruction", "output"))
-LONGQLORA = Converter(longqlora, fields=("input", "output"))
+BOOKSUM = Converter(booksum, min_context_words=3_000, fields=("prompt", "completion"), has_long_text=True)
+CONTEXT_QA = Converter(context_qa, fields=("context", "question", "answer"), has_long_text=True)
+LONG_NQ = Converter(long_nq, min_context_words=3_000, fields=("prompt", "completion"), has_long_text=True)
+LONGALPACA = Converter(longalpaca, fields=("instruction", "output"), has_long_text=True)
+LONGQLORA = Converter(longqlora, fields=("input", "output"), has_long_text=True)
 QMSUM = Converter(
     qmsum,
     fields=(
         *(f"{name}[].{field}" for name in _QUERIES for field in ("query", "answer", "relevant_text_span")),
         *("meeting_transcripts[].speaker", "meeting_transcripts[].content", "topic_list"),
     ),
+    has_long_text=True,
 )
