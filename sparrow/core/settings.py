@@ -322,7 +322,8 @@ def _message(details: Mapping[str, Any], kind: Any) -> str:
             names = map(str, get_args(_apart_from_null(kind)))
             choices = ", ".join([*names, *["or null"] * (", or null" in ending)])
             quote = "; quote it, as YAML reads it as a truth value" if isinstance(value, bool) else ""
-            return f"'{value}' is not one of {choices}{quote}"
+            found = "null" if value is None else f"'{value}'"
+            return f"{found} is not one of {choices}{quote}"
         case "string_type" if isinstance(value, bool):
             return f"expected {readable(kind)}, found {value}; quote it, as YAML reads it as a truth value"
         case _:

@@ -261,3 +261,8 @@ def test_a_file_that_writes_the_home_folder_short_where_hydra_makes_folders_is_r
     path = tmp_path / "experiment/mine.yaml"
     path.write_text(path.read_text().replace("~", "${oc.env:HOME}"))
     assert settings("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]").paths.output_root.endswith("/out")
+
+
+def test_null_is_called_null(settings):
+    with pytest.raises(ConfigError, match=r"on_nan_loss: null is not one of stop, skip"):
+        settings("optimizer.on_nan_loss=null")
