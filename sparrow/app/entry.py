@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sparrow.app.arguments import check_arguments, flags_apart, near_hint
 from sparrow.app.current_job import gpus_per_node, run_name
-from sparrow.app.help import help_text, options_by_group
+from sparrow.app.help import CONF_FOLDER, help_text, options_by_group
 from sparrow.app.launching import register_launchers
 from sparrow.app.remember_sweep import RememberSweep
 from sparrow.app.renamed import RENAMED, register_renamed_choices
@@ -95,13 +95,15 @@ def run_app(command: str, arguments: list[str], purpose: str) -> None:
     """Run a Hydra command, whose help begins with `purpose`; a multirun ends with its report, however it ended."""
     help_at = next((place for place, argument in enumerate(arguments) if argument in ("-h", "--help")), None)
     if help_at is not None:
+        known, _ = hydra_utils.get_args_parser().parse_known_intermixed_args(arguments)
+        folders = [CONF_FOLDER, *([Path(known.config_dir)] if known.config_dir else [])]
         group = "".join(arguments[help_at + 1 : help_at + 2])
         if group and not group.startswith("-") and "=" not in group:
             from sparrow.app.settings_help import group_help
 
-            print(group_help(command, group))
+            print(group_help(command, group, folders))
         else:
-            print(help_text(command, f"`sparrow {command}`: {purpose}."))
+            print(help_text(command, f"`sparrow {command}`: {purpose}.", folders))
         return
     arguments = flags_apart(_with_plus([_quoted(argument) for argument in arguments]))
     set_up()
