@@ -100,9 +100,9 @@ def _problems(
     override: Override, options: Mapping[str, list[str]], schema: Any, folders: Sequence[Path]
 ) -> Iterator[str]:
     key = override.get_key_element().lstrip("+~").partition("@")[0]
-    if key.startswith("hydra"):
+    if key.partition("/")[0].partition(".")[0] == "hydra":
         yield from _hydra_problems(key, override, options, folders)
-    elif key in options and key not in (groups := offered(options, schema)):
+    elif key in options_by_group() and key not in (groups := offered(options, schema)):
         yield f"{key}: this command has no such group; there are {listed(groups)}"
     elif key in options and not override.is_delete():
         for choice in _choices(override):
@@ -130,15 +130,19 @@ def _hydra_problems(
     launchers, plugins = options["hydra/launcher"], ConfigStore.instance().repo["hydra"]["launcher"]
     parts = key.split(".")
     if key == "hydra/launcher":
-        unknown = (c for c in _choices(override) if c not in launchers and f"{c}.yaml" not in plugins)
-        yield from (f"{key}={choice}: there is no such choice{near_hint(str(choice), launchers)}" for choice in unknown)
+        wrong = (str(c) for c in _choices(override) if c not in launchers and f"{c}.yaml" not in plugins)
+        yield from (f"{key}={choice}: there is no such choice{near_hint(choice, launchers)}" for choice in wrong)
     elif parts[:2] == ["hydra", "launcher"] and len(parts) > 2 and not {*plugins} - OWN_LAUNCHERS:
         files = [path for folder in folders for path in (folder / "hydra/launcher").glob("*.yaml")]
         known = dict.fromkeys(name for path in files for name in yaml.safe_load(path.read_text(encoding="utf-8")))
         if parts[2] not in known:
             yield f"{key}: unknown key{near_hint(parts[2], [name for name in known if name != '_target_'])}"
-    elif "/" not in key and (unknown_one := unknown_key(key.removeprefix("hydra."), HydraConf, [])) is not None:
-        yield "hydra." + unknown_one
+    elif (
+        "." in key
+        and "/" not in key
+        and (unknown := unknown_key(key.removeprefix("hydra."), HydraConf, [])) is not None
+    ):
+        yield "hydra." + unknown
 
 
 def _no_choice(group: str, choice: str, known: list[str]) -> str:
