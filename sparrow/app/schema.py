@@ -105,12 +105,12 @@ def _first_causes(problems: Sequence[Problem]) -> Iterator[Problem]:
 
 def _source_fix(name: str, options: Sequence[str]) -> str:
     """How to choose a source that a component names, or the one that was meant, if there is any."""
-    choices = {recorded_choice(option): option for option in options}
-    if name in choices:
-        return f"add it to the mixture's defaults, or from the shell: +source=[{choices[name]}]"
+    for option in options:
+        if recorded_choice(option) == name:
+            return f"add it to the mixture's defaults, or from the shell: +source=[{option}]"
     found = near(name, options)
-    meant = {option: recorded for recorded, option in choices.items()}.get(found)
-    return f"did you mean '{meant}', chosen with +source=[{found}]?" if found else f"there are {listed([*choices])}"
+    meant = f"did you mean '{recorded_choice(found)}', chosen with +source=[{found}]?"
+    return meant if found else f"there are {listed(recorded_choice([*options]))}"
 
 
 def _unknown_factors(config: ExperimentConfig | EvaluateConfig) -> Iterable[tuple[str, str]]:
