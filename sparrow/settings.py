@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -42,6 +40,7 @@ from sparrow.training.settings import (
 )
 from sparrow.world.settings import WorldSettings
 
+NOT_CHOSEN = "is not among the chosen sources"
 Conflicts = Iterator[tuple[str, str]]
 
 
@@ -259,12 +258,7 @@ def _source_conflicts(config: ExperimentConfig) -> Conflicts:
         source = config.source.get(component.source)
         if source is None:
             known = ", ".join(sorted(config.source)) or "none"
-            near = get_close_matches(component.source, config.source, n=1)
-            choice = re.sub("^world_", "world/", component.source)
-            fix = f"add it to the mixture's defaults, or from the shell: +source={choice}"
-            hint = f"did you mean '{near[0]}'? Or {fix}" if near else fix
-            wrong = f"'{component.source}' is not among the chosen sources ({known})"
-            yield f"mixture.components.{name}.source", f"{wrong}; {hint}"
+            yield f"mixture.components.{name}.source", f"'{component.source}' {NOT_CHOSEN} ({known})"
         elif source.use_world and source.world is None:
             yield f"source.{component.source}.world", "there is no generated table of this source; set use_world=false"
         elif component.present_as == "video" and _has_long_text(source):

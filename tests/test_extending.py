@@ -104,7 +104,7 @@ def broken(tmp_path, monkeypatch):
         (".QUIZ", "cannot be imported"),
         ("my_broken.other.nothing", "is a function, expected"),
         ("my_broken.other.Bare", "is a class, expected"),
-        ("my_broken.other.NUMBER", "is a int, expected"),
+        ("my_broken.other.NUMBER", "is an int, expected"),
         ("os.path", "is a module, expected"),
     ],
 )

@@ -11,7 +11,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+import yaml
 from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -20,13 +23,17 @@ from sparrow.app.help import CONF_FOLDER, EVALUATE_GROUPS, options_by_group
 from sparrow.app.renamed import RENAMED
 from sparrow.app.sweeps import values_of
 from sparrow.core.errors import BackboneError, ConfigError
+from sparrow.core.settings import without_null
 from sparrow.core.tables import counted
 from sparrow.models.registry import refuse_without_port
+from sparrow.runs.differences import leaves
 from sparrow.settings import EvaluateConfig
 
+OWN_LAUNCHERS = {"basic.yaml"}  # Hydra's, in whose place ours stand; a plugin has more
 MULTIRUN = ("--multirun", "-m")
 SHOWING = ("--cfg", "-c", "--info", "-i")
 MAX_NAMED_OPTIONS = 30
+SAME_LAST_NAME = 0.2  # how near a key with the same last name has to be
 OF_ALL_GROUPS = ("experiment", "scale")  # groups whose files set what other groups hold
 FOR_ALL = "the line '# @package _global_'"
 
@@ -49,7 +56,7 @@ def check_arguments(
     known, rest = parser.parse_known_intermixed_args(arguments)
     folders = [Path(known.config_dir)] if known.config_dir is not None else []
     unknown = [flag.partition("=")[0] for flag in rest if flag.startswith("-")]
-    problems = [f"{flag}: there is no such flag{_near(flag, [*parser._option_string_actions])}" for flag in unknown]
+    problems = [f"{flag}: there is no such flag{near_hint(flag, [*parser._option_string_actions])}" for flag in unknown]
     problems += [f"--config-dir={folder}: there is no such folder" for folder in folders if not folder.is_dir()]
     _refuse(problems)
     overrides = [override for override in known.overrides if "=" in override]
@@ -94,12 +101,17 @@ def _problems(
 ) -> Iterator[str]:
     key = override.get_key_element().lstrip("+~").partition("@")[0]
     if key.partition("/")[0].partition(".")[0] == "hydra":
-        return
-    if key in options and not override.is_delete():
+        yield from _hydra_problems(key, override, options, folders)
+    elif key in options_by_group() and key not in (groups := offered(options, schema)):
+        yield f"{key}: this command has no such group; there are {listed(groups)}"
+    elif key in options and not override.is_delete():
         for choice in _choices(override):
-            if choice is None:
+            if isinstance(choice, dict):
+                below = (unknown_key(f"{key}.{name}", schema, []) for name, _ in leaves(choice))
+                yield from filter(None, below)
+            elif choice is None:
                 several = is_dataclass(schema) and get_origin(get_type_hints(schema).get(key)) is dict
-                remedy = f"use {key}=[]" if several else f"leave it out, or choose one of {_listed(options[key])}"
+                remedy = f"use {key}=[]" if several else f"leave it out, or choose one of {listed(options[key])}"
                 yield f"{key}=null: a group cannot be null; {remedy}"
             elif choice not in options[key] and choice not in RENAMED.get(key, {}):
                 yield f"{key}={choice}: {_no_choice(key, str(choice), options[key])}"
@@ -111,21 +123,41 @@ def _problems(
         yield unknown
 
 
+def _hydra_problems(
+    key: str, override: Override, options: Mapping[str, list[str]], folders: Sequence[Path]
+) -> Iterator[str]:
+    """Misspelt settings of Hydra and of the launchers, which may be plugins that Hydra alone knows."""
+    launchers, plugins = options["hydra/launcher"], ConfigStore.instance().repo["hydra"]["launcher"]
+    parts = key.split(".")
+    if key == "hydra/launcher":
+        wrong = (str(c) for c in _choices(override) if c not in launchers and f"{c}.yaml" not in plugins)
+        yield from (f"{key}={choice}: there is no such choice{near_hint(choice, launchers)}" for choice in wrong)
+    elif parts[:2] == ["hydra", "launcher"] and len(parts) > 2 and not {*plugins} - OWN_LAUNCHERS:
+        files = [path for folder in folders for path in (folder / "hydra/launcher").glob("*.yaml")]
+        known = dict.fromkeys(name for path in files for name in yaml.safe_load(path.read_text(encoding="utf-8")))
+        if parts[2] not in known:
+            yield f"{key}: unknown key{near_hint(parts[2], [name for name in known if name != '_target_'])}"
+    elif (
+        "." in key
+        and "/" not in key
+        and (unknown := unknown_key(key.removeprefix("hydra."), HydraConf, [])) is not None
+    ):
+        yield "hydra." + unknown
+
+
 def _no_choice(group: str, choice: str, known: list[str]) -> str:
     if group == "backbone":
         try:
             refuse_without_port(choice)
         except BackboneError as error:
             return str(error)
-    return f"there is no such choice{_near(choice, known)}"
+    return f"there is no such choice{near_hint(choice, known)}"
 
 
 def _choices(override: Override) -> Iterator[Any]:
-    """What is chosen of a group, of all jobs of a sweep; settings that are given to a whole group choose nothing."""
+    """What is chosen of a group, of all jobs of a sweep; a dictionary gives it settings."""
     for value in values_of(override) if override.is_sweep_override() else [override.value()]:
-        for choice in value if isinstance(value, list) else [value]:
-            if not isinstance(choice, dict):
-                yield choice
+        yield from value if isinstance(value, list) else [value]
 
 
 def offered(groups: Iterable[str], schema: Any) -> list[str]:
@@ -135,29 +167,50 @@ def offered(groups: Iterable[str], schema: Any) -> list[str]:
 
 def unknown_key(key: str, kind: Any, groups: Sequence[str]) -> str | None:
     """What is wrong with the name of a setting, if anything is; `groups` may have been meant."""
-    names = key.split(".")
+    names, whole = key.split("."), kind
     for place, name in enumerate(names):
+        kind = without_null(kind)
         if get_origin(kind) is dict:
             kind = get_args(kind)[1]
         elif is_dataclass(kind):
             fields = get_type_hints(kind)
             if name not in fields:
+                wrong = f"{'.'.join(names[: place + 1])}: unknown key"
                 # A setting may stand elsewhere in this command, as evaluation.blind is blind where all is evaluation.
-                meant = names[-1] if place == 0 and names[-1] in fields else name
-                near = _near(meant, [*fields, *(groups if place == 0 else [])])
-                return f"{'.'.join(names[: place + 1])}: unknown key{near}"
+                elsewhere = [known for known in _keys(whole) if known.rpartition(".")[2] == names[-1]]
+                if meant := get_close_matches(key, elsewhere, n=3 if key == name else 1, cutoff=SAME_LAST_NAME):
+                    return f"{wrong}; did you mean {' or '.join(map(repr, meant))}?"
+                return f"{wrong}{near_hint(name, [*fields, *(groups if place == 0 else [])])}"
             kind = fields[name]
-        else:
+        elif any(part in (Any, dict) or is_dataclass(part) for part in (kind, get_origin(kind), *get_args(kind))):
             return None
+        else:
+            return f"{'.'.join(names[:place])}: has no settings below it"
     return None
 
 
-def _near(name: str, known: list[str]) -> str:
-    """A hint at the name that was meant: the nearest one, also by its last part, or what there is."""
+def _keys(schema: Any, prefix: str = "") -> Iterator[str]:
+    """The settings of a class and of the classes in it, without those of items that users name."""
+    for name, kind in get_type_hints(schema).items():
+        yield f"{prefix}{name}"
+        if is_dataclass(kind := without_null(kind)):
+            yield from _keys(kind, f"{prefix}{name}.")
+
+
+def near(name: str, known: Sequence[str]) -> str | None:
+    """The nearest name, also by its last part."""
     by_name = {full.rpartition("/")[2]: full for full in known} | {full: full for full in known}
-    near = get_close_matches(name, by_name, n=1)
-    return f"; did you mean '{by_name[near[0]]}'?" if near else f"; there are {_listed(known)}"
+    found = get_close_matches(name, by_name, n=1)
+    return by_name[found[0]] if found else None
 
 
-def _listed(known: Sequence[str]) -> str:
-    return ", ".join(known[:MAX_NAMED_OPTIONS])
+def near_hint(name: str, known: Sequence[str]) -> str:
+    """A hint at the name that was meant, or at what there is."""
+    found = near(name, known)
+    return f"; did you mean '{found}'?" if found else f"; there are {listed(known)}"
+
+
+def listed(known: Iterable[str]) -> str:
+    """Names for a message, each once."""
+    names = [*dict.fromkeys(known)]
+    return ", ".join([*names[:MAX_NAMED_OPTIONS], *["…"] * (len(names) > MAX_NAMED_OPTIONS)])

@@ -14,16 +14,16 @@ from typing import Any
 import hydra
 from hydra._internal import utils as hydra_utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sparrow.app.arguments import check_arguments, flags_apart
+from sparrow.app.arguments import check_arguments, flags_apart, near_hint
 from sparrow.app.current_job import gpus_per_node, run_name
-from sparrow.app.help import help_text
+from sparrow.app.help import CONF_FOLDER, help_text, options_by_group
 from sparrow.app.launching import register_launchers
 from sparrow.app.remember_sweep import RememberSweep
-from sparrow.app.renamed import register_renamed_choices
+from sparrow.app.renamed import RENAMED, register_renamed_choices
 from sparrow.app.schema import checked, register_schemas
 from sparrow.app.trained_defaults import as_trained, of_protocol
 from sparrow.app.user_errors import message_of
@@ -56,10 +56,30 @@ def _quoted(argument: str) -> str:
     return argument
 
 
+def _with_plus(arguments: list[str]) -> list[str]:
+    """The arguments with Hydra's plus where it is needed for a name that is known.
+
+    No command has sources before a mixture brings some, and any option of sbatch may be given.
+    """
+    if not any(argument.startswith(("mixture=", "experiment=")) for argument in arguments):
+        arguments = [re.sub("^source=", "+source=", argument) for argument in arguments]
+    return [re.sub(r"^(?=hydra\.launcher\.additional_parameters\.)", "++", argument) for argument in arguments]
+
+
+def _missing_choice(error: MissingConfigException) -> str:
+    """What a file names that is not there, and what is near."""
+    group, _, name = (error.missing_cfg_file or "").partition("/")
+    options = [*options_by_group().get(group, ()), *(error.options or ())]
+    hint = near_hint(name, [option for option in options if option not in RENAMED.get(group, {})])
+    return f"{str(error).splitlines()[0]}{hint if options else ''}"
+
+
 def _reported(report: Callable[[Callable[[], Any]], Any], work: Callable[[], Any]) -> Any:
     """What Hydra does, with its own report of an error, unless the command line has a message for it."""
     try:
         return work()
+    except MissingConfigException as error:
+        raise ConfigError(_missing_choice(error)) from None
     except Exception as error:
         if message_of(error) is not None:
             raise
@@ -75,15 +95,17 @@ def run_app(command: str, arguments: list[str], purpose: str) -> None:
     """Run a Hydra command, whose help begins with `purpose`; a multirun ends with its report, however it ended."""
     help_at = next((place for place, argument in enumerate(arguments) if argument in ("-h", "--help")), None)
     if help_at is not None:
+        known, _ = hydra_utils.get_args_parser().parse_known_intermixed_args(arguments)
+        folders = [CONF_FOLDER, *([Path(known.config_dir)] if known.config_dir else [])]
         group = "".join(arguments[help_at + 1 : help_at + 2])
         if group and not group.startswith("-") and "=" not in group:
             from sparrow.app.settings_help import group_help
 
-            print(group_help(command, group))
+            print(group_help(command, group, folders))
         else:
-            print(help_text(command, f"`sparrow {command}`: {purpose}."))
+            print(help_text(command, f"`sparrow {command}`: {purpose}.", folders))
         return
-    arguments = flags_apart([_quoted(argument) for argument in arguments])
+    arguments = flags_apart(_with_plus([_quoted(argument) for argument in arguments]))
     set_up()
     check_arguments(arguments, SCHEMAS[command], partial(_further_problems, command))
     hydra_utils.run_and_report = partial(_reported, hydra_utils.run_and_report)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -38,33 +38,36 @@ WORLD = "world/"
 EVALUATE_GROUPS = ("benchmark", "experiment", "frames", "hydra/launcher", "paths", "trainer")
 
 
-def help_text(command: str, purpose: str) -> str:
-    """The help of `sparrow <command>`; `purpose` is its first line."""
-    options, defaults = options_by_group(), default_choices(command)
-    options["experiment"] = [name for name in options["experiment"] if _is_of_evaluate(name) == (command == "evaluate")]
-    if command == "evaluate":
-        options = {group: names for group, names in options.items() if group in EVALUATE_GROUPS}
+def help_text(command: str, purpose: str, folders: Sequence[Path] = (CONF_FOLDER,)) -> str:
+    """The help of `sparrow <command>`, with the choices of all folders; `purpose` is its first line."""
+    options, defaults = options_of(command, folders), default_choices(command)
     ordered = dict.fromkeys([*filter(options.__contains__, ORDER), *options])
     shown = {group: [n for n in options[group] if not n.startswith(WORLD)] for group in ordered}
     world = {group: [n.removeprefix(WORLD) for n in options[group] if n.startswith(WORLD)] for group in ordered}
-    groups = "\n".join(_listed(group, names, defaults) for group, names in shown.items())
-    of_world = "\n".join(_listed(f"{group}={WORLD}", names, set()) for group, names in world.items() if names)
+    groups = "\n".join(choices(group, names, defaults) for group, names in shown.items())
+    of_world = "\n".join(choices(f"{group}={WORLD}", names, set()) for group, names in world.items() if names)
     examples = {"evaluate": EVALUATIONS, "diversity": DIVERSITIES}.get(command, EXPERIMENTS)
-    return f"""{purpose}
+    shown_examples = "\n".join(map(_example, examples.splitlines()))
+    about = f"Groups and their choices, * by default; `sparrow {command} --help GROUP` explains the settings of one:"
+    further = (
+        "Any setting can be given as group=choice or key=value; `--help GROUP` lists all settings of a group, "
+        "`--cfg job` prints those of this run. `-m` runs every combination of comma-separated values. `--hydra-help` "
+        "shows what Hydra adds."
+    )
+    return f"""{wrapped(purpose)}
 
 usage: sparrow {command} [group=choice ...] [key=value ...] [-m]
 
-Groups and their choices, * by default; `sparrow {command} --help GROUP` explains the settings of one:
+{wrapped(about)}
 {groups}
 
 Choices of the generated world and its studies, as in benchmark=world/short:
 {of_world}
 
 Three useful commands:
-{examples}
+{shown_examples}
 
-Any setting can be given as group=choice or key=value; `--cfg job` prints all of them.
-`-m` runs every combination of comma-separated values. `--hydra-help` shows what Hydra adds.
+{wrapped(further)}
 """
 
 
@@ -82,15 +85,38 @@ def default_choices(command: str) -> set[tuple[str, str]]:
     return found
 
 
-def _listed(group: str, names: list[str], defaults: set[tuple[str, str]]) -> str:
-    marked = [f"{name}*" if (group, name) in defaults else name for name in names]
-    wrapper = textwrap.TextWrapper(shutil.get_terminal_size((100, 24)).columns, "  ", " " * 6)
-    wrapper.break_long_words = wrapper.break_on_hyphens = False
-    return wrapper.fill(f"{group}: {', '.join(marked)}")
+def choices(group: str, names: Sequence[str], defaults: set[tuple[str, str]]) -> str:
+    """A group and its choices, wrapped to the terminal, those by default with a star."""
+    return wrapped(f"{group}: {', '.join(f'{n}*' if (group, n) in defaults else n for n in names)}", "  ")
 
 
-def _is_of_evaluate(experiment: str) -> bool:
-    return "sparrow evaluate" in (CONF_FOLDER / f"experiment/{experiment}.yaml").read_text(encoding="utf-8")
+def wrapped(text: str, indent: str = "", ending: str = "") -> str:
+    """A text wrapped to the terminal, further lines indented; each but the last has an ending."""
+    width = shutil.get_terminal_size((100, 24)).columns - len(ending)
+    lines = textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent * 3, break_long_words=False, break_on_hyphens=False
+    )
+    return f"{ending}\n".join(lines)
+
+
+def _example(line: str) -> str:
+    """A command and what it does, which stands above the command where one line is too short for both."""
+    command, _, note = line.strip().partition("   ")
+    if len(line) <= shutil.get_terminal_size((100, 24)).columns:
+        return line
+    return "\n".join([*[wrapped(f"# {note.strip()}", "  ")] * bool(note), wrapped(command, "  ", " \\")])
+
+
+def options_of(command: str, folders: Sequence[Path]) -> dict[str, list[str]]:
+    """The groups of a command and their choices."""
+
+    def is_of_evaluate(experiment: str) -> bool:
+        files = (folder / f"experiment/{experiment}.yaml" for folder in folders)
+        return "sparrow evaluate" in next(filter(Path.is_file, files)).read_text(encoding="utf-8")
+
+    options, evaluates = options_by_group(folders), command == "evaluate"
+    options["experiment"] = [name for name in options["experiment"] if is_of_evaluate(name) == evaluates]
+    return {group: names for group, names in options.items() if not evaluates or group in EVALUATE_GROUPS}
 
 
 def options_by_group(folders: Iterable[Path] = (CONF_FOLDER,)) -> dict[str, list[str]]:

@@ -47,7 +47,9 @@ def without_package(key: str) -> Path | None:
     group = key.partition(".")[0]
     folders = config_folders()[1:] if group in ITEM_GROUPS else []
     files = (path for folder in folders for path in sorted((folder / group).rglob("*.yaml")))
-    return next((path for path in files if _sets(path, group, key)), None)
+    # A file with a package of its own sets what belongs to it.
+    stray = (path for path in files if not path.read_text(encoding="utf-8").startswith(f"# @package {group}."))
+    return next((path for path in stray if _sets(path, group, key)), None)
 
 
 def quoted(path: Path) -> str:

@@ -10,7 +10,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sparrow.app.arguments import FOR_ALL, OF_ALL_GROUPS, offered, unknown_key
+from sparrow.app.arguments import FOR_ALL, OF_ALL_GROUPS, listed, near, offered, unknown_key
 from sparrow.app.help import options_by_group
 from sparrow.app.provenance import ITEM_GROUPS, config_folders, origin_of, without_package
 from sparrow.app.trained_defaults import with_trained_defaults
@@ -18,8 +18,9 @@ from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
 from sparrow.core.settings import MISSING_VALUE, REQUIRED, Problem, defaults, validated
 from sparrow.core.tables import counted
+from sparrow.runs.differences import leaves
 from sparrow.runs.settings import recorded_choice
-from sparrow.settings import SCHEMAS, EvaluateConfig, ExperimentConfig, conflicts
+from sparrow.settings import NOT_CHOSEN, SCHEMAS, EvaluateConfig, ExperimentConfig, conflicts
 
 T = TypeVar("T")
 MADE_BY_HYDRA = "paths.output_root"  # its folders, before a setting is looked at
@@ -67,7 +68,10 @@ def checked(
         return made
     unresolved = {problem.key for problem in problems}
     problems += [p for p in made if p.key not in unresolved] if isinstance(made, list) else []
-    found = [(p, p.key if p.written is None else p.written) for p in _first_causes(problems)]
+    written = dict(leaves(OmegaConf.to_container(config, resolve=False)))
+    copied = {p.key for p in problems for q in problems if f"${{{q.key}}}" in str(written.get(p.key))}
+    causes = _first_causes([problem for problem in problems if problem.key not in copied])
+    found = [(p, p.key if p.written is None else p.written) for p in causes]
     lines = [*dict.fromkeys(f"{problem}{origin(key.partition('[')[0])}" for problem, key in found)]
     raise ConfigError("\n  ".join([f"{counted(len(lines), 'problem')} in the configuration:", *lines]))
 
@@ -92,8 +96,21 @@ def _first_causes(problems: Sequence[Problem]) -> Iterator[Problem]:
             own = f"{'+' if group == 'source' else ''}{group}"
             fix = f"choose it, as in {own}=[{chosen_by[0]}]" if chosen_by else hint.removeprefix(", or ")
             yield Problem(item, f"has settings, but was not chosen; {fix}")
+        elif NOT_CHOSEN in problem.what:
+            fix = _source_fix(problem.what.split("'")[1], options["source"])
+            yield replace(problem, what=f"{problem.what}; {fix}")
         else:
             yield problem
+
+
+def _source_fix(name: str, options: Sequence[str]) -> str:
+    """How to choose a source that a component names, or the one that was meant, if there is any."""
+    for option in options:
+        if recorded_choice(option) == name:
+            return f"add it to the mixture's defaults, or from the shell: +source=[{option}]"
+    found = near(name, options)
+    meant = f"did you mean '{recorded_choice(found)}', chosen with +source=[{found}]?"
+    return meant if found else f"there are {listed(recorded_choice([*options]))}"
 
 
 def _unknown_factors(config: ExperimentConfig | EvaluateConfig) -> Iterable[tuple[str, str]]:

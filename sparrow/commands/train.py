@@ -346,10 +346,8 @@ def _warn_of_rejected(record: RunRecord, folder: Path) -> None:
     rejected = sum(counts.rejected for counts in record.data.values())
     if rejected:
         requested = sum(counts.requested for counts in record.data.values())
-        path = folder / "ledger.parquet"
-        log.warning(
-            "%s of %s requested samples are not learnt; %s names each with its reason", rejected, requested, path
-        )
+        ledger = folder / "ledger.parquet"
+        log.warning("%s of %s requested samples are not learnt; %s says why", rejected, requested, ledger)
 
 
 def _count_failed(record: RunRecord, prepared: Prepared, folder: Path) -> None:

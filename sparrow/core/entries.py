@@ -74,7 +74,8 @@ class Registry(Mapping[str, T], Generic[T]):
     def _unfit(self, entry: Any) -> str | None:
         """What is wrong with a user's own entry."""
         is_class = inspect.isclass(entry)
-        found = f"is a {'class' if is_class else type(entry).__name__}, expected"
+        name = "class" if is_class else type(entry).__name__
+        found = f"is {'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}, expected"
         if not isinstance(self.expected, str):
             try:
                 inspect.signature(entry).bind(*self.expected)

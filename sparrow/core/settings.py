@@ -234,7 +234,7 @@ def _set_aside(values: Any, aside: list[str], location: list[Any]) -> None:
 
 def _truth_values(value: Any, kind: Any, location: list[Any]) -> Iterator[Problem]:
     """A problem for each value that pydantic would turn into another type: a truth value, or decimals as text."""
-    kind = _apart_from_null(kind)
+    kind = without_null(kind)
     kinds = {*(get_args(kind) or (kind,))}
     if isinstance(value, dict):
         of_items = get_args(kind)[1] if get_origin(kind) is dict else None
@@ -293,7 +293,7 @@ def _problems_of(error: ValidationError, schema: Any) -> list[Problem]:
 
 def _siblings(schema: Any, location: list[Any]) -> dict[str, Any]:
     """The settings of the class that the one at a place belongs to, by name, with their metadata."""
-    parent = _apart_from_null(kind_of(schema, location[:-1])) if location else None
+    parent = without_null(kind_of(schema, location[:-1])) if location else None
     return {f.name: f.metadata for f in fields(parent)} if is_dataclass(parent) else {}
 
 
@@ -301,13 +301,14 @@ def _location(parts: Iterable[Any], schema: Any) -> list[Any]:
     """The keys and places that lead to a value, without pydantic's names of what it tried there."""
     location: list[Any] = []
     for part in parts:
-        kind = _apart_from_null(kind_of(schema, location))
+        kind = without_null(kind_of(schema, location))
         if is_dataclass(kind) or get_origin(kind) in (dict, list, tuple):
             location.append(part)
     return location
 
 
-def _apart_from_null(kind: Any) -> Any:
+def without_null(kind: Any) -> Any:
+    """The one type that a value has where it is not null, without its own constraints."""
     kind = bare(kind)
     parts = [part for part in get_args(kind) if part is not type(None)]
     return bare(parts[0]) if len(parts) == 1 and type(None) in get_args(kind) else kind
@@ -332,10 +333,11 @@ def _message(details: Mapping[str, Any], kind: Any) -> str:
         case "too_short" | "string_too_short":
             return "must not be empty"
         case "literal_error":
-            names = map(str, get_args(_apart_from_null(kind)))
+            names = map(str, get_args(without_null(kind)))
             choices = ", ".join([*names, *["or null"] * (", or null" in ending)])
             quote = "; quote it, as YAML reads it as a truth value" if isinstance(value, bool) else ""
-            return f"'{value}' is not one of {choices}{quote}"
+            found = "null" if value is None else f"'{value}'"
+            return f"{found} is not one of {choices}{quote}"
         case "string_type" if isinstance(value, bool):
             return f"expected {readable(kind)}, found {value}; quote it, as YAML reads it as a truth value"
         case _:
@@ -364,7 +366,7 @@ def bare(kind: Any) -> Any:
 def kind_of(schema: Any, location: list[Any]) -> Any:
     """The type of the setting at a place, with its constraints; `Any` where there is none."""
     for part in location:
-        schema = _apart_from_null(schema)
+        schema = without_null(schema)
         if get_origin(schema) in (dict, list, tuple):
             schema = get_args(schema)[1 if get_origin(schema) is dict else 0]
         elif is_dataclass(schema):

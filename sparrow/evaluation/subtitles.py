@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 from sparrow.core.errors import DataError
 
@@ -45,40 +45,13 @@ def parse_srt(content: str) -> tuple[Subtitle, ...]:
             words.pop()  # the number of the next subtitle
         text = " ".join(_MARKUP.sub("", " ".join(words)).split())
         if text:
-            found.append(Subtitle(_seconds(match[1], match[2], match[3]), _seconds(match[4], match[5], match[6]), text))
+            start, stop = clock_seconds(*match.group(1, 2, 3)), clock_seconds(*match.group(4, 5, 6))
+            found.append(Subtitle(start, stop, text))
     return tuple(found)
 
 
-def parse_longvideobench(records: Any, *, duration_s: float, starting_s: float) -> tuple[Subtitle, ...]:
-    """Subtitles of LongVideoBench in either of its schemas, moved to the clip's own time.
-
-    The schemas are `{"timestamp": [start, end], "text"}`, where an end that is no number stands for the duration,
-    and `{"start": "h:m:s", "end": "h:m:s", "line"}` (longvideobench_dataset.py of the official repository).
-
-    `starting_s` is where in the subtitles' time the clip begins.
-
-    Raises:
-        DataError: If a record fits neither schema, with its position.
-    """
-    if not isinstance(records, list):
-        raise DataError(f"expected a list of subtitles, found {type(records).__name__}")
-    found = []
-    for number, record in enumerate(records):
-        try:
-            if "timestamp" in record:
-                start, end = record["timestamp"]
-                start, text = float(start), str(record["text"])
-                end = float(end) if isinstance(end, (int, float)) else duration_s
-            else:
-                start, end = (_seconds(*record[name].split(":")) for name in ("start", "end"))
-                text = str(record["line"])
-        except (TypeError, KeyError, ValueError) as error:
-            raise DataError(f"fits neither subtitle schema: {record!r}", where=f"subtitle {number}") from error
-        found.append(Subtitle(start - starting_s, end - starting_s, text))
-    return tuple(found)
-
-
-def _seconds(hours: str, minutes: str, seconds: str) -> float:
+def clock_seconds(hours: str, minutes: str, seconds: str) -> float:
+    """Seconds of a time in hours, minutes and seconds."""
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
 
 

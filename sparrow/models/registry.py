@@ -90,6 +90,9 @@ def check_family(name: str) -> str:
     return name
 
 
+check_family.choices = (*FAMILIES, "your own dotted path")  # type: ignore[attr-defined]
+
+
 def check_flash_attention(name: str) -> None:
     """Refuse flash attention for a family that it would change without a word.
 

@@ -39,13 +39,13 @@ class Trainer:
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = setting("kind of device", default="auto", recorded=True)
     devices: AtLeast1 = setting("devices per node", default=1, recorded=True)
     num_nodes: AtLeast1 = setting("nodes", default=1, recorded=True)
-    num_threads: AtLeast1 | None = setting("per rank; null: torch's choice", default=None, recorded=True)
-    log_every_n_steps: AtLeast1 = setting("how often figures are logged", default=10, unit="steps", recorded=True)
+    num_threads: AtLeast1 | None = setting("CPU threads per process; null: torch's choice", default=None, recorded=True)
+    log_every_n_steps: AtLeast1 = setting("steps between logged losses", default=10, unit="steps", recorded=True)
     progress_bar: bool = setting("show a progress bar", default=True, recorded=True)
     compile: bool = setting("compile the backbone's blocks", default=False, recorded=True)
     profiler: Literal["torch"] | None = setting("trace a few steps", default=None, recorded=True)
-    try_longest_micro_batch: bool = setting("before the first step", default=True, recorded=True)
-    peak_flops: AboveZero | None = setting("of a device that is not known", default=None, unit="FLOP/s", recorded=True)
+    try_longest_micro_batch: bool = setting("run it first, to see that memory suffices", default=True, recorded=True)
+    peak_flops: AboveZero | None = setting("device's peak; null: looked up", default=None, unit="FLOP/s", recorded=True)
 
 
 def recorded_choice(choice: Any) -> Any:

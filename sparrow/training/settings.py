@@ -74,7 +74,7 @@ class ValidationSettings:
     """The loss on samples that are drawn after the training samples and held out."""
 
     num_samples: AtLeast0 = setting("0 validates nothing", default=0, unit="samples", recorded=True)
-    every_n_steps: AtLeast1 = setting("how often", default=100, unit="steps", recorded=True)
+    every_n_steps: AtLeast1 = setting("steps from one validation to the next", default=100, unit="steps", recorded=True)
 
 
 @settings
@@ -82,7 +82,7 @@ class Logger:
     """One logger; all but `enabled` are Weights & Biases'."""
 
     enabled: bool = setting("use it", default=True, recorded=True)
-    project: str = setting("project", default="sparrow", recorded=True)
+    project: str = setting("project in Weights & Biases", default="sparrow", recorded=True)
     entity: str | None = setting("user or team", default=None, recorded=True)
     mode: Literal["online", "offline", "disabled"] = setting("how it logs", default="online", recorded=True)
 

@@ -10,6 +10,7 @@ KNOWN = [
     ["experiment=paper/data_scaling", "mixture=world/video,world/sparrow", "seed=0,1", "-m"],
     ["benchmark=[world/short,world/long]", "benchmark.world_short.num_questions=6", "+source=[longalpaca]"],
     ["mixture.components.video.present_as=pages", "tuning.lora.rank=4", "~validation", "hydra/launcher=parallel"],
+    ["hydra/launcher=basic", "hydra.launcher.additional_parameters.reservation=mine", "hydra.run.dir=x"],
     ["optimizer.learning_rate=interval(0,1)", "hydra.sweeper.n_trials=3", "start_from.overrides=['seed=1']"],
     ["experiment=mine", "hydra.searchpath=[file:///home/me/conf]"],
     ["mixture=choice("],
@@ -97,9 +98,39 @@ def test_a_launcher_is_chosen_of_hydras_group():
         check_arguments(["launcher=parallel"], ExperimentConfig)
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("optimizer={lerning_rate: 3}", "optimizer.lerning_rate: unknown key; did you mean 'learning_rate'?"),
+        ("optimizer.learning_rate.foo=3", "optimizer.learning_rate: has no settings below it"),
+        ("hydra.launcher.n_paralel=3", "hydra.launcher.n_paralel: unknown key; did you mean 'n_parallel'?"),
+        ("hydra/launcher=slrum", "hydra/launcher=slrum: there is no such choice; did you mean 'slurm'?"),
+        ("hydra.swep.dir=x", "hydra.swep: unknown key; did you mean 'sweep.dir'?"),
+        ("max_frames=3", "max_frames: unknown key; did you mean 'frames.max_frames'?"),
+        ("learning_rate=3", "learning_rate: unknown key; did you mean 'optimizer.learning_rate'?"),
+    ],
+)
+def test_a_name_that_hydra_would_add_with_a_plus_is_refused_with_the_one_that_is_there(typed, said):
+    with pytest.raises(ConfigError) as caught:
+        check_arguments([typed], ExperimentConfig)
+    assert str(caught.value).splitlines()[1] == f"  {said}"
+
+
+def test_a_long_list_of_names_has_each_once_and_shows_that_it_is_cut():
+    with pytest.raises(ConfigError) as caught:
+        check_arguments(["xyzzy=3"], ExperimentConfig)
+    names = str(caught.value).splitlines()[1].partition("there are ")[2].split(", ")
+    assert names[-1] == "…" and len({*names}) == len(names)
+
+
+def test_a_group_of_another_command_is_refused():
+    with pytest.raises(ConfigError, match=r"optimizer: this command has no such group; there are benchmark, "):
+        check_arguments(["checkpoint=x", "optimizer=adamw"], EvaluateConfig)
+
+
 def test_commands_have_keys_of_their_own():
     check_arguments(["checkpoint=x", "blind=true"], EvaluateConfig)
-    with pytest.raises(ConfigError, match="checkpoint: unknown key; did you mean 'checkpointing'"):
+    with pytest.raises(ConfigError, match=r"checkpoint: unknown key; did you mean 'backbone\.checkpoint'"):
         check_arguments(["checkpoint=x"], ExperimentConfig)
     with pytest.raises(ConfigError, match="evaluation: unknown key; did you mean 'blind'"):
         check_arguments(["evaluation.blind=true"], EvaluateConfig)

@@ -24,6 +24,25 @@ def test_a_folder_that_cannot_be_made_is_one_message_with_its_path_and_a_remedy(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (["diversity", "source=[alpaca]", "--package", "source", "--cfg", "job"], "converter: alpaca"),
+        (
+            [
+                *("train", "hydra/launcher=slurm", "hydra.launcher.additional_parameters.reservation=mine"),
+                *("--package", "hydra.launcher.additional_parameters", "--cfg", "hydra"),
+            ],
+            "reservation: mine",
+        ),
+    ],
+)
+def test_what_help_lists_needs_no_plus(sparrow, given, shown):
+    done = sparrow(*given)
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout
+
+
 @pytest.mark.slow
 def test_a_variable_that_is_not_set_is_one_message(sparrow):
     done = sparrow("prepare", *SMALL_RUN, "seed=${oc.env:NOT_SET}")

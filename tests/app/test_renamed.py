@@ -49,3 +49,11 @@ def test_a_users_files_and_sweeps_with_old_names_go_on(sparrow, tmp_path):
         "benchmark=world_short is now benchmark=world/short",
     ):
         assert note in done.stderr
+
+
+def test_a_choice_that_is_not_there_is_answered_with_a_near_one_and_without_old_names(sparrow, tmp_path):
+    (tmp_path / "c/experiment").mkdir(parents=True)
+    (tmp_path / "c/experiment/mine.yaml").write_text("# @package _global_\ndefaults:\n- override /mixture: min\n")
+    done = sparrow("train", "--config-dir", "c", "experiment=mine")
+    assert "Could not find 'mixture/min'; there are one_text_source, " in done.stderr
+    assert " claim_video" not in done.stderr

@@ -261,3 +261,26 @@ def test_a_file_that_writes_the_home_folder_short_where_hydra_makes_folders_is_r
     path = tmp_path / "experiment/mine.yaml"
     path.write_text(path.read_text().replace("~", "${oc.env:HOME}"))
     assert settings("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]").paths.output_root.endswith("/out")
+
+
+def test_null_is_called_null(settings):
+    with pytest.raises(ConfigError, match=r"on_nan_loss: null is not one of stop, skip"):
+        settings("optimizer.on_nan_loss=null")
+
+
+@pytest.mark.parametrize(
+    ("source", "fix"),
+    [
+        ("pages", r"did you mean 'world_pages', chosen with \+source=\[world/pages\]\?"),
+        ("world_pages", r"or from the shell: \+source=\[world/pages\]"),
+    ],
+)
+def test_a_source_that_was_not_chosen_is_answered_with_a_choice_that_there_is(settings, source, fix):
+    with pytest.raises(ConfigError, match=rf"'{source}' is not among the chosen sources \(.*\); .*{fix}"):
+        settings(f"mixture.components.text.source={source}")
+
+
+def test_a_wrong_value_is_said_once_however_many_settings_take_it_over(settings):
+    given = ("checkpoint=x", "frames.max_frames=0", "benchmark=[world/short,mlvu]")
+    with pytest.raises(ConfigError, match=r"^1 problem in the configuration:\n  frames\.max_frames: "):
+        settings(*given, config_name="evaluate", schema=EvaluateConfig, small=False)

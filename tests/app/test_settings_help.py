@@ -60,4 +60,28 @@ def test_help_lists_groups_in_the_order_of_a_study_with_the_default_marked(monke
     order = ["experiment", "scale", "source", "mixture", "backbone", "optimizer", "benchmark", "trainer"]
     assert [group for group in groups if group in order] == order
     assert any("adamw*" in line for line in lines)
-    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_help_is_wrapped_to_the_terminal(monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "100")
+    text = help_text(command, f"`sparrow {command}`: {'a purpose of many words ' * 9}")
+    assert max(map(len, text.splitlines())) <= 100
+    assert "`--help GROUP` lists all settings of a group" in " ".join(text.split())
+
+
+def test_defaults_are_those_of_the_default_choices_of_the_command():
+    assert "frames.max_frames: int >= 1 or null, default as trained, else 24" in group_help("evaluate", "frames")
+    assert "frames.max_frames: int >= 1 or null, default 24" in group_help("train", "frames")
+    assert "default $SPARROW_DATA_ROOT, else data" in group_help("train", "paths")
+    assert "smolvlm or your own dotted path, default idefics3" in " ".join(group_help("train", "backbone").split())
+
+
+def test_choices_in_help_are_the_commands_and_the_users(sparrow, tmp_path):
+    (tmp_path / "c/experiment").mkdir(parents=True)
+    (tmp_path / "c/experiment/mine.yaml").write_text("# @package _global_\n")
+    shown = sparrow("train", "--config-dir", "c", "--help", "experiment").stdout
+    assert " mine" in shown and "quickstart" in shown and "eval_frames" not in shown
+    assert " mine" in sparrow("train", "--help", "--config-dir", "c").stdout
+    with pytest.raises(ConfigError, match=r"`sparrow evaluate` has no such settings; there are"):
+        group_help("evaluate", "optimizer")

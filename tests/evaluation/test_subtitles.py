@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparrow.core.errors import DataError
+from sparrow.evaluation.formats.longvideobench import parse_subtitles
 from sparrow.evaluation.subtitles import (
     Subtitle,
     interleave,
-    parse_longvideobench,
     parse_srt,
     subtitles_of_frames,
     with_subtitles,
@@ -44,7 +44,7 @@ def test_both_schemas_of_longvideobench_are_parsed() -> None:
         {"timestamp": [13, None], "text": "b"},
         {"start": "00:00:15.500", "end": "01:00:00", "line": "c"},
     ]
-    assert parse_longvideobench(records, duration_s=60.0, starting_s=10.0) == (
+    assert parse_subtitles(records, duration_s=60.0, starting_s=10.0) == (
         Subtitle(0.0, 2.5, "a"),
         Subtitle(3.0, 50.0, "b"),
         Subtitle(5.5, 3590.0, "c"),
@@ -64,12 +64,12 @@ def test_both_schemas_of_longvideobench_are_parsed() -> None:
 )
 def test_record_of_neither_schema_is_refused(record: object) -> None:
     with pytest.raises(DataError, match="subtitle 1: fits neither subtitle schema"):
-        parse_longvideobench([{"timestamp": [0.0, 1.0], "text": "a"}, record], duration_s=9, starting_s=0)
+        parse_subtitles([{"timestamp": [0.0, 1.0], "text": "a"}, record], duration_s=9, starting_s=0)
 
 
 def test_subtitles_that_are_no_list_are_refused() -> None:
     with pytest.raises(DataError, match="expected a list of subtitles, found dict"):
-        parse_longvideobench({}, duration_s=9, starting_s=0)
+        parse_subtitles({}, duration_s=9, starting_s=0)
 
 
 def test_subtitles_of_sampled_frames_are_listed_once_each() -> None:

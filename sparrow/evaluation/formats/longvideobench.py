@@ -13,7 +13,7 @@ from sparrow.core.files import inside_root
 from sparrow.evaluation.annotations import Problems, find_files, read_json, records, require
 from sparrow.evaluation.formats.protocols import DIRECTLY, Format, Reading, Wording, seconds
 from sparrow.evaluation.questions import Question, make_questions
-from sparrow.evaluation.subtitles import Subtitle, parse_longvideobench
+from sparrow.evaluation.subtitles import Subtitle, clock_seconds
 
 PATTERNS = ("lvb_val.json", "validation*.parquet", "data/validation*.parquet", "*.parquet")
 SUBTITLE_FOLDER = "subtitles"
@@ -68,13 +68,42 @@ def _subtitles(record: Any, folder: Path, reading: Reading) -> tuple[Subtitle, .
     require(record, "subtitle_path", "duration", "starting_timestamp_for_subtitles")
     name = str(record["subtitle_path"])
     try:
-        return parse_longvideobench(
+        return parse_subtitles(
             read_json(inside_root(folder, name), benchmark=reading.benchmark),
             duration_s=seconds(record, "duration"),
             starting_s=seconds(record, "starting_timestamp_for_subtitles"),
         )
     except DataError as error:
         raise DataError(f"subtitles {SUBTITLE_FOLDER}/{name}: {error.what}") from error
+
+
+def parse_subtitles(records: Any, *, duration_s: float, starting_s: float) -> tuple[Subtitle, ...]:
+    """Subtitles in either of the benchmark's schemas, moved to the clip's own time.
+
+    The schemas are `{"timestamp": [start, end], "text"}`, where an end that is no number stands for the duration,
+    and `{"start": "h:m:s", "end": "h:m:s", "line"}` (longvideobench_dataset.py of the official repository).
+
+    `starting_s` is where in the subtitles' time the clip begins.
+
+    Raises:
+        DataError: If a record fits neither schema, with its position.
+    """
+    if not isinstance(records, list):
+        raise DataError(f"expected a list of subtitles, found {type(records).__name__}")
+    found = []
+    for number, record in enumerate(records):
+        try:
+            if "timestamp" in record:
+                start, end = record["timestamp"]
+                start, text = float(start), str(record["text"])
+                end = float(end) if isinstance(end, (int, float)) else duration_s
+            else:
+                start, end = (clock_seconds(*record[name].split(":")) for name in ("start", "end"))
+                text = str(record["line"])
+        except (TypeError, KeyError, ValueError) as error:
+            raise DataError(f"fits neither subtitle schema: {record!r}", where=f"subtitle {number}") from error
+        found.append(Subtitle(start - starting_s, end - starting_s, text))
+    return tuple(found)
 
 
 LONGVIDEOBENCH = Format(
