@@ -87,9 +87,9 @@ def draw(
                 one.order.whole = whole
                 try:
                     rows[name] = one.fill(*shares[name], measure) if shares else one.take(sizes[name])
-                except _TooFewError:
+                except _TooFewError as error:
                     if whole:
-                        raise
+                        raise DataError(error.what, source=error.source, remedy=error.remedy) from None
                 else:
                     one.drawn.update(rows[name])
     selections = [Selection(name, one.component.source, rows[name], dict(one.left_out)) for name, one in draws.items()]

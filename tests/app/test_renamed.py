@@ -9,7 +9,11 @@ from sparrow.app.help import options_by_group
 from sparrow.app.renamed import RENAMED, _current
 from sparrow.settings import ExperimentConfig
 
-OLD = [(group, old, new) for group, names in RENAMED.items() for old, new in names.items()]
+OLD = [
+    pytest.param(group, old, new, marks=pytest.mark.slow if number else ())  # the first of each group alone is fast
+    for group, names in RENAMED.items()
+    for number, (old, new) in enumerate(names.items())
+]
 
 
 @pytest.mark.parametrize(("group", "old", "new"), OLD)

@@ -170,7 +170,7 @@ def stopped(settings, tmp_path):
     ("strategy", "break_it"),
     [
         ("single", one_byte_changed),
-        ("fsdp", cut_off),
+        pytest.param("fsdp", cut_off, marks=pytest.mark.slow),
         pytest.param("single", cut_off, marks=pytest.mark.slow),
         pytest.param("fsdp", one_byte_changed, marks=pytest.mark.slow),
     ],
