@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from sparrow.commands.checkpoint_settings import as_trained, unlike_training
 from sparrow.commands.evaluate import evaluate
@@ -195,8 +196,9 @@ def test_two_ranks_write_the_files_of_one(evaluate_settings, tmp_path):
 def test_a_rank_that_fails_fails_the_run(evaluate_settings, tmp_path):
     config = evaluate_settings("benchmark=[video_mme]", "trainer.devices=2")
     broken = Path(shutil.copytree(config.checkpoint, tmp_path / "broken"))
-    with open(broken / "model.safetensors", "r+b") as file:
-        file.truncate(2000)
+    tensors = load_file(broken / "model.safetensors")
+    name = max(tensors)
+    save_file(tensors | {name: tensors[name][:1].clone()}, broken / "model.safetensors", metadata={"format": "pt"})
     config.checkpoint = str(broken)
     with pytest.raises(RunError, match=r"process \d of 2 failed \(.+\); the answers so far are kept"):
         evaluate(config, tmp_path / "run")
