@@ -86,7 +86,7 @@ def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
     yield "final loss", f"{record.final_loss:.4f}" if record and record.final_loss is not None else NOTHING
     yield "time", duration(record.total_time_s) if record else NOTHING
     git = record.git if record else None
-    yield "revision", git.revision[:12] + (" with local changes" if git.dirty else "") if git else NOTHING
+    yield "revision", str(git or NOTHING)
 
 
 def _settings(one: RunFolder, other: RunFolder) -> Iterator[Table]:
