@@ -120,8 +120,8 @@ def make_mixture(
 
     sources, presentations = {}, {}
     for kind, own in samples.items():
-        stats = SourceStats(len(own), len(own), len(own), {}, (), 0, kind)
-        sources[kind] = InMemory(kind, [s.id for s in own], folder, stats, folder, tuple(own))
+        stats = SourceStats(len(own), len(own), len(own), {}, (), 0, kind, {})
+        sources[kind] = InMemory(kind, [s.id for s in own], (folder,), stats, folder, tuple(own))
         presentations[kind] = Presentation(FramePolicy(max_frames=frames), style, PRESENT_AS[kind])
     plan = build_plan(
         [Selection(kind, kind, list(range(len(own)))) for kind, own in samples.items()],

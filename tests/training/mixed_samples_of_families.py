@@ -99,7 +99,7 @@ def compare(folder, *, native_video):
     def read(device, replicas, shards):
         return load_backbone(folder, num_replicas=replicas, num_shards=shards).model
 
-    Sharding(Strategy(), 1, "32-true", read).apply(sharded, torch.device("cpu"))
+    Sharding(Strategy(name="fsdp"), 1, "32-true", read).apply(sharded, torch.device("cpu"))
     found["fsdp"] = accumulated(Losses(sharded), own)
     for strategy, theirs in found.items():
         assert theirs.keys() == expected.keys(), strategy

@@ -25,7 +25,7 @@ def main(out, folders):
                 return load_backbone(folder, num_replicas=replicas, num_shards=shards).model
 
             sharded = outline(load_backbone(folder, with_model=False), LoadOptions())
-            sharding = Sharding(Strategy(hybrid_sharding=hybrid), 2, "32-true", read)
+            sharding = Sharding(Strategy(name="fsdp", hybrid_sharding=hybrid), 2, "32-true", read)
             sharding.apply(sharded, torch.device("cpu"))
             sharding.apply(sharded, torch.device("cpu"))  # changes nothing
             one_copy = sum(p.numel() for p in sharded.model.parameters())
