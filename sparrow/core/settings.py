@@ -50,8 +50,7 @@ def setting(
     recorded: bool = False,
     added: bool = False,
     remedy: str = "",
-    formerly: Any = MISSING,
-    changed_with: str = "",
+    formerly: tuple[Any, str] = (MISSING, ""),
 ) -> Any:
     """A setting of a class of settings, with one line of help; `REQUIRED` is the default where a user must set it.
 
@@ -59,10 +58,10 @@ def setting(
 
     `recorded`: it says only where or how fast a run happens, so that it leaves `run_id` alone. `added`: it came after
     the first `run_id`s were given, and at its default does not enter them. `formerly`: the default when they were
-    given, which enters them in place of today's; a record without the setting `changed_with` is of that time.
+    given, which enters them in place of today's, and a setting that came with the change: a record without it is older.
     """
     metadata = {"help": help, "unit": unit, "recorded": recorded, "added": added}
-    metadata |= {"remedy": remedy, "formerly": formerly, "changed_with": changed_with}
+    metadata |= {"remedy": remedy, "formerly": formerly}
     return field(default=default, default_factory=default_factory, metadata=metadata)
 
 
@@ -419,7 +418,7 @@ def identity(config: Any, *, whole: bool = False) -> Any:
         values = {f: getattr(config, f.name) for f in fields(config) if not f.metadata.get("recorded")}
         if not whole:
             values = {f: v for f, v in values.items() if not (f.metadata.get("added") and v == _default(f))}
-            formerly = {f: f.metadata.get("formerly", MISSING) for f in values}
+            formerly = {f: f.metadata.get("formerly", (MISSING, ""))[0] for f in values}
             values |= {f: old for f, old in formerly.items() if old is not MISSING and values[f] == _default(f)}
         return {f.name: identity(value, whole=whole) for f, value in values.items()}
     if isinstance(config, dict):
@@ -434,7 +433,7 @@ def differences_within_an_id(config: Any, recorded: Any, key: str = "") -> Itera
     if is_dataclass(config) and isinstance(recorded, Mapping):
         for f in fields(config):
             old, new, below = recorded.get(f.name), getattr(config, f.name), f"{key}.{f.name}".lstrip(".")
-            if (mark := f.metadata.get("changed_with")) and mark in recorded and old != new:
+            if (mark := f.metadata.get("formerly", (MISSING, ""))[1]) and mark in recorded and old != new:
                 yield f"{below}: {old} -> {new}"
             yield from differences_within_an_id(new, old, below)
 

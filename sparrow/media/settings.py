@@ -93,8 +93,7 @@ class TextStyle:
     layout_engine: Literal["auto", "basic", "raqm"] = setting(
         "`raqm` shapes scripts; `auto`: only where a text needs it; `basic` refuses such texts",
         default="auto",
-        formerly="basic",
-        changed_with="augment",
+        formerly=("basic", "augment"),
     )
     fallback_fonts: tuple[str, ...] | None = setting("files, in order; null: the machine's fonts", default=None)
     font: str | None = setting("name or path of a font file; null: Liberation Sans", default=None, added=True)
