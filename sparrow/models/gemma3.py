@@ -41,7 +41,7 @@ class Gemma3(SquareFrames):
 
     def template_for_tokens(self) -> str:
         """The blank lines around an image are text, which its neighbours may merge with when it is tokenized."""
-        return self.chat_template.replace("'<start_of_image>'", r"'\n\n<start_of_image>\n\n'")
+        return self.template.jinja.replace("'<start_of_image>'", r"'\n\n<start_of_image>\n\n'")
 
     @cached_property
     @override

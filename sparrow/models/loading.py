@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -85,17 +85,9 @@ class LoadOptions:
     @classmethod
     def of(cls, settings: BackboneSettings | CheckpointOptions, **others: Any) -> Self:
         """The options that the settings name, and others; `attn_implementation` may be `auto` in the settings."""
-        return cls(
-            family=settings.family,
-            revision=settings.revision,
-            frame_size_px=settings.frame_size_px,
-            trust_remote_code=settings.trust_remote_code,
-            native_video=bool(settings.native_video),
-            min_frame_size_px=settings.min_frame_size_px,
-            template=settings.template,
-            thinking=settings.thinking,
-            **others,
-        )
+        names = {field.name for field in fields(cls)} - {"attn_implementation"}
+        chosen = {name: value for name, value in vars(settings).items() if name in names and value is not None}
+        return cls(**(chosen | others))
 
 
 def load_backbone(checkpoint: str, options: LoadOptions | None = None, **changes: Any) -> Backbone:

@@ -205,13 +205,13 @@ def test_the_template_renders_as_the_official_one(backbone):
             expected = rendered(backbone, theirs, chat, add_generation_prompt)
             if backbone.family == "llava_onevision":  # a space in a history that is not in the prompt of a reply
                 expected = expected.replace("<|im_start|>assistant \n", "<|im_start|>assistant\n")
-            assert rendered(backbone, backbone.chat_template, chat, add_generation_prompt) == expected
+            assert rendered(backbone, backbone.template.jinja, chat, add_generation_prompt) == expected
 
 
 def test_a_turn_may_be_plain_text(backbone):
     chats = (TEXT_CHAT, plain(TEXT_CHAT)), ([SYSTEM, *TEXT_CHAT], [*plain([SYSTEM]), *plain(TEXT_CHAT)])
     for in_parts, as_text in chats:
-        ours = [rendered(backbone, backbone.chat_template, chat, True) for chat in (in_parts, as_text)]
+        ours = [rendered(backbone, backbone.template.jinja, chat, True) for chat in (in_parts, as_text)]
         assert ours[0] == ours[1]
         assert "Say a colour." in ours[0]
 
