@@ -19,7 +19,7 @@ from sparrow.app.launching.sequential import nested_launch
 from sparrow.app.parent import checked_with_parent, ensure_parent, refuse_other_run
 from sparrow.app.provenance import is_typed, origin_of
 from sparrow.app.schema import checked
-from sparrow.commands.checkpoint_settings import as_trained, model_of
+from sparrow.commands.checkpoint_settings import as_trained, model_folder
 from sparrow.core.errors import ConfigError
 from sparrow.models.checkpoint_files import Checkpoint, family_of, is_hub_id
 from sparrow.runs.status import MODEL_FOLDER, Interrupted, is_main_process
@@ -86,8 +86,9 @@ def preview_job(config: DictConfig) -> None:
 def evaluate_job(config: DictConfig) -> float | None:
     """Evaluate a checkpoint; returns the value of `study.metric`."""
     settings = checked(config, EvaluateConfig)
-    if not settings.checkpoint.endswith(".ckpt"):  # a saved step becomes a folder only when it is evaluated
-        _refuse_folder(model_of(settings.checkpoint), as_trained(settings.checkpoint, settings.backbone).family)
+    folder = model_folder(settings.checkpoint)
+    if folder is not None:  # a saved step becomes one only when it is evaluated
+        _refuse_folder(folder, as_trained(settings.checkpoint, settings.backbone).family)
     quiet_libraries()
     from sparrow.commands.evaluate import evaluate
 

@@ -11,7 +11,8 @@ from string import ascii_uppercase
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from transformers.utils import logging as transformers_logging
 
-from sparrow.commands.checkpoint_settings import as_trained, model_of, select, settings_of
+from sparrow.commands.checkpoint_settings import as_trained, select, settings_of
+from sparrow.commands.export import model_of
 from sparrow.core.errors import ConfigError, DataError, MediaError
 from sparrow.data.encode import Presentation
 from sparrow.evaluation.engine import answer

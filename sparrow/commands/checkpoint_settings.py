@@ -41,18 +41,12 @@ def run_folder(checkpoint: str) -> Path | None:
     return folder if (folder / FILE_NAME).is_file() else None
 
 
-def model_of(checkpoint: str) -> str:
-    """The model folder of a run's folder, or what a saved step of a run is as one; anything else as it is.
-
-    Raises:
-        RunError: If a step's file is damaged, or not of its run.
-    """
-    folder, path = run_folder(checkpoint), Path(user_path(checkpoint))
-    if folder is None or path == folder:
-        return str(path / MODEL_FOLDER) if folder is not None else checkpoint
-    from sparrow.commands.export import exported_step
-
-    return str(exported_step(folder, path))
+def model_folder(checkpoint: str) -> str | None:
+    """The model folder of a run's folder; None for a step that a run saved, which has none; anything else itself."""
+    folder = run_folder(checkpoint)
+    if folder is None:
+        return checkpoint
+    return str(folder / MODEL_FOLDER) if folder == Path(user_path(checkpoint)) else None
 
 
 def step_of(checkpoint: str) -> int | None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from sparrow.commands.checkpoint_settings import as_trained, model_of, run_folder, step_of, unlike_training
+from sparrow.commands.checkpoint_settings import as_trained, run_folder, step_of, unlike_training
+from sparrow.commands.export import model_of
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
 from sparrow.core.hashing import content_hash

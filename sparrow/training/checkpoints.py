@@ -27,6 +27,7 @@ from sparrow.training.settings import Checkpointing
 
 log = logging.getLogger(__name__)
 PATTERN = "step=*.ckpt"
+BEST_CHECKPOINT = "best.ckpt"  # of the least validation loss
 RUN_ID = "run_id"  # key of a checkpoint
 
 

@@ -14,11 +14,11 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from sparrow.data.batching import StepBatch
+from sparrow.training.checkpoints import BEST_CHECKPOINT
 from sparrow.training.losses import segment_losses, segment_weights
 from sparrow.training.module import FineTuning
 
 log = logging.getLogger(__name__)
-BEST_CHECKPOINT = "best.ckpt"
 
 
 class Validation(Callback):

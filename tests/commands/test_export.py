@@ -8,11 +8,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.cli import run as run_command
 from sparrow.commands.evaluate import evaluate
+from sparrow.commands.export import model_of
 from sparrow.commands.model_card import model_card
 from sparrow.commands.train import train
 from sparrow.core.errors import RunError
@@ -244,6 +245,28 @@ def test_every_kept_step_is_exported_and_evaluated(run, tmp_path, settings, caps
     gone = replace(config, checkpoint=str(checkpoint.with_name("step=0000009.ckpt")))
     with pytest.raises(RunError, match="there is no such checkpoint; kept are"):
         evaluate(gone, tmp_path / "gone")
+
+
+def test_a_step_of_a_run_that_started_from_another_is_exported_while_that_one_is_as_it_was(
+    run, settings, cache_root, tmp_path, capsys
+):
+    parent, folder = cache_root / "runs" / "parent", tmp_path / "run"
+    shutil.copytree(run, parent)
+    options = ["mixture.num_samples=16", "tuning=lora", "benchmark=[]", "checkpointing.every_n_steps=1", "seed=1"]
+    train(settings(*options), folder, name="child", parent=parent)
+    step = folder / "checkpoints" / "step=0000002.ckpt"
+    made, end = (load_backbone(path).model for path in (model_of(str(step)), str(folder / "model")))
+    merge_adapters(end)
+    assert all(torch.equal(made.state_dict()[name], value) for name, value in end.state_dict().items())
+    command = [str(folder), str(tmp_path / "out"), "--from-checkpoint", "1"]
+    weights = load_file(parent / "model" / "trained_parts.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, parent / "model" / "trained_parts.safetensors")
+    assert run_command("export", command) == 1
+    assert f"the files of {parent / 'model'} changed since {folder} began with them" in capsys.readouterr().err
+    shutil.rmtree(parent)
+    assert run_command("export", command) == 1
+    said = capsys.readouterr().err
+    assert f"started from the model of run {RunRecord.load(run).run_id}, which is not in {parent.parent}" in said
 
 
 @pytest.mark.slow
