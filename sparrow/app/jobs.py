@@ -21,7 +21,8 @@ from sparrow.app.provenance import is_typed, origin_of
 from sparrow.app.schema import checked
 from sparrow.commands.checkpoint_settings import as_trained, model_folder
 from sparrow.core.errors import ConfigError
-from sparrow.models.checkpoint_files import Checkpoint, family_of, is_hub_id
+from sparrow.core.files import user_path
+from sparrow.models.checkpoint_files import Checkpoint, family_of, is_hub_id, require_processor, require_weights
 from sparrow.runs.status import MODEL_FOLDER, Interrupted, is_main_process
 from sparrow.settings import DiversityConfig, EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
 
@@ -42,7 +43,7 @@ def train_job(config: DictConfig) -> float | None:
     if is_sweep() and devices > 1 and (wrong := nested_launch(devices, num_nodes)):
         raise ConfigError(wrong)
     _refuse_folders_apart(settings)
-    _refuse_checkpoint(settings)
+    _refuse_checkpoint(settings, weights=True)
     refuse_other_run(settings, run_folder())
     quiet_libraries()
     from sparrow.commands.train import train
@@ -121,7 +122,7 @@ def quiet_libraries() -> None:
 def _planned(config: DictConfig, schema: type[T]) -> tuple[T, str | None]:
     """The settings of a plan, and the model folder that its tokens are counted with, where it is another run's."""
     settings = checked_with_parent(config, schema)
-    _refuse_checkpoint(settings)
+    _refuse_checkpoint(settings, weights=False)
     quiet_libraries()
     parent = None if settings.backbone.tiny else ensure_parent(settings)
     return settings, str(parent / MODEL_FOLDER) if parent is not None else None
@@ -140,11 +141,11 @@ def _refuse_folders_apart(config: ExperimentConfig) -> None:
         )
 
 
-def _refuse_checkpoint(config: ExperimentConfig) -> None:
+def _refuse_checkpoint(config: ExperimentConfig, *, weights: bool) -> None:
     """Refuse a folder without a checkpoint of the family, and one that is typed where the tiny sibling is taken."""
     backbone = config.backbone
     if backbone.checkpoint is not None and not backbone.tiny and config.start_from.experiment is None:
-        _refuse_folder(backbone.checkpoint, backbone.family)
+        _refuse_folder(backbone.checkpoint, backbone.family, weights=weights)
     if backbone.tiny and is_typed("backbone.checkpoint"):
         raise ConfigError(
             f"backbone.checkpoint={backbone.checkpoint} would not be used: backbone.tiny=true"
@@ -153,9 +154,14 @@ def _refuse_checkpoint(config: ExperimentConfig) -> None:
         )
 
 
-def _refuse_folder(checkpoint: str, family: str | None) -> None:
+def _refuse_folder(checkpoint: str, family: str | None, *, weights: bool = True) -> None:
+    """Refuse a folder that lacks files, those of weights only where they are read."""
+    folder = Checkpoint(user_path(checkpoint))
     if not is_hub_id(checkpoint):
-        family_of(Checkpoint(checkpoint), family)
+        family_of(folder, family)
+        require_processor(folder)
+        if weights:
+            require_weights(folder)
 
 
 JOBS: dict[str, Callable[[DictConfig], float | None]] = {

@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
+from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from sparrow.core.errors import DataError
@@ -16,6 +17,9 @@ from sparrow.core.errors import DataError
 # Put around an answer to find it in what a template renders; the last characters for private use, which no text holds.
 ANSWER_BEGINS, ANSWER_ENDS = "\U0010fffc", "\U0010fffd"
 THOUGHT_ENDS = "</think>"
+OTHERWISE = (
+    "set backbone.template=sparrow where the checkpoint's own is in use, or skip the sample with on_bad_sample=skip"
+)
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,19 @@ class ChatTemplate:
     def _plain(
         self, messages: Sequence[Mapping[str, Any]], tokenizer: Any, *, prompt: bool
     ) -> tuple[str, list[tuple[int, int]]]:
-        rendering: Any = render_jinja_template(
-            conversations=[[dict(message) for message in messages]],
-            chat_template=self.jinja,
-            return_assistant_tokens_mask=self.marks_answers,
-            add_generation_prompt=prompt,
-            bos_token=tokenizer.bos_token or "",
-            eos_token=tokenizer.eos_token or "",
-            **self.options,
-        )
+        try:
+            rendering: Any = render_jinja_template(
+                conversations=[[dict(message) for message in messages]],
+                chat_template=self.jinja,
+                return_assistant_tokens_mask=self.marks_answers,
+                add_generation_prompt=prompt,
+                bos_token=tokenizer.bos_token or "",
+                eos_token=tokenizer.eos_token or "",
+                **self.options,
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            turns = ", ".join(message["role"] for message in messages)
+            raise DataError(f"the chat template cannot write the turns {turns}: {error}", remedy=OTHERWISE) from error
         texts, spans = rendering
         return texts[0] + (self.prompt_end if prompt else ""), spans[0] if self.marks_answers else []
 
@@ -84,7 +92,7 @@ class ChatTemplate:
         if "".join(pieces[::2]) != text or marks != [ANSWER_BEGINS, ANSWER_ENDS] * len(answers):
             raise DataError(
                 "an answer cannot be found in what the checkpoint's chat template renders",
-                remedy="take thoughts out of earlier answers, or set backbone.template=sparrow",
+                remedy=f"take thoughts out of earlier answers, {OTHERWISE}",
             )
         edges = list(accumulate(map(len, pieces[:-1:2])))
         spans = []
@@ -160,10 +168,15 @@ def tokenize(
     A message that has `supervised` false is not marked.
 
     Raises:
-        DataError: If a text holds one of the `control` tokens, or an assistant turn is blank.
+        DataError: If a text holds one of the `control` tokens, an assistant turn is blank, or the template does not
+            write the turns as they are.
     """
     _check_texts(messages, control)
     rendered, spans = template.render(messages, tokenizer, prompt=add_generation_prompt)
+    for message in messages:
+        texts = [part["text"].strip() for part in message["content"] if part["type"] == "text"]
+        if message["role"] != "assistant" and not all(text in rendered for text in texts):
+            raise DataError(f"the chat template leaves out or rewrites a {message['role']} text", remedy=OTHERWISE)
     encoding = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
     ids = np.asarray(encoding["input_ids"], dtype=np.int64)
     offsets = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)

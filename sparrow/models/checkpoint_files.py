@@ -81,14 +81,16 @@ def family_of(checkpoint: Checkpoint, expected: str | None = None) -> str:
     """
     name = checkpoint.name
     refuse_without_port(name)
-    if not is_hub_id(name) and not Path(name).is_dir():
-        raise BackboneError(
-            f"checkpoint folder {name!r} does not exist; give a Hugging Face folder, a run's folder or a Hub id"
-        )
+    if Path(name).is_file():
+        raise BackboneError(f"checkpoint {name!r} is a file; give the folder that it lies in")
+    if not is_hub_id(name) and not (name and Path(name).is_dir()):
+        raise BackboneError(f"checkpoint folder {name!r} does not exist; give a Hugging Face folder or a Hub id")
+    models = sorted(path.parent for path in Path(name).glob("*/config.json"))
+    if models and not (Path(name) / "config.json").is_file():
+        raise BackboneError(f"checkpoint folder {name!r} is no model, but there is one in it: give {str(models[0])!r}")
     with explained(checkpoint):
-        path = checkpoint.folder / "config.json"
         _require(checkpoint, [("config.json",)])
-        model_type = json.loads(path.read_text()).get("model_type")
+        model_type = checkpoint.settings("config.json").get("model_type")
     if model_type is None:
         raise BackboneError(
             f"checkpoint {name!r}: its config.json names no model_type, so that its family is not known; "
@@ -130,11 +132,13 @@ def require_weights(checkpoint: Checkpoint) -> None:
     Raises:
         BackboneError: With the file that is missing.
     """
-    index = Path(checkpoint.name) / INDEX
-    if base_of_adapters(checkpoint.name) is not None:
+    base = base_of_adapters(checkpoint.name)
+    if base is not None:
         _require(checkpoint, [(ADAPTERS,)])
-    elif index.is_file():
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        require_weights(base)
+    elif (Path(checkpoint.name) / INDEX).is_file():
+        with explained(checkpoint):
+            shards = sorted(set(_weight_map(Path(checkpoint.name)).values()))
         _require(checkpoint, [(shard,) for shard in shards])
     else:
         _require(checkpoint, [(WEIGHTS, "pytorch_model.bin", "pytorch_model.bin.index.json")])
@@ -150,7 +154,7 @@ def stores_output_head(checkpoint: Checkpoint) -> bool | None:
         return stores_output_head(base)
     folder, names = checkpoint.folder, None
     if (folder / INDEX).is_file():
-        names = json.loads((folder / INDEX).read_text())["weight_map"]
+        names = _weight_map(folder)
     elif (folder / WEIGHTS).is_file():
         with safe_open(folder / WEIGHTS, "pt") as file:
             names = file.keys()
@@ -160,9 +164,17 @@ def stores_output_head(checkpoint: Checkpoint) -> bool | None:
     return None if names is None else any(f".{name}".endswith(".lm_head.weight") for name in names)
 
 
+def _weight_map(folder: Path) -> dict[str, str]:
+    """By tensor the file that holds it."""
+    found = json.loads((folder / INDEX).read_text(encoding="utf-8")).get("weight_map")
+    if not isinstance(found, dict) or not found:
+        raise ValueError(f"{folder / INDEX} has no weight_map")
+    return found
+
+
 @contextmanager
-def explained(checkpoint: Checkpoint) -> Iterator[None]:
-    """Say what is wrong with a checkpoint, and how to fix it, where reading it fails.
+def explained(checkpoint: Checkpoint, file: str | None = None) -> Iterator[None]:
+    """Say what is wrong with a checkpoint, and how to fix it, where reading it, or one `file` of it, fails.
 
     Raises:
         BackboneError: In place of the libraries' errors.
@@ -178,9 +190,13 @@ def explained(checkpoint: Checkpoint) -> Iterator[None]:
                 f"checkpoint {name!r} needs code of its own, which is not run; choose a checkpoint of "
                 f"{', '.join(sorted(FAMILIES))}, or set backbone.trust_remote_code=true if you trust it"
             ) from error
-        what = _damaged(checkpoint) or (str(error).splitlines() or [type(error).__name__])[0]
+        what = _damaged(checkpoint)
         again = f"`hf download {name}{f' --revision {revision}' if revision else ''}`"
         remedy = "copy the folder anew from where it was made" if Path(name).is_dir() else f"get it with {again}"
+        if what is None:
+            what = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            if file is not None:
+                what, remedy = f"{file}: {what}", "correct that file"
         raise BackboneError(f"checkpoint {name!r} could not be loaded: {what}; {remedy}") from error
 
 

@@ -13,10 +13,11 @@ from torch import Tensor
 from transformers import AutoProcessor
 
 from sparrow.core.errors import BackboneError, MediaError
-from sparrow.models.frame_buffer import Frames, NativeVideo, Size, normalize
+from sparrow.models.frame_buffer import CHANNELS, Frames, NativeVideo, Size, normalize
 from sparrow.models.registry import FACTS, FAMILIES, FamilyFacts, check_native_video
 
 MOST_FRAME_PX, USUAL_FRAME_PX = 2048, 448
+PREPARING = ("do_resize", "do_rescale", "do_normalize")
 
 
 class WithoutVideo:
@@ -59,6 +60,7 @@ class FrameInput(ABC):
         self.frame_size_px, self.min_frame_size_px = frame_size_px, min_frame_size_px
         self.native_video = native_video
         self.video_settings: dict[str, Any] = {}  # of a checkpoint's video_preprocessor_config.json
+        self._check_colours()
         self.configure_processor()
 
     def __init_subclass__(cls) -> None:
@@ -145,6 +147,20 @@ class FrameInput(ABC):
         """The same of frames that have one size, [n, 3, H, W]."""
         (stack,) = frames.stacks()
         return self.normalized(stack, dtype)
+
+    def _check_colours(self) -> None:
+        """Refuse what the processor's settings say that frames would be shown otherwise than."""
+        settings = self.processor.image_processor
+        wrong = [f"{name} is false" for name in PREPARING if getattr(settings, name, True) is False]
+        for name, least in (("image_mean", 0.0), ("image_std", 1e-6)):
+            value = getattr(settings, name)
+            if np.shape(value) != (CHANNELS,) or min(value) < least:
+                wrong.append(f"{name} is {value}, not {CHANNELS} numbers of at least {least:g}")
+        if wrong:
+            raise BackboneError(
+                f"preprocessor_config.json (or processor_config.json): {wrong[0]}; Sparrow resizes, rescales and "
+                "normalises every frame: correct the file, or take another checkpoint"
+            )
 
     def _require_multiple(self, step_px: int) -> None:
         if self.frame_size_px <= 0 or self.frame_size_px % step_px:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from filelock import FileLock
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
 
 from sparrow.core.errors import BackboneError
 from sparrow.core.files import drafted, remove_drafts, user_path
@@ -119,6 +119,8 @@ def load_backbone(checkpoint: str, options: LoadOptions | None = None, **changes
         origin = given.pinned
         video_settings = given.settings("video_preprocessor_config.json")
         _tie_as_stored(config, given)
+    with explained(given, "generation_config.json"):  # which the weights are read with
+        GenerationConfig.from_dict(given.settings("generation_config.json")).validate()
     # What does not fit is refused before the weights are read.
     size_px = options.frame_size_px or adapter.frame_size_of(processor)
     own_template = processor.chat_template or processor.tokenizer.chat_template

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jinja2 import TemplateError
 from PIL import Image
 
-from sparrow.core.errors import BackboneError
+from sparrow.core.errors import BackboneError, DataError
 from sparrow.models.backbone import Backbone
 from sparrow.models.chat import ANSWER_BEGINS, ANSWER_ENDS, THOUGHT_ENDS, ChatTemplate, TemplateChoice, with_marks
 from sparrow.models.settings import Template
@@ -23,10 +22,12 @@ PROBE: list[dict[str, Any]] = [
     {"role": "user", "content": [{"type": "text", "text": "And the shape?"}]},
     {"role": "assistant", "content": [{"type": "text", "text": "A circle"}]},
 ]
-CHATS = {"prompt": (PROBE[:1], True), "chat": (PROBE, False)}
+SYSTEM = {"role": "system", "content": [{"type": "text", "text": "Answer in a word."}]}
+CHATS = {"prompt": (PROBE[:1], True), "chat": (PROBE, False), "chat with a system turn": ([SYSTEM, *PROBE[:2]], False)}
 FRAMES = NUM_FRAMES * [np.full((*FRAME_SIZE, 3), 128, dtype=np.uint8)]
 MARKERS = re.compile(r"<[^<>\s]+>")
 CONTEXT_TOKENS = 4
+BELONG = "take the tokenizer and configuration that belong together"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def choose_template(
         return _use(backbone, ours, TemplateChoice("sparrow"), checkpoint)
     try:
         theirs = _read_own(backbone, replace(ours, jinja=own, marks_answers=False))
-    except (TemplateError, TypeError, ValueError) as error:
+    except (DataError, TypeError, ValueError) as error:
         problem = f"the checkpoint's own chat template cannot be rendered for its processor ({error})"
         if choice == "sparrow":
             return _use(backbone, ours, TemplateChoice("sparrow", problem), checkpoint)
@@ -103,7 +104,15 @@ def _use(backbone: Backbone, template: ChatTemplate, choice: TemplateChoice, che
         raise BackboneError(
             f"{unknown[0]!r}, which the chat template in use ('{choice.template}') writes, is no single token of "
             f"tokenizer.json in {checkpoint!r} within the {backbone.vocabulary_size} of its config.json; "
-            f"take the tokenizer and configuration that belong together{other}"
+            f"{BELONG}{other}"
+        )
+    added = backbone.tokenizer.added_tokens_decoder
+    special = {number for number, token in added.items() if token.special}  # which no text may hold
+    last = max(number for number in backbone.tokenizer.get_vocab().values() if number not in special)
+    if last >= backbone.vocabulary_size:
+        raise BackboneError(
+            f"tokenizer.json in {checkpoint!r} has tokens up to the id {last}, its config.json a vocabulary of "
+            f"{backbone.vocabulary_size}; {BELONG}"
         )
     backbone.use_template(template)
     return choice
@@ -129,7 +138,12 @@ def _read_own(backbone: Backbone, template: ChatTemplate) -> _Own:
     images = [[Image.fromarray(frame) for frame in FRAMES]]
     ids = {}
     for name, (chat, as_prompt) in CHATS.items():
-        text = template.text(chat, tokenizer, prompt=as_prompt)
+        try:
+            text = template.text(chat, tokenizer, prompt=as_prompt)
+        except DataError:
+            if chat[0] is not SYSTEM:
+                raise
+            continue  # said of the samples that have one
         begun = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
         made = backbone.processor(text=[text], images=images, add_special_tokens=not begun)
         ids[name] = [int(token) for token in made["input_ids"][0]]
@@ -161,12 +175,13 @@ def _differences(backbone: Backbone, template: ChatTemplate, theirs: _Own) -> di
     """By probe, the first tokens in which a template differs from the checkpoint's own processor and template."""
     before, found = backbone.template, {}
     backbone.use_template(template)
-    for name, (chat, as_prompt) in CHATS.items():
-        sizes = [(frame.shape[0], frame.shape[1]) for frame in FRAMES]
-        if template is theirs.template and theirs.without_answers and not as_prompt:
+    for name, there in theirs.ids.items():
+        chat, as_prompt = CHATS[name]
+        # Of its own template the frames are counted; a system turn that it leaves out is told with the sample.
+        if template is theirs.template and (chat[0] is SYSTEM or (theirs.without_answers and not as_prompt)):
             continue
+        sizes = [FRAME_SIZE] * NUM_FRAMES
         ours = backbone.tokenize_chat(chat, sizes, add_generation_prompt=as_prompt).input_ids.tolist()
-        there = theirs.ids[name]
         if ours != there:
             pairs = zip(ours, there, strict=False)
             place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ours), len(there)))

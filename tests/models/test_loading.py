@@ -78,9 +78,19 @@ def test_settings_name_what_is_refused(settings, monkeypatch):
             settings(*overrides)
 
 
-def test_a_missing_folder_is_refused(tmp_path):
-    with pytest.raises(BackboneError, match="does not exist"):
-        load_backbone(str(tmp_path / "nowhere"))
+def test_what_is_no_checkpoint_is_refused_with_what_to_give(weightless, tmp_path):
+    (tmp_path / "weights.safetensors").touch()
+    (tmp_path / "empty").mkdir()
+    weightless("idefics3").rename(tmp_path / "model")
+    for name, match in (
+        (tmp_path / "nowhere", "folder .*nowhere' does not exist; give a Hugging Face folder or a Hub id"),
+        ("", "folder '' does not exist"),
+        (tmp_path / "weights.safetensors", "is a file; give the folder that it lies in"),
+        (tmp_path / "empty", r"folder .*empty' lacks config\.json"),
+        (tmp_path, rf"is no model, but there is one in it: give '{tmp_path / 'model'}'"),
+    ):
+        with pytest.raises(BackboneError, match=match):
+            load_backbone(str(name))
 
 
 def test_a_checkpoint_that_is_not_in_the_cache_says_how_to_get_it(tmp_path):
@@ -182,6 +192,20 @@ def test_the_file_that_a_folder_lacks_is_named(tiny_checkpoint, tmp_path, names)
     with pytest.raises(BackboneError, match=rf"folder '{folder}' lacks .*{names}.*; copy it there") as caught:
         load_backbone(str(folder))
     assert "hf download" not in str(caught.value)
+
+
+def test_shards_that_the_index_names_must_be_there(tiny_checkpoint, tmp_path):
+    folder = tmp_path / "folder"
+    shutil.copytree(tiny_checkpoint("idefics3"), folder)
+    names = load_file(folder / "model.safetensors").keys()
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(names, "model-00001-of-00002.safetensors")}))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BackboneError, match=r"lacks model-00001-of-00002\.safetensors; copy it there"):
+        load_backbone(str(folder))
+    index.write_text("{}")
+    with pytest.raises(BackboneError, match=rf"{index} has no weight_map; copy the folder anew"):
+        load_backbone(str(folder), with_model=False)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "processor_config.json", "model.safetensors"])

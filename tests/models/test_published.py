@@ -96,6 +96,11 @@ def test_the_publishers_template_and_processor_give_sparrows_tokens(name, tmp_pa
         assert choice == TemplateChoice("sparrow")
 
 
+INTERNVL = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{% for part in message.content %}"
+    "{{ '<IMG_CONTEXT>\n' if part.type == 'image' else part.text }}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 OWN_TURNS = (
     "{% for message in messages %}<|start_of_role|>{{ message.role }}<|end_of_role|>"
     "{% for part in message.content %}{{ '<image>' if part.type == 'image' else part.text }}{% endfor %}"
@@ -198,6 +203,64 @@ def test_minicpmv_thinks_where_it_is_told_to(tmp_path, thinking):
 def test_a_template_that_does_not_fit_is_refused(tmp_path, name, template, options, match):
     with pytest.raises(BackboneError, match=match):
         with_template(name, tmp_path, template, **options)
+
+
+def test_a_system_turn_that_a_template_leaves_out_or_refuses_is_told(tmp_path):
+    system = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
+    without = "{% for message in messages if message.role != 'system' %}"
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    for number, (template, match) in enumerate(
+        (
+            (OWN_TURNS.replace("{% for message in messages %}", without), "leaves out or rewrites a system text"),
+            (refusing + OWN_TURNS, "cannot write the turns system, user, assistant.*: no system; set backbone.templ"),
+        )
+    ):
+        backbone = with_template("granite_docling", tmp_path / str(number), template)
+        assert backbone.template_choice.template == "checkpoint"
+        backbone.tokenize_chat(TEXT_CHAT, [])
+        with pytest.raises(DataError, match=match):
+            backbone.tokenize_chat([system, *TEXT_CHAT], [])
+        choice = with_template("internvl3_1b", tmp_path / str(number), refusing * number + INTERNVL).template_choice
+        assert choice == TemplateChoice("sparrow")
+    rewriting = INTERNVL.replace("part.text", "(part.text | upper if message.role == 'system' else part.text)")
+    choice = with_template("internvl3_1b", tmp_path / "rewriting", rewriting).template_choice
+    assert choice.template == "checkpoint"
+    assert "of a probe's chat with a system turn Sparrow writes 'em\\nAnswe'" in choice.difference
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"do_normalize": False}, "do_normalize is false; Sparrow resizes, rescales and normalises"),
+        ({"do_rescale": False}, "do_rescale is false"),
+        ({"image_mean": 0.5}, "image_mean is 0.5, not 3 numbers of at least 0"),
+        ({"image_std": [0.5, 0.5, 0.0]}, r"image_std is .*0\.0.*, not 3 numbers of at least 1e-06"),
+    ],
+)
+def test_what_a_processor_would_do_otherwise_with_colours_is_refused(tmp_path, change, match):
+    folder = write_checkpoint("internvl3_1b", tmp_path / "published", weights=False)
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(BackboneError, match=match):
+        load_backbone(str(folder), with_model=False)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_has_rows_is_refused(tmp_path):
+    facts, folder = facts_of("qwen2_5_vl_3b"), write_checkpoint("qwen2_5_vl_3b", tmp_path / "published", weights=False)
+    last = max(facts["added_tokens"].values())  # none of the markers
+    facts["config"]["vocab_size"] = last
+    (folder / "config.json").write_text(json.dumps(facts["config"]))
+    with pytest.raises(
+        BackboneError, match=rf"tokenizer.json in .* up to the id {last}, .* a vocabulary of {last}; take"
+    ):
+        load_backbone(str(folder), with_model=False)
+
+
+def test_generation_settings_that_contradict_each_other_are_named_before_weights_are_read(tmp_path):
+    folder = write_checkpoint("smolvlm_256m", tmp_path / "published", weights=False)
+    (folder / "generation_config.json").write_text(json.dumps({"num_return_sequences": 3}))
+    with pytest.raises(BackboneError, match=r"generation_config\.json: Greedy methods .*; correct that file"):
+        load_backbone(str(folder), with_model=False)
 
 
 @pytest.mark.parametrize(
