@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import fill
 
 from sparrow import __version__
 from sparrow.app.user_errors import message_of
@@ -122,10 +123,14 @@ def _check_model(parser: ArgumentParser, arguments: list[str]) -> None:
     from sparrow.commands.check_model import Checkup
 
     marks = {True: "ok", False: "FAILED", None: "-"}
-    for result in Checkup(**vars(given)).run():
-        print(f"{marks[result.passed]:<8}{result.name:<11}{result.detail}", flush=True)
+    checkup = Checkup(**vars(given))
+    for result in checkup.run():
+        line = f"{marks[result.passed]:<8}{result.name:<11}{result.detail}"
+        print(fill(line, 100, subsequent_indent=" " * 19, break_long_words=False, break_on_hyphens=False), flush=True)
         if result.passed is False:
             raise BackboneError(f"{given.checkpoint!r} cannot be trained as it is: see '{result.name}' above")
+    size = f"backbone.frame_size_px={checkup.frame_size_px}"
+    print(f"\nready to train: backbone.family={checkup.planned.family} backbone.checkpoint={given.checkpoint} {size}")
 
 
 @dataclass(frozen=True)

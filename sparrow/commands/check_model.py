@@ -69,6 +69,7 @@ class Checkup:
     def run(self) -> Iterator[Result]:
         """The results as they come; after one that failed those that rest on it are not looked at."""
         transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()  # what it would say of weights is told here
         checks: list[tuple[str, Callable[[], tuple[bool | None, str]]]] = [
             ("opens", self._opens),
             ("template", self._template),
@@ -84,7 +85,7 @@ class Checkup:
             try:
                 passed, detail = check()
             except (SparrowError, torch.OutOfMemoryError, ProcessRaisedException, ProcessExitedException) as error:
-                passed, detail = False, str(error)
+                passed, detail = False, str(error).strip().splitlines()[-1]  # of a process the error alone
             yield Result(name, passed, detail)
             if passed is False:
                 return
@@ -98,20 +99,24 @@ class Checkup:
 
     def _template(self) -> tuple[bool, str]:
         choice = self.planned.template_choice
-        same = "Sparrow's, which writes what the checkpoint's own processor and template do"
-        return choice.refusal is None, choice.refusal or "; ".join(choice.notes()) or same
+        same = "Sparrow's, which writes the same tokens as the checkpoint's own template and processor"
+        alone = "Sparrow's; the checkpoint has no template of its own, with which it could be compared"
+        return choice.refusal is None, choice.refusal or "; ".join(choice.notes()) or (same if choice.own else alone)
 
     def _tokens(self) -> tuple[bool, str]:
-        limits = ", ".join(f"{name} {value}" for name, value in self.planned.frame_limits().items())
+        limits = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in self.planned.frame_limits().items())
         tokens, rows = self.planned.visual_tokens((180, 320), 1), self.planned.vocabulary_size
-        return True, f"every marker is one of {rows:,}; a frame of 320 x 180 px takes {tokens} ({limits})"
+        return True, f"each marker is one of the {rows:,} tokens; a frame of 320 x 180 px takes {tokens} ({limits})"
 
     def _tying(self) -> tuple[bool, str]:
         self.outline = outline(self.planned, self.options)
         tied = self.planned.config.tie_word_embeddings
         count = sum(p.numel() for p in self.outline.model.parameters())
-        head = "the embeddings, as the checkpoint stores none" if tied else "weights of its own"
-        return True, f"the output head is {head}; {count:,} parameters"
+        head = "is the embeddings, as the checkpoint stores none" if tied else "has weights of its own"
+        assert self.planned.origin is not None, "it was loaded"
+        config = self.planned.origin.settings("config.json")
+        said = config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings", tied))
+        return True, f"the output head {head}{', other than config.json says' * (said != tied)}; {count:,} parameters"
 
     def _memory(self) -> tuple[bool, str]:
         tokens = self.planned.visual_tokens((self.planned.frame_size_px,) * 2, FRAMES_OF_A_CLIP)

@@ -127,11 +127,13 @@ class TemplateChoice:
         template: Sparrow's of the family, or the checkpoint's own.
         difference: Where a probe's token ids differ from those of the checkpoint's own processor and template.
         refusal: Why nothing can be trained with it until `backbone.template` says which is meant.
+        own: Whether the checkpoint has one of its own, with which Sparrow's was compared.
     """
 
     template: Literal["sparrow", "checkpoint"]
     difference: str | None = None
     refusal: str | None = None
+    own: bool = True
 
     def notes(self) -> Iterator[str]:
         """What is worth knowing of it."""

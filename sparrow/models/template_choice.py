@@ -54,7 +54,7 @@ def choose_template(
     if own is None and choice == "checkpoint":
         raise BackboneError(f"backbone.template=checkpoint: {checkpoint!r} has no chat template; set it to sparrow")
     if own is None or own == ours.jinja:
-        return _use(backbone, ours, TemplateChoice("sparrow"), checkpoint)
+        return _use(backbone, ours, TemplateChoice("sparrow", own=own is not None), checkpoint)
     try:
         theirs = _read_own(backbone, replace(ours, jinja=own, marks_answers=False))
     except (DataError, TypeError, ValueError) as error:
@@ -100,7 +100,11 @@ def _use(backbone: Backbone, template: ChatTemplate, choice: TemplateChoice, che
         )
     unknown = _unknown_tokens(backbone, template)
     if unknown:
-        other = "; set backbone.template=checkpoint to use its own template" if choice.template == "sparrow" else ""
+        other = ""
+        if choice.template == "sparrow" and choice.own:
+            other = ", or set backbone.template=checkpoint to use its own template"
+        elif choice.template == "sparrow":
+            other = ", or copy its own chat_template.jinja there: it has no template of its own now"
         raise BackboneError(
             f"{unknown[0]!r}, which the chat template in use ('{choice.template}') writes, is no single token of "
             f"tokenizer.json in {checkpoint!r} within the {backbone.vocabulary_size} of its config.json; "

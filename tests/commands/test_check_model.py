@@ -1,5 +1,8 @@
 """`sparrow check-model`: one page on a checkpoint, from cut-down copies of published ones."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -11,17 +14,20 @@ from sparrow.commands import check_model
 from sparrow.commands.train import train
 from sparrow.data.micro_batches import MicroBatch
 from sparrow.models.registry import WITHOUT_PACKING
-from tests.models.published_checkpoints import NAMES, facts_of, published_template, write_checkpoint
+from tests.models.published_checkpoints import (
+    NAMES,
+    ONE_A_FAMILY,
+    OWN_TURNS,
+    facts_of,
+    published_template,
+    write_checkpoint,
+)
 
 FAMILY = {"minicpmv4_6": "minicpmv"}
 FRAME_SIZE_PX = {
     **{"internvl": 56, "qwen2_5_vl": 56, "qwen3_vl": 64, "smolvlm": 64, "idefics3": 64},
     **{"minicpmv": 56, "llava_onevision": 384, "gemma3": 896},
 }
-ONE_A_FAMILY = (
-    *("gemma3_4b", "granite_docling", "internvl3_1b", "llava_onevision_0_5b", "minicpmv"),
-    *("qwen2_5_vl_3b", "qwen3_vl_2b", "smolvlm_256m"),
-)
 CHECKS = ["opens", "template", "tokens", "tying", "memory", "weights", "packing", "sharding", "two steps"]
 
 
@@ -31,16 +37,16 @@ def mark(name):
 
 def page(capsys, *arguments):
     status = run("check-model", [*map(str, arguments), "--accelerator", "cpu"])
-    lines = capsys.readouterr().out.splitlines()
+    printed, _, ready = capsys.readouterr().out.partition("\nready to train: backbone.family=")
+    assert bool(ready) == (status == 0)
+    lines = re.sub(r"\n {19}", " ", printed).splitlines()
     return status, {line[8:19].strip(): (line[:8].strip(), line[19:]) for line in lines}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name if name in ONE_A_FAMILY else mark(name) for name in NAMES])
 def test_every_published_layout_is_found_fit_and_trained_and_exported_and_asked(name, tmp_path, capsys, settings):
-    template = published_template(name)
-    if name == "granite_docling" and template is None:
-        pytest.skip("its chat template, without which it cannot be used, is not at hand in ../shared/published")
+    template = published_template(name) or (OWN_TURNS if name == "granite_docling" else None)
     folder = write_checkpoint(name, tmp_path / name, template=template)
     sharding = [] if name == "internvl3_1b" else ["--no-sharding"]
     status, results = page(capsys, folder, *sharding)
@@ -76,12 +82,17 @@ def test_what_fails_is_named_and_ends_the_page(tmp_path, capsys):
     status, results = page(capsys, folder, "--no-sharding")
     assert status == 0, results
     assert results["sharding"] == ("-", "left out")
+    assert "no template of its own" in results["template"][1]
+    assert "other than config.json" not in results["tying"][1]
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
     tensors = load_file(folder / "model.safetensors")
     del tensors["model.text_model.norm.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     status, results = page(capsys, folder, "--no-sharding")
     assert status == 1
     assert list(results)[-1] == "weights"
+    assert "has weights of its own, other than config.json says" in results["tying"][1]
     assert results["weights"][0] == "FAILED"
     assert "lacks 1 of its model's tensors" in results["weights"][1]
 

@@ -15,6 +15,16 @@ SHARED = Path(__file__).parents[2].parent / "shared" / "published"  # publishers
 NAMES = sorted(path.stem for path in FACTS.glob("*.json"))
 WITH_TENSORS = [name for name in NAMES if "tensors" in json.loads((FACTS / f"{name}.json").read_text())]
 SMALL = [name for name in WITH_TENSORS if name.startswith(("internvl", "llava", "smolvlm"))]
+ONE_A_FAMILY = (
+    *("gemma3_4b", "granite_docling", "internvl3_1b", "llava_onevision_0_5b", "minicpmv"),
+    *("qwen2_5_vl_3b", "qwen3_vl_2b", "smolvlm_256m"),
+)
+# A template in the manner of Granite-Docling's.
+OWN_TURNS = (
+    "{% for message in messages %}<|start_of_role|>{{ message.role }}<|end_of_role|>"
+    "{% for part in message.content %}{{ '<image>' if part.type == 'image' else part.text }}{% endfor %}"
+    "<|end_of_text|>\n{% endfor %}{% if add_generation_prompt %}<|start_of_role|>assistant<|end_of_role|>{% endif %}"
+)
 OF_SHARED = ("video_preprocessor_config", "preprocessor_config", "processor_config", "generation_config")
 
 

@@ -18,6 +18,7 @@ from sparrow.models.loading import LoadOptions, load_backbone, outline
 from tests.models.chats import CHAT, TEXT_CHAT
 from tests.models.published_checkpoints import (
     NAMES,
+    OWN_TURNS,
     SMALL,
     WITH_TENSORS,
     facts_of,
@@ -100,11 +101,6 @@ INTERNVL = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{% for part in message.content %}"
     "{{ '<IMG_CONTEXT>\n' if part.type == 'image' else part.text }}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-OWN_TURNS = (
-    "{% for message in messages %}<|start_of_role|>{{ message.role }}<|end_of_role|>"
-    "{% for part in message.content %}{{ '<image>' if part.type == 'image' else part.text }}{% endfor %}"
-    "<|end_of_text|>\n{% endfor %}{% if add_generation_prompt %}<|start_of_role|>assistant<|end_of_role|>{% endif %}"
 )
 THINKING = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
@@ -192,7 +188,7 @@ def test_minicpmv_thinks_where_it_is_told_to(tmp_path, thinking):
     ("name", "template", "options", "match"),
     [
         ("granite_docling", OWN_TURNS, {"template": "sparrow"}, r"'<end_of_utterance>'.*tokenizer\.json.*template=checkpoint"),
-        ("granite_docling", None, {}, r"'<end_of_utterance>', which .* no single token of tokenizer\.json"),
+        ("granite_docling", None, {}, r"'<end_of_utterance>', which .* of tokenizer\.json.* or copy its own chat_template\.jinja"),
         ("qwen3_vl_2b", None, {"template": "checkpoint"}, "has no chat template; set it to sparrow"),
         ("qwen3_vl_2b", None, {"thinking": True}, "begins no thought; set it to null"),
         ("qwen3_vl_2b", "{{ messages | nonsense }}", {}, "cannot be rendered.*template=sparrow"),
@@ -351,7 +347,7 @@ def test_with_the_real_vocabulary_a_prompt_has_the_published_ids(tmp_path, name,
         name, tmp_path / name, weights=False, template=published_template(name), tokenizer=tokenizer
     )
     backbone = load_backbone(str(folder), with_model=False)
-    assert backbone.template_choice == TemplateChoice("sparrow")
+    assert backbone.template_choice == TemplateChoice("sparrow", own=published_template(name) is not None)
     prompt = backbone.tokenize_chat(TEXT_CHAT[:1], [], add_generation_prompt=True).input_ids.tolist()
     theirs = package.QwenTokenizer(ranks, pat_str=pattern, special_tokens=special)
     assert prompt == theirs.encode(backbone.tokenizer.decode(prompt))
