@@ -67,15 +67,25 @@ def test_what_trains_nothing_imports_no_trainer():
 REFUSED = """
 import sys
 from sparrow.cli import run
-for override in ("mixture.components.video.fraction=0.5", "backbone.tiny=false backbone.checkpoint=./nowhere", ""):
+for override in ("mixture.components.video.fraction=0.5", ""):
     assert run("train", ["experiment=world_smoke", "hydra.run.dir=run", *override.split()]) == 1
-assert run("evaluate", ["checkpoint=./nowhere", "benchmark=[world_short]"]) == 1
+for folder in ("nowhere", "cut"):
+    checkpoint = f"checkpoint=./{folder}"
+    own = ["backbone.tiny=false", f"backbone.{checkpoint}", "hydra.run.dir=run"]
+    assert run("train", ["experiment=world_smoke", *own]) == 1
+    assert run("evaluate", [checkpoint, "benchmark=[world_short]"]) == 1
 print([name for name in ("torch", "transformers", "pytorch_lightning", "datasets") if name in sys.modules])
 """
 
 
 def test_mixtures_checkpoints_and_folders_are_refused_before_torch_is_imported(tmp_path):
     RunRecord(run_id="another", name="run", command="train", config={"seed": 1}).save(tmp_path / "run")
+    (tmp_path / "cut").mkdir()
+    for name in ("tokenizer.json", "processor_config.json"):
+        (tmp_path / "cut" / name).touch()
+    (tmp_path / "cut" / "config.json").write_text('{"model_type": "idefics3"}')
+    index = '{"weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors"}}'
+    (tmp_path / "cut" / "model.safetensors.index.json").write_text(index)
     done = subprocess.run(
         [sys.executable, "-c", REFUSED], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
     )
@@ -87,6 +97,7 @@ def test_mixtures_checkpoints_and_folders_are_refused_before_torch_is_imported(t
     ):
         assert message in done.stderr
     assert done.stderr.count("'./nowhere' does not exist") == 2
+    assert done.stderr.count("checkpoint folder './cut' lacks model-00002-of-00002.safetensors") == 2
 
 
 @pytest.mark.parametrize(

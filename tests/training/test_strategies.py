@@ -23,6 +23,7 @@ from sparrow.runs.settings import Trainer
 from sparrow.training.checkpoints import Chooser
 from sparrow.training.settings import Strategy
 from sparrow.training.strategies import cluster_environment, gradients_stay_apart, trainer_options
+from tests.models.published_checkpoints import ONE_A_FAMILY, OWN_TURNS, write_checkpoint
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,6 +65,16 @@ def test_every_family_is_read_by_shards_and_put_together_to_the_same_files(tiny_
             assert {path.name for path in whole.iterdir()} == {path.name for path in other.iterdir()}
             for path in whole.iterdir():
                 assert path.read_bytes() == (other / path.name).read_bytes(), path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [ONE_A_FAMILY[:4], ONE_A_FAMILY[4:]], ids="+".join)
+def test_published_layouts_are_read_by_shards_trained_and_put_together_tensor_by_tensor(names, tmp_path):
+    folders = []
+    for name in names:
+        template = OWN_TURNS if name == "granite_docling" else None
+        folders.append(str(write_checkpoint(name, tmp_path / name, template=template)))
+    assert on_two_ranks("published_shards.py", *folders).split() == list(names)
 
 
 def test_gradients_of_shards_are_shards_after_every_micro_batch(one_rank):
