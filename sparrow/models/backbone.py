@@ -26,9 +26,8 @@ __all__ = ["Backbone", "Size", "TokenizedChat", "WithoutVideo"]
 class Backbone(ChatInput):
     """Adapter of one family.
 
-    What it does with frames and chats is inherited (`frame_input.py`, `chat_input.py`) and needs no model: training,
-    evaluation and planning agree on the number of tokens before anything is decoded. Here is what it does with the
-    model.
+    What it does with frames and chats is inherited and needs no model: training, evaluation and planning agree on the
+    number of tokens before anything is decoded. What it does with the model is here.
 
     Args:
         processor: The family's processor, with its tokenizer and image processor.
@@ -209,4 +208,4 @@ class Backbone(ChatInput):
 
     def save(self, folder: Path) -> None:
         """Write model and processor as a Hugging Face folder with safetensors."""
-        save_folder(self.model, self.processor, folder, self.origin, self.video_processor_type, self.video_settings)
+        save_folder(self, folder)

@@ -164,14 +164,12 @@ class FrameInput(ABC):
 
     def _require_multiple(self, step_px: int) -> None:
         if self.frame_size_px <= 0 or self.frame_size_px % step_px:
-            raise BackboneError(
-                f"backbone.frame_size_px={self.frame_size_px} does not fit {self.family}: "
-                f"it must be a multiple of {step_px}; take {max(step_px, self.frame_size_px // step_px * step_px)}"
-            )
+            fits = max(step_px, self.frame_size_px // step_px * step_px)
+            self._refuse_size(f"{self.family}: it must be a multiple of {step_px}; take {fits}")
 
     def _require_size(self, size_px: int) -> None:
         if self.frame_size_px != size_px:
-            raise BackboneError(
-                f"backbone.frame_size_px={self.frame_size_px} does not fit this {self.family} checkpoint: "
-                f"its vision encoder takes {size_px} only; set it to that"
-            )
+            self._refuse_size(f"this {self.family} checkpoint: its vision encoder takes {size_px} only; set it to that")
+
+    def _refuse_size(self, why: str) -> None:
+        raise BackboneError(f"backbone.frame_size_px={self.frame_size_px} does not fit {why}")

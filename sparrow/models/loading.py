@@ -48,21 +48,14 @@ def find_family(name: str) -> type[Backbone]:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a checkpoint is loaded.
+    """How a checkpoint is loaded: the settings of `BackboneSettings`, each as the checkpoint has it where None.
 
     Args:
-        frame_size_px: Side of the square at which a frame is shown; as the checkpoint's processor has it where None.
         family: The expected family; read from the checkpoint where None.
-        revision: Revision of a Hub id.
         with_model: False loads the processor and configuration only, enough to count tokens.
         dtype: Type of the weights; `auto` as they are stored.
         attn_implementation: As in transformers.
-        trust_remote_code: Whether code that ships with the checkpoint may run.
         quantization: `nf4` keeps the linear layers in four bits; None leaves them as they are.
-        native_video: Whether the frames of a video go in the way the family has for videos, not as images.
-        min_frame_size_px: Side of the square with as many pixels as the smallest frame; as the checkpoint's where None.
-        template: Whose chat template is meant, `sparrow`'s or the `checkpoint`'s; None: as `choose_template` has it.
-        thinking: Whether replies begin with a thought, where the chat template leaves it open.
         num_replicas: Copies of the model among the connected processes.
         num_shards: Processes that share a copy: each reads its shard of every tensor only.
     """

@@ -16,29 +16,20 @@ TOKENIZER_PARTS = ("vocab.json", "merges.txt", "tokenizer.model")
 OF_SAMPLING = ("temperature", "top_p", "top_k", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
-def save_folder(
-    model: Any,
-    processor: Any,
-    folder: Path,
-    origin: Checkpoint | None,
-    video_processor_type: str | None,
-    video_settings: dict[str, Any],
-) -> None:
-    """Write weights as safetensors, settings, processor and tokenizer.
-
-    `origin` is the checkpoint that further files of the tokenizer are taken from. The type and settings of a video
-    processor are for transformers' own processor of the family, which asks for them where torchvision is installed.
-    """
+def save_folder(backbone: Any, folder: Path) -> None:
+    """Write the model of a `Backbone` as safetensors, its settings, and its processor with the tokenizer."""
+    model = backbone.model
     _without_idle_values(model.generation_config)
     model.save_pretrained(folder, safe_serialization=True)
     model.config.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    if origin is not None:
-        _copy_tokenizer_parts(origin, folder)
+    backbone.processor.save_pretrained(folder)
+    if backbone.origin is not None:
+        _copy_tokenizer_parts(backbone.origin, folder)
     if has_adapters(model):
         save_trained_parts(model, folder)
-    if video_processor_type is not None:
-        settings = video_settings | {"video_processor_type": video_processor_type}
+    if backbone.video_processor_type is not None:
+        # Where torchvision is installed, transformers' own processor of the family asks for this file.
+        settings = backbone.video_settings | {"video_processor_type": backbone.video_processor_type}
         write_json(folder / "video_preprocessor_config.json", settings)
     for path in folder.glob("*.safetensors"):
         path.chmod((folder / "config.json").stat().st_mode)  # safetensors gives it to its owner alone
