@@ -82,13 +82,9 @@ def _require_answerable(evaluator: Evaluator, config: EvaluateConfig, checkpoint
 def _carry_out(
     evaluator: Evaluator, config: EvaluateConfig, checkpoint: str, weights: str, folder: Path, record: RunRecord
 ) -> None:
-    shown: list[Any] = [config.backbone.frame_size_px, config.backbone.native_video]
-    shown += [
-        value
-        for value in (config.backbone.template, config.backbone.thinking, config.backbone.min_frame_size_px)
-        if value is not None
-    ]
-    model_id = content_hash([weights, *shown, config.trainer.precision])
+    asked = config.backbone
+    chosen = [value for value in (asked.template, asked.thinking, asked.min_frame_size_px) if value is not None]
+    model_id = content_hash([weights, asked.frame_size_px, asked.native_video, *chosen, config.trainer.precision])
     phases = ("after", *(phase for phase in ("blind", "one_frame") if getattr(config, phase)))
     work = Answering(config, checkpoint, model_id, folder, dict.fromkeys(config.benchmark, folder), phases)
     reset_peak_memory()

@@ -100,11 +100,12 @@ def _use(backbone: Backbone, template: ChatTemplate, choice: TemplateChoice, che
         )
     unknown = _unknown_tokens(backbone, template)
     if unknown:
-        other = ""
-        if choice.template == "sparrow" and choice.own:
-            other = ", or set backbone.template=checkpoint to use its own template"
-        elif choice.template == "sparrow":
-            other = ", or copy its own chat_template.jinja there: it has no template of its own now"
+        own = (
+            "set backbone.template=checkpoint to use its own"
+            if choice.own
+            else "copy its own chat_template.jinja there"
+        )
+        other = f", or {own}" if choice.template == "sparrow" else ""
         raise BackboneError(
             f"{unknown[0]!r}, which the chat template in use ('{choice.template}') writes, is no single token of "
             f"tokenizer.json in {checkpoint!r} within the {backbone.vocabulary_size} of its config.json; "
