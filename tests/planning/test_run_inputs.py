@@ -84,3 +84,20 @@ def test_a_rehearsal_is_advised_only_where_a_generated_table_stands_in(settings,
         prepare(settings(*overrides, "source.world_clips.use_world=false", f"source.world_clips.world={world}"))
     assert ("rehearse with use_world=true" in str(caught.value)) is is_hinted
     assert "set paths.data_root or a source's root" in str(caught.value)
+
+
+def test_a_rehearsal_keeps_sizes_and_readable_pages_of_sources_without_a_generated_table(settings, tmp_path):
+    def rehearsed(*mixture):
+        found = settings("scale=tiny", *mixture, small=False)
+        return found.sample_divisor, found.backbone.frame_size_px, found.text_to_image.words_per_page
+
+    own = ["+source.mine={converter: context_qa, root: /x}", "+mixture.components.mine={source: mine, num_samples: 30}"]
+    assert rehearsed("mixture=world/sparrow") == (500, 64, 5)
+    assert rehearsed(*own) == (1, 256, 115)
+    assert rehearsed("mixture=world/video", *own, "mixture.components.video.fraction=0.5") == (500, 256, 115)
+
+
+def test_what_the_divisor_divided_is_told(settings):
+    config = settings("sample_divisor=2", "mixture=world/video", "mixture.num_samples=9", "validation.num_samples=3")
+    told = "sample_divisor=2 divided mixture.num_samples from 9 to 5, validation.num_samples from 3 to 2; "
+    assert any(note.startswith(told) for note in prepare(config).notes)
