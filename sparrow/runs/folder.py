@@ -156,6 +156,11 @@ def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
         RunError: If the folder holds a run of other settings, with the differences.
     """
     earlier = earlier_run(folder, record, config)
+    before = RunRecord.load(folder) if (folder / FILE_NAME).is_file() else record
+    if before.run_id == record.run_id and before.num_steps_done and not _kept(folder, CHECKPOINT_FOLDER, MODEL_FOLDER):
+        lost = f"no checkpoint is left of the {before.num_steps_done} steps done before; they are done again"
+        record.notes.append(lost)
+        log.warning("%s: %s", folder, lost)
     if earlier is None:
         return None
     record.run_id, record.continues_earlier = earlier.run_id, True
@@ -163,7 +168,7 @@ def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
         return earlier
     record.started_at = earlier.started_at
     record.time_s = dict(earlier.time_s)
-    record.notes, record.weights = list(earlier.notes), earlier.weights
+    record.notes, record.weights = [*earlier.notes, *record.notes], earlier.weights
     if earlier.status == "running" and is_main_process():
         last = earlier.heartbeat_at or earlier.started_at
         note = f"the process before was killed without a word, some time after {last}"

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,6 +183,16 @@ def test_a_broken_checkpoint_is_passed_over_and_said(stopped, undisturbed_by, br
     record = goes_on_as_if_nothing_had_been(folder, undisturbed_by(strategy), config)
     assert any("step=0000004.ckpt cannot be read" in note for note in record.notes)
     assert set(losses_of(folder)) == set(range(NUM_STEPS))
+
+
+@pytest.mark.parametrize("lost", ["newest", "all"])
+def test_a_deleted_checkpoint_costs_steps_and_where_all_are_gone_that_is_told(stopped, undisturbed, lost):
+    folder, config = stopped()
+    newest, *_ = checkpoints_in(folder / "checkpoints")
+    newest.unlink() if lost == "newest" else shutil.rmtree(folder / "checkpoints")
+    record = goes_on_as_if_nothing_had_been(folder, undisturbed, config)
+    told = "no checkpoint is left of the 4 steps done before; they are done again"
+    assert (told in record.notes) == (lost == "all")
 
 
 def test_no_readable_checkpoint_is_an_error_not_a_new_start(stopped):
