@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field
 
-from sparrow.core.errors import BackboneError
+from sparrow.core.errors import BackboneError, ConfigError
+from sparrow.core.files import name_below
 from sparrow.core.settings import (
     REQUIRED,
     AtLeast0,
@@ -166,22 +167,28 @@ SCHEMAS = {
 
 
 def conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
-    """Contradictions between groups of settings, as (key, what is wrong and how to fix it)."""
-    yield from _attention_conflicts(config)
-    yield from _native_video_conflicts(config)
+    """Contradictions between groups, as (key, what is wrong and how to fix it); those that import code come last."""
     yield from _metric_conflicts(config)
+    for name in config.benchmark:
+        try:
+            name_below(name)
+        except ConfigError as error:
+            yield f"benchmark.{name}", str(error)
     for name in config.study.primary:
         if name not in config.benchmark:
             fix = "evaluate it too, or name what the study is judged by"
             yield "study.primary", f"{_no_benchmark(name, config)}; {fix}"
     if isinstance(config, ExperimentConfig):
         yield from training_conflicts(config)
-        yield from _packing_conflicts(config)
-        yield from _source_conflicts(config)
         if isinstance(config, DiversityConfig):
             yield from _diversity_conflicts(config)
         elif not config.mixture.components:
             yield "mixture.components", "is empty; choose a mixture, as in mixture=world/sparrow"
+    yield from _attention_conflicts(config)
+    yield from _native_video_conflicts(config)
+    if isinstance(config, ExperimentConfig):
+        yield from _packing_conflicts(config)
+        yield from _source_conflicts(config)
 
 
 def _metric_conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:

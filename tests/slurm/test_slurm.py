@@ -84,7 +84,7 @@ def test_two_tasks_a_job_and_a_job_that_raises(sweep, tmp_path):
     process = sweep(*SLURM, *common, "trainer.devices=2", "mixture.num_samples=5000,16")
     code, _, errors = ended(process)
     study = tmp_path / "outputs/s"
-    good, bad = study / "num_samples=16", study / "num_samples=5000"
+    good, bad = study / "num_samples-16", study / "num_samples-5000"
     assert code == 1
     assert f"{bad}: DataError: " in errors
     assert (RunRecord.load(good).status, RunRecord.load(bad).status) == ("finished", "failed")
@@ -108,7 +108,7 @@ def test_scancel_kill_and_a_launching_process_that_dies(sweep, tmp_path, ask):
     code, out, errors = ended(process)
     assert code == 0, errors
     assert "detached" in out
-    cancelled, killed, finished = (tmp_path / f"outputs/s/num_epochs={n}" for n in (5000, 5001, 1))
+    cancelled, killed, finished = (tmp_path / f"outputs/s/num_epochs-{n}" for n in (5000, 5001, 1))
     submitted = [job_id(run) for run in (cancelled, killed, finished)]
 
     sweep(*SLURM, *LONG, *epochs).kill()
@@ -163,7 +163,7 @@ def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_und
     length = ["batching.num_epochs=30", *LONG, "study.factors=[seed]", "seed=0"]
     process = sweep(*SLURM, *place, *length)
     undisturbed = sweep("study.name=undisturbed", *length)
-    run = tmp_path / "outputs/s/seed=0"
+    run = tmp_path / "outputs/s/seed-0"
     wait_until(lambda: trains(run))
     ask("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 5")
     wait_until(lambda: RunRecord.load(run).status == "interrupted", 30)
@@ -171,7 +171,7 @@ def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_und
     code, _, errors = ended(process)
     assert code == 0, errors
     assert ended(undisturbed)[0] == 0
-    record, other = RunRecord.load(run), RunRecord.load(tmp_path / "outputs/undisturbed/seed=0")
+    record, other = RunRecord.load(run), RunRecord.load(tmp_path / "outputs/undisturbed/seed-0")
     assert record.status == "finished"
     assert record.final_loss == pytest.approx(other.final_loss, rel=1e-5)
     states = ask("sacct", "-X", "-n", "-D", "-o", "State%20", "-j", job_id(run)).split()
@@ -184,7 +184,7 @@ def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_und
 def test_a_preempted_job_saves_and_is_not_requeued_where_its_partition_cancels(sweep, tmp_path, ask):
     place = ["hydra.launcher.partition=cancelling", "study.factors=[seed]", "seed=0"]
     process = sweep(*SLURM, *place, *LONG, "batching.num_epochs=5000")
-    run = tmp_path / "outputs/s/seed=0"
+    run = tmp_path / "outputs/s/seed-0"
     wait_until(lambda: trains(run))
     ask("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 5")
     code, _, errors = ended(process)
