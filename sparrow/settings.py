@@ -167,7 +167,9 @@ SCHEMAS = {
 
 
 def conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
-    """Contradictions between groups, as (key, what is wrong and how to fix it); those that import code come last."""
+    """Contradictions between groups of settings, as (key, what is wrong and how to fix it)."""
+    yield from _attention_conflicts(config)
+    yield from _native_video_conflicts(config)
     yield from _metric_conflicts(config)
     for name in config.benchmark:
         try:
@@ -180,15 +182,12 @@ def conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
             yield "study.primary", f"{_no_benchmark(name, config)}; {fix}"
     if isinstance(config, ExperimentConfig):
         yield from training_conflicts(config)
+        yield from _packing_conflicts(config)
+        yield from _source_conflicts(config)
         if isinstance(config, DiversityConfig):
             yield from _diversity_conflicts(config)
         elif not config.mixture.components:
             yield "mixture.components", "is empty; choose a mixture, as in mixture=world/sparrow"
-    yield from _attention_conflicts(config)
-    yield from _native_video_conflicts(config)
-    if isinstance(config, ExperimentConfig):
-        yield from _packing_conflicts(config)
-        yield from _source_conflicts(config)
 
 
 def _metric_conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:

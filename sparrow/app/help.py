@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -36,7 +36,7 @@ def help_text(command: str, purpose: str, folders: Sequence[Path] = (CONF_FOLDER
     groups = "\n".join(choices(group, names, defaults) for group, names in shown.items())
     of_world = "\n".join(choices(f"{group}={WORLD}", names, set()) for group, names in world.items() if names)
     text = render("help.txt.jinja", command=command, purpose=purpose, groups=groups, of_world=of_world)
-    shorter = {"purpose": wrapped, "text": wrapped, "example": _example}
+    shorter: dict[str, Callable[[str], str]] = {"purpose": wrapped, "text": wrapped, "example": _example}
     lines = (line.partition("|") for line in text.splitlines())
     return "".join(f"{shorter[kind](line) if kind in shorter else kind + bar + line}\n" for kind, bar, line in lines)
 

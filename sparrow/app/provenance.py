@@ -70,8 +70,7 @@ def quoted(path: Path) -> str:
 
 
 def quoted_paths(value: str) -> str:
-    """A value with quotes around each path in it that Hydra's grammar does not take: one with `=`, or one that is there
-    and holds a comma or a bracket."""
+    """A value with quotes around each path in it that holds `=`, or that is there and holds a comma or a bracket."""
     if "${" in value:
         return value
     if set(value) & set("=,[](){}'") and _is_there(value):

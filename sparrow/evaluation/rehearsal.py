@@ -12,25 +12,25 @@ import av
 from filelock import FileLock
 
 from sparrow.core.files import drafted, write_atomically, write_json
+from sparrow.core.hashing import content_hash
 from sparrow.core.templating import render
 from sparrow.evaluation.questions import read_questions
 from sparrow.world import WorldTable
 
 REHEARSED = ("video_mme", "mvbench", "tempcompass", "mlvu", "longvideobench")
-NUM_ITEMS = 24
+FORMATS, NUM_ITEMS = "sparrow.evaluation.formats", 24
 
 
 def ensure_items(world: Path, table: WorldTable, name: str, media_root: str) -> Path:
-    """The folder of one of `REHEARSED` about clips of the world, written first if need be by `benchmarks/NAME.json.jinja`."""
-    folder = world.with_name(f"{world.name}-{name}-{Path(table.file).stem}")
+    """The folder of one of `REHEARSED` about clips of the world, made first by `benchmarks/NAME.json.jinja`."""
+    asked = read_questions(world / table.file, benchmark=name)[:NUM_ITEMS]
+    questions = [{**asdict(question), "stem": Path(str(question.video)).stem} for question in asked]
+    tables = {key: value for key, value in vars(import_module(f"{FORMATS}.{name}")).items() if key.isupper()}
+    made = json.loads(render(f"benchmarks/{name}.json.jinja", questions=questions, **tables))
+    folder = world.with_name(f"{world.name}-{name}-{content_hash([made, media_root], length=8)}")
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():
             return folder
-        asked = read_questions(world / table.file, benchmark=name)[:NUM_ITEMS]
-        questions = [{**asdict(question), "stem": Path(str(question.video)).stem} for question in asked]
-        names = vars(import_module(f"sparrow.evaluation.formats.{name}"))
-        known = {key: value for key, value in names.items() if key.isupper()}
-        made = json.loads(render(f"benchmarks/{name}.json.jinja", questions=questions, **known))
         with drafted(folder) as draft:
             for file, content in made["files"].items():
                 (write_atomically if isinstance(content, str) else write_json)(draft / file, content)

@@ -158,9 +158,8 @@ def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
     earlier = earlier_run(folder, record, config)
     before = RunRecord.load(folder) if (folder / FILE_NAME).is_file() else record
     if before.run_id == record.run_id and before.num_steps_done and not _kept(folder, CHECKPOINT_FOLDER, MODEL_FOLDER):
-        lost = f"no checkpoint is left of the {before.num_steps_done} steps done before; they are done again"
-        record.notes.append(lost)
-        log.warning("%s: %s", folder, lost)
+        record.notes.append("no checkpoint is left of the steps that were done; they are done again")
+        log.warning("%s: %s", folder, record.notes[-1])
     if earlier is None:
         return None
     record.run_id, record.continues_earlier = earlier.run_id, True

@@ -153,6 +153,25 @@ def test_a_time_limit_requeues_once_each_time_and_ends_with_the_loss_of_an_undis
     assert log.count("resuming") == log.count("stopped by SIGUSR1 after step") == states.count("REQUEUED")
 
 
+def test_a_run_goes_on_while_the_daemon_of_its_node_is_killed_and_started_again(sweep, tmp_path, ask, slurm):
+    slow = f"hydra.launcher.python={sys.executable} {Path(__file__).parent / 'slow_python.py'}"
+    process = sweep(*SLURM, *LONG, slow, "batching.num_epochs=30", "study.factors=[seed]", "seed=0")
+    run = tmp_path / "outputs/s/seed-0"
+    wait_until(lambda: trains(run))
+    folder = Path(slurm["SLURM_CONF"]).parent
+    daemon = int((folder / "run/slurmd.started").read_text())
+    os.kill(daemon, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{daemon}").exists() or "Z" in Path(f"/proc/{daemon}/stat").read_text())
+    with open(folder / "log/slurmd-again.log", "w") as log:
+        environment = os.environ | slurm | {"PATH": os.environ["PATH"] + ":/usr/sbin"}
+        again = subprocess.Popen(["slurmd", "-D", "-N", "localhost"], env=environment, stdout=log, stderr=log)
+    (folder / "run/slurmd.started").write_text(f"{again.pid}\n")
+    code, _, errors = ended(process)
+    assert code == 0, errors
+    assert RunRecord.load(run).status == "finished"
+    assert "REQUEUED" not in ask("sacct", "-X", "-n", "-D", "-o", "State", "-j", job_id(run))
+
+
 @pytest.mark.exhaustive  # what is requeued by whom is tested for every answer of scontrol in test_slurm_task.py
 @pytest.mark.parametrize("partition", ["local", "graceful"])
 def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_undisturbed_run(
