@@ -58,7 +58,7 @@ def training_record(
 def archive(folder: Path) -> None:
     """Move a run out of its folder, so that another can begin there; `sparrow report` does not count it any more."""
     contents = [path for path in folder.glob("*") if not path.name.startswith((ARCHIVE_PREFIX, *KEPT_OUTSIDE))]
-    if not any(path.name in (FILE_NAME, MANIFEST, CHECKPOINT_FOLDER) for path in contents):
+    if not _kept(folder, FILE_NAME, MANIFEST, METRICS, CHECKPOINT_FOLDER, MODEL_FOLDER):
         return
     target = folder / f"{ARCHIVE_PREFIX}{utc_now().replace(':', '')}"
     target.mkdir()
