@@ -143,7 +143,7 @@ def run_app(command: str, arguments: list[str], purpose: str) -> None:
     set_up()
     check_arguments(arguments, SCHEMAS[command], partial(_further_problems, command))
     hydra_utils.run_and_report = partial(_reported, hydra_utils.run_and_report)
-    JobReturn.return_value = JobReturn.return_value.getter(_value_of)  # type: ignore[attr-defined]
+    JobReturn.return_value = JobReturn.return_value.getter(_value_of)  # type: ignore[attr-defined, method-assign]
     sys.argv[1:] = arguments  # which Hydra reads
     try:
         hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name=command)(_task(command, arguments))()
