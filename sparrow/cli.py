@@ -23,6 +23,17 @@ from sparrow.core.errors import BackboneError
 ENDED_BY_SIGNAL = 128  # a shell's exit code for a process that a signal ended, less the signal's number
 
 
+def _init(parser: ArgumentParser, arguments: list[str]) -> None:
+    parser.add_argument("project", type=Path, metavar="PROJECT", help="the folder to make, named as the study")
+    parser.add_argument("data", nargs="*", type=Path, metavar="DATA_FOLDER", help="a folder with records and media")
+    given = parser.parse_args(arguments)
+
+    from sparrow.app.help import options_by_group
+    from sparrow.commands.new_project import new_project
+
+    print(new_project(given.project, given.data, {name for names in options_by_group().values() for name in names}))
+
+
 def _export(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished training run")
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write, which must not be there yet")
@@ -142,6 +153,7 @@ class Command:
 
 
 COMMANDS = {
+    "init": Command("make a project: settings for the data in some folders, and the commands to run", _init),
     "train": Command("fine-tune a backbone on a mixture, evaluate it before and after"),
     "evaluate": Command("evaluate a checkpoint on benchmarks"),
     "prepare": Command("plan a mixture: counts, tokens, steps, rejected samples; nothing is trained"),

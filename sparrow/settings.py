@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field
 
-from sparrow.core.errors import BackboneError
+from sparrow.core.errors import BackboneError, ConfigError
+from sparrow.core.files import name_below
 from sparrow.core.settings import (
     REQUIRED,
     AtLeast0,
@@ -170,6 +171,11 @@ def conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
     yield from _attention_conflicts(config)
     yield from _native_video_conflicts(config)
     yield from _metric_conflicts(config)
+    for name in config.benchmark:
+        try:
+            name_below(name)
+        except ConfigError as error:
+            yield f"benchmark.{name}", str(error)
     for name in config.study.primary:
         if name not in config.benchmark:
             fix = "evaluate it too, or name what the study is judged by"

@@ -95,9 +95,9 @@ def sparrow(tmp_path: Path, cache_root: Path) -> Callable:
     """
 
     def run(
-        *arguments: str, prepare: Callable[[], object] | None = None, **changes: str
+        *arguments: str, prepare: Callable[[], object] | None = None, folder: Path = tmp_path, **changes: str
     ) -> subprocess.CompletedProcess:
-        return ForkedCommand(arguments, tmp_path, {"SPARROW_CACHE_ROOT": str(cache_root)} | changes, prepare).wait()
+        return ForkedCommand(arguments, folder, {"SPARROW_CACHE_ROOT": str(cache_root)} | changes, prepare).wait()
 
     return run
 

@@ -161,15 +161,15 @@ def test_a_sweep_with_a_failing_job_reports_both(sparrow, tmp_path):
     assert "asks for 5000 samples, 48 are left of 48" in done.stderr
     records = records_in(tmp_path / "outputs/two")
     assert {name: r.status for name, r in records.items()} == {
-        "num_samples=5000": "failed",
-        "num_samples=16": "finished",
+        "num_samples-5000": "failed",
+        "num_samples-16": "finished",
     }
     report = (tmp_path / "outputs/two/report.md").read_text()
     assert "num_samples=16" in report
     assert "asks for 5000 samples" in report
     again = sparrow("train", *sweep, "mixture=world/video", "mixture.num_samples=5000,16")
     assert again.returncode == 1
-    assert records_in(tmp_path / "outputs/two")["num_samples=16"] == records["num_samples=16"]
+    assert records_in(tmp_path / "outputs/two")["num_samples-16"] == records["num_samples-16"]
 
 
 def test_two_processes_give_the_losses_of_one(sparrow_process, tmp_path):

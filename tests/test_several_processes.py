@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -374,3 +375,30 @@ def test_two_ranks_within_a_slurm_job_give_what_one_process_gives(start, setting
     _, errors = process.communicate(timeout=280)
     assert process.returncode == 0, errors
     same_run(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_two_hosts_that_share_a_folder_carry_out_its_run_once(tmp_path, cache_root):
+    apart = ["unshare", "--net", "--uts"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("unshare: network and UTS namespaces of one's own are not allowed here")
+    environment = os.environ | {"SPARROW_CACHE_ROOT": str(cache_root), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    run = [sys.executable, "-m", "sparrow", "train", *SMALL_RUN, f"hydra.run.dir={tmp_path / 'run'}"]
+    hosts = [
+        subprocess.Popen(
+            [*apart, "sh", "-c", 'hostname "$0" && exec "$@"', host, *run],
+            **{
+                "cwd": tmp_path,
+                "env": environment,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.STDOUT,
+                "text": True,
+            },
+        )
+        for host in ("node-a", "node-b")
+    ]
+    told = [host.communicate(timeout=250)[0] for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], told
+    assert sum("is finished already; its stored result is kept" in text for text in told) == 1
+    assert RunRecord.load(tmp_path / "run").status == "finished"
+    assert len(losses_of(tmp_path / "run")) == 3

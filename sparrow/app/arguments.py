@@ -6,7 +6,7 @@ Hydra stops at the first name that it does not know and offers none that is near
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, make_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -14,7 +14,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -29,7 +28,8 @@ from sparrow.models.registry import refuse_without_port
 from sparrow.runs.differences import leaves
 from sparrow.settings import EvaluateConfig
 
-OWN_LAUNCHERS = {"basic.yaml"}  # Hydra's, in whose place ours stand; a plugin has more
+OTHER_LAUNCHERS = {"basic": "sequential", "joblib": "parallel", "submitit_local": "parallel", "submitit_slurm": "slurm"}
+HYDRA = make_dataclass("Hydra", [("hydra", HydraConf)])
 MULTIRUN = ("--multirun", "-m")
 SHOWING = ("--cfg", "-c", "--info", "-i")
 MAX_NAMED_OPTIONS = 30
@@ -65,9 +65,21 @@ def check_arguments(
         good = [override for override in overrides if not unknown_names([override], [CONF_FOLDER, *folders], schema)]
         wrong = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in {*overrides} - {*good}}
         search = [f"+hydra.searchpath={[f'file://{folder.absolute()}' for folder in folders]}"]
+        typed = {override.lstrip("+~").partition("=")[0] for override in good}
         # What is left out may be missed below its group and by the study.
-        problems += [line for line in further([*good, *search]) if line.partition(".")[0] not in {*wrong, "study"}]
+        problems += [
+            line
+            for line in further([*_first_jobs(good), *search])
+            if line.partition(".")[0] not in {*wrong, "study"} or line.partition(":")[0] in typed
+        ]
     _refuse(problems)
+
+
+def _first_jobs(overrides: Sequence[str]) -> list[str]:
+    """The overrides with the first value of what is swept, those of the first job."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    swept = {place: next(iter(o.sweep_string_iterator())) for place, o in enumerate(parsed) if values_of(o)}
+    return [f"{text.partition('=')[0]}={swept[i]}" if i in swept else text for i, text in enumerate(overrides)]
 
 
 def flags_apart(arguments: Sequence[str]) -> list[str]:
@@ -126,23 +138,24 @@ def _problems(
 def _hydra_problems(
     key: str, override: Override, options: Mapping[str, list[str]], folders: Sequence[Path]
 ) -> Iterator[str]:
-    """Misspelt settings of Hydra and of the launchers, which may be plugins that Hydra alone knows."""
-    launchers, plugins = options["hydra/launcher"], ConfigStore.instance().repo["hydra"]["launcher"]
-    parts = key.split(".")
+    """Misspelt settings of Hydra and of the launchers."""
+    launchers, parts = options["hydra/launcher"], key.split(".")
     if key == "hydra/launcher":
-        wrong = (str(c) for c in _choices(override) if c not in launchers and f"{c}.yaml" not in plugins)
-        yield from (f"{key}={choice}: there is no such choice{near_hint(choice, launchers)}" for choice in wrong)
-    elif parts[:2] == ["hydra", "launcher"] and len(parts) > 2 and not {*plugins} - OWN_LAUNCHERS:
+        yield from (no_launcher(str(c), launchers) for c in _choices(override) if c not in launchers)
+    elif parts[:2] == ["hydra", "launcher"] and len(parts) > 2:
         files = [path for folder in folders for path in (folder / "hydra/launcher").glob("*.yaml")]
         known = dict.fromkeys(name for path in files for name in yaml.safe_load(path.read_text(encoding="utf-8")))
         if parts[2] not in known:
             yield f"{key}: unknown key{near_hint(parts[2], [name for name in known if name != '_target_'])}"
-    elif (
-        "." in key
-        and "/" not in key
-        and (unknown := unknown_key(key.removeprefix("hydra."), HydraConf, [])) is not None
-    ):
-        yield "hydra." + unknown
+    elif "." in key and "/" not in key and (unknown := unknown_key(key, HYDRA, [])) is not None:
+        yield unknown
+
+
+def no_launcher(choice: str, known: Sequence[str]) -> str:
+    """What is wrong with a launcher that is not Sparrow's, and which one stands in its place."""
+    if choice in OTHER_LAUNCHERS:
+        return f"hydra/launcher={choice}: Sparrow has its own in its place: hydra/launcher={OTHER_LAUNCHERS[choice]}"
+    return f"hydra/launcher={choice}: there is no such choice{near_hint(choice, known)}"
 
 
 def _no_choice(group: str, choice: str, known: list[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import shutil
 import sys
@@ -14,14 +16,18 @@ from typing import Any
 import hydra
 from hydra._internal import utils as hydra_utils
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from sparrow.app.arguments import check_arguments, flags_apart, near_hint
-from sparrow.app.current_job import gpus_per_node, run_name
+from sparrow.app.arguments import check_arguments, flags_apart, near_hint, no_launcher
+from sparrow.app.current_job import gpus_per_node, of_data, run_name, study_folder
 from sparrow.app.help import CONF_FOLDER, help_text, options_by_group
 from sparrow.app.launching import register_launchers
+from sparrow.app.launching.multirun import JobError
+from sparrow.app.provenance import quoted_paths
 from sparrow.app.remember_sweep import RememberSweep
 from sparrow.app.renamed import RENAMED, register_renamed_choices
 from sparrow.app.schema import checked, register_schemas
@@ -31,7 +37,9 @@ from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import content_of, user_path
 from sparrow.settings import SCHEMAS
 
+log = logging.getLogger(__name__)
 CONFIG_PATH = "pkg://sparrow.conf"
+MARKER = "sparrow.yaml"  # in the folder of a project, as `sparrow init` writes it
 
 
 def set_up() -> None:
@@ -39,21 +47,27 @@ def set_up() -> None:
     register_schemas()
     register_launchers()
     register_renamed_choices()
-    for resolver in (as_trained, of_protocol, user_path, run_name, gpus_per_node):
+    for resolver in (as_trained, of_protocol, user_path, study_folder, of_data, run_name, gpus_per_node):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 def _quoted(argument: str) -> str:
-    """The argument with home folders written out, and with quotes around a value that holds `=`, or an existing path.
-
-    Hydra's grammar has neither `~` nor `=` in a value; the names of runs and checkpoints hold `=` and `,`.
-    """
+    """The argument with home folders written out, and with quotes where paths need them in Hydra's grammar."""
     argument = re.sub(r"(?<=[=,\['\"])~(?=/)", str(Path.home()), argument)
-    key, _, value = argument.partition("=")
-    plain = "=" in value and not key.startswith("-") and not set("[]{}(),'\"$") & set(value)
-    if plain or ("," in value and not value.startswith(("'", '"')) and Path(value).exists()):
-        return f"{key}='{value}'"
-    return argument
+    key, sign, value = argument.partition("=")
+    return argument if key.startswith("-") else f"{key}{sign}{quoted_paths(value)}"
+
+
+def _of_project(arguments: list[str]) -> list[str]:
+    """The arguments with the `conf/` of the project in or below whose folder the command runs, unless they name one."""
+    root = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / MARKER).is_file()), None)
+    known, _ = hydra_utils.get_args_parser().parse_known_intermixed_args(arguments)
+    if root is None or known.config_dir or known.config_path:
+        return arguments
+    print(f"project {root}: settings of its conf/, runs in its outputs/", file=sys.stderr)
+    os.environ.setdefault("SPARROW_OUTPUT_ROOT", str(root / "outputs"))
+    os.environ.setdefault("SPARROW_CACHE_ROOT", str(root / ".cache/sparrow"))
+    return [*arguments, "--config-dir", str(root / "conf")]
 
 
 def _with_plus(arguments: list[str]) -> list[str]:
@@ -68,8 +82,11 @@ def _with_plus(arguments: list[str]) -> list[str]:
 
 def _missing_choice(error: MissingConfigException) -> str:
     """What a file names that is not there, and what is near."""
-    group, _, name = (error.missing_cfg_file or "").partition("/")
-    options = [*options_by_group().get(group, ()), *(error.options or ())]
+    path, groups = error.missing_cfg_file or "", options_by_group()
+    group = next((group for group in groups if path.startswith(f"{group}/")), "")
+    name, options = path.removeprefix(f"{group}/"), [*groups.get(group, ()), *(error.options or ())]
+    if group == "hydra/launcher":
+        return no_launcher(name, options)
     hint = near_hint(name, [option for option in options if option not in RENAMED.get(group, {})])
     return f"{str(error).splitlines()[0]}{hint if options else ''}"
 
@@ -80,6 +97,15 @@ def _reported(report: Callable[[Callable[[], Any]], Any], work: Callable[[], Any
         return work()
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error)) from None
+    except JobError:
+        sys.exit(1)  # told by `name_failures`
+    except HydraException as error:
+        cause = f": {error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        raise ConfigError(f"{error}{cause}") from error
+    except InterpolationResolutionError as error:  # in which OmegaConf wraps what a resolver raises
+        if told := str(error).partition("ConfigError raised while resolving interpolation: ")[2]:
+            raise ConfigError(told.splitlines()[0]) from None
+        fault: Exception = error
     except Exception as error:
         if message_of(error) is not None:
             raise
@@ -91,8 +117,16 @@ def _reported(report: Callable[[Callable[[], Any]], Any], work: Callable[[], Any
     return report(failing)
 
 
+def _value_of(result: JobReturn) -> Any:
+    """What a job returned, or its error, before which Hydra's own property prints a line of its own."""
+    if result.status == JobStatus.FAILED:
+        raise result._return_value
+    return result._return_value
+
+
 def run_app(command: str, arguments: list[str], purpose: str) -> None:
     """Run a Hydra command, whose help begins with `purpose`; a multirun ends with its report, however it ended."""
+    arguments = _of_project(arguments)
     help_at = next((place for place, argument in enumerate(arguments) if argument in ("-h", "--help")), None)
     if help_at is not None:
         known, _ = hydra_utils.get_args_parser().parse_known_intermixed_args(arguments)
@@ -109,6 +143,7 @@ def run_app(command: str, arguments: list[str], purpose: str) -> None:
     set_up()
     check_arguments(arguments, SCHEMAS[command], partial(_further_problems, command))
     hydra_utils.run_and_report = partial(_reported, hydra_utils.run_and_report)
+    JobReturn.return_value = JobReturn.return_value.getter(_value_of)  # type: ignore[attr-defined, method-assign]
     sys.argv[1:] = arguments  # which Hydra reads
     try:
         hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name=command)(_task(command, arguments))()
@@ -132,14 +167,18 @@ def _further_problems(command: str, overrides: list[str]) -> list[str]:
     return []
 
 
-def _refuse_idle_launcher(arguments: Sequence[str]) -> None:
-    """Refuse a launcher where it has nothing to do; who sets `hydra.mode` wants just that."""
+def _check_launcher(arguments: Sequence[str]) -> None:
+    """Refuse a launcher that is not Sparrow's, or that is typed where it has nothing to do and `hydra.mode` is not."""
     settings = HydraConfig.get()
-    launcher = settings.runtime.choices["hydra/launcher"]
-    if launcher == "sequential" or settings.mode == RunMode.MULTIRUN:
+    launcher, target = settings.runtime.choices["hydra/launcher"], settings.launcher._target_
+    if settings.mode == RunMode.MULTIRUN and not target.startswith("hydra_plugins.sparrow."):
+        raise ConfigError(f"hydra/launcher={launcher} starts {target}; begin its file with defaults: [slurm]")
+    typed = {argument.partition("=")[0] for argument in arguments}
+    if launcher == "sequential" or settings.mode == RunMode.MULTIRUN or "hydra.mode" in typed:
         return
-    if not any(argument.startswith("hydra.mode=") for argument in arguments):
+    if "hydra/launcher" in typed:
         raise ConfigError(f"hydra/launcher={launcher} carries out the jobs of a multirun: add -m, or leave it out")
+    log.warning("this is one run, carried out here: hydra/launcher=%s is for multiruns (-m)", launcher)
 
 
 @contextmanager
@@ -167,7 +206,7 @@ def _task(command: str, arguments: list[str]) -> Callable[[DictConfig], float | 
 
     def task(config: DictConfig) -> float | None:
         with _no_trace_of_a_refusal():
-            _refuse_idle_launcher(arguments)
+            _check_launcher(arguments)
             from sparrow.app.jobs import JOBS
 
             sys.argv[1:] = [command, *arguments]  # by which Lightning starts further ranks

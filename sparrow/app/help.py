@@ -7,26 +7,15 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import yaml
 
 import sparrow.conf
+from sparrow.core.templating import render
 
 CONF_FOLDER = Path(sparrow.conf.__file__).parent
-EXPERIMENTS = """\
-  sparrow prepare experiment=quickstart               what would each run see?
-  sparrow train experiment=quickstart                 train and evaluate two arms, end with a table
-  sparrow train -m experiment=quickstart seed=0,1,2   the same with three seeds"""
-EVALUATIONS = """\
-  sparrow evaluate checkpoint=RUN benchmark=[world/short,world/long] blind=true
-  sparrow evaluate checkpoint=MODEL benchmark=[multiple_choice] benchmark.multiple_choice.file=mine.jsonl
-  sparrow evaluate -m checkpoint=RUN benchmark=[world/long] frames.max_frames=4,8,16"""
-DIVERSITIES = """\
-  sparrow diversity mixture=sparrow                                      the components of a mixture
-  sparrow diversity "+source=[longalpaca,qmsum]" num_instructions=1000   sources, whole
-  sparrow diversity mixture=sparrow embedder=mpnet                       with the encoder of the paper"""
 # The groups in the order of a study: what is asked, data, model, run, evaluation, machine.
 ORDER = (
     *("experiment", "scale", "source", "mixture", "text_to_image", "frames", "embedder"),
@@ -46,35 +35,16 @@ def help_text(command: str, purpose: str, folders: Sequence[Path] = (CONF_FOLDER
     world = {group: [n.removeprefix(WORLD) for n in options[group] if n.startswith(WORLD)] for group in ordered}
     groups = "\n".join(choices(group, names, defaults) for group, names in shown.items())
     of_world = "\n".join(choices(f"{group}={WORLD}", names, set()) for group, names in world.items() if names)
-    examples = {"evaluate": EVALUATIONS, "diversity": DIVERSITIES}.get(command, EXPERIMENTS)
-    shown_examples = "\n".join(map(_example, examples.splitlines()))
-    about = f"Groups and their choices, * by default; `sparrow {command} --help GROUP` explains the settings of one:"
-    further = (
-        "Any setting can be given as group=choice or key=value; `--help GROUP` lists all settings of a group, "
-        "`--cfg job` prints those of this run. `-m` runs every combination of comma-separated values. `--hydra-help` "
-        "shows what Hydra adds."
-    )
-    return f"""{wrapped(purpose)}
-
-usage: sparrow {command} [group=choice ...] [key=value ...] [-m]
-
-{wrapped(about)}
-{groups}
-
-Choices of the generated world and its studies, as in benchmark=world/short:
-{of_world}
-
-Three useful commands:
-{shown_examples}
-
-{wrapped(further)}
-"""
+    text = render("help.txt.jinja", command=command, purpose=purpose, groups=groups, of_world=of_world)
+    shorter: dict[str, Callable[[str], str]] = {"purpose": wrapped, "text": wrapped, "example": _example}
+    lines = (line.partition("|") for line in text.splitlines())
+    return "".join(f"{shorter[kind](line) if kind in shorter else kind + bar + line}\n" for kind, bar, line in lines)
 
 
 def default_choices(command: str) -> set[tuple[str, str]]:
     """The group and the choice of each default of a command."""
     content = yaml.safe_load((CONF_FOLDER / f"{command}.yaml").read_text(encoding="utf-8"))
-    found: set[tuple[str, str]] = set()
+    found = {("hydra/launcher", "sequential")}
     for entry in content["defaults"]:
         if isinstance(entry, dict):
             ((group, chosen),) = entry.items()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +15,9 @@ from omegaconf import OmegaConf
 from sparrow.app.help import CONF_FOLDER
 from sparrow.app.renamed import RENAMED
 
+# An item of a list or function after the name that it may have there, as in `{root: a=b}` and `glob(exclude=*)`.
+_ITEM = re.compile(r"\s*((?:\w+: +|(?:start|stop|step|end|sweep|list|reverse|include|exclude)=)?)(.*?)\s*")
+MAX_COMMAS, MAX_PATH_BYTES = 9, 255  # of a path that is typed without quotes
 ITEM_GROUPS = ("benchmark", "logger", "source")  # several can be chosen, each at a package of its own
 
 
@@ -42,8 +47,15 @@ def origin_of(key: str) -> str:
     return ""
 
 
+def item_group(key: str) -> str:
+    """The group of named items that a key belongs to, also where a mixture chose it; empty where to none."""
+    group = key.removeprefix("mixture.").partition(".")[0]
+    return group if group in ITEM_GROUPS else ""
+
+
 def without_package(key: str) -> Path | None:
     """A user's file of named items, as benchmarks are, that lacks its package and so sets a key of the group itself."""
+    key = key.removeprefix("mixture.") if item_group(key) else key  # in which a mixture chooses it
     group = key.partition(".")[0]
     folders = config_folders()[1:] if group in ITEM_GROUPS else []
     files = (path for folder in folders for path in sorted((folder / group).rglob("*.yaml")))
@@ -55,6 +67,30 @@ def without_package(key: str) -> Path | None:
 def quoted(path: Path) -> str:
     """A path as the value of an override."""
     return "'" + str(path).replace("'", "\\'") + "'"
+
+
+def quoted_paths(value: str) -> str:
+    """A value with quotes around each path in it that holds `=`, or that is there and holds a comma or a bracket."""
+    if "${" in value:
+        return value
+    if set(value) & set("=,[](){}'") and _is_there(value):
+        return quoted(Path(value))
+    pieces = re.split(r"""('(?:\\.|[^'])*'|"(?:\\.|[^"])*"|[\[\](){}])""", value)
+    return "".join(p if place % 2 else ",".join(_quoted_items(p.split(","))) for place, p in enumerate(pieces))
+
+
+def _quoted_items(items: list[str]) -> Iterator[str]:
+    while items:
+        counts = range(min(len(items), MAX_COMMAS), 1, -1)
+        count = next((count for count in counts if _is_there(",".join(items[:count]))), 1)
+        item, items = ",".join(items[:count]), items[count:]
+        found = _ITEM.fullmatch(item)
+        needs_quotes = found and (count > 1 or re.search(r"(?<!\\)=", found[2]))  # Hydra writes `\\=` itself
+        yield f"{found[1]}{quoted(Path(found[2]))}" if found and needs_quotes else item
+
+
+def _is_there(path: str) -> bool:
+    return len(os.fsencode(path)) <= MAX_PATH_BYTES and Path(path).exists()
 
 
 def is_typed(key: str) -> bool:

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sparrow.app.arguments import FOR_ALL, OF_ALL_GROUPS, listed, near, offered, unknown_key
 from sparrow.app.help import options_by_group
-from sparrow.app.provenance import ITEM_GROUPS, config_folders, origin_of, without_package
+from sparrow.app.provenance import ITEM_GROUPS, config_folders, item_group, origin_of, without_package
 from sparrow.app.trained_defaults import with_trained_defaults
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import user_path
@@ -80,7 +80,7 @@ def _first_causes(problems: Sequence[Problem]) -> Iterator[Problem]:
     """Problems with their fix, without those that only follow from a file without its package or an item not chosen."""
     options = options_by_group(config_folders())
     stray = {problem.key: path for problem in problems if (path := without_package(problem.key))}
-    misplaced = {f"{key.partition('.')[0]}.{path.stem}": path for key, path in stray.items()}
+    misplaced = {f"{item_group(key)}.{path.stem}": path for key, path in stray.items()}
     for item, path in misplaced.items():
         yield Problem(item, f"begin {path} with the line '# @package {item}'", written="")
     for problem in problems:
@@ -88,7 +88,8 @@ def _first_causes(problems: Sequence[Problem]) -> Iterator[Problem]:
         item = f"{group}.{name}"
         chosen_by = [option for option in options.get(group, ()) if recorded_choice(option) == name]
         _, is_missing, hint = problem.what.partition(MISSING_VALUE)
-        if problem.key in stray or item in misplaced:
+        unchosen = problem.what.split("'")[1] if NOT_CHOSEN in problem.what else ""
+        if problem.key in stray or item in misplaced or f"source.{unchosen}" in misplaced:
             continue
         if problem.key in OF_ALL_GROUPS:
             yield replace(problem, what=f"its settings belong to other groups: begin its file with {FOR_ALL}")
@@ -96,8 +97,8 @@ def _first_causes(problems: Sequence[Problem]) -> Iterator[Problem]:
             own = f"{'+' if group == 'source' else ''}{group}"
             fix = f"choose it, as in {own}=[{chosen_by[0]}]" if chosen_by else hint.removeprefix(", or ")
             yield Problem(item, f"has settings, but was not chosen; {fix}")
-        elif NOT_CHOSEN in problem.what:
-            fix = _source_fix(problem.what.split("'")[1], options["source"])
+        elif unchosen:
+            fix = _source_fix(unchosen, options["source"])
             yield replace(problem, what=f"{problem.what}; {fix}")
         else:
             yield problem

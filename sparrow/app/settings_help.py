@@ -23,19 +23,13 @@ from sparrow.app.launching.slurm import SlurmValues
 from sparrow.app.trained_defaults import with_trained_defaults
 from sparrow.core.errors import ConfigError
 from sparrow.core.settings import REQUIRED, defaults, hints, readable
+from sparrow.core.templating import render
 from sparrow.runs.differences import leaves
 from sparrow.settings import SCHEMAS
 
 ITEM = "NAME"  # stands for what a user names
 INDENT, MUST_BE_SET, QUOTE = " " * 4, "must be set", '"'
 LAUNCHER_NAMES = ("launcher", "hydra/launcher", "hydra.launcher")
-HEADER = """# Settings
-
-Every setting of every command. `sparrow COMMAND --help GROUP` prints the same in the terminal. This page is made by
-`python -m sparrow.app.settings_help > docs/settings.md`, and a test compares the two.
-
-*recorded*: the setting says only where or how fast a run happens. It stands in `run.json` and leaves `run_id` alone.
-"""
 
 
 @dataclass(frozen=True)
@@ -118,7 +112,7 @@ def _is_below(key: str, group: str) -> bool:
 
 def settings_page() -> str:
     """The page docs/settings.md: a table for each group, then what other commands have beside them."""
-    parts, shown = [HEADER], set()
+    parts, shown = [render("settings.md.jinja") + "\n"], set()
     for command in SCHEMAS:
         own = [setting for setting in command_settings(command) if setting not in shown]
         shown |= set(own)

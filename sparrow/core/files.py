@@ -13,7 +13,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sparrow.core.errors import MachineError, MediaError
+from sparrow.core.errors import ConfigError, MachineError, MediaError
 
 TEMPORARY = ".tmp"
 EMBEDDED = "embedded:"  # begins the path of a file whose bytes stood in a record; such files lie in the last root
@@ -87,6 +87,19 @@ def remove_drafts(folder: Path) -> None:
 def user_path(written: str) -> str:
     """A path as people write it, with a leading `~/` as their home folder; any other text as it is."""
     return str(Path(written).expanduser()) if written.startswith("~/") else written
+
+
+def name_below(name: Any) -> str:
+    """A name that becomes part of a path, as it is.
+
+    Raises:
+        ConfigError: If it could lead out of its folder.
+    """
+    name = str(name)
+    parts = {*name.split("/")}
+    if not name.isprintable() or name.startswith(("/", "~")) or not parts - {""} or parts & {".", ".."}:
+        raise ConfigError(f"{name!r} names a folder or file and would lead elsewhere; write a name, as my_study or a/b")
+    return name
 
 
 def inside_root(roots: Roots, relative: str) -> Path:

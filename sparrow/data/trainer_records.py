@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sparrow.core.errors import DataError
 from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
 
-DATASET_NAME = "sparrow"
+DATASET_NAME = "sparrow"  # in dataset_info.json
 
 
 @dataclass(frozen=True)
@@ -79,23 +81,8 @@ EXPORTS: dict[str, Form] = {
         "data.jsonl",
         messages_record,
         "messages",
-        extra_files={
-            # https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md
-            "dataset_info.json": {
-                DATASET_NAME: {
-                    "file_name": "data.jsonl",
-                    "formatting": "sharegpt",
-                    "columns": {"messages": "messages", "images": "images", "videos": "videos"},
-                    "tags": {
-                        "role_tag": "role",
-                        "content_tag": "content",
-                        "user_tag": "user",
-                        "assistant_tag": "assistant",
-                        "system_tag": "system",
-                    },
-                }
-            }
-        },
+        # https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md
+        extra_files={"dataset_info.json": json.loads(Path(__file__).with_name("dataset_info.json").read_text("utf-8"))},
     ),
     "ms_swift": Form("data.jsonl", messages_record, "messages", learns_all=False),
     "llava": Form("data.json", llava_record, "llava", frame=("[\n", ",\n", "\n]\n")),

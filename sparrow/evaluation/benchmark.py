@@ -9,6 +9,7 @@ from pathlib import Path
 from sparrow.core.errors import DataError
 from sparrow.evaluation.formats import brings_prompts, oddities, read_benchmark, size_note
 from sparrow.evaluation.questions import Question, missing_videos
+from sparrow.evaluation.rehearsal import REHEARSED, ensure_items
 from sparrow.evaluation.settings import Benchmark
 from sparrow.world import TABLES, WorldSettings, ensure_world
 
@@ -31,11 +32,11 @@ class Asked:
 
 
 def standing_in(settings: Benchmark) -> Benchmark:
-    """The settings by which the generated world stands in for a benchmark: its format, all tasks, plain accuracy.
+    """The settings by which the generated world stands in for a benchmark that is not `REHEARSED` in its own format.
 
     Its one-word options are scored by likelihood, since a tiny model does not learn to answer with letters.
     """
-    if not settings.use_world or settings.format == "multiple_choice":
+    if not settings.use_world or settings.format in ("multiple_choice", *REHEARSED):
         return settings
     return replace(
         settings,
@@ -67,7 +68,10 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
             )
         table = TABLES[settings.world]
         root = ensure_world(cache_root, world, data_seed)
-        file, media_root = table.file, table.media_root
+        if settings.format in REHEARSED:
+            root, file = ensure_items(root, table, settings.format, media_root), ""
+        else:
+            file, media_root = table.file, table.media_root
     questions = read_benchmark(
         settings.format,
         root / file,

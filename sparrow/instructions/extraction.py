@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from sparrow.core.hashing import hash_order
@@ -26,21 +27,7 @@ _INLINE_OPTIONS = re.compile(r"\s\(?A[).]\s\S.*?\s\(?B[).]\s\S.*\Z", re.DOTALL)
 _LABEL = re.compile(r"^\s*(?:question|instruction|query|user|q)\s*:\s*", re.IGNORECASE)
 _BOILERPLATE = tuple(
     re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        r"answer with (?:only )?(?:the|an) option'?s?'? letter[^.\n]*\.?",
-        r"(?:answer|respond|reply)(?: the question)? (?:with|using) (?:only )?(?:a|the|one) "
-        r"(?:single word|word|letter|phrase|number)[^.\n]*\.?",
-        r"(?:please )?answer in (?:one|a single|a few|two|three) (?:words?|phrases?|sentences?)\b\.?",
-        r"(?:please )?(?:provide|give) (?:me )?(?:your|the) (?:answer|best option)[^.\n]*(?:letter|option)[^.\n]*\.?",
-        r"only give the best option\.?",
-        r"select the best (?:answer|option)[^.\n]*\.?",
-        r"(?:please )?(?:choose|select) (?:the correct|one|an?) (?:answer|option)[^.\n]*\.?",
-        r"carefully watch (?:the|this) video and[^.\n]*\.?",
-        r"based on your observations,?[^.\n]*\.",
-        r"answer the question in short and give the corresponding document id\.?",
-        r"^\s*(?:best option|answer|options|choices)\s*:\s*\(?\s*$",
-        r"\b(?:best option|answer)\s*:\s*\(?\s*\Z",
-    )
+    for pattern in Path(__file__).with_name("boilerplate.txt").read_text(encoding="utf-8").splitlines()
 )
 
 

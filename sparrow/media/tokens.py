@@ -10,6 +10,9 @@ abbreviations stands in for it.
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+import yaml
 
 _ABBREVIATIONS = (
     "mr mrs ms dr prof rev gen col capt lt sgt hon st jr sr inc ltd co corp vs etc e.g i.e fig no vol pp cf al"
@@ -17,37 +20,9 @@ _ABBREVIATIONS = (
 ).split()
 _SENTENCE_END = re.compile(r"(?<=[.?!])(?P<closing>[\"'”’)\]}]*)\s+(?=[\"'“‘`(\[]*[A-Z0-9])")
 _LAST_WORD = re.compile(r"(\S+)\.[\"'”’)\]}]*$")
-_CONTRACTIONS = {"can": "not", "d": "'ye", "gim|lem": "me", "gon|wan": "na", "got": "ta", "more": "'n"}
-
-_RULES = [
-    # opening quotes
-    (r"([«“‘„]|`+)", r" \1 "),
-    (r'^"', " `` "),
-    (r'([ (\[{<])("|\'\')', r"\1 `` "),
-    (r"(?i)'(?!(?:re|ve|ll|m|t|s|d|n)\b)(\w)\b", r"' \1"),
-    # punctuation; the full stop only at the end of a sentence
-    (r"([^.])(\.)([\])}>\"'»”’ ]*)\s*$", r"\1 \2 \3 "),
-    (r"([:,])([^\d])", r" \1 \2"),
-    (r"([:,])$", r" \1 "),
-    (r"\.{2,}", r" \g<0> "),
-    (r"[;@#$%&?!*]", r" \g<0> "),
-    (r"([^'])' ", r"\1 ' "),
-    (r"[\]\[(){}<>]", r" \g<0> "),
-    (r"--", " -- "),
-]
-_CLOSING_RULES = [
-    # closing quotes and contractions, once the sentence stands between spaces
-    (r"[»”’]", r" \g<0> "),
-    (r"''", " '' "),
-    (r'"', " '' "),
-    (r"\s+", " "),
-    (r"([^' ])('[sSmMdD]|') ", r"\1 \2 "),
-    (r"([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) ", r"\1 \2 "),
-    *((rf"(?i)\b({first})({second})\b", r" \1 \2 ") for first, second in _CONTRACTIONS.items()),
-    (r"(?i) ('t)(is|was)\b", r" \1 \2 "),
-]
-_COMPILED = [(re.compile(pattern), to) for pattern, to in _RULES]
-_COMPILED_CLOSING = [(re.compile(pattern), to) for pattern, to in _CLOSING_RULES]
+_RULES = yaml.safe_load(Path(__file__).with_name("treebank.yaml").read_text(encoding="utf-8"))
+_COMPILED = [(re.compile(pattern), to) for pattern, to in _RULES["opening"]]
+_COMPILED_CLOSING = [(re.compile(pattern), to) for pattern, to in _RULES["closing"]]
 
 
 def treebank_tokens(text: str) -> list[str]:

@@ -19,7 +19,7 @@ from sparrow.data.page_counts import PageCounts
 from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.plan_builder import build_plan, measure_component, plan_fonts
 from sparrow.data.rejecting import BadSamples
-from sparrow.data.settings import Component, Mixture, Source
+from sparrow.data.settings import MIXTURE_TOTALS, Component, Mixture, Source
 from sparrow.data.sources import SourceData, load_source, missing_files
 from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.media.settings import PAGE_DPI
@@ -74,6 +74,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder:
     inputs = PlanInputs(sources, presentations, backbone)
     notes = [
         *_stand_ins(config, sources),
+        *_divided_sizes(config),
         *lost_by_dividing(config.mixture, mixture, config.sample_divisor),
         *dict.fromkeys(note for how in presentations.values() for note in _pages_too_large(how, backbone)),
         *_scaled_in_vain(inputs),
@@ -206,6 +207,17 @@ def scaled_down(mixture: Mixture, divisor: int) -> Mixture:
     components = {name: part(component) for name, component in mixture.components.items()}
     totals = {name: divide(getattr(mixture, name)) for name in vars(mixture) if name.startswith("num_")}
     return Mixture(components=components, **totals)
+
+
+def _divided_sizes(config: ExperimentConfig) -> Iterator[str]:
+    """What `sample_divisor` made of each size."""
+    parts, divisor = config.mixture.components.items(), config.sample_divisor
+    sizes = {f"mixture.{name}": getattr(config.mixture, name) for name in MIXTURE_TOTALS}
+    sizes |= {f"mixture.components.{name}.num_samples": part.num_samples for name, part in parts}
+    sizes["validation.num_samples"] = config.validation.num_samples
+    told = [f"{key} from {size:,} to {math.ceil(size / divisor):,}" for key, size in sizes.items() if size]
+    if divisor > 1 and told:
+        yield f"sample_divisor={divisor} divided {', '.join(told)}; sample_divisor=1 draws them as written"
 
 
 def lost_by_dividing(mixture: Mixture, divided: Mixture, divisor: int) -> list[str]:

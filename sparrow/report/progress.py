@@ -13,6 +13,7 @@ from sparrow.core.errors import RunError
 from sparrow.core.tables import NOTHING, Table, duration
 from sparrow.runs.find import FoundRun, find_runs
 from sparrow.runs.record import RunRecord
+from sparrow.runs.settings import folder_name, former_name
 
 LOST_AFTER_S = 15 * 60
 LATEST = ("predictions", "checkpoints", "tensorboard")
@@ -38,8 +39,9 @@ class ExpectedJob:
 
     def may_lie_in(self, folder: Path) -> bool:
         """Whether a folder whose record cannot be read has this job's values in its name."""
-        parts = folder.name.split(",")
-        return all(f"{key.rpartition('.')[2]}={value}" in parts for key, value in self.values.items())
+        parts = {*folder.name.split(","), *folder.name.split("+")}
+        own = ({named({key: value}) for named in (folder_name, former_name)} for key, value in self.values.items())
+        return all(names & parts for names in own)
 
 
 def status_table(folder: Path, expected: Sequence[ExpectedJob], now: datetime | None = None) -> Table:

@@ -58,7 +58,7 @@ def training_record(
 def archive(folder: Path) -> None:
     """Move a run out of its folder, so that another can begin there; `sparrow report` does not count it any more."""
     contents = [path for path in folder.glob("*") if not path.name.startswith((ARCHIVE_PREFIX, *KEPT_OUTSIDE))]
-    if not any(path.name in (FILE_NAME, MANIFEST, CHECKPOINT_FOLDER) for path in contents):
+    if not _kept(folder, FILE_NAME, MANIFEST, METRICS, CHECKPOINT_FOLDER, MODEL_FOLDER):
         return
     target = folder / f"{ARCHIVE_PREFIX}{utc_now().replace(':', '')}"
     target.mkdir()
@@ -156,6 +156,10 @@ def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
         RunError: If the folder holds a run of other settings, with the differences.
     """
     earlier = earlier_run(folder, record, config)
+    before = RunRecord.load(folder) if (folder / FILE_NAME).is_file() else record
+    if before.run_id == record.run_id and before.num_steps_done and not _kept(folder, CHECKPOINT_FOLDER, MODEL_FOLDER):
+        record.notes.append("no checkpoint is left of the steps that were done; they are done again")
+        log.warning("%s: %s", folder, record.notes[-1])
     if earlier is None:
         return None
     record.run_id, record.continues_earlier = earlier.run_id, True
@@ -163,7 +167,7 @@ def open_run(folder: Path, record: RunRecord, config: Any) -> RunRecord | None:
         return earlier
     record.started_at = earlier.started_at
     record.time_s = dict(earlier.time_s)
-    record.notes, record.weights = list(earlier.notes), earlier.weights
+    record.notes, record.weights = [*earlier.notes, *record.notes], earlier.weights
     if earlier.status == "running" and is_main_process():
         last = earlier.heartbeat_at or earlier.started_at
         note = f"the process before was killed without a word, some time after {last}"

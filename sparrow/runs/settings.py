@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator
+
+from sparrow.core.files import name_below
 from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, setting, settings
 
 
@@ -12,7 +16,7 @@ from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, setting, settin
 class Study:
     """The question of a set of runs, what it varies on purpose, and what was published (docs/studies.md)."""
 
-    name: str = setting("folder of the study's runs", default="untitled")
+    name: Annotated[str, AfterValidator(name_below)] = setting("folder of the study's runs", default="untitled")
     question: str = setting("what the study is to answer", default="")
     factors: list[str] = setting("groups and settings that it varies on purpose", default_factory=list)
     metric: str | None = setting("BENCHMARK or BENCHMARK.PHASE, whose score a sweeper maximises", default=None)
@@ -46,6 +50,18 @@ class Trainer:
     profiler: Literal["torch"] | None = setting("trace a few steps", default=None, recorded=True)
     try_longest_micro_batch: bool = setting("run it first, to see that memory suffices", default=True, recorded=True)
     peak_flops: AboveZero | None = setting("device's peak; null: looked up", default=None, unit="FLOP/s", recorded=True)
+
+
+def folder_name(values: Mapping[str, Any]) -> str:
+    """The name of a run's folder by the values of its factors: `mixture-sparrow+seed-0`."""
+    spelt = {key.rpartition(".")[2]: re.sub(r"[^\w.-]+", "_", str(value)).strip("_") for key, value in values.items()}
+    return "+".join(f"{key}-{value}" for key, value in spelt.items())
+
+
+def former_name(values: Mapping[str, Any]) -> str:
+    """The same as it was before names had to be free of signs that Hydra reads: `mixture=sparrow,seed=0`."""
+    name = ",".join(f"{key.split('.')[-1]}={value}" for key, value in values.items())
+    return "".join(c if c.isalnum() or c in "=,._-+[]" else "_" for c in name)
 
 
 def recorded_choice(choice: Any) -> Any:

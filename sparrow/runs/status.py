@@ -15,7 +15,7 @@ from types import FrameType
 
 from sparrow.core.errors import RunError, SparrowError
 from sparrow.core.signals import STOP_SIGNALS, passed_by
-from sparrow.runs.record import FILE_NAME, Phase, RunRecord, Status, utc_now
+from sparrow.runs.record import FILE_NAME, Phase, RunRecord, Status
 
 log = logging.getLogger(__name__)
 MODEL_FOLDER = "model"
@@ -63,11 +63,11 @@ def wait_for_rank_0(folder: Path, is_done: Callable[[], bool]) -> None:
     Raises:
         RunError: If the run ends on rank 0 before that.
     """
-    since = utc_now()
+    ended_before = RunRecord.load(folder).ended_at if (folder / FILE_NAME).is_file() else None
     while not is_done():
         if (folder / FILE_NAME).is_file():
             record = RunRecord.load(folder)
-            if record.status != "running" and (record.ended_at or "") >= since:
+            if record.status != "running" and record.ended_at != ended_before:  # later or, by another clock, earlier
                 raise RunError(f"rank 0 of {folder} is {record.status}; what it said is in its own log")
         time.sleep(POLL_S)
 

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import torch
+import yaml
 
 TERA = 1e12
-
-# Peak dense FLOP/s (bf16 on tensor cores; fp32 without TF32), by words of the name that CUDA gives the device, the
-# more special first. Sources: the vendors' data sheets; where one gives figures "with sparsity", half of them.
-PEAK_FLOPS: tuple[tuple[str, float | None, float], ...] = (
-    ("GB200", 2500 * TERA, 80 * TERA),
-    ("B200", 2250 * TERA, 75 * TERA),
-    ("H200 NVL", 835 * TERA, 60 * TERA),
-    ("H200", 989 * TERA, 67 * TERA),
-    ("H100 NVL", 835 * TERA, 60 * TERA),
-    ("H100 PCIe", 756 * TERA, 51 * TERA),
-    ("H100", 989 * TERA, 67 * TERA),
-    ("H800", 989 * TERA, 67 * TERA),
-    ("H20", 148 * TERA, 44 * TERA),
-    ("A100", 312 * TERA, 19.5 * TERA),
-    ("A800", 312 * TERA, 19.5 * TERA),
-    ("RTX A6000", 154.8 * TERA, 38.7 * TERA),
-    ("A40", 149.7 * TERA, 37.4 * TERA),
-    ("A30", 165 * TERA, 10.3 * TERA),
-    ("L40S", 362 * TERA, 91.6 * TERA),
-    ("L40", 181 * TERA, 90.5 * TERA),
-    ("L4", 121 * TERA, 30.3 * TERA),
-    ("RTX 4090", 165.2 * TERA, 82.6 * TERA),
-    ("RTX 3090", 71 * TERA, 35.6 * TERA),
-    ("V100", None, 15.7 * TERA),
-    ("T4", None, 8.1 * TERA),
-    ("MI300X", 1307 * TERA, 163.4 * TERA),
-)
 
 
 def peak_flops(device_name: str, precision: str) -> float | None:
     """Peak dense FLOP/s of a device at Lightning's name of a precision; None where the table lacks it."""
-    for name, bf16, fp32 in PEAK_FLOPS:
+    for name, bf16, fp32 in yaml.safe_load(Path(__file__).with_name("peak_flops.yaml").read_text(encoding="utf-8")):
         if re.search(rf"\b{name}\b", device_name, re.IGNORECASE):
-            return bf16 if precision.startswith("bf16") else fp32
+            peak = bf16 if precision.startswith("bf16") else fp32
+            return None if peak is None else peak * TERA
     return None
 
 

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-DIRECTIONS = {"left": "west", "right": "east", "up": "north", "down": "south"}
-THINGS = {
-    "red": "wooden",
-    "green": "golden",
-    "blue": "woollen",
-    "yellow": "silver",
-    "white": "paper",
-    "pink": "leather",
-    "circle": "lamp",
-    "square": "chair",
-    "triangle": "coat",
-    "cross": "spoon",
-    "colour": "material",
-    "colours": "materials",
-    "shape": "object",
-    "shapes": "objects",
-}
+import yaml
+
+_WORDS = yaml.safe_load(Path(__file__).with_name("other_words.yaml").read_text(encoding="utf-8"))
+DIRECTIONS: dict[str, str] = _WORDS["directions"]
+THINGS: dict[str, str] = _WORDS["things"]
 _THING = re.compile(rf"\b({'|'.join(THINGS)})\b")
 # "right" is an adverb elsewhere: "right before".
 _DIRECTION = re.compile(rf"(?<=moves )({'|'.join(DIRECTIONS)})\b")

@@ -32,7 +32,15 @@ def test_jobs_that_differ_have_folders_of_their_own_however_long_the_paths_in_th
     assert len(set(names)) == len(jobs)
     assert all(len(name) <= 120 for name in names)
     assert names == [folder_name(*given, *job) for job in jobs], "the same job finds its folder again"
-    assert folder_name(*given, "checkpoint=m", "frames.max_frames=4") == "checkpoint=m,max_frames=4"
+    assert folder_name(*given, "checkpoint=m", "frames.max_frames=4") == "checkpoint-m+max_frames-4"
+    assert not set("=,[](){}'\" ") & set("".join(names)), "so that a path to them needs no quotes"
+
+
+def test_a_study_begun_in_the_former_naming_goes_on_in_its_folders(folder_name, tmp_path):
+    (tmp_path / "mixture=world_video,seed=3").mkdir()
+    given = [f"hydra.sweep.dir={tmp_path}", "study.factors=[mixture,seed]", "mixture=world/video"]
+    assert folder_name(*given, "seed=3", config="train") == "mixture=world_video,seed=3"
+    assert folder_name(*given, "seed=4", config="train") == "mixture-world_video+seed-4"
 
 
 def test_a_choice_of_the_world_names_its_run_as_before_it_had_a_folder(folder_name):
@@ -40,4 +48,4 @@ def test_a_choice_of_the_world_names_its_run_as_before_it_had_a_folder(folder_na
         return folder_name(f"study.factors=[{group}]", f"{group}={choice}", config="train")
 
     for old, new in RENAMED["mixture"].items():
-        assert named("mixture", new) == named("mixture", old) == f"mixture={old}"
+        assert named("mixture", new) == named("mixture", old) == f"mixture-{old}"

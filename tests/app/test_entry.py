@@ -71,6 +71,8 @@ def test_flags_may_stand_between_overrides(sparrow, tmp_path):
 
 USERS_FILES = {
     "benchmark/exam.yaml": "format: multiple_choice\nroot: /x\nfile: a.jsonl\n",
+    "source/exam.yaml": "converter: llava\nfiles: [a.json]\nroot: /x\n",
+    "mixture/exam.yaml": "defaults: [{/source: [exam]}]\ncomponents: {a: {source: exam, num_samples: 3}}\n",
     "experiment/bare.yaml": "defaults:\n- override /mixture: world/video\n",
 }
 
@@ -81,6 +83,22 @@ USERS_FILES = {
         (
             ["benchmark=[exam]", "benchmark.exam.num_questions=3", "study.primary=[exam]"],
             ["benchmark.exam: begin {}/c/benchmark/exam.yaml with the line '# @package benchmark.exam'"],
+        ),
+        (
+            ["mixture=exam"],
+            ["source.exam: begin {}/c/source/exam.yaml with the line '# @package source.exam'"],
+        ),
+        (
+            ["frames=unifrom", "frames.max_frames=x", "-m", "seed=0,1", "hydra.swep.dir=x"],
+            [
+                "frames=unifrom: there is no such choice; did you mean 'uniform'?",
+                "hydra.swep: unknown key; did you mean 'hydra.sweep.dir'?",
+                "frames.max_frames: expected int or null, found 'x'",
+            ],
+        ),
+        (
+            ["optimizer.learning_rate=fast"],
+            ["optimizer.learning_rate: expected float, found 'fast' (on the command line)"],
         ),
         (["experiment=bare"], ["experiment=bare: begin c/experiment/bare.yaml with the line '# @package _global_'"]),
         (
@@ -105,15 +123,42 @@ USERS_FILES = {
             ],
         ),
     ],
-    ids=["no package", "no package of an experiment", "not chosen", "wrong names and values", "unresolved"],
+    ids=[
+        "no package",
+        "no package of a source",
+        "a sweep",
+        "a word for a number",
+        "no package of an experiment",
+        "not chosen",
+        "wrong names and values",
+        "unresolved",
+    ],
 )
 def test_each_cause_is_one_problem_and_all_are_said_at_once(sparrow, tmp_path, typed, problems):
     for name, content in USERS_FILES.items():
-        (tmp_path / "c" / name).parent.mkdir(parents=True)
+        (tmp_path / "c" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "c" / name).write_text(content)
     done = sparrow("train", "--config-dir", "c", "mixture=world/video", *typed)
     said = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")]
     assert (done.returncode, said) == (1, [problem.format(tmp_path) for problem in problems])
+    assert done.stderr.startswith("ConfigError: ")
+    assert "Error executing job" not in done.stderr
+    assert "HYDRA_FULL_ERROR" not in done.stderr
+
+
+def test_a_study_cannot_be_named_out_of_the_folder_of_runs(sparrow, tmp_path):
+    done = sparrow("prepare", *SMALL_RUN, "study.name=../../evil", "paths.output_root=in/runs")
+    assert done.returncode == 1
+    assert done.stderr.startswith("ConfigError: study.name: ")
+    assert not (tmp_path / "in").exists() and not (tmp_path / "evil").exists()
+
+
+def test_a_benchmark_cannot_be_named_out_of_the_folder_of_a_run(sparrow, tmp_path):
+    (tmp_path / "c/benchmark").mkdir(parents=True)
+    file = "# @package _global_\nbenchmark: {../../evil: {format: multiple_choice, root: /x}}\n"
+    (tmp_path / "c/benchmark/mine.yaml").write_text(file)
+    done = sparrow("prepare", "--config-dir", "c", *SMALL_RUN, "benchmark=[mine]")
+    assert "benchmark.../../evil: '../../evil' names a folder or file and would lead elsewhere" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 import sparrow.conf
 from sparrow.app.entry import _quoted
 from sparrow.app.help import options_by_group
+from sparrow.app.sweeps import values_of
 from sparrow.core.errors import ConfigError
 from sparrow.models.registry import WITHOUT_PACKING
 from sparrow.settings import EvaluateConfig, ExperimentConfig, PrepareConfig, PreviewConfig
@@ -220,16 +222,34 @@ def _targets(node):
                 yield from _targets(node[key])
 
 
-def test_a_runs_folder_can_be_named_as_it_is(tmp_path):
-    folder = tmp_path / "mixture=world_video,seed=0"
-    folder.mkdir()
-    assert _quoted(f"checkpoint={folder}") == f"checkpoint='{folder}'"
-    assert _quoted("checkpoint=a,b") == "checkpoint=a,b", "a sweep over two checkpoints stays one"
-    assert _quoted("seed=0,1") == "seed=0,1"
-    assert _quoted("hydra.run.dir=out/lr=1") == "hydra.run.dir='out/lr=1'", "which is not there yet"
-    assert _quoted("backbone.checkpoint=run/step=7.ckpt") == "backbone.checkpoint='run/step=7.ckpt'"
-    for written in ("x='a=b'", "x={a:'b=c'}", "--config-dir=a=b"):
-        assert _quoted(written) == written
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("hydra.run.dir=out/lr=1", "out/lr=1"),
+        ("backbone.checkpoint=run/step=7.ckpt", "run/step=7.ckpt"),
+        ("checkpoint=a,b", ["a", "b"]),
+        ("seed=0,1", ["0", "1"]),
+        ("checkpoint=lr=1/model,lr=2/model", ["lr=1/model", "lr=2/model"]),
+        ("checkpoint=mixture=a,seed=0,mixture=b,seed=1", ["mixture=a,seed=0", "mixture=b,seed=1"]),
+        ("checkpoint=tasks=[a,b]", "tasks=[a,b]"),
+        ("source.a.media_roots=[/a=b/c,/d]", ["/a=b/c", "/d"]),
+        ("start_from.overrides=[mixture.num_samples=400]", ["mixture.num_samples=400"]),
+        ("source.a={root: /x=y, converter: llava}", {"root": "/x=y", "converter": "llava"}),
+        ("paths.output_root=/home/o'b/run=1", "/home/o'b/run=1"),
+        ("seed=range(start=0,stop=2)", ["0", "1"]),
+        ("x='a=b'", "a=b"),
+        ("x={a:'b=c'}", {"a": "b=c"}),
+        (r"checkpoint=choice(lr\=1,b)", ["lr=1", "b"]),
+    ],
+)
+def test_a_path_is_typed_as_it_is(tmp_path, monkeypatch, typed, value):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mixture=a,seed=0", "mixture=b,seed=1", "tasks=[a,b]"):
+        (tmp_path / folder).mkdir()
+    override = OverridesParser.create().parse_override(_quoted(typed))
+    assert ([*map(str, values_of(override))] if override.is_sweep_override() else override.value()) == value
+    assert _quoted("--config-dir=a=b") == "--config-dir=a=b"
+    assert _quoted("mixture=glob(world/*,exclude=world/claim*)") == "mixture=glob(world/*,exclude=world/claim*)"
 
 
 def test_the_home_folder_may_be_written_short_wherever_a_path_is_given(monkeypatch, tmp_path, settings):

@@ -10,6 +10,7 @@ from sparrow.commands.train import train
 from sparrow.core.errors import RunError
 from sparrow.report.confounds import undeclared_differences
 from sparrow.runs.find import find_runs
+from sparrow.runs.folder import archive
 from sparrow.runs.record import RunRecord
 from sparrow.training.checkpoints import checkpoints_in
 from sparrow.training.module import FineTuning
@@ -65,6 +66,15 @@ def test_restart_archives_the_run_and_trains_anew(undisturbed, tmp_path):
     assert checkpoints_in(archived / "checkpoints")
     [found] = find_runs([tmp_path])
     assert found.record.run_id == record.run_id, "the report does not count an archived run"
+
+
+@pytest.mark.parametrize("left", ["metrics.csv", "model/model.safetensors"])
+def test_restart_archives_what_is_left_of_a_run_without_its_record(tmp_path, left):
+    (tmp_path / left).parent.mkdir(exist_ok=True)
+    (tmp_path / left).write_text("x")
+    archive(tmp_path)
+    [archived] = tmp_path.iterdir()
+    assert (archived / left).read_text() == "x"
 
 
 def test_a_run_that_failed_before_its_first_checkpoint_leaves_its_folder_to_other_settings(

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,6 +183,27 @@ def test_a_broken_checkpoint_is_passed_over_and_said(stopped, undisturbed_by, br
     record = goes_on_as_if_nothing_had_been(folder, undisturbed_by(strategy), config)
     assert any("step=0000004.ckpt cannot be read" in note for note in record.notes)
     assert set(losses_of(folder)) == set(range(NUM_STEPS))
+
+
+def test_a_run_goes_on_with_a_clock_that_was_set_back(stopped, undisturbed):
+    folder, config = stopped()
+    earlier = RunRecord.load(folder)
+    earlier.started_at = earlier.heartbeat_at = earlier.ended_at = "2999-01-01T00:00:00+00:00"
+    earlier.save(folder)
+    for path in (folder / "checkpoints").iterdir():
+        os.utime(path, (2**33, 2**33))
+    record = goes_on_as_if_nothing_had_been(folder, undisturbed, config)
+    assert all(earlier.time_s[stage] <= seconds < 1000 for stage, seconds in record.time_s.items() if stage == "train")
+
+
+@pytest.mark.parametrize("lost", ["newest", "all"])
+def test_a_deleted_checkpoint_costs_steps_and_where_all_are_gone_that_is_told(stopped, undisturbed, lost):
+    folder, config = stopped()
+    newest, *_ = checkpoints_in(folder / "checkpoints")
+    newest.unlink() if lost == "newest" else shutil.rmtree(folder / "checkpoints")
+    record = goes_on_as_if_nothing_had_been(folder, undisturbed, config)
+    told = "no checkpoint is left of the steps that were done; they are done again"
+    assert (told in record.notes) == (lost == "all")
 
 
 def test_no_readable_checkpoint_is_an_error_not_a_new_start(stopped):

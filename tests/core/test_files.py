@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from sparrow.core.errors import MediaError
-from sparrow.core.files import inside_root, write_atomically, write_json
+from sparrow.core.errors import ConfigError, MediaError
+from sparrow.core.files import inside_root, name_below, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
@@ -14,6 +14,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "~/evil", "a/../../evil", "..", ".", "", "/", "a\tb", "a\0b"])
+def test_a_name_cannot_lead_out_of_its_folder(name):
+    with pytest.raises(ConfigError, match="would lead elsewhere"):
+        name_below(name)
+    assert name_below("paper/main") == "paper/main"
 
 
 def test_nan_is_never_written(tmp_path):

@@ -19,7 +19,9 @@ from sparrow.commands.train import MODEL_FOLDER
 from sparrow.core.errors import BackboneError, ConfigError, DataError, RunError
 from sparrow.core.settings import validated
 from sparrow.evaluation.predictions import read_predictions
-from sparrow.evaluation.settings import Benchmark
+from sparrow.evaluation.rehearsal import REHEARSED
+from sparrow.evaluation.run_benchmarks import Evaluator
+from sparrow.evaluation.settings import FORMATS, Benchmark
 from sparrow.media.settings import FramePolicy
 from sparrow.models.settings import CheckpointOptions
 from sparrow.runs.record import RunRecord
@@ -319,3 +321,33 @@ def test_native_video_is_asked_as_it_was_trained(evaluate_settings, tmp_path):
     told = evaluate_settings(*run, "backbone.native_video=false")
     assert as_trained(str(tmp_path), told.backbone).native_video is False
     assert "backbone.native_video=False (there True)" in unlike_training(told)
+
+
+@pytest.mark.parametrize("name", REHEARSED)
+@pytest.mark.parametrize("protocol", ["official", "released"])
+def test_a_rehearsal_reads_and_asks_generated_items_as_the_benchmark_itself(
+    evaluate_settings, cache_root, name, protocol
+):
+    few = ("world.num_clips=0", "world.num_event_texts=0", "world.num_stills=0", "world.num_pages=0")
+    given = (*few, f"paths.cache_root={cache_root}", "use_world=true", f"benchmark.{name}.protocol={protocol}")
+    config = evaluate_settings(f"benchmark=[{name}]", *given)
+    evaluator = Evaluator(config)
+    assert evaluator.benchmarks[name] == config.benchmark[name], "its own protocol, tasks, metric and scoring"
+    questions, media_root = evaluator.questions(name)
+    asked = config.benchmark[name].tasks or FORMATS[name].num_questions
+    assert len({question.category for question in questions}) >= (1 if "all" in asked else len(asked))
+    assert all((media_root / question.video).exists() for question in questions)
+    assert any(question.options and question.gold is not None for question in questions)
+    assert bool(questions[0].subtitles) == (name == "longvideobench")
+    own = [question for question in questions_of(name) if question.options]
+    assert {q.system for q in questions if q.options} == {q.system for q in own} or protocol == "released"
+
+
+@pytest.mark.slow
+def test_a_rehearsal_ends_with_the_benchmarks_own_score(evaluate_settings, tmp_path):
+    few = ("world.num_clips=0", "world.num_event_texts=0", "world.num_stills=0", "world.num_pages=0")
+    record = run(evaluate_settings, tmp_path, *quick("tempcompass"), *few, "use_world=true")
+    score = record.scores["tempcompass"]["after"]
+    assert (score.num_questions, score.num_unscored) == (15, 5)
+    assert "of the generated world, not of tempcompass" in score.protocol["note"]
+    assert score.official is not None

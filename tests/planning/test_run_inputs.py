@@ -14,7 +14,7 @@ PAGES = ("text_to_image.page_width_px=256", "text_to_image.page_height_px=256", 
 
 def test_a_component_that_dividing_leaves_without_a_sample_is_named(settings, caplog):
     prepared = prepare(settings("mixture.num_samples=24", "sample_divisor=500"))
-    (note,) = prepared.notes
+    _, note = prepared.notes
     assert set(prepared.presentations) == {"video"}
     assert "sample_divisor=500 makes 1 of mixture.num_samples=24, which leaves component 'text' without a" in note
     assert "set sample_divisor=1" in note
@@ -47,7 +47,8 @@ def test_divided_sizes_without_a_total_are_rounded_up():
 @pytest.mark.parametrize("divisor", [1, 24])
 def test_a_component_left_out_on_purpose_is_not_spoken_of(settings, divisor):
     shares = ("mixture.components.video.fraction=1", "mixture.components.text.fraction=0")
-    assert prepare(settings(*shares, f"sample_divisor={divisor}")).notes == []
+    notes = prepare(settings(*shares, f"sample_divisor={divisor}")).notes
+    assert not any("without a sample" in note for note in notes)
 
 
 def test_generated_tables_that_stand_in_for_files_are_told(settings):
@@ -84,3 +85,23 @@ def test_a_rehearsal_is_advised_only_where_a_generated_table_stands_in(settings,
         prepare(settings(*overrides, "source.world_clips.use_world=false", f"source.world_clips.world={world}"))
     assert ("rehearse with use_world=true" in str(caught.value)) is is_hinted
     assert "set paths.data_root or a source's root" in str(caught.value)
+
+
+def test_a_rehearsal_keeps_sizes_and_readable_pages_of_sources_without_a_generated_table(settings, tmp_path):
+    def rehearsed(*mixture):
+        found = settings("scale=tiny", *mixture, small=False)
+        return found.sample_divisor, found.backbone.frame_size_px, found.text_to_image.words_per_page
+
+    own = [
+        "+source.mine={converter: context_qa, root: /x}",
+        "+mixture.components.mine={source: mine, num_samples: 30, present_as: pages}",
+    ]
+    assert rehearsed("mixture=world/sparrow") == (500, 64, 5)
+    assert rehearsed(*own) == (1, 256, 115)
+    assert rehearsed("mixture=world/video", *own, "mixture.components.video.fraction=0.5") == (500, 256, 115)
+
+
+def test_what_the_divisor_divided_is_told(settings):
+    config = settings("sample_divisor=2", "mixture=world/video", "mixture.num_samples=9", "validation.num_samples=3")
+    told = "sample_divisor=2 divided mixture.num_samples from 9 to 5, validation.num_samples from 3 to 2; "
+    assert any(note.startswith(told) for note in prepare(config).notes)

@@ -80,12 +80,13 @@ def test_values_are_compared_as_written_or_as_meant(tmp_path):
     assert [row[1] for row in status_table(tmp_path, jobs, NOW).rows] == ["done", "missing"]
 
 
-def test_a_job_whose_record_cannot_be_read_is_not_missing_too(tmp_path):
-    (tmp_path / "mixture=a,seed=0").mkdir()
-    (tmp_path / "mixture=a,seed=0" / "run.json").write_text("{")
+@pytest.mark.parametrize("name", ["mixture-a+seed-0", "mixture=a,seed=0"])
+def test_a_job_whose_record_cannot_be_read_is_not_missing_too(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "run.json").write_text("{")
     jobs = [ExpectedJob({"mixture": "a", "seed": value}) for value in (0, 1)]
     assert [row[:2] for row in status_table(tmp_path, jobs, NOW).rows] == [
-        (f"{tmp_path.name}/mixture=a,seed=0", "unreadable"),
+        (f"{tmp_path.name}/{name}", "unreadable"),
         ("mixture=a seed=1", "missing"),
     ]
 

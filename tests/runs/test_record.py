@@ -82,6 +82,16 @@ def test_numbers_that_are_not_finite_become_null(tmp_path):
     assert loaded.scores["short"]["after"].accuracy is None
 
 
+def test_a_nan_that_another_writer_left_in_a_record_is_a_number_that_is_not_there(tmp_path):
+    example(final_loss=0.125).save(tmp_path)
+    path = tmp_path / FILE_NAME
+    path.write_text(path.read_text().replace("0.125", "NaN"))
+    assert RunRecord.load(tmp_path).final_loss is None
+    path.write_text(path.read_text().replace('"num_steps": ', '"num_steps": NaN, "was": '))
+    with pytest.raises(RunError, match="not a run record of this version of Sparrow"):
+        RunRecord.load(tmp_path)
+
+
 def test_the_end_of_a_run_is_recorded(tmp_path):
     record = example()
     record.beat(tmp_path, 3)

@@ -4,6 +4,7 @@ import pytest
 
 from sparrow.analysis.scores import Score
 from sparrow.core.errors import RunError
+from sparrow.runs import record as record_module
 from sparrow.runs import status as outcome
 from sparrow.runs.record import RunRecord
 
@@ -28,6 +29,18 @@ def test_other_ranks_do_not_wait_for_a_run_that_failed(tmp_path, monkeypatch):
     record = RunRecord(run_id="a", name="n", command="train")
     record.save(tmp_path)
     monkeypatch.setattr(outcome.time, "sleep", lambda _: record.end(tmp_path, "failed", ValueError("no")))
+    with pytest.raises(RunError, match=r"rank 0 of .* is failed"):
+        outcome.wait_for_scores(tmp_path, ["short"], "before")
+
+
+def test_other_ranks_see_that_a_run_failed_whatever_the_clock_says(tmp_path, monkeypatch):
+    record = RunRecord(run_id="a", name="n", command="train")
+    record.end(tmp_path, "interrupted")
+    monkeypatch.setattr(record_module, "utc_now", lambda: "2001-01-01T00:00:00+00:00")
+    happenings = iter(
+        [lambda: record.end(tmp_path, "running"), lambda: record.end(tmp_path, "failed", ValueError("no"))]
+    )
+    monkeypatch.setattr(outcome.time, "sleep", lambda _: next(happenings)())
     with pytest.raises(RunError, match=r"rank 0 of .* is failed"):
         outcome.wait_for_scores(tmp_path, ["short"], "before")
 

@@ -84,7 +84,7 @@ def test_two_tasks_a_job_and_a_job_that_raises(sweep, tmp_path):
     process = sweep(*SLURM, *common, "trainer.devices=2", "mixture.num_samples=5000,16")
     code, _, errors = ended(process)
     study = tmp_path / "outputs/s"
-    good, bad = study / "num_samples=16", study / "num_samples=5000"
+    good, bad = study / "num_samples-16", study / "num_samples-5000"
     assert code == 1
     assert f"{bad}: DataError: " in errors
     assert (RunRecord.load(good).status, RunRecord.load(bad).status) == ("finished", "failed")
@@ -108,7 +108,7 @@ def test_scancel_kill_and_a_launching_process_that_dies(sweep, tmp_path, ask):
     code, out, errors = ended(process)
     assert code == 0, errors
     assert "detached" in out
-    cancelled, killed, finished = (tmp_path / f"outputs/s/num_epochs={n}" for n in (5000, 5001, 1))
+    cancelled, killed, finished = (tmp_path / f"outputs/s/num_epochs-{n}" for n in (5000, 5001, 1))
     submitted = [job_id(run) for run in (cancelled, killed, finished)]
 
     sweep(*SLURM, *LONG, *epochs).kill()
@@ -153,6 +153,25 @@ def test_a_time_limit_requeues_once_each_time_and_ends_with_the_loss_of_an_undis
     assert log.count("resuming") == log.count("stopped by SIGUSR1 after step") == states.count("REQUEUED")
 
 
+def test_a_run_goes_on_while_the_daemon_of_its_node_is_killed_and_started_again(sweep, tmp_path, ask, slurm):
+    slow = f"hydra.launcher.python={sys.executable} {Path(__file__).parent / 'slow_python.py'}"
+    process = sweep(*SLURM, *LONG, slow, "batching.num_epochs=30", "study.factors=[seed]", "seed=0")
+    run = tmp_path / "outputs/s/seed-0"
+    wait_until(lambda: trains(run))
+    folder = Path(slurm["SLURM_CONF"]).parent
+    daemon = int((folder / "run/slurmd.started").read_text())
+    os.kill(daemon, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{daemon}").exists() or "Z" in Path(f"/proc/{daemon}/stat").read_text())
+    with open(folder / "log/slurmd-again.log", "w") as log:
+        environment = os.environ | slurm | {"PATH": os.environ["PATH"] + ":/usr/sbin"}
+        again = subprocess.Popen(["slurmd", "-D", "-N", "localhost"], env=environment, stdout=log, stderr=log)
+    (folder / "run/slurmd.started").write_text(f"{again.pid}\n")
+    code, _, errors = ended(process)
+    assert code == 0, errors
+    assert RunRecord.load(run).status == "finished"
+    assert "REQUEUED" not in ask("sacct", "-X", "-n", "-D", "-o", "State", "-j", job_id(run))
+
+
 @pytest.mark.exhaustive  # what is requeued by whom is tested for every answer of scontrol in test_slurm_task.py
 @pytest.mark.parametrize("partition", ["local", "graceful"])
 def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_undisturbed_run(
@@ -163,7 +182,7 @@ def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_und
     length = ["batching.num_epochs=30", *LONG, "study.factors=[seed]", "seed=0"]
     process = sweep(*SLURM, *place, *length)
     undisturbed = sweep("study.name=undisturbed", *length)
-    run = tmp_path / "outputs/s/seed=0"
+    run = tmp_path / "outputs/s/seed-0"
     wait_until(lambda: trains(run))
     ask("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 5")
     wait_until(lambda: RunRecord.load(run).status == "interrupted", 30)
@@ -171,7 +190,7 @@ def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_und
     code, _, errors = ended(process)
     assert code == 0, errors
     assert ended(undisturbed)[0] == 0
-    record, other = RunRecord.load(run), RunRecord.load(tmp_path / "outputs/undisturbed/seed=0")
+    record, other = RunRecord.load(run), RunRecord.load(tmp_path / "outputs/undisturbed/seed-0")
     assert record.status == "finished"
     assert record.final_loss == pytest.approx(other.final_loss, rel=1e-5)
     states = ask("sacct", "-X", "-n", "-D", "-o", "State%20", "-j", job_id(run)).split()
@@ -184,7 +203,7 @@ def test_a_preempted_job_saves_is_requeued_once_and_ends_with_the_loss_of_an_und
 def test_a_preempted_job_saves_and_is_not_requeued_where_its_partition_cancels(sweep, tmp_path, ask):
     place = ["hydra.launcher.partition=cancelling", "study.factors=[seed]", "seed=0"]
     process = sweep(*SLURM, *place, *LONG, "batching.num_epochs=5000")
-    run = tmp_path / "outputs/s/seed=0"
+    run = tmp_path / "outputs/s/seed-0"
     wait_until(lambda: trains(run))
     ask("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 5")
     code, _, errors = ended(process)

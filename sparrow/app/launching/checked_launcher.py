@@ -9,7 +9,8 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
-from sparrow.app.launching.multirun import Job, name_failures, plan_jobs, refusal
+from sparrow.app.launching.multirun import Job, name_failures, plan_jobs
+from sparrow.core.errors import ConfigError
 from sparrow.core.settings import validated
 
 
@@ -29,13 +30,13 @@ class CheckedLauncher(BasicLauncher):
         """Carry out the jobs of a batch.
 
         Raises:
-            CompactHydraException: If a setting of the launcher or of a job is wrong; with all that is.
+            ConfigError: If a setting of the launcher or of a job is wrong; with all that is.
         """
         assert self.hydra_context is not None and self.config is not None
         values = validated(self.schema, self.given)
         if isinstance(values, list):
             problems = (f"hydra.launcher.{problem}" for problem in values)
-            raise refusal("\n  ".join(["the launcher cannot be used", *problems]))
+            raise ConfigError("\n  ".join(["the launcher cannot be used", *problems]))
         jobs = plan_jobs(self.hydra_context, self.config, job_overrides, initial_job_idx)
         results = self.carry_out(jobs, values)
         name_failures(jobs, results)

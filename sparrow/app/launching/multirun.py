@@ -19,7 +19,7 @@ from sparrow.app.parent import checked_with_parent, finished_run
 from sparrow.app.provenance import as_typed, quoted
 from sparrow.app.remember_sweep import RememberSweep
 from sparrow.app.user_errors import message_of
-from sparrow.core.errors import RunError, SparrowError
+from sparrow.core.errors import ConfigError, RunError, SparrowError
 from sparrow.core.files import content_of
 from sparrow.runs.folder import archive, locked
 from sparrow.runs.record import FILE_NAME, RunRecord
@@ -103,7 +103,7 @@ def plan_jobs(
     """Compose every job of a batch, before one of them starts.
 
     Raises:
-        CompactHydraException: If two jobs would share a folder, a swept experiment is itself a sweep, or the settings
+        ConfigError: If two jobs would share a folder, a swept experiment is itself a sweep, or the settings
             of any job are wrong.
     """
     flags = _config_flags(config)
@@ -114,15 +114,21 @@ def plan_jobs(
         with open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = number
         if composed.hydra.sweeper.get("params") != config.hydra.sweeper.get("params"):
-            raise refusal(
+            raise ConfigError(
                 f"experiment={composed.hydra.runtime.choices.get('experiment')} is itself a sweep, whose values would "
                 "be left out; give each such experiment a command of its own"
+            )
+        wanted, taken = (each.hydra.runtime.choices["hydra/launcher"] for each in (composed, config))
+        if wanted != taken:
+            raise ConfigError(
+                f"experiment={composed.hydra.runtime.choices.get('experiment')} asks for hydra/launcher={wanted}, "
+                f"and a sweep over experiments has one launcher, here {taken}: name it on the command line"
             )
         name = str(composed.hydra.sweep.subdir)
         folder = Path(composed.hydra.sweep.dir).absolute() / name
         job = Job(number, name, folder, list(overrides), composed, flags, given)
         if any(other.folder == folder and other.overrides != job.overrides for other in jobs):
-            raise refusal(f"two jobs would share the folder {folder}; shorten what is swept, or split the sweep")
+            raise ConfigError(f"two jobs would share the folder {folder}; shorten what is swept, or split the sweep")
         jobs.append(job)
     _check_settings(jobs)
     for job in jobs:
@@ -145,12 +151,11 @@ def _check_settings(jobs: Sequence[Job]) -> None:
             f"{name}{f' and {len(others)} more' if others else ''}: {message}"
             for message, (name, *others) in wrong.items()
         ]
-        raise refusal("\n".join([f"{count} of {len(jobs)} jobs cannot run, so that none was started", *lines]))
+        raise ConfigError("\n".join([f"{count} of {len(jobs)} jobs cannot run, so that none was started", *lines]))
 
 
-def refusal(message: str) -> CompactHydraException:
-    """An error that Hydra prints in one line before it exits with 1."""
-    return CompactHydraException(f"ConfigError: {message}")
+class JobError(CompactHydraException):
+    """How a job of a multirun failed, which `name_failures` tells."""
 
 
 def stored_results(jobs: Sequence[Job]) -> dict[int, JobReturn]:
@@ -200,7 +205,7 @@ def _finished(job: Job, record: RunRecord) -> JobReturn:
 
 def failed(job: Job, message: str) -> JobReturn:
     """The result of a job that failed; Hydra raises it at the end."""
-    return JobReturn(job.overrides, _return_value=CompactHydraException(message), status=JobStatus.FAILED)
+    return JobReturn(job.overrides, _return_value=JobError(message), status=JobStatus.FAILED)
 
 
 def say(job: Job, what: str) -> None:
@@ -221,7 +226,7 @@ def name_failures(jobs: Sequence[Job], results: Sequence[JobReturn]) -> None:
 
 
 def _in_one_line(error: Any) -> str:
-    kind = "" if isinstance(error, CompactHydraException) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, JobError) else f"{type(error).__name__}: "
     return shorten(message_of(error) or f"{kind}{error}", 300)
 
 

@@ -14,8 +14,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from sparrow.app.launching.checked_launcher import CheckedLauncher
-from sparrow.app.launching.multirun import Job, refusal, result_of, say, stored_results
+from sparrow.app.launching.multirun import Job, result_of, say, stored_results
 from sparrow.app.launching.rank_processes import RankProcesses
+from sparrow.core.errors import ConfigError
 from sparrow.core.files import content_of
 from sparrow.core.settings import AtLeast1, setting, settings
 from sparrow.runs.record import FILE_NAME
@@ -84,12 +85,12 @@ def _checked(n_parallel: int | None, jobs: Sequence[Job], gpus: Sequence[str]) -
     """Jobs at once, after what cannot work is refused."""
     devices = max(job.devices for job in jobs)
     if any(job.num_nodes > 1 for job in jobs):
-        raise refusal(
+        raise ConfigError(
             "trainer.num_nodes: hydra/launcher=parallel starts processes on this machine only; use "
             "hydra/launcher=slurm, or start each run with torchrun on every node"
         )
     if gpus and devices > len(gpus):
-        raise refusal(f"trainer.devices={devices}, but {len(gpus)} GPUs are there; lower it")
+        raise ConfigError(f"trainer.devices={devices}, but {len(gpus)} GPUs are there; lower it")
     return n_parallel or (max(1, len(gpus) // devices) if gpus else JOBS_WITHOUT_GPU)
 
 

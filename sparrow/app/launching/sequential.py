@@ -10,7 +10,8 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn
 
 from sparrow.app.launching.checked_launcher import CheckedLauncher
-from sparrow.app.launching.multirun import Job, refusal
+from sparrow.app.launching.multirun import Job
+from sparrow.core.errors import ConfigError
 from sparrow.core.settings import settings
 
 
@@ -39,5 +40,5 @@ class SequentialLauncher(CheckedLauncher):
         """Carry out the jobs."""
         for job in jobs:
             if job.ranks_per_node * job.num_nodes > 1 and (wrong := nested_launch(job.devices, job.num_nodes)):
-                raise refusal(wrong)
+                raise ConfigError(wrong)
         return BasicLauncher.launch(self, [job.overrides for job in jobs], jobs[0].number)

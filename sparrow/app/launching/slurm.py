@@ -19,9 +19,10 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 
 from sparrow.app.launching.checked_launcher import CheckedLauncher
-from sparrow.app.launching.multirun import Job, command_name, failed, refusal, result_of, say, stored_results
+from sparrow.app.launching.multirun import Job, command_name, failed, result_of, say, stored_results
 from sparrow.app.launching.rank import EXIT_CODE, output_of, run_slurm_task
 from sparrow.app.parent import checked_with_parent
+from sparrow.core.errors import ConfigError
 from sparrow.core.files import content_of, write_json
 from sparrow.core.settings import AboveZero, AtLeast0, AtLeast1, NotNegative, run_id, setting, settings
 from sparrow.settings import SCHEMAS
@@ -82,7 +83,7 @@ class SlurmLauncher(CheckedLauncher):
         try:
             queued = _queue()
         except subprocess.SubprocessError as error:
-            raise refusal(f"the queue of SLURM cannot be read ({error}); is its controller running?") from error
+            raise ConfigError(f"the queue of SLURM cannot be read ({error}); is its controller running?") from error
         ids: dict[int, str] = {}
         notes = {job.number: json.loads(content_of(job.folder / NOTE) or "{}") for job in jobs}
         results = {
@@ -112,29 +113,29 @@ class SlurmLauncher(CheckedLauncher):
         try:
             import submitit  # noqa: F401
         except ImportError:
-            raise refusal("hydra/launcher=slurm needs submitit: pip install submitit") from None
+            raise ConfigError("hydra/launcher=slurm needs submitit: pip install submitit") from None
         missing = [tool for tool in ("sbatch", "srun", "squeue", "scontrol") if shutil.which(tool) is None]
         if missing:
-            raise refusal(
+            raise ConfigError(
                 f"hydra/launcher=slurm: {', '.join(missing)} not found on this machine; log in where the cluster's "
                 "jobs are submitted, or use hydra/launcher=parallel"
             )
         for what, key in (("devices", "tasks_per_node"), ("num_nodes", "nodes")):
             values, settled = {getattr(job, what) for job in jobs}, getattr(self.values, key)
             if values != {settled}:
-                raise refusal(
+                raise ConfigError(
                     f"trainer.{what}={','.join(map(str, sorted(values)))} where hydra.launcher.{key}={settled}: "
                     "the jobs of an array are all of one size, which is settled when it is submitted; give "
                     f"trainer.{what} once for the whole sweep, or submit one sweep for each value"
                 )
         for option, remedy in OWN_OPTIONS.items():
             if option in {key.replace("_", "-") for key in self.values.additional_parameters}:
-                raise refusal(
+                raise ConfigError(
                     f"hydra.launcher.additional_parameters.{option}: Sparrow gives sbatch its own, by which runs save "
                     f"and go back into the queue; leave it out, and set {remedy}"
                 )
         if self.values.signal_delay_s >= 60 * self.values.timeout_min:
-            raise refusal("hydra.launcher.signal_delay_s must be below timeout_min; the run could not begin before it")
+            raise ConfigError("hydra.launcher.signal_delay_s must be below timeout_min, or no run could begin")
 
     def _submit(self, jobs: Sequence[Job], ids: dict[int, str]) -> None:
         """Submit the jobs as one array and note where each is."""
@@ -162,7 +163,7 @@ class SlurmLauncher(CheckedLauncher):
                 submitted = executor.map_array(run_slurm_task, commands, [values.max_requeues] * len(jobs))
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             told = " ".join(line for line in str(error).splitlines() if "error" in line) or str(error)
-            raise refusal(f"sbatch refused the jobs: {told}{_remedy(str(error), len(jobs))}") from None
+            raise ConfigError(f"sbatch refused the jobs: {told}{_remedy(str(error), len(jobs))}") from None
         for job, entry in zip(jobs, submitted, strict=True):
             ids[job.number] = str(entry.job_id)
             note = {"job_id": str(entry.job_id), "overrides": job.overrides, "run_id": _run_id(job)}

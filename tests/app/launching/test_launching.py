@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from sparrow.runs.record import RunRecord
@@ -59,10 +60,16 @@ REFUSED = {
     "a swept sweep": (["experiment=quickstart,real_clips"], "experiment=quickstart is itself a sweep"),
     "a wrong value of one job": (
         ["batching.num_epochs=0,1", "seed=0,1"],
-        "2 of 4 jobs cannot run, so that none was started\nnum_epochs=0,seed=0 and 1 more: 1 problem",
+        "2 of 4 jobs cannot run, so that none was started\nnum_epochs-0+seed-0 and 1 more: 1 problem",
     ),
     "a choice that is not there": (["mixture=world/video,world/sparow"], "did you mean 'world/sparrow'?"),
     "unknown launcher": (["hydra/launcher=ray", "seed=0,1"], "sequential"),
+    "the launcher of a plugin": (
+        ["hydra/launcher=submitit_slurm", "seed=0,1"],
+        "hydra/launcher=submitit_slurm: Sparrow has its own in its place: hydra/launcher=slurm",
+    ),
+    "another of it": (["hydra/launcher=submitit_local", "seed=0,1"], "in its place: hydra/launcher=parallel"),
+    "a study outside": (["study.name=../../evil", "seed=0,1"], "study.name: '../../evil' names a folder"),
     "mistyped values of slurm": (
         ["hydra/launcher=slurm", "seed=0,1", *MISTYPED],
         "hydra.launcher.timeout_min: expected int, found '12:00:00'\n"
@@ -94,6 +101,38 @@ def test_what_cannot_work_is_refused_before_anything_starts(sparrow, tmp_path, n
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("run.json"))
+
+
+FOR_LAUNCHER = "# @package _global_\ndefaults:\n- override /mixture: world/video\n- override /hydra/launcher: {}\n"
+
+
+def install_plugin():
+    """What `hydra-submitit-launcher` stores once Hydra has found it."""
+    store = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"}
+    ConfigStore.instance().store(group="hydra/launcher", name="submitit_slurm", node=store)
+
+
+def test_the_launcher_of_an_experiment_is_taken_and_that_of_a_plugin_refused(sparrow, tmp_path):
+    (tmp_path / "c/experiment").mkdir(parents=True)
+    for name, launcher in (("many", "parallel"), ("plugin", "submitit_slurm")):
+        (tmp_path / f"c/experiment/{name}.yaml").write_text(FOR_LAUNCHER.format(launcher))
+    shown = ("--cfg", "hydra", "--package", "hydra.launcher")
+    assert "ParallelLauncher" in sparrow("train", "--config-dir", "c", "experiment=many", *shown).stdout
+    typed = sparrow("train", "--config-dir", "c", "experiment=many", "hydra/launcher=sequential", *shown)
+    assert "SequentialLauncher" in typed.stdout
+    for prepare in (None, install_plugin):
+        done = sparrow("train", "-m", "--config-dir", "c", "experiment=plugin", "seed=0,1", prepare=prepare)
+        assert "hydra/launcher=submitit_slurm: Sparrow has its own in its place: hydra/launcher=slurm" in done.stderr
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    done = sparrow("train", "-m", "--config-dir", "c", "experiment=many,real_clips", "scale=tiny")
+    assert "experiment=many asks for hydra/launcher=parallel" in done.stderr
+
+
+def test_a_group_is_swept_and_its_value_names_the_folder(sparrow, tmp_path):
+    done = sparrow("prepare", "-m", *SMALL_RUN, "study.name=s", "backbone=idefics3,smolvlm_256m")
+    assert done.returncode == 0, done.stderr
+    folders = {path.parent.name for path in (tmp_path / "outputs/prepare/s").glob("*/manifest.json")}
+    assert folders == {"backbone-idefics3", "backbone-smolvlm_256m"}
 
 
 def test_submitit_missing_is_said_with_its_remedy(sparrow):
@@ -143,12 +182,12 @@ def test_jobs_at_once_a_failing_one_and_ranks_of_their_own_and_again_with_a_valu
     alone = ["hydra/launcher=parallel", "mixture=world/video"]
     code, _, errors = ended(sweep(*alone, "mixture.num_samples=5000,16"))
     assert code == 1
-    assert f"{study}/num_samples=5000: DataError: " in errors
+    assert f"{study}/num_samples-5000: DataError: " in errors
     assert "1 of 2 jobs did not finish" in errors
-    good, bad = study / "num_samples=16", study / "num_samples=5000"
+    good, bad = study / "num_samples-16", study / "num_samples-5000"
     assert (status(good), status(bad)) == ("finished", "failed")
     record = RunRecord.load(good)
-    assert (record.name, record.factors) == ("num_samples=16", {"mixture.num_samples": 16})
+    assert (record.name, record.factors) == ("num_samples-16", {"mixture.num_samples": 16})
     assert "num_samples=16" in (study / "report.md").read_text()
     files = good / "run.json", good / "rank-0.log"
     before = [file.read_bytes() for file in files], list((good / ".hydra").iterdir())
@@ -156,9 +195,9 @@ def test_jobs_at_once_a_failing_one_and_ranks_of_their_own_and_again_with_a_valu
     two_ranks = ["strategy=ddp", "trainer.devices=2"]
     code, _, errors = ended(sweep(*alone, *two_ranks, "mixture.num_samples=16,8"))
     assert code == 0, errors
-    assert status(study / "num_samples=8") == "finished"
-    assert (study / "num_samples=8/rank-1.log").is_file()
-    assert RunRecord.load(study / "num_samples=8").config["trainer"]["devices"] == 2
+    assert status(study / "num_samples-8") == "finished"
+    assert (study / "num_samples-8/rank-1.log").is_file()
+    assert RunRecord.load(study / "num_samples-8").config["trainer"]["devices"] == 2
     after = [file.read_bytes() for file in files], list((good / ".hydra").iterdir())
     assert after == before, "the finished run was left alone"
     assert len(losses_of(good)) == 2
@@ -171,7 +210,7 @@ def test_jobs_at_once_a_failing_one_and_ranks_of_their_own_and_again_with_a_valu
 
 @pytest.mark.slow
 def test_kills_of_the_launching_process_and_of_a_job_and_ctrl_c(sweep, tmp_path):
-    runs = [tmp_path / f"outputs/s/seed={seed}" for seed in (0, 1)]
+    runs = [tmp_path / f"outputs/s/seed-{seed}" for seed in (0, 1)]
     process = sweep("hydra/launcher=parallel", "seed=0,1", *LONG)
     wait_until(lambda: all(trains(run) for run in runs))
     process.kill()

@@ -105,7 +105,7 @@ def test_without_accounting_the_exit_codes_that_the_tasks_left_say_how_they_ende
     places = [f"hydra.launcher.submitit_folder={tmp_path / 'codes'}", "hydra.launcher.poll_interval_s=0.1"]
     done = sweep("prepare", *SMALL_WORLD, *places, "mixture=world/sparrow", "seed=0,1,2", sbatch=ended)
     assert done.returncode == 1
-    assert "#0 seed=0: finished" in done.stdout
+    assert "#0 seed-0: finished" in done.stdout
     assert "2 of 3 jobs did not finish" in done.stderr
     assert "SLURM: exit code 3" in done.stderr
     assert "SLURM: a task was gone before it could leave its exit code" in done.stderr
