@@ -29,12 +29,13 @@ from sparrow.settings import SCHEMAS
 ITEM = "NAME"  # stands for what a user names
 INDENT, MUST_BE_SET, QUOTE = " " * 4, "must be set", '"'
 LAUNCHER_NAMES = ("launcher", "hydra/launcher", "hydra.launcher")
-HEADER = """# Settings
+RECORDED = "the setting says only where or how fast a run happens. It stands in `run.json` and leaves `run_id` alone."
+HEADER = f"""# Settings
 
 Every setting of every command. `sparrow COMMAND --help GROUP` prints the same in the terminal. This page is made by
 `python -m sparrow.app.settings_help > docs/settings.md`, and a test compares the two.
 
-*recorded*: the setting says only where or how fast a run happens. It stands in `run.json` and leaves `run_id` alone.
+*recorded*: {RECORDED}
 """
 
 
@@ -149,6 +150,8 @@ def _wrapped(settings: list[Described]) -> str:
         text = setting.help + (" (recorded)" if setting.recorded else "")
         lines += textwrap.wrap(f"  {setting.key}: {setting.kind}, {default}", width, subsequent_indent=INDENT)
         lines += textwrap.wrap(text, width, initial_indent=INDENT, subsequent_indent=INDENT)
+    if any(setting.recorded for setting in settings):
+        lines += textwrap.wrap(f"(recorded): {RECORDED}", width)
     return "\n".join(lines)
 
 
