@@ -67,6 +67,7 @@ from sparrow.models.backbone import Backbone
 from sparrow.models.loading import ensure_tiny, load_backbone
 from sparrow.models.packed_attention import use_attention_by_sample
 from sparrow.models.tuning import apply_tuning
+from sparrow.runs.record import RunRecord
 from sparrow.runs.settings import Trainer as TrainerSettings
 from sparrow.training.checkpoints import Chooser
 from sparrow.training.loggers import make_loggers
@@ -352,6 +353,7 @@ def sparrow(work: Work) -> Result:
         Batching(num_workers=options.workers, sample_timeout_s=600),
     )
     loggers = {"csv": Logger(), "tensorboard": Logger()}
+    record = RunRecord(run_id="benchmark", name="benchmark", command="train")
     strategy = Strategy("ddp" if options.ranks > 1 else "single")
     engine = pl.Trainer(
         accelerator="gpu" if options.device == "cuda" else "cpu",
@@ -363,7 +365,7 @@ def sparrow(work: Work) -> Result:
         enable_progress_bar=False,
         enable_checkpointing=False,
         default_root_dir=work.folder,
-        logger=make_loggers(loggers, work.folder, run_id="benchmark", name="benchmark", first_step=0),
+        logger=make_loggers(loggers, work.folder, record, first_step=0),
         callbacks=[Throughput(options.precision), Steps()],
         **trainer_options(strategy, settings, Chooser(print)),
     )

@@ -6,6 +6,7 @@ that `--help` is quick.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 from sparrow import __version__
 from sparrow.app.user_errors import message_of
@@ -53,18 +55,23 @@ def _report(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, help="where report.html and the other files go (default: the folder)")
     stand = "only print how each job stands: done, running, failed, missing, ..."
     parser.add_argument("--status", action="store_true", help=stand)
+    watch = "print it again every so many seconds (default: 10) until Ctrl-C"
+    parser.add_argument("--watch", nargs="?", const=10.0, type=float, metavar="SECONDS", help=watch)
     given = parser.parse_args(arguments)
     if given.status and given.out is not None:
         parser.error("--status prints and writes nothing: leave --out away")
+    if given.watch is not None and not (given.status and given.watch > 0 and sys.stdout.isatty()):
+        parser.error("--watch SECONDS needs --status, a terminal, and more than 0 seconds")
     if given.out is None and len(given.folders) > 1 and not given.status:
         parser.error("with several folders, say with --out where the report goes")
 
     from sparrow.commands.report import print_status, report
 
     if given.status:
+        from sparrow.app.launching.slurm import known_queue
         from sparrow.app.sweeps import expected_jobs
 
-        print_status(given.folders, expected_jobs)
+        print_status(given.folders, expected_jobs, known_queue, given.watch)
     else:
         report(given.folders, given.out or given.folders[0])
 
@@ -168,6 +175,17 @@ COMMANDS = {
 }
 
 
+class UnreadFile(io.FileIO):
+    """A standard stream whose reader may leave early, as `head` does: what is written after that is dropped."""
+
+    def write(self, data: Any) -> int:
+        """Write, if somebody reads it."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return len(data)
+
+
 def run(name: str, arguments: list[str]) -> int:
     """Carry out a command; its exit status. An error that a user can fix is one message, without a traceback."""
     command = COMMANDS[name]
@@ -196,12 +214,15 @@ def main() -> None:
 
     `sys.argv` keeps the command, so that processes which Lightning starts by it run the same one.
     """
+    for stream in ("stdout", "stderr"):
+        file = io.BufferedWriter(UnreadFile(getattr(sys, stream).fileno(), "w", closefd=False))
+        setattr(sys, stream, io.TextIOWrapper(file, errors="backslashreplace", line_buffering=True))
     name, *arguments = sys.argv[1:] or [""]
     if name in ("", "-h", "--help"):
         print("usage: sparrow COMMAND ...\n")
         for command, described in COMMANDS.items():
             print(f"  {command:<12}{described.purpose}")
-        print("\n`sparrow COMMAND --help` tells more.")
+        print("\n`sparrow COMMAND --help` tells more, `sparrow --version` which version this is.")
         sys.exit(0 if name else 2)
     if name == "--version":
         print(f"sparrow {__version__}")

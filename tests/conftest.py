@@ -177,7 +177,7 @@ def losses_of(folder: Path) -> dict[int, float]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     losses: dict[int, float] = {}
-    for file in sorted(folder.glob("tensorboard/events*"), key=lambda path: path.stat().st_mtime_ns):
+    for file in sorted(folder.glob("events*"), key=lambda path: path.stat().st_mtime_ns):
         events = EventAccumulator(str(file)).Reload()
         if "train/loss" in events.Tags()["scalars"]:
             losses |= {event.step: event.value for event in events.Scalars("train/loss")}

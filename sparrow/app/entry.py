@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sparrow.app.arguments import check_arguments, flags_apart, near_hint, no_launcher
 from sparrow.app.current_job import gpus_per_node, of_data, run_name, study_folder
@@ -28,7 +29,7 @@ from sparrow.app.help import CONF_FOLDER, help_text, options_by_group
 from sparrow.app.launching import register_launchers
 from sparrow.app.launching.multirun import JobError
 from sparrow.app.provenance import quoted_paths
-from sparrow.app.remember_sweep import RememberSweep
+from sparrow.app.remember_sweep import RememberSweep, run_files
 from sparrow.app.renamed import RENAMED, register_renamed_choices
 from sparrow.app.schema import checked, register_schemas
 from sparrow.app.trained_defaults import as_trained, of_protocol
@@ -145,11 +146,14 @@ def run_app(command: str, arguments: list[str], purpose: str) -> None:
     hydra_utils.run_and_report = partial(_reported, hydra_utils.run_and_report)
     JobReturn.return_value = JobReturn.return_value.getter(_value_of)  # type: ignore[attr-defined, method-assign]
     sys.argv[1:] = arguments  # which Hydra reads
+    ended_well = False
     try:
         hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name=command)(_task(command, arguments))()
+        ended_well = True
     finally:
-        for folder in RememberSweep.folders:
-            if any(folder.rglob("run.json")):
+        for folder, before in RememberSweep.folders.items():
+            # An old report under the error of a sweep that was refused would pass for the report of that sweep.
+            if (runs := run_files(folder)) and (ended_well or runs != before):
                 from sparrow.report.output import end_of_sweep
 
                 end_of_sweep(folder)
@@ -205,7 +209,7 @@ def _task(command: str, arguments: list[str]) -> Callable[[DictConfig], float | 
     """The work of one job of a command, imported when it begins, so that settings are shown without torch."""
 
     def task(config: DictConfig) -> float | None:
-        with _no_trace_of_a_refusal():
+        with _no_trace_of_a_refusal(), logging_redirect_tqdm() if sys.stderr.isatty() else nullcontext():
             _check_launcher(arguments)
             from sparrow.app.jobs import JOBS
 

@@ -112,8 +112,6 @@ def quiet_libraries() -> None:
     from transformers.utils import logging as transformers_logging
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()
     for message in QUIET:
         warnings.filterwarnings("ignore", message)

@@ -13,6 +13,11 @@ from sparrow.app.provenance import as_typed
 from sparrow.app.sweeps import parsed_overrides
 
 
+def run_files(folder: Path) -> dict[Path, int]:
+    """The records below a folder, with the times of their last writing."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("run.json")}
+
+
 class RememberSweep(Callback):
     """Remembers the folders and the swept keys of the multirun that this process launches, or is one job of.
 
@@ -20,7 +25,7 @@ class RememberSweep(Callback):
     has ended; Hydra's own `on_multirun_end` is not called when a job failed.
     """
 
-    folders: ClassVar[list[Path]] = []
+    folders: ClassVar[dict[Path, dict[Path, int]]] = {}  # with their runs as they were when the sweep began
     swept_keys: tuple[str, ...] | None = None
 
     def __init__(self, swept_keys: list[str] | None = None) -> None:
@@ -32,7 +37,7 @@ class RememberSweep(Callback):
         """Note the folder that a job's study lies in; a multirun may be over several studies."""
         folder = Path(config.hydra.sweep.dir)
         if folder not in RememberSweep.folders:
-            RememberSweep.folders.append(folder)
+            RememberSweep.folders[folder] = run_files(folder)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the keys."""

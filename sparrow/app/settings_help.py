@@ -30,6 +30,7 @@ from sparrow.settings import SCHEMAS
 ITEM = "NAME"  # stands for what a user names
 INDENT, MUST_BE_SET, QUOTE = " " * 4, "must be set", '"'
 LAUNCHER_NAMES = ("launcher", "hydra/launcher", "hydra.launcher")
+RECORDED = "the setting says only where or how fast a run happens. It stands in `run.json` and leaves `run_id` alone."
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,8 @@ def _wrapped(settings: list[Described]) -> str:
         text = setting.help + (" (recorded)" if setting.recorded else "")
         lines += textwrap.wrap(f"  {setting.key}: {setting.kind}, {default}", width, subsequent_indent=INDENT)
         lines += textwrap.wrap(text, width, initial_indent=INDENT, subsequent_indent=INDENT)
+    if any(setting.recorded for setting in settings):
+        lines += textwrap.wrap(f"(recorded): {RECORDED}", width)
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.hashing import content_hash
@@ -40,7 +41,7 @@ from sparrow.runs.status import (
 from sparrow.settings import ExperimentConfig
 from sparrow.training.callbacks import Heartbeat, StopOnSignal, read_failed, read_skipped_steps
 from sparrow.training.checkpoints import Chooser, SaveCheckpoints, checkpoints_in, refuse_other_checkpoints
-from sparrow.training.loggers import make_loggers
+from sparrow.training.loggers import run_loggers
 from sparrow.training.module import FineTuning
 from sparrow.training.monitoring import watching
 from sparrow.training.process_failures import losses_explained
@@ -156,13 +157,14 @@ def _carry_out(config: ExperimentConfig, folder: Path, record: RunRecord, parent
         log.info("what is learnt:\n%s", tuning_table(backbone, config.tuning, config.optimizer.learning_rate))
     if config.trainer.compile:
         backbone.compile_blocks()
-    with record.timed("train"):
-        trained = _fit(config, prepared, backbone, record, folder, sharding)
-    del whole, backbone
-    # The trainer refers to itself: shards and optimizer states would lie beside the model that is asked.
-    gc.collect()
-    torch.cuda.empty_cache()
-    _evaluate_after(config, evaluator, trained, record, folder)
+    with run_loggers(config.logger, folder, record, step_of(latest_checkpoint(folder))) as loggers:
+        with record.timed("train"):
+            trained = _fit(config, prepared, backbone, record, folder, sharding, loggers)
+        del whole, backbone
+        # The trainer refers to itself: shards and optimizer states would lie beside the model that is asked.
+        gc.collect()
+        torch.cuda.empty_cache()
+        _evaluate_after(config, evaluator, trained, record, folder)
 
 
 def _evaluate_before(
@@ -281,6 +283,7 @@ def _fit(
     record: RunRecord,
     folder: Path,
     sharding: Sharding | None,
+    loggers: list[Logger],
 ) -> Backbone | None:
     """Train; returns the whole model, where it is sharded on rank 0 only."""
     module = FineTuning(
@@ -298,6 +301,8 @@ def _fit(
     checkpoint = latest_checkpoint(folder)
     save = SaveCheckpoints(checkpoints, config.checkpointing, record.run_id, accept_unmarked=record.continues_earlier)
     stop = StopOnSignal(save.save)
+    for name in ("pytorch_lightning", "lightning_fabric"):  # whose import turned their tips on
+        logging.getLogger(name).setLevel(logging.WARNING)
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
@@ -306,12 +311,10 @@ def _fit(
         use_distributed_sampler=False,
         log_every_n_steps=min(config.trainer.log_every_n_steps, len(prepared.plan.steps)),
         enable_model_summary=False,
-        enable_progress_bar=config.trainer.progress_bar,
+        enable_progress_bar=False,  # it is one of the callbacks
         enable_checkpointing=False,
         default_root_dir=folder,
-        logger=make_loggers(
-            config.logger, folder, run_id=record.run_id, name=record.name, first_step=step_of(checkpoint)
-        ),
+        logger=loggers,
         callbacks=[
             throughput,
             Heartbeat(lambda step: record.beat(folder, step)),
@@ -326,12 +329,13 @@ def _fit(
     try:
         trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
     except SystemExit as ended:  # so Lightning ends at a Ctrl-C that `StopOnSignal` does not hold back
-        raise KeyboardInterrupt from ended
-    if module.stop_agreed:
+        if not stop.stopped:
+            raise KeyboardInterrupt from ended
+    if module.stop_agreed or stop.stopped:
         assert stop.received is not None
+        kept = f"a checkpoint is kept in {checkpoints}" if trainer.global_step else "nothing was learnt yet"
         raise Interrupted(
-            f"stopped by {stop.received.name} after step {trainer.global_step} of {len(prepared.plan.steps)}; "
-            f"a checkpoint is kept in {checkpoints}",
+            f"stopped by {stop.received.name} after step {trainer.global_step} of {len(prepared.plan.steps)}; {kept}",
             stop.received,
         )
     if is_main_process():

@@ -171,6 +171,7 @@ class StepLoader:
     ) -> None:
         self.dataset, self.num_workers, self.first_step = dataset, num_workers, first_step
         self.sample_timeout_s, self.pin_memory = sample_timeout_s, pin_memory
+        self.waits = False  # for a step that is not loaded yet
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -178,8 +179,9 @@ class StepLoader:
     def __iter__(self) -> Iterator[StepBatch]:
         steps = self._steps()
         while True:
-            asked = time.perf_counter()
+            asked, self.waits = time.perf_counter(), True
             batch = next(steps, None)
+            self.waits = False
             if batch is None:
                 return
             yield replace(batch, wait_s=time.perf_counter() - asked)

@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from sparrow.core.bars import Bar
 from sparrow.core.errors import MediaError
 from sparrow.core.hashing import content_hash
 from sparrow.core.segment_store import SegmentStore, short_digest
-from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progress
+from sparrow.data.supervised_loader import AtWork, Mapped, watched
 from sparrow.media.pages import count_pages, layout_state
 from sparrow.media.settings import TextStyle
 
@@ -71,7 +72,9 @@ class PageCounts:
             timeout_s=0,
             batch_size=None,
         )
-        for key, pages in zip(unknown, with_progress(counts, len(unknown), "counting pages"), strict=True):
+        for key, pages in zip(
+            unknown, Bar(counts, total=len(unknown), desc="counting pages", unit="text"), strict=True
+        ):
             if pages is not None:
                 self._keep(key, pages)
 

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from sparrow.core.bars import Bar
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 from sparrow.core.segment_store import SegmentStore
 from sparrow.data.encode import Presentation, measure, notes_of_pages
 from sparrow.data.source_media import MediaFacts
 from sparrow.data.sources import SourceData
-from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progress
+from sparrow.data.supervised_loader import AtWork, Mapped, watched
 from sparrow.data.video_headers import CHUNK, PARALLEL_FROM, look_at_headers
 from sparrow.models.backbone import Backbone
 
@@ -203,7 +204,7 @@ def _measure(
         batch_size=CHUNK,
         collate_fn=list,
     )
-    for chunk in with_progress(chunks, -(-len(groups) // CHUNK), f"measuring {source.name}"):
+    for chunk in Bar(chunks, total=-(-len(groups) // CHUNK), desc=f"measuring {source.name}", unit="batch"):
         yield from chunk
 
 

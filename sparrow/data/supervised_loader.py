@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gc
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
-from tqdm import tqdm
 
 from sparrow.core.errors import DataError, SparrowError
 
@@ -138,8 +136,3 @@ class _Guarded(Dataset):
             return error
         finally:
             self.at_work.begin(NOTHING)
-
-
-def with_progress(batches: Iterator[Any], total: int, description: str) -> Iterator[Any]:
-    """The same batches with a progress bar on a terminal; `total` counts batches."""
-    return iter(tqdm(batches, total=total, desc=description, leave=False, disable=not sys.stderr.isatty()))

@@ -14,8 +14,8 @@ from typing import NamedTuple, TextIO
 
 import numpy as np
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
+from sparrow.core.bars import Bar
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.files import Roots, drafted, inside_root, write_json
 from sparrow.core.hashing import content_hash
@@ -109,7 +109,7 @@ def _write_records(loader: DataLoader, form: Form, file: TextIO, export: Export,
     start, between, end = form.frame
     file.write(start)
     for written in (
-        written for chunk in tqdm(started(loader), "export", leave=False, disable=None) for written in chunk
+        written for chunk in Bar(started(loader), total=len(loader), desc="export", unit="batch") for written in chunk
     ):
         if written.problem is not None:
             if not skip:

@@ -7,10 +7,11 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from sparrow.core.bars import Bar
 from sparrow.core.errors import DataError
 from sparrow.core.files import Roots, inside_root
 from sparrow.core.tables import counted
-from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progress
+from sparrow.data.supervised_loader import AtWork, Mapped, watched
 from sparrow.media.frames import VideoInfo, look_at_header
 from sparrow.media.settings import FramePolicy
 
@@ -55,7 +56,7 @@ def look_at_headers(
         batch_size=CHUNK,
         collate_fn=list,
     )
-    looked_at = with_progress(chunks, -(-len(new) // CHUNK), "opening videos")
+    looked_at = Bar(chunks, total=-(-len(new) // CHUNK), desc="opening videos", unit="batch")
     found = {name: value for chunk in looked_at for name, value in chunk if value is not None}
     headers = [json.loads(value) for name in videos if (value := found.get(name) or known.get(name)) is not None]
     log.info("%s", _outlook(len(videos), [VideoInfo(**header) for header in headers], policy))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from sparrow.analysis.answers import read_predictions
 from sparrow.analysis.scores import Score, score
+from sparrow.core.bars import Bar
 from sparrow.core.hashing import content_hash
 from sparrow.core.tables import counted
 from sparrow.data.encode import Presentation
@@ -29,7 +30,6 @@ from sparrow.evaluation.units import Units, group_into_units
 from sparrow.models.backbone import Backbone
 
 log = logging.getLogger(__name__)
-NEWS_EVERY_S = 30.0
 
 
 class Evaluator:
@@ -42,7 +42,7 @@ class Evaluator:
         self.benchmarks = {name: standing_in(settings) for name, settings in config.benchmark.items()}
         self.frames, self.world, self.data_seed = config.frames, config.world, config.data_seed
         self.cache_root, self.precision = Path(config.paths.cache_root), config.trainer.precision
-        self.num_workers = config.num_workers
+        self.num_workers, self.progress_bar = config.num_workers, config.trainer.progress_bar
         self._asked: dict[str, Asked] = {}
         self._digests: dict[tuple[str, str, str], dict[str, str]] = {}
 
@@ -124,15 +124,13 @@ class Evaluator:
         partial = (folder / _predictions_file(phase, name)).with_suffix(f".partial-{rank}.jsonl")
         device = next(backbone.model.parameters()).device.type
         numerics = torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16-mixed")
-        with PredictionWriter(partial) as writer, numerics:
-            began = last = time.monotonic()
-            count = 0
+        # All processes draw from one list: where one of them is in it, they are together.
+        place = dict(zip((unit[0].id for unit in units.groups), accumulate(map(len, units.groups)), strict=True))
+        look = {"total": len(questions), "initial": len(done), "desc": f"{name} ({phase})", "unit": "question"}
+        with Bar(shown=self.progress_bar and rank == 0, **look) as bar, PredictionWriter(partial) as writer, numerics:
             for predictions in answers:
                 writer.write(*predictions)
-                count += len(predictions)
-                if time.monotonic() - last > NEWS_EVERY_S:
-                    last = time.monotonic()
-                    log.info("%s (%s), rank %d: %d answered, %.1f/s", name, phase, rank, count, count / (last - began))
+                bar.update(place[predictions[0].question_id] - bar.n)
 
     def is_answered(self, name: str, model_id: str, folder: Path, phase: str) -> bool:
         """Whether nothing of a benchmark is left to ask."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparrow.core.bars import Bar
 from sparrow.core.errors import ConfigError
 from sparrow.core.hashing import file_hash
 from sparrow.instructions.settings import Embedder
@@ -26,7 +27,6 @@ def encode_texts(texts: Sequence[str], embedder: Embedder, progress: bool) -> ND
         ConfigError: If the encoder is not there, or is not built as the code here reads it.
     """
     import torch
-    from tqdm import tqdm
     from transformers import AutoModel, AutoTokenizer
 
     assert embedder.model is not None, "checked with the configuration"
@@ -45,10 +45,10 @@ def encode_texts(texts: Sequence[str], embedder: Embedder, progress: bool) -> ND
     model = model.to(device).eval()
     order = sorted((i for i in range(len(texts)) if texts[i].strip()), key=lambda i: -len(texts[i]))
     vectors = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
-    starts = tqdm(range(0, len(order), embedder.batch_size), desc="embedding", unit="batch", disable=not progress)
+    batches = range(0, len(order), embedder.batch_size)
     limit = min(embedder.max_length_tokens, tokenizer.model_max_length)
     with torch.inference_mode():
-        for start in starts:
+        for start in Bar(batches, desc="embedding", unit="batch", shown=progress):
             batch = order[start : start + embedder.batch_size]
             inputs = tokenizer(
                 [texts[i] for i in batch], padding=True, truncation=True, max_length=limit, return_tensors="pt"

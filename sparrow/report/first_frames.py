@@ -10,8 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-TENSORBOARD_FOLDER = "tensorboard"
-FRAME_TAG = "data/first_frames/"
+FRAME_TAGS = ("what_is_shown/", "data/first_frames/")  # and as they were called before
 MAX_FRAMES = 8
 MAX_SIDE_PX = 160
 MAX_READ_BYTES = 64 * 2**20
@@ -20,12 +19,17 @@ JPEG_QUALITY = 85
 
 def first_frames(folder: Path) -> list[str]:
     """Data URIs of frames and pages of a run's first step, spread over those that readable TensorBoard files hold."""
-    for path in sorted((folder / TENSORBOARD_FOLDER).glob("events.out.tfevents.*")):
+    for path in event_files(folder):
         frames = dict(_frames(path))
         if frames:
             names, num_shown = sorted(frames), min(len(frames), MAX_FRAMES)
             return [frames[names[i * len(names) // num_shown]] for i in range(num_shown)]
     return []
+
+
+def event_files(folder: Path) -> list[Path]:
+    """What a run has written for TensorBoard: into its folder, or as it did before into one in it."""
+    return sorted(path for place in (folder, folder / "tensorboard") for path in place.glob("events.out.tfevents.*"))
 
 
 def _frames(path: Path) -> Iterator[tuple[str, str]]:
@@ -39,7 +43,7 @@ def _frames(path: Path) -> Iterator[tuple[str, str]]:
         except DecodeError:
             return
         for value in event.summary.value:
-            if value.tag.startswith(FRAME_TAG):
+            if value.tag.startswith(FRAME_TAGS):
                 try:
                     yield value.tag, _uri(value.image.encoded_image_string)
                 except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):

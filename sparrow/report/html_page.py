@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sparrow.core.templating import render
-from sparrow.report.first_frames import TENSORBOARD_FOLDER, first_frames
+from sparrow.report.first_frames import event_files, first_frames
 from sparrow.report.plots import Picture
 from sparrow.report.sections import full_tables
 from sparrow.report.study import StudyResults
@@ -60,8 +60,9 @@ def _links(study: StudyResults, out: Path) -> list[Link]:
     arms = {id(run): arm.label for arm in study.arms for run in arm.runs}
     links = []
     for run in study.runs:
-        folder = run.folder / TENSORBOARD_FOLDER
+        files = event_files(run.folder)
+        folder = files[0].parent if files else run.folder
         relative = Path(os.path.relpath(folder.resolve(), out.resolve())).as_posix()
-        href = quote(f"./{relative}/") if folder.is_dir() else ""
+        href = quote(f"./{relative}/") if files else ""
         links.append(Link(arms.get(id(run), ""), run.label, run.status, href))
     return links

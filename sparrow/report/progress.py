@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sparrow.core.errors import RunError
+from sparrow.core.files import content_of
 from sparrow.core.tables import NOTHING, Table, duration
 from sparrow.runs.find import FoundRun, find_runs
-from sparrow.runs.record import RunRecord
+from sparrow.runs.record import FILE_NAME, METRICS, RunRecord
 from sparrow.runs.settings import folder_name, former_name
 
+NOTE = "slurm.json"  # in a run's folder: the SLURM job that carries it out
 LOST_AFTER_S = 15 * 60
-LATEST = ("predictions", "checkpoints", "tensorboard")
+LATEST = ("predictions/**/*", "checkpoints/**/*", "tensorboard/*", "events.out.tfevents.*", METRICS)
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,15 @@ class ExpectedJob:
         return all(names & parts for names in own)
 
 
-def status_table(folder: Path, expected: Sequence[ExpectedJob], now: datetime | None = None) -> Table:
+def status_table(
+    folder: Path,
+    expected: Sequence[ExpectedJob],
+    now: datetime | None = None,
+    queue: Mapping[str, str] | None = None,
+) -> Table:
     """A row a job of one study's folder, with what was expected of its last sweep and is not there.
+
+    `queue` has the states of SLURM's jobs by their ids; None where it cannot be read.
 
     A run that says `running` is `lost` when it has not shown a sign of life for fifteen minutes: neither a heartbeat,
     which training writes every half minute, nor a change in its files. Planning and evaluating long may look like that.
@@ -60,12 +71,13 @@ def status_table(folder: Path, expected: Sequence[ExpectedJob], now: datetime | 
             raise
         runs = []
     now = now or datetime.now(UTC)
-    rows: list[tuple[str, ...]] = [(run.label, *_row(run, now)) for run in runs]
-    rows += [
-        (job.name, "missing", NOTHING, NOTHING, "no run.json yet")
-        for job in expected
-        if not any(job.is_of(run.record) if run.record else job.may_lie_in(run.folder) for run in runs)
-    ]
+    rows: list[tuple[str, ...]] = [(run.label, *_row(run, now, queue)) for run in runs]
+    submitted = [path.parent for path in folder.glob(f"*/{NOTE}")]
+    for job in expected:
+        if not any(job.is_of(run.record) if run.record else job.may_lie_in(run.folder) for run in runs):
+            job_id = next((_note(place).get("job_id", "") for place in submitted if job.may_lie_in(place)), "")
+            status = (queue or {}).get(job_id, "missing").lower()
+            rows.append((job.name, status, NOTHING, NOTHING, _in_queue(job_id, queue) if job_id else "no run.json yet"))
     counts = Counter(row[1] for row in rows)
     return Table(
         f"{folder.resolve().name}: {', '.join(f'{number} {status}' for status, number in sorted(counts.items()))}",
@@ -75,7 +87,7 @@ def status_table(folder: Path, expected: Sequence[ExpectedJob], now: datetime | 
     )
 
 
-def _row(run: FoundRun, now: datetime) -> tuple[str, str, str, str]:
+def _row(run: FoundRun, now: datetime, queue: Mapping[str, str] | None) -> tuple[str, str, str, str]:
     record = run.record
     if record is None:
         return "unreadable", NOTHING, NOTHING, run.problem
@@ -86,9 +98,39 @@ def _row(run: FoundRun, now: datetime) -> tuple[str, str, str, str]:
     seen = last_sign_of_life(run.folder, record)
     silent_s = max(0.0, (now - seen).total_seconds()) if seen else None
     age = NOTHING if silent_s is None else f"{duration(silent_s)} ago"
+    job_id = _note(run.folder).get("job_id", "")
+    if job_id and (record.status == "running" or job_id in (queue or {})):
+        why = "; ".join(filter(None, (why, _in_queue(job_id, queue))))
+    if (queue or {}).get(job_id) == "PENDING":
+        return "pending", steps, age, why
     if record.status == "running" and (silent_s is None or silent_s > LOST_AFTER_S):
         return "lost", steps, age, "killed or hung: run the study again to go on from its last checkpoint"
     return record.status, steps, age, why
+
+
+def _note(folder: Path) -> dict[str, str]:
+    """What the launcher noted of the SLURM job of a run: `job_id`, and `output`, its standard output."""
+    try:
+        return dict(json.loads(content_of(folder / NOTE) or "{}"))
+    except ValueError:
+        return {}  # it is written anew with the next submission
+
+
+def _in_queue(job_id: str, queue: Mapping[str, str] | None) -> str:
+    if queue is None:
+        return f"SLURM job {job_id}, whose queue cannot be read here"
+    return f"SLURM job {job_id} {'is ' + queue[job_id].lower() if job_id in queue else 'has left the queue'}"
+
+
+def failure_log(run: FoundRun) -> Path | None:
+    """The log of a failed run that holds its error, of those in its folder and of its SLURM job, else the newest."""
+    if run.record is None or run.record.error is None:
+        return None
+    output = Path(_note(run.folder).get("output", run.folder / "none.out"))
+    logs = [path for path in (*output.parent.glob("*_log.*"), *run.folder.glob("*.log")) if path.stat().st_size]
+    line = run.record.error.last_line.partition(": ")[2]
+    holding = [path for path in logs if line in path.read_text(encoding="utf-8", errors="replace")]
+    return max(holding or logs, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _steps_done(run: FoundRun, record: RunRecord) -> int:
@@ -103,7 +145,7 @@ def last_sign_of_life(folder: Path, record: RunRecord) -> datetime | None:
     """The latest of heartbeat, start, and changes of the files that a working run writes."""
     signs = [_time(text) for text in (record.heartbeat_at, record.started_at) if text]
     if record.status == "running":
-        files = (path for name in LATEST for path in (folder / name).rglob("*"))
+        files = (path for pattern in LATEST for path in folder.glob(pattern))
         signs += [_modified(path) for path in [folder, *files]]
     known = [sign for sign in signs if sign is not None]
     return max(known, default=None)
@@ -124,6 +166,9 @@ def _modified(path: Path) -> datetime | None:
         return None  # a file of a running job may be gone again
 
 
-def status_text(tables: Iterable[Table], width: int = 120) -> str:
-    """The tables of several studies."""
-    return "\n".join(table.text(width) for table in tables)
+def status_text(folder: Path, expected: Sequence[ExpectedJob], queue: Mapping[str, str] | None) -> str:
+    """The table of a study, as wide as the terminal, and below it the whole paths of the logs of what failed."""
+    table = status_table(folder, expected, queue=queue).text(shutil.get_terminal_size((120, 24)).columns)
+    runs = find_runs([folder]) if any(folder.rglob(FILE_NAME)) else []
+    logs = [f"log of {run.label}: {log}\n" for run in runs if (log := failure_log(run)) is not None]
+    return table + "".join(logs)

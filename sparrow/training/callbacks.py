@@ -14,9 +14,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch.distributed as dist
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from sparrow.core.bars import Bar
 from sparrow.core.errors import RunError
 from sparrow.core.files import write_atomically
 from sparrow.core.signals import STOP_SIGNALS, passed_by
@@ -33,12 +34,14 @@ class StopOnSignal(Callback):
     """Turns SIGINT, SIGTERM and SIGUSR1 into an orderly end after the running step; a second SIGINT stops at once.
 
     The wish is summed over ranks inside the step, so that all ranks stop after the same one. One that comes too late
-    for that counts in the next step; after the last step it is looked for once more.
+    for that counts in the next step; after the last step it is looked for once more. A single rank that waits for its
+    next step, which may never be loaded, saves and stops without it; `stopped` is then true.
     """
 
     def __init__(self, save: Callable[[pl.Trainer], None]) -> None:
         self.save = save
         self.received: signal.Signals | None = None
+        self.stopped = False
         self._module: FineTuning | None = None
         self._owner = os.getpid()
         self._previous: dict[signal.Signals, Any] = {}
@@ -51,6 +54,15 @@ class StopOnSignal(Callback):
         self.received = signal.Signals(number)
         assert self._module is not None
         self._module.stop_requested = True
+        trainer = self._module.trainer
+        if trainer.world_size == 1 and getattr(trainer.train_dataloader, "waits", False):
+            if trainer.global_step > 0:
+                self.save(trainer)
+            self.stopped = True
+            raise KeyboardInterrupt
+        if trainer.is_global_zero:  # not by `print`, which the signal may have interrupted
+            told = "the run saves and stops after its running step; Ctrl-C again ends it at once"
+            os.write(2, f"\n{self.received.name}: {told}\n".encode())
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals over."""
@@ -74,6 +86,8 @@ class StopOnSignal(Callback):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+
+    on_exception = teardown
 
 
 class RanksAgree(Callback):
@@ -129,7 +143,10 @@ def _described(plan: Plan | None) -> str:
 
 
 class LogFrames(Callback):
-    """Writes frames and pages of the first step to TensorBoard, spread over its samples, to look at the data."""
+    """Writes frames and pages of the first step to TensorBoard, spread over its samples, to look at the data.
+
+    They are named so that TensorBoard, which sorts by name, shows them below all figures.
+    """
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: StepBatch, batch_idx: int
@@ -143,7 +160,7 @@ class LogFrames(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for number, frame in enumerate(frames):
-                    logger.experiment.add_image(f"data/first_frames/{number:02d}", frame, 0)
+                    logger.experiment.add_image(f"what_is_shown/{number:02d}", frame, 0)
 
 
 class Heartbeat(Callback):
@@ -161,28 +178,37 @@ class Heartbeat(Callback):
             self.beat(trainer.global_step)
 
 
-class Progress(TQDMProgressBar):
-    """Lightning's progress bar over the plan's optimizer steps, without the logger's version.
+class Progress(Callback):
+    """How far the plan's optimizer steps are, with the loss, told by rank 0.
 
     A resumed run starts where it stopped and reckons the time left from its own steps only.
     """
 
+    def __init__(self, *, shown: bool) -> None:
+        self.shown = shown
+        self.bar: Bar | None = None
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start at the steps that are done."""
         assert isinstance(pl_module, FineTuning)
-        super().on_train_start(trainer, pl_module)
-        bar = self.train_progress_bar
-        bar.reset(total=pl_module.num_steps)
-        bar.initial = bar.n = trainer.global_step
+        if trainer.is_global_zero:
+            look = {"total": pl_module.num_steps, "initial": trainer.global_step, "desc": "training", "unit": "step"}
+            self.bar = Bar(shown=self.shown, **look)
 
-    def on_train_epoch_start(self, *_: Any) -> None:
-        """Nothing: Lightning would start the bar anew, and does not come here where a run is resumed."""
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Count the step."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"loss {pl_module.last_loss:.4g}", refresh=False)
+            self.bar.update()
+            if not self.bar.has_told:
+                self.bar.tell()
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Loss and samples/s."""
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return {str(name).split("/")[-1]: value for name, value in metrics.items()}
+    def teardown(self, *_: Any, **__: Any) -> None:
+        """End it, however training ended."""
+        if self.bar is not None:
+            self.bar.close()
+
+    on_train_end = on_exception = teardown
 
 
 class RecordTrouble(Callback):

@@ -192,7 +192,7 @@ class FineTuning(pl.LightningModule):
     def _log_step(
         self, step: int, loss: float, gradient_norm: float, sums: Tensor, supervised: float, rates: dict[str, float]
     ) -> None:
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss)
         if not is_logging_step(self.trainer, step):
             return  # nobody would see the others, and each costs time
         self.log_dict(

@@ -28,6 +28,4 @@ def watching(config: TrainingSettings, data: PlannedData, folder: Path, checkpoi
         callbacks.append(Validation(lambda: data.loader(held_out), every, len(plan.steps), best_into))
     if config.trainer.profiler == "torch":
         callbacks.append(Profile(folder))
-    if config.trainer.progress_bar:
-        callbacks.append(Progress(refresh_rate=10))
-    return callbacks
+    return [*callbacks, Progress(shown=config.trainer.progress_bar)]

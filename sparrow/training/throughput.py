@@ -120,7 +120,7 @@ class Throughput(Callback):
         self.counts = StepCounts(*(a + b for a, b in zip(self.counts, counts, strict=True)))
         self.step_s += step_s
         of_step = rates(counts, step_s)
-        pl_module.log("throughput/samples_per_s", of_step.pop("samples_per_s"), prog_bar=True)
+        pl_module.log("throughput/samples_per_s", of_step.pop("samples_per_s"))
         if not is_logging_step(trainer, batch.step):
             return
         figures = {f"throughput/{name}": value for name, value in of_step.items()}

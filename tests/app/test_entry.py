@@ -1,5 +1,6 @@
 """What stands around the work of a command, as a user types it: what the machine or Hydra refuses is one message."""
 
+import os
 import sys
 
 import pytest
@@ -54,7 +55,7 @@ def test_a_variable_that_is_not_set_is_one_message(sparrow):
 
 def test_a_sweep_whose_runs_lie_in_folders_of_folders_ends_with_its_report(tmp_path, monkeypatch):
     add_exact_run(tmp_path / "experiment=sub/mine", {"seed": 0}, {"clips": {"after": 20}})
-    monkeypatch.setattr(RememberSweep, "folders", [tmp_path])
+    monkeypatch.setattr(RememberSweep, "folders", {tmp_path: {}})
     monkeypatch.setattr(sys, "argv", ["sparrow"])
     monkeypatch.setattr("hydra.main", lambda **_: lambda task: lambda: None)
     run_app("train", [], "train")
@@ -180,3 +181,32 @@ def test_a_refused_run_leaves_its_folder_as_it_was(sparrow, tmp_path, refused, s
     ]
     sparrow("train", "mixture=world/video", refused, "hydra.run.dir=fresh")
     assert not (tmp_path / "fresh").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["hydra/launcher=parallel", "strategy=ddp", "trainer.num_nodes=2"], "on this machine only"),
+        (["optimizer.learning_rate=0.1"], "2 of 2 jobs did not finish"),
+    ],
+)
+def test_a_refused_sweep_does_not_end_with_the_report_of_an_earlier_one(sparrow, tmp_path, given, said):
+    for seed in (0, 1):
+        add_exact_run(tmp_path / f"outputs/s/seed={seed}", {"seed": seed}, {"clips": {"after": 10}})
+    done = sparrow("train", "-m", *SMALL_RUN, "study.name=s", "seed=0,1", *given)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Scores" not in done.stdout + done.stderr
+    assert not list(tmp_path.rglob("report.*"))
+
+
+@pytest.mark.parametrize("given", [["prepare", *SMALL_RUN], ["train", "--help"], ["--help"]])
+def test_a_reader_that_leaves_early_ends_nothing_and_is_no_error(sparrow, tmp_path, given):
+    def close():
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, sys.stdout.fileno())
+
+    done = sparrow(*given, prepare=close)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert given[0] != "prepare" or list(tmp_path.rglob("manifest.json"))

@@ -135,7 +135,7 @@ def test_model_folder_opens_with_transformers(undisturbed):
 
 
 def test_tensorboard_shows_losses_rates_and_frames(undisturbed):
-    (file,) = undisturbed[0].glob("tensorboard/events*")
+    (file,) = undisturbed[0].glob("events*")
     tags = EventAccumulator(str(file), size_guidance={"images": 0}).Reload().Tags()
     assert {
         "train/loss",

@@ -4,11 +4,14 @@ import errno
 import os
 import shutil
 import signal
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils.data import get_worker_info
 
 from sparrow.commands.train import train
 from sparrow.core import files
@@ -97,6 +100,28 @@ def test_a_run_killed_before_or_after_any_step_resumes_exactly(settings, tmp_pat
     assert "was killed without a word" in record.notes[0]
     if killed.num_steps_done:
         assert record.time_s["train"] > killed.time_s["train"] > 0, "seconds up to the heartbeat count"
+
+
+@pytest.mark.parametrize("num_workers", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_ctrl_c_ends_a_run_whose_next_step_is_never_loaded(settings, tmp_path, undisturbed, num_workers):
+    load = StepDataset.__getitem__
+
+    def hang(self, number):
+        if number == 2:
+            run = os.getppid() if get_worker_info() else os.getpid()
+            threading.Timer(0.5, os.kill, [run, signal.SIGINT]).start()
+            time.sleep(60)
+        return load(self, number)
+
+    def work():
+        with pytest.raises(Interrupted, match=r"stopped by SIGINT after step 2 of 6; a checkpoint is kept"):
+            train(config, tmp_path, name="run")
+
+    config, began = settings(*RUN, f"batching.num_workers={num_workers}"), time.monotonic()
+    assert exit_code_of_fork(work, (StepDataset, "__getitem__", hang)) == 0
+    assert time.monotonic() - began < 50
+    assert RunRecord.load(tmp_path).status == "interrupted"
+    goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
 
 
 @pytest.mark.parametrize("written", ["half", "whole"])

@@ -2,13 +2,15 @@
 
 import os
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from sparrow.cli import run as run_command
 from sparrow.core.errors import RunError
-from sparrow.report.progress import ExpectedJob, status_table
-from sparrow.runs.record import Failure
+from sparrow.core.files import write_json
+from sparrow.report.progress import ExpectedJob, status_table, status_text
+from sparrow.runs.record import Failure, RunRecord
 from tests.report.run_folders import add_exact_run
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -109,3 +111,51 @@ def test_the_command_prints_several_studies_and_writes_nothing(tmp_path, capsys)
     printed = capsys.readouterr().out
     assert "one: 1 done\n" in printed and "two: 1 done, 1 missing\n" in printed and "mixture=b" in printed
     assert not list(tmp_path.rglob("report.*"))
+
+
+def test_slurm_jobs_have_their_ids_and_failed_ones_the_log_that_holds_their_error(tmp_path):
+    study, logs = tmp_path / "study", tmp_path / "elsewhere"
+    logs.mkdir()
+    for number, (name, status) in enumerate([("a", "running"), ("b", "failed"), ("c", "interrupted")]):
+        folder = add(study, name, status=status, heartbeat_at=ago(45))
+        write_json(folder / "slurm.json", {"job_id": f"12_{number}", "output": str(logs / f"12_{number}_0_log.out")})
+        aged(folder, 45)
+    record = RunRecord.load(study / "b")
+    record.error = Failure("RuntimeError", "CUDA error:\nout of memory")
+    record.save(study / "b")
+    (logs / "12_1_0_log.out").write_text("step 1\nRuntimeError: CUDA error:\nout of memory\n")
+    (logs / "12_1_0_log.err").write_text("a warning, written last\n")
+    (study / "mixture=d").mkdir()
+    write_json(study / "mixture=d" / "slurm.json", {"job_id": "12_3"})
+    jobs = [ExpectedJob({"mixture": name}) for name in ("d", "e")]
+    queue = {"12_0": "RUNNING", "12_2": "PENDING", "12_3": "PENDING"}
+    found = {row[0].rpartition("/")[2]: row[1:] for row in status_table(study, jobs, NOW, queue).rows}
+    assert found["a"][0::2] == ("running", "45s ago") and found["a"][3] == "SLURM job 12_0 is running"
+    assert found["b"][3] == "RuntimeError: out of memory"
+    assert found["c"] == ("pending", "0 / 50", "45s ago", "SLURM job 12_2 is pending")
+    assert found["mixture=d"] == ("pending", "-", "-", "SLURM job 12_3 is pending")
+    assert found["mixture=e"][3] == "no run.json yet"
+    assert f"log of study/b: {logs / '12_1_0_log.out'}\n" in status_text(study, jobs, queue)
+    gone = dict(row[0::4] for row in status_table(study, jobs, NOW, {}).rows)
+    assert gone["mixture=d"] == "SLURM job 12_3 has left the queue"
+    unknown = dict(row[0::4] for row in status_table(study, jobs, NOW, None).rows)
+    assert "whose queue cannot be read here" in unknown["study/a"]
+
+
+def test_watching_prints_again_and_needs_a_terminal(tmp_path, capsys, monkeypatch):
+    add(tmp_path, "a")
+    with pytest.raises(SystemExit):
+        run_command("report", [str(tmp_path), "--status", "--watch"])
+    assert "--watch SECONDS needs --status, a terminal" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("sparrow.commands.report.time", SimpleNamespace(sleep=pause))
+    assert run_command("report", [str(tmp_path), "--status", "--watch", "3"]) == 130
+    assert pauses == [3, 3]
+    assert capsys.readouterr().out.count(": 1 done\n") == 2

@@ -115,7 +115,7 @@ def test_logs_and_sums_go_on_after_a_stop(settings, tmp_path, monkeypatch):
     assert RunRecord.load(folder).status == "finished"
 
 
-def test_the_bar_of_a_resumed_run_counts_all_steps_and_times_its_own(settings, tmp_path, monkeypatch):
+def test_the_bar_of_a_resumed_run_counts_all_steps_and_times_its_own(settings, tmp_path, monkeypatch, caplog):
     config = settings("trainer.progress_bar=true")
     stop_after(monkeypatch, steps=2)
     with pytest.raises(Interrupted):
@@ -123,14 +123,14 @@ def test_the_bar_of_a_resumed_run_counts_all_steps_and_times_its_own(settings, t
     monkeypatch.undo()
     bars = []
 
-    def note(self, trainer, module):
-        bars.append((self.train_progress_bar.format_dict, self.get_metrics(trainer, module)))
-
-    monkeypatch.setattr(Progress, "on_train_epoch_end", note)
+    monkeypatch.setattr(Progress, "on_train_epoch_end", lambda self, *_: bars.append(self.bar.format_dict))
+    caplog.set_level(logging.INFO)
     train(config, tmp_path, name="bar")
-    bar, figures = bars[0]
+    (bar,) = bars
     assert (bar["initial"], bar["n"], bar["total"]) == (2, 3, 3)
-    assert figures.keys() >= {"loss", "samples_per_s"}
+    told = [record.getMessage() for record in caplog.records if "sparrow.core.bars" in record.name]
+    assert re.fullmatch(r"training: step 3 of 3, loss [\d.]+, +[\d.]+(step/s|s/step), 00:00 left", told[0]), told
+    assert not any("Tip" in record.getMessage() for record in caplog.records)
 
 
 def without_a_gradient(losses):

@@ -19,6 +19,7 @@ from sparrow.app.parent import checked_with_parent, finished_run
 from sparrow.app.provenance import as_typed, quoted
 from sparrow.app.remember_sweep import RememberSweep
 from sparrow.app.user_errors import message_of
+from sparrow.core.bars import print_above
 from sparrow.core.errors import ConfigError, RunError, SparrowError
 from sparrow.core.files import content_of
 from sparrow.runs.folder import archive, locked
@@ -210,7 +211,7 @@ def failed(job: Job, message: str) -> JobReturn:
 
 def say(job: Job, what: str) -> None:
     """Tell the terminal what a job does."""
-    print(f"#{job.number} {job.name}: {what}", flush=True)
+    print_above(f"#{job.number} {job.name}: {what}")
 
 
 def name_failures(jobs: Sequence[Job], results: Sequence[JobReturn]) -> None:

@@ -14,11 +14,13 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from sparrow.app.launching.checked_launcher import CheckedLauncher
-from sparrow.app.launching.multirun import Job, result_of, say, stored_results
+from sparrow.app.launching.multirun import Job, result_of, stored_results
 from sparrow.app.launching.rank_processes import RankProcesses
+from sparrow.app.launching.sweep_bar import SweepBar
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import content_of
 from sparrow.core.settings import AtLeast1, setting, settings
+from sparrow.core.tables import duration
 from sparrow.runs.record import FILE_NAME
 
 JOBS_WITHOUT_GPU = 2
@@ -48,7 +50,7 @@ class ParallelLauncher(CheckedLauncher):
         waiting = [job for job in jobs if job.number not in results]
         before = {job.number: content_of(job.folder / FILE_NAME) for job in waiting}
         running: list[RankProcesses] = []
-        with _sigterm_as_ctrl_c():
+        with _sigterm_as_ctrl_c(), SweepBar(jobs) as bar:
             try:
                 while waiting or running:
                     free = [gpu for gpu in gpus if not any(gpu in ranks.gpus for ranks in running)]
@@ -56,13 +58,16 @@ class ParallelLauncher(CheckedLauncher):
                         job = waiting.pop(0)
                         running.append(RankProcesses(job, free[: job.devices], _own_settings(job, n_parallel, gpus)))
                         on = f" on GPU {', '.join(running[-1].gpus)}" if gpus else ""
-                        say(job, f"started{on}; its log is {running[-1].log(0)}")
+                        bar.tell_of(job, f"started{on}; its log is {running[-1].log(0)}")
                         continue
                     time.sleep(POLL_INTERVAL_S)
                     for ranks in [ranks for ranks in running if ranks.have_ended()]:
                         _end([ranks], signal.SIGKILL)
                         running.remove(ranks)
-                        results[ranks.job.number] = _result(ranks, before[ranks.job.number])
+                        result = results[ranks.job.number] = _result(ranks, before[ranks.job.number])
+                        how = "finished" if result.status == JobStatus.COMPLETED else "did not finish"
+                        how += f" after {duration(time.monotonic() - ranks.started_s)}"
+                        bar.tell_of(ranks.job, how, ended=True)
             except KeyboardInterrupt:
                 _stop(running)
                 for ranks in running:
@@ -104,10 +109,7 @@ def _own_settings(job: Job, n_parallel: int, gpus: Sequence[str]) -> list[str]:
 
 
 def _result(ranks: RankProcesses, before: bytes | None) -> JobReturn:
-    result = result_of(ranks.job, ranks.death, ranks.blamed_log, before, orderly=ranks.ended_orderly)
-    how = "finished" if result.status == JobStatus.COMPLETED else "did not finish"
-    say(ranks.job, f"{how} after {time.monotonic() - ranks.started_s:.0f} s")
-    return result
+    return result_of(ranks.job, ranks.death, ranks.blamed_log, before, orderly=ranks.ended_orderly)
 
 
 def _stop(running: Sequence[RankProcesses]) -> None:

@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 
 from sparrow.app.launching.checked_launcher import CheckedLauncher
 from sparrow.app.launching.multirun import Job
+from sparrow.app.launching.sweep_bar import SweepBar
 from sparrow.core.errors import ConfigError
 from sparrow.core.settings import settings
 
@@ -32,7 +32,7 @@ def nested_launch(devices: int, num_nodes: int) -> str | None:
 
 
 class SequentialLauncher(CheckedLauncher):
-    """Hydra's own launcher, which refuses beforehand what cannot work."""
+    """Carries out the jobs as Hydra's own launcher does, and refuses beforehand what cannot work."""
 
     schema = SequentialValues
 
@@ -41,4 +41,14 @@ class SequentialLauncher(CheckedLauncher):
         for job in jobs:
             if job.ranks_per_node * job.num_nodes > 1 and (wrong := nested_launch(job.devices, job.num_nodes)):
                 raise ConfigError(wrong)
-        return BasicLauncher.launch(self, [job.overrides for job in jobs], jobs[0].number)
+        assert self.hydra_context is not None and self.task_function is not None and self.config is not None
+        setup_globals()
+        results = []
+        with SweepBar(jobs, one_by_one=True) as bar:
+            for job in jobs:
+                bar.tell_of(job, "started")
+                place = "hydra.sweep.dir", "hydra.sweep.subdir"
+                results.append(run_job(self.task_function, job.config, *place, self.hydra_context))
+                configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+                bar.tell_of(job, "ended", ended=True)
+        return results

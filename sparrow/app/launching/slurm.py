@@ -21,14 +21,15 @@ from hydra.core.utils import JobReturn, JobStatus
 from sparrow.app.launching.checked_launcher import CheckedLauncher
 from sparrow.app.launching.multirun import Job, command_name, failed, result_of, say, stored_results
 from sparrow.app.launching.rank import EXIT_CODE, output_of, run_slurm_task
+from sparrow.app.launching.sweep_bar import SweepBar
 from sparrow.app.parent import checked_with_parent
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import content_of, write_json
 from sparrow.core.settings import AboveZero, AtLeast0, AtLeast1, NotNegative, run_id, setting, settings
+from sparrow.report.progress import NOTE
 from sparrow.settings import SCHEMAS
 
 log = logging.getLogger(__name__)
-NOTE = "slurm.json"
 # Names that submitit has for all its executors; the others are given to it with the prefix `slurm_`.
 COMMON = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "tasks_per_node")
 # Options of sbatch that are not the user's to give, with the settings that stand for them.
@@ -167,13 +168,14 @@ class SlurmLauncher(CheckedLauncher):
         for job, entry in zip(jobs, submitted, strict=True):
             ids[job.number] = str(entry.job_id)
             note = {"job_id": str(entry.job_id), "overrides": job.overrides, "run_id": _run_id(job)}
-            write_json(job.folder / NOTE, note)
-            say(job, f"submitted as job {entry.job_id}; its output: {entry.paths.stderr}")
+            write_json(job.folder / NOTE, note | {"output": str(entry.paths.stdout)})
+            say(job, f"submitted as job {entry.job_id}; its output: {entry.paths.stdout}, errors beside it (.err)")
 
     def _wait(self, jobs: Sequence[Job], ids: dict[int, str], results: dict[int, JobReturn]) -> None:
         """Wait until the queue holds none of the jobs; Ctrl-C leaves them there."""
         waiting = {job.number: job for job in jobs}
         absent: set[int] = set()
+        bar = SweepBar(jobs)
         try:
             while waiting:
                 time.sleep(self.values.poll_interval_s)
@@ -185,19 +187,23 @@ class SlurmLauncher(CheckedLauncher):
                 gone = {number for number in waiting if ids[number] not in queued}
                 # Seen twice, so that a shared file system has had the time to show the last writing.
                 for number in gone & absent:
-                    results[number] = self._result(waiting.pop(number), ids[number])
+                    job = waiting.pop(number)
+                    results[number] = self._result(job, ids[number])
+                    completed = results[number].status == JobStatus.COMPLETED
+                    bar.tell_of(job, "finished" if completed else "did not finish", ended=True)
                 absent = gone
         except KeyboardInterrupt:
             left = " ".join(ids[number] for number in waiting)
             told = f"the jobs go on: run the same command again to wait for them, or end them: scancel {left}"
             print(told, file=sys.stderr, flush=True)
             raise
+        finally:
+            bar.close()
 
     def _result(self, job: Job, job_id: str) -> JobReturn:
-        outputs = sorted(self._folder(job_id).glob(f"{job_id}_*_log.err"))
-        result = result_of(job, self._death(job, job_id), outputs[0] if outputs else Path(NOTE), None)
-        say(job, "finished" if result.status == JobStatus.COMPLETED else "did not finish")
-        return result
+        written = (path for path in self._folder(job_id).glob(f"{job_id}_*_log.*") if path.stat().st_size)
+        outputs = sorted(written, key=lambda path: path.suffix)  # what a run prints to stderr is told first
+        return result_of(job, self._death(job, job_id), outputs[0] if outputs else Path(NOTE), None)
 
     def _death(self, job: Job, job_id: str) -> str:
         """How a job's tasks ended, by the exit codes they left and else by accounting; empty where all ended well."""
@@ -244,9 +250,18 @@ def _told(*command: str) -> str:
         return ""
 
 
-def _queue() -> set[str]:
-    """The user's jobs that wait or run, an entry for each task of an array."""
-    return set(output_of("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i").split())
+def _queue() -> dict[str, str]:
+    """The states of the user's jobs that wait or run, an entry for each task of an array."""
+    lines = output_of("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i %T").splitlines()
+    return dict(line.split() for line in lines if line.strip())
+
+
+def known_queue() -> dict[str, str] | None:
+    """The states of the user's jobs; None where no SLURM answers."""
+    try:
+        return _queue()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _final_state(job_id: str) -> str:
