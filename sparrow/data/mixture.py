@@ -157,7 +157,7 @@ def nested_turns(share: float, size: int) -> NDArray[np.float64]:
     The turn of sample i is (i + 1/2) / share, whatever the size of the mixture. So the components are interleaved in
     their proportions, and the first n samples of a mixture are those of the mixture of n samples, in the same order.
     """
-    return (np.arange(size) + 0.5) / share
+    return np.arange(0.5, size, dtype=np.float64) / share
 
 
 def nested_sizes(shares: Mapping[str, float], total: int) -> dict[str, int]:

@@ -107,9 +107,7 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
 
 
 def _divided(config: DiversityConfig) -> Mixture:
-    return without_empty(
-        scaled_down(config.mixture, config.sample_divisor), nested_order=config.batching.nested_order
-    )
+    return without_empty(scaled_down(config.mixture, config.sample_divisor), nested_order=config.batching.nested_order)
 
 
 def _questions(config: DiversityConfig, notes: list[str]) -> dict[str, list[str]]:
