@@ -183,6 +183,7 @@ def conflicts(config: ExperimentConfig | EvaluateConfig) -> Conflicts:
     if isinstance(config, ExperimentConfig):
         yield from training_conflicts(config)
         yield from _packing_conflicts(config)
+        yield from _nested_order_conflicts(config)
         yield from _source_conflicts(config)
         if isinstance(config, DiversityConfig):
             yield from _diversity_conflicts(config)
@@ -257,6 +258,28 @@ def _packing_conflicts(config: ExperimentConfig) -> Conflicts:
         return
     if reason := facts_of(family).without_packing:
         yield "batching.name", f"samples of {family} cannot share a row, since {reason}; set batching=padded"
+
+
+def _nested_order_conflicts(config: ExperimentConfig) -> Conflicts:
+    """That sizes nest in order where they shall, and share steps where they shall."""
+    batching, schedule, mixture = config.batching, config.schedule, config.mixture
+    if config.study.trunk:
+        if not batching.nested_order:
+            yield "study.trunk", "needs the sizes in one order; set batching.nested_order=true"
+        if schedule.name != "wsd" or schedule.warmup_steps is None:
+            yield "study.trunk", "needs one rate for all sizes before they decay; set schedule=wsd and its warmup_steps"
+    if not batching.nested_order:
+        return
+    if batching.name not in ("packed", "padded"):
+        yield "batching.nested_order", f"batching={batching.name} orders samples by length; choose packed or padded"
+    if batching.num_epochs > 1:
+        yield "batching.nested_order", "is one pass over the mixture; set batching.num_epochs=1"
+    if mixture.num_samples is None:
+        yield "batching.nested_order", "needs a total in samples; set mixture.num_samples"
+    for name, part in mixture.components.items():
+        if part.num_samples is not None or part.repeat > 1:
+            what = "needs a fraction of the mixture at every size, each sample once"
+            yield f"mixture.components.{name}", f"{what} (batching.nested_order=true): set fraction, and repeat=1"
 
 
 def _source_conflicts(config: ExperimentConfig) -> Conflicts:

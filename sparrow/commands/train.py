@@ -8,9 +8,11 @@ import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
@@ -18,6 +20,7 @@ from pytorch_lightning.loggers import Logger
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.hashing import content_hash
 from sparrow.core.process_memory import peak_memory_bytes, reset_peak_memory
+from sparrow.core.settings import identity
 from sparrow.data.datamodule import PlannedData
 from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.evaluation.workers import Answering, answer_all, device_of, require_devices
@@ -44,11 +47,13 @@ from sparrow.training.checkpoints import Chooser, SaveCheckpoints, checkpoints_i
 from sparrow.training.loggers import run_loggers
 from sparrow.training.module import FineTuning
 from sparrow.training.monitoring import watching
+from sparrow.training.optim import decay_steps
 from sparrow.training.process_failures import losses_explained
 from sparrow.training.rendezvous import ConnectedRanks
 from sparrow.training.strategies import Sharding, trainer_options
 from sparrow.training.throughput import Throughput
 from sparrow.training.trained_model import attention_of, load_model, put_together, sharding_of, tuned_outline
+from sparrow.training.trunk import Trunk
 
 log = logging.getLogger(__name__)
 AFTER: tuple[Phase, ...] = ("after", "blind", "one_frame")
@@ -296,10 +301,15 @@ def _fit(
         sharding,
     )
     checkpoints = folder / CHECKPOINT_FOLDER
+    trunk = _trunk(config, prepared, record) if config.study.trunk else None
+    if trunk is not None:
+        record.num_steps_taken_over = trunk.join(folder, checkpoints, is_main=is_main_process())
     throughput = Throughput(config.trainer.precision, config.trainer.peak_flops)
     data = PlannedData(prepared.plan, prepared, config.batching, skip_failed=config.on_bad_sample == "skip")
     checkpoint = latest_checkpoint(folder)
-    save = SaveCheckpoints(checkpoints, config.checkpointing, record.run_id, accept_unmarked=record.continues_earlier)
+    save = SaveCheckpoints(
+        checkpoints, config.checkpointing, record.run_id, accept_unmarked=record.continues_earlier, trunk=trunk
+    )
     stop = StopOnSignal(save.save)
     for name in ("pytorch_lightning", "lightning_fabric"):  # whose import turned their tips on
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -344,6 +354,23 @@ def _fit(
         _count_failed(record, prepared, folder)
     record.num_steps_done, record.final_loss = trainer.global_step, module.last_loss
     return backbone if sharding is None else put_together(config, prepared.backbone, backbone)
+
+
+def _trunk(config: ExperimentConfig, prepared: Prepared, record: RunRecord) -> Trunk:
+    """The steps that this run may share with those of other sizes: equal in all but `mixture.num_samples`."""
+    settings = identity(config)
+    del settings["mixture"]["num_samples"]
+    key = content_hash([settings, record.parent, record.weights])
+    plan, num_steps = prepared.plan, len(prepared.plan.steps)
+
+    def mark(step: int) -> str:
+        shown = plan.ledger.iloc[np.concatenate(plan.steps[:step])]
+        names = shown[["component", "sample_id", "num_frames", "visual_tokens", "text_tokens", "supervised_tokens"]]
+        digests = [int(prepared.sources[s].digests[row]) for s, row in zip(shown["source"], shown["row"], strict=True)]
+        return content_hash([key, [len(s) for s in plan.steps[:step]], names.astype(str).values.tolist(), digests])
+
+    folder = Path(config.paths.cache_root) / "trunks" / key
+    return Trunk(folder, num_steps - decay_steps(config.schedule, num_steps), cache(mark))
 
 
 def _warn_of_rejected(record: RunRecord, folder: Path) -> None:

@@ -8,7 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import filterfalse, islice
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sparrow.core.errors import DataError, MediaError
 from sparrow.core.hashing import hash_order
@@ -31,7 +33,8 @@ class Selection:
     """The drawn samples of one component.
 
     `rows` are positions in the source, in the component's order, a repeated sample repeated; `left_out` counts, by
-    reason, samples that the component's rules skipped before them; `held_out` has later positions, kept for validation.
+    reason, samples that the component's rules skipped before them; `held_out` has later positions, kept for validation;
+    `share` is the component's part of the mixture, where it was drawn in nested order.
     """
 
     component: str
@@ -39,6 +42,7 @@ class Selection:
     rows: list[int]
     left_out: dict[str, int] = field(default_factory=dict)
     held_out: list[int] = field(default_factory=list)
+    share: float | None = None
 
 
 def draw(
@@ -49,6 +53,8 @@ def draw(
     measure: Measure | None,
     selected: Order | None = None,
     num_held_out: int = 0,
+    *,
+    nested_order: bool = False,
 ) -> list[Selection]:
     """Choose the samples of every component: the first ones of its order that its rules let in.
 
@@ -79,7 +85,11 @@ def draw(
         order = Division(name, sharing, orders[key], source.ids, data_seed)
         draws[name] = _Draw(name, part, source, order, drawn[part.source], pages.of_component(name))
     shares = _budgets(mixture)
-    sizes = {} if shares else component_sizes(mixture)
+    nested = _nested_shares(mixture) if nested_order else {}
+    if nested:
+        sizes = nested_sizes(nested, mixture.num_samples or 0)
+    else:
+        sizes = {} if shares else component_sizes(mixture)
     rows: dict[str, list[int]] = {}
     for whole in (False, True):  # what another component's own part holds is taken last
         for name, one in draws.items():
@@ -92,7 +102,10 @@ def draw(
                         raise DataError(error.what, source=error.source, remedy=error.remedy) from None
                 else:
                     one.drawn.update(rows[name])
-    selections = [Selection(name, one.component.source, rows[name], dict(one.left_out)) for name, one in draws.items()]
+    selections = [
+        Selection(name, one.component.source, rows[name], dict(one.left_out), share=nested.get(name))
+        for name, one in draws.items()
+    ]
     held_out = _in_proportion(num_held_out, [len(selection.rows) for selection in selections])
     trained: set[int] = set()
     if num_held_out:
@@ -138,8 +151,38 @@ def component_sizes(mixture: Mixture) -> dict[str, int]:
     return {name: sizes[name] for name in components}
 
 
-def without_empty(mixture: Mixture) -> Mixture:
+def nested_turns(share: float, size: int) -> NDArray[np.float64]:
+    """When each sample of a component has its turn in nested order, [size]; the mixture's samples come by their turns.
+
+    The turn of sample i is (i + 1/2) / share, whatever the size of the mixture. So the components are interleaved in
+    their proportions, and the first n samples of a mixture are those of the mixture of n samples, in the same order.
+    """
+    return np.arange(0.5, size, dtype=np.float64) / share
+
+
+def nested_sizes(shares: Mapping[str, float], total: int) -> dict[str, int]:
+    """Samples of each component among the `total` first turns: rounding by Sainte-Lague's method, which never takes a
+    sample from a component as the total grows.
+    """
+    turns = np.concatenate([nested_turns(share, total) for share in shares.values()])
+    chosen = np.argsort(turns, kind="stable")[:total] // max(1, total)
+    return dict(zip(shares, np.bincount(chosen, minlength=len(shares)).tolist(), strict=True))
+
+
+def _nested_shares(mixture: Mixture) -> dict[str, float]:
+    """Each component's part of the mixture, exact to the last digit whatever the total is."""
+    fractions = {name: c.fraction for name, c in mixture.components.items() if c.fraction}
+    rest = 1.0 - sum(fractions.values())
+    return fractions | {name: rest for name, c in mixture.components.items() if c.remainder and rest > 1e-9}
+
+
+def without_empty(mixture: Mixture, *, nested_order: bool = False) -> Mixture:
     """The mixture without components of no samples, whose sources then need not be there."""
+    if nested_order:
+        shares = _nested_shares(mixture)
+        kept = [name for name, size in nested_sizes(shares, mixture.num_samples or 0).items() if size]
+        parts = {name: replace(mixture.components[name], fraction=shares[name], remainder=False) for name in kept}
+        return replace(mixture, components=parts)
     sizes = component_sizes(mixture) if mixture.num_samples is not None else {}
     left = {name: c for name, c in mixture.components.items() if c.fraction != 0 and sizes.get(name) != 0}
     if 0 in sizes.values():  # what is left no longer adds up as fractions

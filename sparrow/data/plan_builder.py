@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sparrow.core.hashing import combined_hash, content_hash, hash_order, list_hash
 from sparrow.data.encode import Presentation
-from sparrow.data.mixture import Selection
+from sparrow.data.mixture import Selection, nested_turns
 from sparrow.data.packing import length_grouped, packed_epoch
 from sparrow.data.plan import Origin, Plan, PlanInputs
 from sparrow.data.rejecting import FAIL, BadSamples, enforce_policy, reject_long
@@ -39,8 +40,9 @@ def build_plan(
 ) -> Plan:
     """Measure the drawn samples and order them into optimizer steps.
 
-    Every epoch shows each used sample once, in a hash order of its own; the last step of an epoch may be smaller. A
-    sample longer than `batching.max_seq_len_tokens` is rejected, never cut.
+    Every epoch shows each used sample once, in a hash order of its own; the last step of an epoch may be smaller. In
+    nested order samples come by their turns, and those that would make a smaller last step are rejected. A sample
+    longer than `batching.max_seq_len_tokens` is rejected, never cut.
 
     `batching` also says how many processes measure; `tuning` which parts learn, for what a sample takes to compute, all
     of them where None. Measurements are kept below `cache_root` for the next run.
@@ -61,11 +63,14 @@ def build_plan(
     ledger = pd.concat(tables, ignore_index=True)
     reject_long(ledger, min(batching.max_seq_len_tokens, backbone.context_length_tokens))
     enforce_policy(ledger, sources, bad_samples)
+    if batching.nested_order:
+        turns = _turns(ledger, selections)
+        _leave_out_part_of_a_step(ledger, turns, batching.global_batch_size_samples)
     costs = ModelFlops(backbone, tuning)
     ledger["flops"] = costs.training(
         *(ledger[name].to_numpy() for name in ("visual_tokens", "text_tokens", "num_frames", "supervised_tokens"))
     )
-    rows = _rows(ledger, batching, data_seed)
+    rows = _rows(ledger, batching, data_seed, turns if batching.nested_order else None)
     steps = [np.concatenate(step) for step in rows]
     origins = {
         selection.component: _origin(selection, sources[selection.source], inputs.presentations[selection.component])
@@ -141,7 +146,31 @@ def _most_frequent(fields: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
     return told
 
 
-def _rows(ledger: pd.DataFrame, batching: Batching, data_seed: int) -> list[list[np.ndarray]]:
+def _turns(ledger: pd.DataFrame, selections: Sequence[Selection]) -> NDArray[np.float64]:
+    """When each sample of a ledger has its turn in nested order."""
+    turns = np.empty(len(ledger))
+    for selection in selections:
+        assert selection.share is not None, "drawn in nested order"
+        own = (ledger["component"] == selection.component).to_numpy()
+        turns[own] = nested_turns(selection.share, int(own.sum()))
+    return turns
+
+
+def _leave_out_part_of_a_step(ledger: pd.DataFrame, turns: NDArray[np.float64], batch_size: int) -> None:
+    """Reject the last used samples where they are fewer than a step, unless there is no whole step."""
+    used = np.flatnonzero(ledger["status"] == "used")
+    num_over = len(used) % batch_size
+    if num_over and len(used) > batch_size:
+        left_out = ledger.index[used[np.argsort(turns[used], kind="stable")[-num_over:]]]
+        ledger.loc[left_out, "status"] = "rejected"
+        ledger.loc[left_out, "reason"] = "fewer than a step are left"
+        remedy = "batching.nested_order=true keeps whole steps; give a size that global_batch_size_samples divides"
+        ledger.loc[left_out, "detail"] = remedy
+
+
+def _rows(
+    ledger: pd.DataFrame, batching: Batching, data_seed: int, turns: NDArray[np.float64] | None
+) -> list[list[np.ndarray]]:
     """The rows of every step that the grouping fixes; one for the whole step where it leaves them to the ranks."""
     used = np.flatnonzero(ledger["status"] == "used")
     lengths = (ledger["visual_tokens"] + ledger["text_tokens"]).to_numpy()
@@ -150,7 +179,10 @@ def _rows(ledger: pd.DataFrame, batching: Batching, data_seed: int) -> list[list
     batch_size = batching.global_batch_size_samples
     steps: list[list[np.ndarray]] = []
     for epoch in range(batching.num_epochs):
-        order = used[hash_order(names, data_seed, salt=f"epoch {epoch}")]
+        if turns is not None:
+            order = used[np.argsort(turns[used], kind="stable")]
+        else:
+            order = used[hash_order(names, data_seed, salt=f"epoch {epoch}")]
         if batching.name == "packed_epoch":
             steps += packed_epoch(order, lengths, batching.max_seq_len_tokens, batch_size)
         elif batching.name == "length_grouped":

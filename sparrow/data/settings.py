@@ -161,6 +161,7 @@ class Batching:
     micro_batch_size_samples: AtLeast1 = setting("rows of a padded micro-batch", default=2, unit="samples")
     max_seq_len_tokens: AtLeast1 = setting("longest row; a longer sample is rejected", default=10740, unit="tokens")
     num_epochs: AtLeast1 = setting("passes over the mixture", default=1)
+    nested_order: bool = setting("a smaller mixture is the beginning of a larger one", default=False, added=True)
     num_workers: AtLeast0 = setting("loading processes per training process", default=2, recorded=True)
     sample_timeout_s: AtLeast0 = setting("most for loading a sample", default=600, unit="s", recorded=True)
     cache_frames: bool = setting("keep decoded frames on disk", default=False, recorded=True)

@@ -68,7 +68,8 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder:
     backbone.require_room(config.frames.max_frames)
     Evaluator(config).require_room(backbone)
     check_tuning(backbone, config.tuning)
-    mixture = without_empty(scaled_down(config.mixture, config.sample_divisor))
+    nested = config.batching.nested_order
+    mixture = without_empty(scaled_down(config.mixture, config.sample_divisor), nested_order=nested)
     sources = load_sources(config, mixture.sources)
     presentations = {name: presentation(config, part) for name, part in mixture.components.items()}
     inputs = PlanInputs(sources, presentations, backbone)
@@ -96,13 +97,16 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder:
     num_held_out = math.ceil(config.validation.num_samples / config.sample_divisor)
     selected = partial(selected_rows, sources=sources, config=config)
     with closing(page_counts(config, config.batching.num_workers)) as pages:
-        drawn = draw(mixture, sources, config.data_seed, pages, measured, selected, num_held_out)
+        drawn = draw(mixture, sources, config.data_seed, pages, measured, selected, num_held_out, nested_order=nested)
     planned = partial(build_plan, data_seed=config.data_seed, tuning=config.tuning, cache_root=cache_root)
     bad_samples = BadSamples(config.on_bad_sample, config.max_bad_fraction)
     plan = planned(drawn, inputs, config.batching, bad_samples=bad_samples)
     held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
     if held_out:
-        batching, bad_samples = replace(config.batching, num_epochs=1), BadSamples(config.on_bad_sample, 1.0)
+        batching, bad_samples = (
+            replace(config.batching, num_epochs=1, nested_order=False),
+            BadSamples(config.on_bad_sample, 1.0),
+        )
         plan = replace(plan, held_out=planned(held_out, inputs, batching, bad_samples=bad_samples))
     if run_folder is not None:
         share_plan(plan, run_folder)

@@ -30,6 +30,25 @@ def prices(study: StudyResults) -> Table:
     )
 
 
+def shared_steps(study: StudyResults) -> Table:
+    """Where sizes share the steps before their decay (`study.trunk`): what each trained, and all of them together."""
+    counts = [
+        (arm.label, sum(r.num_steps_done for r in arm.records), sum(r.num_steps_taken_over for r in arm.records))
+        for arm in study.arms
+    ]
+    rows: list[Row] = [(label, f"{done:,}", f"{taken:,}", f"{done - taken:,}") for label, done, taken in counts if done]
+    done, taken = sum(count[1] for count in counts), sum(count[2] for count in counts)
+    share = f"; together {done - taken:,} of {done:,} ({(done - taken) / done:.2f})" if done else ""
+    return Table(
+        "Shared steps",
+        ("arm", "steps of the model", "taken over", "trained"),
+        rows if taken else [],
+        left=1,
+        note="Optimizer steps, all seeds of an arm together. Steps taken over are those before the decay, which a run of "
+        f"a smaller size trained: the model is that of a run by itself{share}.",
+    )
+
+
 def _points(value: float | None) -> str:
     return NOTHING if value is None else f"{round(100 * value, 9):+.3g}"
 

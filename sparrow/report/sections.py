@@ -9,7 +9,7 @@ from sparrow.analysis.scores import PAPER_MEANS, Accuracy
 from sparrow.analysis.seeds import Estimate
 from sparrow.core.tables import DAGGER, NOTHING, Table, duration, interval, mean_and_sd, number, percent, short_count
 from sparrow.report.arm import Arm
-from sparrow.report.cost import equivalents, fitted, prices, published
+from sparrow.report.cost import equivalents, fitted, prices, published, shared_steps
 from sparrow.report.difference_tables import against_baseline, between_arms, by_category, within_arms
 from sparrow.report.study import StudyResults
 from sparrow.runs.record import Phase
@@ -22,8 +22,8 @@ def full_tables(study: StudyResults) -> list[Table]:
     """All tables that have something to say, in the order of the written report."""
     return _tables(
         study,
-        *(results, scores, protocols, prices, equivalents, fitted, between_arms, within_arms, categories, by_category),
-        *(published, differences, to_look_at, data),
+        *(results, scores, protocols, prices, shared_steps, equivalents, fitted, between_arms, within_arms),
+        *(categories, by_category, published, differences, to_look_at, data),
     )
 
 
@@ -35,7 +35,9 @@ def paper_tables(study: StudyResults) -> list[Table]:
 def short_tables(study: StudyResults) -> list[Table]:
     """What a terminal shows after a run: scores and costs, how they were asked, differences, and what went wrong."""
     return _tables(
-        study, short_results, short_scores, protocols, equivalents, against_baseline, differences, to_look_at
+        study,
+        *(short_results, short_scores, shared_steps, protocols, equivalents, against_baseline, differences),
+        to_look_at,
     )
 
 
@@ -279,4 +281,4 @@ def data(study: StudyResults) -> Table:
     )
 
 
-UNMARKED = (differences, to_look_at, data)
+UNMARKED = (shared_steps, differences, to_look_at, data)

@@ -130,6 +130,7 @@ class RunRecord:
         peak_memory_bytes: By device, as `peak_memory_bytes()` gives it.
         diversity: Of the used samples' instructions; None where it could not be measured.
         parent: `run_id` of the run whose model this one started from.
+        num_steps_taken_over: Of the steps done, those that a run of a smaller size has trained (`study.trunk`).
         weights: Fingerprint of the checkpoint that it began with (`sparrow.models.fingerprint`).
         rescored_by: The code that `sparrow rescore` last read the replies with; None where the run's own code did.
         model_input: What a checkpoint is shown: whose chat template, how it differs from the checkpoint's own, and the
@@ -159,6 +160,7 @@ class RunRecord:
     num_samples: int = 0
     num_steps: int = 0
     num_steps_done: int = 0
+    num_steps_taken_over: int = 0
     time_s: dict[str, float | None] = field(default_factory=dict)
     throughput: dict[str, float | None] = field(default_factory=dict)
     peak_memory_bytes: dict[str, int] = field(default_factory=dict)

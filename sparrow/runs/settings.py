@@ -22,6 +22,7 @@ class Study:
     metric: str | None = setting("BENCHMARK or BENCHMARK.PHASE, whose score a sweeper maximises", default=None)
     baseline: str | None = setting("arm or factors that others are compared with; null: the first", default=None)
     primary: list[str] = setting("benchmarks that p values are adjusted over; empty: all", default_factory=list)
+    trunk: bool = setting("sizes share the steps before their decay: docs/studies.md", default=False)
     fit: Literal["logarithm", "power_law"] = setting("form of learning curves", default="logarithm")
     published: dict[str, Any] = setting("published numbers to print beside ours", default_factory=dict)
 

@@ -24,6 +24,7 @@ from sparrow.core.errors import RunError
 from sparrow.core.files import TEMPORARY, atomic_file
 from sparrow.training import sharded_checkpoints
 from sparrow.training.settings import Checkpointing
+from sparrow.training.trunk import MARK, Trunk
 
 log = logging.getLogger(__name__)
 PATTERN = "step=*.ckpt"
@@ -156,11 +157,14 @@ class SaveCheckpoints(Callback):
     """Saves every so many steps and, if set, minutes, and keeps the last few checkpoints.
 
     Each checkpoint carries `run_id`. One without it was written before checkpoints did; it is taken where
-    `accept_unmarked`, that is where the run's record shows whose it is.
+    `accept_unmarked`, that is where the run's record shows whose it is. The last step that a `trunk` shares with
+    larger sizes is saved for them as well.
     """
 
-    def __init__(self, folder: Path, settings: Checkpointing, run_id: str, *, accept_unmarked: bool) -> None:
-        self.folder, self.settings = folder, settings
+    def __init__(
+        self, folder: Path, settings: Checkpointing, run_id: str, *, accept_unmarked: bool, trunk: Trunk | None = None
+    ) -> None:
+        self.folder, self.settings, self.trunk = folder, settings, trunk
         self.run_id, self.accept_unmarked = run_id, accept_unmarked
         self._saved_step: int | None = None
         self._saved_at = 0.0
@@ -168,10 +172,13 @@ class SaveCheckpoints(Callback):
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Mark the checkpoint as this run's."""
         checkpoint[RUN_ID] = self.run_id
+        if self.trunk is not None and trainer.global_step == self.trunk.decay_step:
+            checkpoint[MARK] = self.trunk.mark(trainer.global_step)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another run; see `require_own`."""
-        require_own(checkpoint, self.folder, self.run_id, accept_unmarked=self.accept_unmarked)
+        if self.trunk is None or not self.trunk.owns(checkpoint):
+            require_own(checkpoint, self.folder, self.run_id, accept_unmarked=self.accept_unmarked)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, and sweep up what a killed process left half written."""
@@ -184,6 +191,10 @@ class SaveCheckpoints(Callback):
         """Save if it is time."""
         if trainer.global_step % self.settings.every_n_steps == 0 or self._minutes_passed(trainer):
             self.save(trainer)
+        if self.trunk is not None and trainer.global_step == self.trunk.decay_step:
+            self.save(trainer)
+            if trainer.is_global_zero:
+                self.trunk.share(checkpoint_path(self.folder, trainer.global_step))
 
     def save(self, trainer: pl.Trainer) -> None:
         """Save now; to be called on all ranks."""

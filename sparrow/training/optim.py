@@ -64,6 +64,11 @@ def warmup_steps(settings: Schedule, num_steps: int) -> int:
     return math.ceil(settings.warmup_ratio * num_steps)
 
 
+def decay_steps(settings: Schedule, num_steps: int) -> int:
+    """Steps at the end of `wsd` in which the rate falls."""
+    return min(math.ceil(settings.decay_ratio * num_steps), max(0, num_steps - warmup_steps(settings, num_steps)))
+
+
 def build_schedule(optimizer: torch.optim.Optimizer, settings: Schedule, num_steps: int) -> LambdaLR:
     """The schedule, to be stepped once an optimizer step; the forms are transformers' own.
 
@@ -77,6 +82,6 @@ def build_schedule(optimizer: torch.optim.Optimizer, settings: Schedule, num_ste
     if settings.name == "linear":
         return get_linear_schedule_with_warmup(optimizer, warmup, num_steps)
     if settings.name == "wsd":
-        decay = min(math.ceil(settings.decay_ratio * num_steps), max(0, num_steps - warmup))
+        decay = decay_steps(settings, num_steps)
         return get_wsd_schedule(optimizer, warmup, decay, num_steps, decay_type=settings.decay_form)
     return get_cosine_schedule_with_warmup(optimizer, warmup, num_steps)

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -590,3 +591,30 @@ def test_the_former_call_of_build_plan_gives_the_same_plan_with_a_warning(prepar
     inputs = PlanInputs(prepared.sources, prepared.presentations, prepared.backbone)
     plan = build_plan(drawn, inputs, batching, data_seed=3)
     assert (former.content_hash, former.batching) == (plan.content_hash, plan.batching)
+
+
+def shown(plan):
+    rows = plan.ledger.iloc[np.concatenate(plan.steps)]
+    return list(zip(rows["component"], rows["sample_id"], strict=True))
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.7, 0.3), (0.9171, 0.0829)])
+def test_in_nested_order_a_smaller_mixture_is_the_beginning_of_a_larger_one(settings, fractions):
+    shares = [f"mixture.components.{n}.fraction={f}" for n, f in zip(("video", "text"), fractions, strict=True)]
+    plans = [
+        prepare(settings("batching.nested_order=true", f"mixture.num_samples={size}", *shares)).plan
+        for size in (16, 24, 40)
+    ]
+    largest = shown(plans[-1])
+    for plan, size in zip(plans, (16, 24, 40), strict=True):
+        assert shown(plan) == largest[:size]
+        counts = Counter(component for component, _ in shown(plan))
+        assert all(abs(counts[n] - f * size) <= 1 for n, f in zip(("video", "text"), fractions, strict=True))
+
+
+def test_in_nested_order_steps_are_whole_and_the_rest_is_rejected_by_name(settings):
+    ledger = prepare(settings("batching.nested_order=true", "mixture.num_samples=21")).plan.ledger
+    assert ledger["status"].value_counts().to_dict() == {"used": 16, "rejected": 5}
+    assert set(ledger["reason"][ledger["status"] == "rejected"]) == {"fewer than a step are left"}
+    fewer = prepare(settings("batching.nested_order=true", "mixture.num_samples=5")).plan
+    assert [len(step) for step in fewer.steps] == [5], "a mixture of less than a step keeps its samples"

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from sparrow.analysis.seeds import student_interval
+from sparrow.report.cost import shared_steps
 from sparrow.report.data_value import curves
 from sparrow.report.output import build_report
 from sparrow.report.plots import pictures, vendi_score
 from sparrow.report.study import read_studies
 from sparrow.runs.record import Diversity, RunRecord
 from sparrow.runs.settings import Study
-from tests.report.run_folders import add_exact_run, cells, text_of
+from tests.report.run_folders import add_exact_run, add_run, cells, text_of
 
 SIZES = (30_000, 60_000, 120_000)
 OURS = {"seed": 0, "data_seed": 0, "trainer": {"devices": 4, "num_nodes": 2}, "backbone": {"checkpoint": "org/Some-8B"}}
@@ -195,6 +196,17 @@ def test_the_mean_of_the_papers_benchmarks_is_a_column(tmp_path):
     record.study = Study(name="scaling", factors=["mixture"], published=published)
     record.save(tmp_path)
     assert f"Ours were asked: {asked}." in text_of(tmp_path)
+
+
+def test_steps_that_sizes_share_are_counted_once(tmp_path):
+    for size, taken_over in ((30, 0), (60, 27), (100, 54)):
+        factors = {"mixture": "sparrow", "mixture.num_samples": size}
+        steps = {"num_steps_done": size, "num_steps_taken_over": taken_over}
+        add_run(tmp_path / str(size), f"sparrow_{size}", {}, factors=factors, **steps)
+    [study] = read_studies([tmp_path])
+    table = shared_steps(study)
+    assert [row[1:] for row in table.rows] == [("30", "0", "30"), ("60", "27", "33"), ("100", "54", "46")]
+    assert "together 109 of 190 (0.57)" in table.note
 
 
 def test_pictures_appear_where_there_is_something_to_show(tmp_path):

@@ -101,12 +101,13 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
             pages,
             None,  # totals in tokens and frames are refused with the configuration
             partial(selected_rows, sources=sources, config=config),
+            nested_order=config.batching.nested_order,
         )
     return {selection.component: (selection.source, selection.rows) for selection in drawn}, sources
 
 
 def _divided(config: DiversityConfig) -> Mixture:
-    return without_empty(scaled_down(config.mixture, config.sample_divisor))
+    return without_empty(scaled_down(config.mixture, config.sample_divisor), nested_order=config.batching.nested_order)
 
 
 def _questions(config: DiversityConfig, notes: list[str]) -> dict[str, list[str]]:
