@@ -6,7 +6,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 CODE := sparrow tests benchmarks
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-slow test-all test-slurm check docs hooks clean
+.PHONY: quickstart test test-slow test-all test-slurm check check-types check-style docs hooks clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/sparrow train experiment=quickstart
@@ -25,11 +25,17 @@ test-all: check
 test-slurm: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m "slow and not exhaustive" tests/slurm
 
+# Types take half of the time and one core, so the rest is checked beside them.
 check: $(VENV)/.installed-test
+	$(MAKE) --no-print-directory --jobs 2 --output-sync check-types check-style
+
+check-types:
+	$(BIN)/mypy
+
+check-style:
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/lint-imports
-	$(BIN)/mypy
 
 # The site in build/site; a broken link is an error.
 docs: $(VENV)/.installed-docs

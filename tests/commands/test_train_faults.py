@@ -124,7 +124,7 @@ def test_ctrl_c_ends_a_run_whose_next_step_is_never_loaded(settings, tmp_path, u
     goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
 
 
-@pytest.mark.parametrize("written", ["half", "whole"])
+@pytest.mark.parametrize("written", ["half", pytest.param("whole", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("victim", "strategy"),
     [
@@ -263,7 +263,7 @@ def test_a_killed_data_worker_is_named(settings, tmp_path, undisturbed, monkeypa
 
 
 @pytest.mark.parametrize("strategy", ["single", pytest.param("fsdp", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("full", ["checkpoints", "everything"])
+@pytest.mark.parametrize("full", [pytest.param("checkpoints", marks=pytest.mark.slow), "everything"])
 def test_a_full_disk_spoils_no_earlier_checkpoint(settings, tmp_path, undisturbed_by, full, strategy):
     original = os.fsync
     checkpoints = tmp_path / "checkpoints"
@@ -316,7 +316,9 @@ def test_a_nan_is_stopped_before_it_is_learnt(settings, tmp_path, undisturbed, m
     goes_on_as_if_nothing_had_been(tmp_path, undisturbed, config)
 
 
-@pytest.mark.parametrize(("victim", "stopped_after"), [(2, 4), (NUM_STEPS - 1, NUM_STEPS)])
+@pytest.mark.parametrize(
+    ("victim", "stopped_after"), [(2, 4), pytest.param(NUM_STEPS - 1, NUM_STEPS, marks=pytest.mark.slow)]
+)
 def test_a_signal_that_comes_while_the_ranks_add_up_their_wishes_is_not_lost(
     settings, tmp_path, undisturbed, victim, stopped_after
 ):

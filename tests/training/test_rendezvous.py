@@ -8,6 +8,7 @@ from torch import multiprocessing
 
 from sparrow.core.errors import RunError
 from sparrow.training.rendezvous import ConnectedRanks
+from tests.forks import FORKS
 
 
 def work(rank: int, folder: Path, fails: bool) -> None:
@@ -36,7 +37,7 @@ def work(rank: int, folder: Path, fails: bool) -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_two_ranks_draw_each_number_once_or_fail_together(tmp_path: Path, fails: bool) -> None:
-    multiprocessing.spawn(work, args=(tmp_path, fails), nprocs=2)
+    multiprocessing.start_processes(work, args=(tmp_path, fails), nprocs=2, start_method=FORKS.get_start_method())
     first, second = ((tmp_path / str(rank)).read_text() for rank in range(2))
     if fails:
         assert first.startswith("RunError: rank 1 of 2 failed (ValueError: broken); the answers so far are kept")

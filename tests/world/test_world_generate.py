@@ -271,7 +271,9 @@ def guesses(seen):
     }
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "benchmark_long" else []) for name in BENCHMARKS]
+)
 def test_a_blind_guesser_stays_within_the_bound_of_chance(name):
     many = replace(SETTINGS, num_benchmark_clips=2400)
     seen = [read_item(record) for record in records(name, many, data_seed=1)]

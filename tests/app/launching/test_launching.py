@@ -93,7 +93,13 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+# Refused as "mistyped values of slurm" are: by the types of the launcher's settings.
+VARIANTS = ("no time limit for slurm", "a mistyped value of parallel")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in VARIANTS else []) for name in REFUSED]
+)
 def test_what_cannot_work_is_refused_before_anything_starts(sparrow, tmp_path, name):
     overrides, expected = REFUSED[name]
     done = sparrow("train", "-m", *SMALL_RUN, "study.name=s", *overrides, PATH=str(tmp_path))
