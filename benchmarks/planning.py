@@ -7,9 +7,9 @@ family's processor. The second plan is read from the cache.
 `python benchmarks/planning.py --records 1000000` plans that many questions, five to a video, by two processes that
 measure: three starts, each a process of its own, of which the first reads the records and measures, the second finds
 both in the cache, and the third has one file replaced. The media are simulated: the files are there but empty, and
-opening one gives a made-up header. With `--simulate-tokens` the chats are not tokenised either, which takes most of a first
-start and does not depend on how measurements are stored. With `--calls` the system calls that name a file are counted,
-those of imports among them (by strace, which has to be installed; the seconds then hold its work too).
+opening one gives a made-up header. With `--simulate-tokens` the chats are not tokenised either, which takes most of a
+first start and does not depend on how measurements are stored. With `--calls` the system calls that name a file are
+counted, those of imports among them (by strace, which has to be installed; the seconds then hold its work too).
 """
 
 from __future__ import annotations

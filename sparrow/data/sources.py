@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import shutil
@@ -9,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -254,7 +254,8 @@ def _remembered_hash(path: Path, cache_root: Path) -> str:
         size, mtime_ns, digest = json.loads(note.read_text())
         if [size, mtime_ns] == seen:
             return str(digest)
-    digest = file_hash(path)
+    with open(path, "rb") as file:  # twice as fast as BLAKE2 on present processors
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     write_json(note, [*seen, digest])
     return digest
 
@@ -289,7 +290,7 @@ def _ingest(work: Conversion, inputs: list[Input], folder: Path) -> None:
 
 def _store(folder: Path, content: bytes, name: str) -> str:
     """Write the bytes of a media file, once; the path by which samples name it."""
-    digest, suffix = blake2b(content, digest_size=16).hexdigest(), Path(name).suffix.lower()
+    digest, suffix = hashlib.blake2b(content, digest_size=16).hexdigest(), Path(name).suffix.lower()
     file = Path(digest[:2]) / f"{digest}{suffix if suffix[1:].isalnum() else ''}"
     if not (folder / file).exists():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)

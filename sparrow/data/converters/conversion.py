@@ -14,10 +14,10 @@ from sparrow.core.hashing import hash_key
 from sparrow.core.samples import LongText, Sample, Text
 from sparrow.data.converters import CONVERTERS, Converter
 from sparrow.data.converters.raw_record import LeftOutError, Record, RecordError
+from sparrow.data.row_writer import Row
 
 _GROUNDING = ("<bbox>", "<ref-object>")  # of ms-swift
 T = TypeVar("T")
-Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ class Conversion:
         self._files: list[int] = []  # where the samples of each file begin
         self.digests = array("Q")
 
-    def run(self, records: Iterable[Record], write: Callable[[Messages], None]) -> None:
-        """Hand the messages of every sample of a file to `write`, in the form of `Sample.to_row`."""
+    def run(self, records: Iterable[Record], write: Callable[[list[Row]], None]) -> None:
+        """Hand the rows of every sample of a file to `write`."""
         self._files.append(len(self._own_ids))
         for record in records:
             self._num_records += 1
@@ -92,10 +92,10 @@ class Conversion:
             else:
                 self._num_used += 1
                 for own_id, sample in samples:
-                    messages = sample.to_row()["messages"]
+                    rows = list(map(Row.of, sample.messages))
                     self._own_ids.append(own_id)
-                    self.digests.append(_digest(messages))
-                    write(messages)
+                    self.digests.append(_digest(rows))
+                    write(rows)
 
     def reject_unread(self, error: RecordError) -> None:
         """Count a record that the reader could not make out."""
@@ -145,12 +145,13 @@ class Conversion:
                 raise record.error(error.what, error.remedy or "fix or remove the record") from error
             if sample.is_prompt:
                 raise record.error("the last question has no answer", "add the answer, or remove the question")
-            if not any(turn.supervised for turn in sample.messages if turn.role == "assistant"):
+            if True not in [turn.supervised for turn in sample.messages if turn.role == "assistant"]:
                 raise LeftOutError("every answer is marked as not to be learnt")
-            words = [part.text for part in sample.parts() if isinstance(part, Text)]
-            if mark := next((mark for mark in _GROUNDING for text in words if mark in text), None):
+            parts = sample.parts()
+            tagged = [part.text for part in parts if isinstance(part, Text) and "<" in part.text]
+            if mark := next((mark for mark in _GROUNDING for text in tagged if mark in text), None):
                 raise record.error(f"a turn holds {mark}, which is not filled in", "write the coordinates themselves")
-            contexts = [part.text for part in sample.parts() if isinstance(part, LongText)]
+            contexts = [part.text for part in parts if isinstance(part, LongText)]
             least = self.converter.min_context_words
             if contexts and sum(len(text.split()) for text in contexts) < least:
                 raise LeftOutError(f"the long text has fewer than {least} words")
@@ -158,13 +159,13 @@ class Conversion:
         return samples
 
 
-def _digest(messages: Messages) -> int:
+def _digest(rows: list[Row]) -> int:
     """64 bits of the hash of a sample's content; NUL separates the fields, for ingestion leaves none in them."""
     fields: list[str] = []
-    for message in messages:
-        fields.append(message["role"] if message["supervised"] else f"{message['role']}, not learnt")
-        for part in message["content"]:
-            fields.extend(map(str, part.values()))
+    for role, is_supervised, parts in rows:
+        fields.append(role if is_supervised else f"{role}, not learnt")
+        for values in parts:
+            fields.extend(map(str, values))
     return int.from_bytes(hashlib.blake2b("\0".join(fields).encode(), digest_size=8).digest())
 
 

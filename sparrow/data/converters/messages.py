@@ -96,7 +96,7 @@ def _parts(record: Record, role: Role, content: Any, queue: MediaQueue) -> Itera
         elif kind == "image":
             yield queue.next("image") if value is None else Image(media_path(record, value, "image"))
         else:
-            bounds = video_bounds(Record(part, record.where, record.source))
+            bounds = video_bounds(Record(part, record.place, record.source))
             if value is None and bounds != (None, None, None):
                 raise record.error("a part that names no video has bounds", "write them in the record")
             yield queue.next("video") if value is None else Video(video_path(record, value, "video"), *bounds)
