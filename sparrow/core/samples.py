@@ -122,21 +122,9 @@ class Sample:
         """All parts of all turns, in order."""
         return [part for message in self.messages for part in message.parts]
 
-    def to_row(self) -> dict[str, Any]:
-        """The sample as plain dicts and lists, in the form that is stored as an Arrow row."""
-        messages = [
-            {
-                "role": m.role,
-                "supervised": m.supervised,
-                "content": [dict(zip(COLUMNS, part_values(part), strict=True)) for part in m.parts],
-            }
-            for m in self.messages
-        ]
-        return {"id": self.id, "source": self.source, "messages": messages}
-
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Sample:
-        """The inverse of `to_row`."""
+        """A sample of the rows of a source: `id`, `source`, and `messages` with parts as dicts of `COLUMNS`."""
         messages = (
             Message(m["role"], tuple(map(_part_from_row, m["content"])), m["supervised"]) for m in row["messages"]
         )

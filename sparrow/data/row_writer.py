@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
-from sparrow.core.samples import COLUMNS, Message, part_values
+from sparrow.core.samples import COLUMNS, Sample, part_values
 
 _FLUSH_CHARS = 1 << 21
 _FLUSH_ROWS = 4_096
 _WORDS = ("type", "text", "path")
 
 
-class Row(NamedTuple):
-    """A message as it is stored: its parts are values of `COLUMNS`."""
+Row = tuple[str, bool, list[tuple[Any, ...]]]  # of a message: role, whether it is learnt, parts as values of `COLUMNS`
 
-    role: str
-    is_supervised: bool
-    parts: list[tuple[Any, ...]]
 
-    @classmethod
-    def of(cls, message: Message) -> Row:
-        """A message's row."""
-        return cls(message.role, message.supervised, [part_values(part) for part in message.parts])
+def rows_of(sample: Sample) -> list[Row]:
+    """The messages of a sample as they are stored."""
+    return [(turn.role, turn.supervised, list(map(part_values, turn.parts))) for turn in sample.messages]
 
 
 class RowWriter:

@@ -112,6 +112,7 @@ def load_source(
     on_bad_sample: str = "fail",
     max_bad_fraction: float = 1.0,
     min_context_words: int | None = None,
+    shows_long_texts: bool = True,
 ) -> SourceData:
     """The samples of a source, from the cache where the same content was converted before.
 
@@ -125,6 +126,7 @@ def load_source(
         on_bad_sample: `fail` raises the error of the first record that cannot be used, `skip` counts such records.
         max_bad_fraction: With `skip`, the largest share of the records that may be such.
         min_context_words: Leaves out records with a shorter long text; the converter's own rule unless given.
+        shows_long_texts: Whether some component shows them; if not, a record that has one cannot be used.
 
     Raises:
         ConfigError: If the converter is not known, or two entries of the source's files give the same one.
@@ -141,6 +143,7 @@ def load_source(
             "converter": source.converter,
             "min_context_words": converter.min_context_words,
             "unknown_fields": source.unknown_fields,
+            "shows_long_texts": shows_long_texts,
             "code": _code_hash(converter),
         }
     )
@@ -149,8 +152,8 @@ def load_source(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not _is_whole(folder):
-                fail, refuse_unknown = on_bad_sample == "fail", source.unknown_fields == "refuse"
-                work = Conversion(name, converter, fail=fail, refuse_unknown=refuse_unknown, named=source.converter)
+                fail = on_bad_sample == "fail"
+                work = Conversion(name, source, converter, fail=fail, shows_long_texts=shows_long_texts)
                 _ingest(work, inputs, folder)
     stats = _read_stats(folder / "stats.json")
     if on_bad_sample == "fail" and stats.rejected:

@@ -381,3 +381,14 @@ def test_real_stories_are_the_same_in_both_schemas(tmp_path: Path) -> None:
         "p", Source("context_qa", ["text_long/fairytale_context_qa_60.jsonl"], root), cache_root=tmp_path
     )
     assert {sample.messages for sample in wrapped} <= {sample.messages for sample in plain}
+
+
+def test_a_long_text_that_no_component_shows_is_refused_at_its_first_record(tmp_path: Path) -> None:
+    """Records after it are not even read: the last one could not be."""
+    asked = [{"type": "long_text", "text": "A tale."}, {"type": "text", "text": "Who?"}]
+    record = {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "Ann."}]}
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(record)}\nnot JSON\n")
+    with pytest.raises(DataError, match=r"a.jsonl, line 1: it holds a long text, .*present_as=video .*; set present_as"):
+        load(tmp_path, "a.jsonl", converter="messages", shows_long_texts=False)
+    stats = load(tmp_path, "a.jsonl", converter="messages", on_bad_sample="skip").stats
+    assert (stats.num_used_records, len(stats.rejected)) == (1, 1)

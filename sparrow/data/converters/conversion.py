@@ -14,7 +14,8 @@ from sparrow.core.hashing import hash_key
 from sparrow.core.samples import LongText, Sample, Text
 from sparrow.data.converters import CONVERTERS, Converter
 from sparrow.data.converters.raw_record import LeftOutError, Record, RecordError
-from sparrow.data.row_writer import Row
+from sparrow.data.row_writer import Row, rows_of
+from sparrow.data.settings import Source
 
 _GROUNDING = ("<bbox>", "<ref-object>")  # of ms-swift
 T = TypeVar("T")
@@ -53,15 +54,16 @@ class Conversion:
 
     `digests` holds 64 bits of each sample's content hash, in the order the samples were written.
 
-    With `fail`, a record that cannot be used raises its error instead of being counted; with `refuse_unknown`, a record
-    with a field that the converter does not know cannot be used. `named` is the converter's name or dotted path.
+    With `fail`, a record that cannot be used raises its error instead of being counted. `unknown_fields` of the source's
+    settings says whether one with a field that the converter does not know can be, `shows_long_texts` whether one with a
+    long text can.
     """
 
     def __init__(
-        self, name: str, converter: Converter, *, fail: bool, refuse_unknown: bool = False, named: str = ""
+        self, name: str, source: Source, converter: Converter, *, fail: bool = True, shows_long_texts: bool = True
     ) -> None:
-        self.name, self.converter, self.fail, self.named = name, converter, fail, named
-        self.refuse_unknown = refuse_unknown
+        self.name, self.source, self.converter, self.fail = name, source, converter, fail
+        self.shows_long_texts = shows_long_texts
         self._unknown: dict[str, dict[str, Any]] = {}
         self._num_records = 0
         self._num_used = 0
@@ -87,12 +89,12 @@ class Conversion:
             except (SparrowError, MemoryError):
                 raise
             except Exception as error:
-                what = CONVERTERS.failure(self.named, error)
+                what = CONVERTERS.failure(self.source.converter, error)
                 self._reject(record.error(what, "correct its code, or the record"), record.own_id())
             else:
                 self._num_used += 1
                 for own_id, sample in samples:
-                    rows = list(map(Row.of, sample.messages))
+                    rows = rows_of(sample)
                     self._own_ids.append(own_id)
                     self.digests.append(_digest(rows))
                     write(rows)
@@ -135,7 +137,7 @@ class Conversion:
         samples = []
         for field in self.converter.unknown_fields(record):
             self.count_unknown(field, record.where)
-            if self.refuse_unknown:
+            if self.source.unknown_fields == "refuse":
                 remedy = f"remove it, or set source.{self.name}.unknown_fields=count"
                 raise record.error(f"field '{field}' is not known to this converter", remedy)
         for chat in self.converter.read(record):
@@ -152,6 +154,9 @@ class Conversion:
             if mark := next((mark for mark in _GROUNDING for text in tagged if mark in text), None):
                 raise record.error(f"a turn holds {mark}, which is not filled in", "write the coordinates themselves")
             contexts = [part.text for part in parts if isinstance(part, LongText)]
+            if contexts and not self.shows_long_texts:
+                remedy = f"set present_as of the component that draws from {self.name} to pages or text"
+                raise record.error("it holds a long text, which present_as=video does not show", remedy)
             least = self.converter.min_context_words
             if contexts and sum(len(text.split()) for text in contexts) < least:
                 raise LeftOutError(f"the long text has fewer than {least} words")
