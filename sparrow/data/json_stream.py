@@ -32,11 +32,6 @@ class Chunk(NamedTuple):
     num_lines: int
     may_have_escapes: bool
 
-    @classmethod
-    def of(cls, text: str, data: bytes) -> Chunk:
-        """A piece, given the bytes that it was decoded from."""
-        return cls(text, data.count(b"\n"), b"\\u" in data or data.endswith(b"\\"))
-
 
 class JsonValue(NamedTuple):
     """A value, what gives the line it starts on, whether its text has `\\u` escapes, and in words a key it repeats.

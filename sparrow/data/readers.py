@@ -177,9 +177,9 @@ class _File:
         try:
             with self._open() as file:
                 while data := file.read(_CHUNK_BYTES):
-                    chunk = Chunk.of(decoder.decode(data), data)
-                    yield chunk
-                    line += chunk.num_lines
+                    num_lines, may_escape = data.count(b"\n"), b"\\u" in data or data.endswith(b"\\")
+                    yield Chunk(decoder.decode(data), num_lines, may_escape)
+                    line += num_lines
                 decoder.decode(b"", final=True)
         except UnicodeDecodeError as error:
             line += error.object[: error.start].count(b"\n")

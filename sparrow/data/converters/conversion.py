@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -11,13 +12,14 @@ from typing import Any, TypeVar
 
 from sparrow.core.errors import DataError, SparrowError
 from sparrow.core.hashing import hash_key
-from sparrow.core.samples import LongText, Sample, Text
+from sparrow.core.samples import LongText, Sample, Text, Video
 from sparrow.data.converters import CONVERTERS, Converter
 from sparrow.data.converters.raw_record import LeftOutError, Record, RecordError
 from sparrow.data.row_writer import Row, rows_of
 from sparrow.data.settings import Source
 
 _GROUNDING = ("<bbox>", "<ref-object>")  # of ms-swift
+_FILE = re.compile(r"^[^\n]*\.\w{2,5}$")  # rather than a folder or a list of frames
 T = TypeVar("T")
 
 
@@ -54,9 +56,8 @@ class Conversion:
 
     `digests` holds 64 bits of each sample's content hash, in the order the samples were written.
 
-    With `fail`, a record that cannot be used raises its error instead of being counted. `unknown_fields` of the source's
-    settings says whether one with a field that the converter does not know can be, `shows_long_texts` whether one with a
-    long text can.
+    With `fail`, a record that cannot be used raises its error instead of being counted. `shows_long_texts` says whether
+    one with a long text can be used, the source's `unknown_fields` whether one with a field that nothing reads can.
     """
 
     def __init__(
@@ -108,6 +109,13 @@ class Conversion:
         """Count a field that nothing reads."""
         self._unknown.setdefault(field, {"num_records": 0, "first": where})["num_records"] += 1
 
+    def _count_unknown(self, record: Record, fields: list[str]) -> None:
+        for field in fields:
+            self.count_unknown(field, record.where)
+            if self.source.unknown_fields == "refuse":
+                remedy = f"remove it, or set source.{self.name}.unknown_fields=count"
+                raise record.error(f"field '{field}' is not known to this converter", remedy)
+
     def ids(self) -> list[str]:
         """The ids of the samples, in the order they were written."""
         return sample_ids(self._own_ids, self.digests, self._files)
@@ -135,11 +143,7 @@ class Conversion:
     def _samples(self, record: Record) -> list[tuple[str | None, Sample]]:
         """All samples of a record with its own ids for them, or the error of the first that is not valid."""
         samples = []
-        for field in self.converter.unknown_fields(record):
-            self.count_unknown(field, record.where)
-            if self.source.unknown_fields == "refuse":
-                remedy = f"remove it, or set source.{self.name}.unknown_fields=count"
-                raise record.error(f"field '{field}' is not known to this converter", remedy)
+        self._count_unknown(record, self.converter.unknown_fields(record))
         for chat in self.converter.read(record):
             try:
                 sample = Sample(chat.id or "unnamed", self.name, chat.messages)
@@ -150,6 +154,8 @@ class Conversion:
             if True not in [turn.supervised for turn in sample.messages if turn.role == "assistant"]:
                 raise LeftOutError("every answer is marked as not to be learnt")
             parts = sample.parts()
+            if any(isinstance(part, Video) and part.fps and _FILE.search(part.path) for part in parts):
+                self._count_unknown(record, ["fps (of a file, which has a clock)"])
             tagged = [part.text for part in parts if isinstance(part, Text) and "<" in part.text]
             if mark := next((mark for mark in _GROUNDING for text in tagged if mark in text), None):
                 raise record.error(f"a turn holds {mark}, which is not filled in", "write the coordinates themselves")

@@ -14,6 +14,7 @@ from sparrow.media.frame_folders import PICTURE_SUFFIXES
 MediaKind = Literal["image", "video"]
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"<(image|video)>")
+_LIKE_PLACEHOLDER = re.compile(r"<\|?(image|img|video|vid)[ _-]?(\d+|here|pad|token)?\|?>", re.IGNORECASE)
 _IMAGES = r"<image>(?:\s*<image>)*"
 _SOUND = "<audio>"
 _STILL = tuple(PICTURE_SUFFIXES)
@@ -23,12 +24,13 @@ _STARTS, _ENDS = ("start", "start_time", "video_start"), ("end", "end_time", "vi
 UNREAD_BOUNDS = ("clip", "end_frame", "start_frame", "timestamp", "timestamps")
 BOUNDS = (*_STARTS, *_ENDS, "fps")
 SYSTEM_FIELDS = ("system", "system_prompt")
-LOSS_MARKS = ("loss", "loss_weight", "train", "weight")
+LOSS_MARKS = ("loss", "loss_scale", "loss_weight", "train", "training", "weight")
 _MARKS, _ALL_BOUNDS = frozenset(LOSS_MARKS), frozenset((*BOUNDS, *UNREAD_BOUNDS))
 _FILE_FIELDS = ("bytes", "detail", "image", "path", "url", "video")
 MEDIA_FIELDS = (*(f"{name}[].{field}" for name in VISUAL_FIELDS for field in _FILE_FIELDS), *BOUNDS)
 _ROLES: dict[str, Role] = {
     "system": "system",
+    "developer": "system",
     "human": "user",
     "user": "user",
     "gpt": "assistant",
@@ -196,6 +198,9 @@ class MediaQueue:
             if i % 2:
                 parts.append(self.next("image" if piece == "image" else "video"))
             elif piece.strip():
+                if unread := _LIKE_PLACEHOLDER.search(piece):
+                    what = f"a user turn holds {unread[0]}, a placeholder that is not read"
+                    raise self.record.error(what, "write <image> or <video>")
                 parts.append(Text(piece.strip("\r\n")))
         return parts
 

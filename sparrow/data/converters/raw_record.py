@@ -127,11 +127,10 @@ class Record:
         return number
 
     def own_id(self, name: str = "id") -> str | None:
-        """The publisher's id as a string, if the record has one."""
+        """The publisher's id as a string, if the record has one that is text or a number."""
         value = self.data.get(name)
-        if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
-            return str(value)
-        return None
+        is_id = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+        return str(value) if is_id and str(value).strip() not in ("", "nan") else None
 
     def _required(self, name: str) -> Any:
         value = self.data.get(name)
