@@ -30,7 +30,7 @@ class Chunk(NamedTuple):
 
     text: str
     num_lines: int
-    may_have_escapes: bool
+    may_have_escapes: bool = True
 
 
 class JsonValue(NamedTuple):
@@ -60,6 +60,7 @@ class JsonStream:
         self._has_escapes = False  # in the text at hand, so that most values need not be searched
         self._at = 0
         self._num_lines = 0  # that end before the end of the text at hand
+        self._last_line = "", 0, 1  # text, place and line that were asked for last
 
     def __iter__(self) -> Iterator[JsonValue]:
         first = self._next_char()
@@ -103,7 +104,7 @@ class JsonStream:
 
     def _take(self) -> JsonValue:
         value, end = self._value()
-        line = partial(_line_at, self._text, self._at, self._num_lines)
+        line = partial(self._line_at, self._text, self._at, self._num_lines)
         has_escapes = self._has_escapes and self._text.find("\\u", self._at, end) >= 0
         self._at = end
         repeated, self._repeated = self._repeated, None
@@ -161,12 +162,16 @@ class JsonStream:
         return added > 0
 
     def _fail(self, what: str, at: int | None = None) -> NoReturn:
-        raise self._error(what, _line_at(self._text, self._at if at is None else at, self._num_lines))
+        raise self._error(what, self._line_at(self._text, self._at if at is None else at, self._num_lines))
 
-
-def _line_at(text: str, at: int, num_lines: int) -> int:
-    """The line of a place in a text, at the end of which so many lines have ended."""
-    return num_lines + 1 - text.count("\n", at)
+    def _line_at(self, text: str, at: int, num_lines: int) -> int:
+        """The line of a place in a text, at the end of which so many lines have ended; counted on from the last one."""
+        last_text, last_at, line = self._last_line
+        if text is not last_text or at < last_at:
+            last_at, line = 0, num_lines + 1 - text.count("\n")
+        line += text.count("\n", last_at, at)
+        self._last_line = text, at, line
+        return line
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

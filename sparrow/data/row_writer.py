@@ -62,8 +62,8 @@ class RowWriter:
 
     def _flush(self) -> None:
         """Write the rows as columns, which takes a fifth of the time that Arrow takes to make columns of them."""
-        columns = zip(*self._parts, strict=True)
-        values = [pa.array(column, field.type) for column, field in zip(columns, self._part, strict=True)]
+        by_name = zip(zip(*self._parts, strict=True), self._part, strict=True)
+        values = [pa.array(column, field.type) for column, field in by_name]
         parts = pa.StructArray.from_arrays(values, fields=list(self._part))
         content = pa.ListArray.from_arrays(pa.array(self._ends_of_messages, pa.int32()), parts)
         columns = [pa.array(self._roles), pa.array(self._supervised, pa.bool_()), content]

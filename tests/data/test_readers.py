@@ -161,7 +161,7 @@ def test_json_in_pieces_is_what_the_json_module_reads(
     pieces = (text[at : at + size] for at in range(0, len(text), size))
     read = list(
         JsonStream(
-            (Chunk(piece, piece.count("\n"), True) for piece in pieces), lambda what, line: DataError(f"{what} {line}")
+            (Chunk(piece, piece.count("\n")) for piece in pieces), lambda what, line: DataError(f"{what} {line}")
         )
     )
     assert [value.value for value in read] == values

@@ -105,13 +105,15 @@ class Conversion:
         self._num_records += 1
         self._reject(error, None)
 
-    def count_unknown(self, field: str, where: str) -> None:
-        """Count a field that nothing reads."""
-        self._unknown.setdefault(field, {"num_records": 0, "first": where})["num_records"] += 1
+    def count_unknown(self, field: str, place: str | Callable[[], str]) -> None:
+        """Count a field that nothing reads, at a place or at what gives it."""
+        if field not in self._unknown:
+            self._unknown[field] = {"num_records": 0, "first": place if isinstance(place, str) else place()}
+        self._unknown[field]["num_records"] += 1
 
     def _count_unknown(self, record: Record, fields: list[str]) -> None:
         for field in fields:
-            self.count_unknown(field, record.where)
+            self.count_unknown(field, record.place)
             if self.source.unknown_fields == "refuse":
                 remedy = f"remove it, or set source.{self.name}.unknown_fields=count"
                 raise record.error(f"field '{field}' is not known to this converter", remedy)
