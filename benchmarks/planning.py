@@ -7,9 +7,9 @@ family's processor. The second plan is read from the cache.
 `python benchmarks/planning.py --records 1000000` plans that many questions, five to a video, by two processes that
 measure: three starts, each a process of its own, of which the first reads the records and measures, the second finds
 both in the cache, and the third has one file replaced. The media are simulated: the files are there but empty, and
-probing one is a made-up clip. With `--simulate-tokens` the chats are not tokenised either, which takes most of a first
-start and does not depend on how measurements are stored. With `--calls` the system calls that name a file are counted,
-those of imports among them (by strace, which has to be installed; the seconds then hold its work too).
+opening one gives a made-up header. With `--simulate-tokens` the chats are not tokenised either, which takes most of a
+first start and does not depend on how measurements are stored. With `--calls` the system calls that name a file are
+counted, those of imports among them (by strace, which has to be installed; the seconds then hold its work too).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from PIL import Image
 
 from sparrow.app.entry import set_up
 from sparrow.app.schema import checked
-from sparrow.data import encode
+from sparrow.data import encode, video_headers
 from sparrow.data.encode import load_frames
 from sparrow.media.frames import VideoInfo
 from sparrow.models.backbone import TokenizedChat
@@ -104,7 +104,7 @@ def write_records(folder: Path, num_records: int) -> None:
         file.write("]\n")
 
 
-def simulated(path: Path, **_: object) -> VideoInfo:
+def simulated(path: Path, *_: object) -> VideoInfo:
     """A clip of 10 to 59 s at 30 frames a second."""
     seconds = 10 + int(path.stem) % 50
     return VideoInfo(num_frames=30 * seconds, fps=30.0, duration_s=float(seconds), width_px=640, height_px=360)
@@ -113,15 +113,16 @@ def simulated(path: Path, **_: object) -> VideoInfo:
 def start(folder: Path, num_records: int, *, simulate_tokens: bool) -> None:
     """One start of a run, up to its plan; prints what it took."""
     config = settings(folder / "cache", *of_simulated_media(folder, num_records))
-    begun = time.perf_counter()
+    begun, begun_cpu_s = time.perf_counter(), time.process_time()
     chat = TokenizedChat(np.zeros(100, np.int64), np.ones(100, bool), 10)
     tokenised = mock.patch.object(encode, "tokenize", lambda *_: chat) if simulate_tokens else nullcontext()
-    with mock.patch.object(encode, "probe_video", simulated), tokenised:
+    with mock.patch.object(video_headers, "look_at_header", simulated), tokenised:
         prepared = prepare(config)
-    taken = time.perf_counter() - begun
+    taken = [time.perf_counter() - begun, time.process_time() - begun_cpu_s]
     assert prepared.plan.num_samples == num_records
-    peaks = [resource.getrusage(who).ru_maxrss / 1e3 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(json.dumps([taken, *peaks, prepared.plan.content_hash]))
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    taken.append(usages[1].ru_utime + usages[1].ru_stime)
+    print(json.dumps([*taken, *(usage.ru_maxrss / 1e3 for usage in usages), prepared.plan.content_hash]))
 
 
 def compare_starts(num_records: int, *, count_calls: bool, simulate_tokens: bool) -> None:
@@ -130,7 +131,8 @@ def compare_starts(num_records: int, *, count_calls: bool, simulate_tokens: bool
         write_records(folder, num_records)
         prepare(settings(folder / "cache", "mixture=world/sparrow", "mixture.num_samples=2"))  # the tiny checkpoint
         print(f"{num_records:,} records of {-(-num_records // QUESTIONS_A_VIDEO):,} simulated videos")
-        print(f"{'start':14}{'seconds':>10}{'peak MB':>10}{'of a worker':>13}{'calls by file':>15}   plan")
+        columns = ("seconds", "CPU s", "of workers", "peak MB", "of a worker", "calls by file")
+        print(f"{'start':14}{''.join(f'{name:>14}' for name in columns)}   plan")
         for label in ("first", "second", "one replaced"):
             if label == "one replaced":
                 os.utime(folder / "media" / "00000" / "00000000.mp4")
@@ -139,10 +141,10 @@ def compare_starts(num_records: int, *, count_calls: bool, simulate_tokens: bool
             if count_calls:
                 command = ["strace", "-f", "-c", "-qq", "--seccomp-bpf", "-e", "trace=%file", *command]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
-            seconds_taken, peak, of_worker, plan = json.loads(done.stdout.splitlines()[-1])
+            *figures, plan = json.loads(done.stdout.splitlines()[-1])
             total = re.findall(r"^100\.00 +\S+ +\S* +(\d+)(?: +\d+)? total$", done.stderr, re.MULTILINE)
             calls = f"{int(total[-1]):,}" if total else "not counted"
-            print(f"{label:14}{seconds_taken:10.1f}{peak:10.0f}{of_worker:13.0f}{calls:>15}   {plan}", flush=True)
+            print(f"{label:14}{''.join(f'{figure:14,.1f}' for figure in figures)}{calls:>14}   {plan}", flush=True)
 
 
 def decode_and_process(prepared: Prepared) -> int:

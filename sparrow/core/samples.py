@@ -83,9 +83,9 @@ class Sample:
     def __post_init__(self) -> None:
         if not self.id:
             raise self._error("the sample id is empty", "give every record an id")
-        turns = [m for m in self.messages if m.role != "system"]
         if any(m.role == "system" for m in self.messages[1:]):
             raise self._error("a system turn stands after the first turn", "put it first")
+        turns = self.messages[1:] if self.messages and self.messages[0].role == "system" else self.messages
         if not turns:
             raise self._error("it has no user turn", "a sample needs a question")
         for i, message in enumerate(turns):
@@ -96,13 +96,15 @@ class Sample:
                     "user and assistant turns must alternate, a user turn first",
                 )
         for message in self.messages:
-            if message.role != "user" and any(not isinstance(p, Text) for p in message.parts):
-                raise self._error(f"the {message.role} turn holds media", "only user turns may hold media")
+            of_user = message.role == "user"
             for part in message.parts:
                 if isinstance(part, (Text, LongText)):
-                    empty = not part.text.strip() and (isinstance(part, LongText) or message.role != "user")
+                    blank = not part.text or part.text.isspace()
+                    empty = blank and (not of_user or isinstance(part, LongText))
                 else:
                     empty = not part.path
+                if not of_user and not isinstance(part, Text):
+                    raise self._error(f"the {message.role} turn holds media", "only user turns may hold media")
                 if empty:
                     raise self._error(f"the {_TYPE_NAMES[type(part)]} part of the {message.role} turn is empty")
             if not message.parts:
@@ -120,30 +122,26 @@ class Sample:
         """All parts of all turns, in order."""
         return [part for message in self.messages for part in message.parts]
 
-    def to_row(self) -> dict[str, Any]:
-        """The sample as plain dicts and lists, in the form that is stored as an Arrow row."""
-        messages = [
-            {"role": m.role, "supervised": m.supervised, "content": [_part_to_row(part) for part in m.parts]}
-            for m in self.messages
-        ]
-        return {"id": self.id, "source": self.source, "messages": messages}
-
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Sample:
-        """The inverse of `to_row`."""
+        """A sample of the rows of a source: `id`, `source`, and `messages` with parts as dicts of `COLUMNS`."""
         messages = (
             Message(m["role"], tuple(map(_part_from_row, m["content"])), m["supervised"]) for m in row["messages"]
         )
         return cls(row["id"], row["source"], tuple(messages))
 
 
-EMPTY_PART: dict[str, Any] = dict.fromkeys(("type", "text", "path", "start_s", "end_s", "fps"))
+COLUMNS = ("type", "text", "path", "start_s", "end_s", "fps")
 
 
-def _part_to_row(part: Part) -> dict[str, Any]:
-    if isinstance(part, (Text, LongText)):
-        return {**EMPTY_PART, "type": _TYPE_NAMES[type(part)], "text": part.text}
-    return {**EMPTY_PART, "type": _TYPE_NAMES[type(part)], **{n: getattr(part, n) for n in part.__dataclass_fields__}}
+def part_values(part: Part) -> tuple[Any, ...]:
+    """A part as the values of `COLUMNS`."""
+    match part:
+        case Video():
+            return ("video", None, part.path, part.start_s, part.end_s, part.fps)
+        case Image():
+            return ("image", None, part.path, None, None, None)
+    return (_TYPE_NAMES[type(part)], part.text, None, None, None, None)
 
 
 def _part_from_row(part: dict[str, Any]) -> Part:

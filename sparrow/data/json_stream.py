@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from sparrow.core.errors import DataError
@@ -24,14 +25,22 @@ class RepeatedKeyError(ValueError):
     """A name stands twice in an object, so that one of its values would be lost."""
 
 
+class Chunk(NamedTuple):
+    """A piece of a text, how many lines end in it, and whether it may have `\\u` escapes: bytes tell these sooner."""
+
+    text: str
+    num_lines: int
+    may_have_escapes: bool = True
+
+
 class JsonValue(NamedTuple):
-    """A value, the line it starts on, whether its text has `\\u` escapes, and which key it repeats, if one, in words.
+    """A value, what gives the line it starts on, whether its text has `\\u` escapes, and in words a key it repeats.
 
     Only through an escape do NULs and lone surrogates get past UTF-8 and a JSON parser.
     """
 
     value: Any
-    line: int
+    line: Callable[[], int]
     has_escapes: bool
     repeated: str | None
 
@@ -42,7 +51,7 @@ class JsonStream:
     `error(what, line)` makes the error for something wrong. `beside` then has the names of what that object holds else.
     """
 
-    def __init__(self, chunks: Iterator[str], error: Callable[[str, int], DataError]) -> None:
+    def __init__(self, chunks: Iterator[Chunk], error: Callable[[str, int], DataError]) -> None:
         self._chunks, self._error = chunks, error
         self.beside: list[str] = []
         self._decode = json.JSONDecoder(object_pairs_hook=unique_keys).raw_decode
@@ -50,7 +59,8 @@ class JsonStream:
         self._text = ""
         self._has_escapes = False  # in the text at hand, so that most values need not be searched
         self._at = 0
-        self._line = 1
+        self._num_lines = 0  # that end before the end of the text at hand
+        self._last_line = "", 0, 1  # text, place and line that were asked for last
 
     def __iter__(self) -> Iterator[JsonValue]:
         first = self._next_char()
@@ -58,18 +68,18 @@ class JsonStream:
             pass
         head = _HEAD_OF_DATA.match(self._text, self._at) if first == "{" else None
         if head:
-            self._step(head.end() - 1)
+            self._at = head.end() - 1
         elif first != "[":
             while self._next_char():
                 yield self._take()
             return
-        self._step(self._at + 1)
+        self._at += 1
         mark = "," if self._next_char() != "]" else "]"
         while mark == ",":
             self._next_char()
             yield self._take()
             while between := _COMMA.match(self._text, self._at):  # what follows shows only whether the text goes on
-                self._step(between.end())
+                self._at = between.end()
                 yield self._take()
             mark = self._next_char()
             if mark not in (",", "]"):
@@ -77,8 +87,8 @@ class JsonStream:
                     f"{mark!r} stands after a record, expected ',' or ']'" if mark else "the array is not closed"
                 )
             if mark == ",":
-                self._step(self._at + 1)
-        self._step(self._at + 1)
+                self._at += 1
+        self._at += 1
         if head:
             while self._more():
                 pass
@@ -93,9 +103,10 @@ class JsonStream:
             self._fail("text stands after the end of the array")
 
     def _take(self) -> JsonValue:
-        line, (value, end) = self._line, self._value()
+        value, end = self._value()
+        line = partial(self._line_at, self._text, self._at, self._num_lines)
         has_escapes = self._has_escapes and self._text.find("\\u", self._at, end) >= 0
-        self._step(end)
+        self._at = end
         repeated, self._repeated = self._repeated, None
         return JsonValue(value, line, has_escapes, repeated)
 
@@ -114,10 +125,8 @@ class JsonStream:
                 if (in_string or error.pos >= near_end) and self._more():
                     continue
                 at_end = in_string or not self._text[error.pos :].strip()
-                self._fail(
-                    "it ends in the middle of a record" if at_end else f"it is not JSON: {error.msg}",
-                    self._line + self._text.count("\n", self._at, error.pos),
-                )
+                what = "it ends in the middle of a record" if at_end else f"it is not JSON: {error.msg}"
+                self._fail(what, error.pos)
             except RepeatedKeyError as error:
                 self._repeated = str(error)
             except (ValueError, RecursionError) as error:
@@ -128,15 +137,11 @@ class JsonStream:
         while True:
             match = _NOT_SPACE.search(self._text, self._at)
             if match:
-                self._step(match.start())
+                self._at = match.start()
                 return match[0]
-            self._step(len(self._text))
+            self._at = len(self._text)
             if not self._more():
                 return ""
-
-    def _step(self, to: int) -> None:
-        self._line += self._text.count("\n", self._at, to)
-        self._at = to
 
     def _more(self) -> bool:
         """Drop what is read and double what is not, so that a long value is parsed few times."""
@@ -145,17 +150,28 @@ class JsonStream:
             self._fail(f"a record is longer than {MAX_RECORD_CHARS:,} characters")
         pieces, added = [self._text[self._at :]], 0
         for chunk in self._chunks:
-            pieces.append(chunk)
-            added += len(chunk)
+            pieces.append(chunk.text)
+            added += len(chunk.text)
+            self._num_lines += chunk.num_lines
+            self._has_escapes |= chunk.may_have_escapes
             if added >= max(left, 1):
                 break
         if added:
             self._text, self._at = "".join(pieces), 0
-            self._has_escapes = "\\u" in self._text
+            self._has_escapes = self._has_escapes and "\\u" in self._text
         return added > 0
 
-    def _fail(self, what: str, line: int | None = None) -> NoReturn:
-        raise self._error(what, line or self._line)
+    def _fail(self, what: str, at: int | None = None) -> NoReturn:
+        raise self._error(what, self._line_at(self._text, self._at if at is None else at, self._num_lines))
+
+    def _line_at(self, text: str, at: int, num_lines: int) -> int:
+        """The line of a place in a text, at the end of which so many lines have ended; counted on from the last one."""
+        last_text, last_at, line = self._last_line
+        if text is not last_text or at < last_at:
+            last_at, line = 0, num_lines + 1 - text.count("\n")
+        line += text.count("\n", last_at, at)
+        self._last_line = text, at, line
+        return line
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

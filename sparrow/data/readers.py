@@ -8,14 +8,15 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 from sparrow.data import json_stream
-from sparrow.data.converters.raw_record import Record, RecordError, Store, cleaned, kind_of
-from sparrow.data.json_stream import JsonStream, RepeatedKeyError, json_fault, unique_keys
+from sparrow.data.converters.raw_record import Record, RecordError, Store, kind_of
+from sparrow.data.json_stream import Chunk, JsonStream, RepeatedKeyError, json_fault, unique_keys
 from sparrow.data.settings import Source
 
 OnBad = Callable[[RecordError], None]
@@ -118,7 +119,7 @@ def read_hub_records(
     def records(store: Store | None = None, **_: object) -> Iterator[Record]:
         rows = (row for table in loaded.with_format("arrow").iter(_BATCH_ROWS) for row in table.to_pylist())
         for number, row in enumerate(rows, start=1):
-            yield _clean_record(row, f"{reference}, row {number}", source, store)
+            yield Record(row, f"{reference}, row {number}", source).cleaned(store)
 
     return content_hash([state, loaded._fingerprint]), records
 
@@ -139,22 +140,21 @@ class _File:
     def error(self, what: str, remedy: str, place: str = "") -> RecordError:
         return RecordError(what, source=self.source, where=self.name + place, remedy=remedy)
 
-    def records(self, value: Any, place: str, *, clean: bool) -> Iterator[Record]:
+    def records(self, value: Any, place: str | Callable[[], str], *, clean: bool) -> Iterator[Record]:
         """The value as a record, or none if it is not an object."""
+        record = Record(value, self.name + place if isinstance(place, str) else place, self.source)
         if not isinstance(value, dict):
             what = f"the record is {kind_of(value)}, expected an object"
-            self.on_bad(self.error(what, "write every record as an object of named fields", place))
-        elif clean:
-            yield _clean_record(value, self.name + place, self.source, self.store)
+            self.on_bad(record.error(what, "write every record as an object of named fields"))
         else:
-            yield Record(value, self.name + place, self.source)
+            yield record.cleaned(self.store) if clean else record
 
     def lines(self) -> Iterator[str]:
         """The lines of the text, without their ends."""
         rest: list[str] = []
         number = 1
         for chunk in self.chunks():
-            first, *others = chunk.split("\n")
+            first, *others = chunk.text.split("\n")
             rest.append(first)
             if others:
                 yield "".join(rest)
@@ -170,16 +170,16 @@ class _File:
         what = f"a record is longer than {json_stream.MAX_RECORD_CHARS:,} characters"
         return self.error(what, "check that line breaks and quotes are where they belong", place)
 
-    def chunks(self) -> Iterator[str]:
+    def chunks(self) -> Iterator[Chunk]:
         """The text, a piece at a time."""
         decoder = codecs.getincrementaldecoder("utf-8-sig")()
         line = 1
         try:
             with self._open() as file:
                 while data := file.read(_CHUNK_BYTES):
-                    text = decoder.decode(data)
-                    yield text
-                    line += text.count("\n")
+                    num_lines, may_escape = data.count(b"\n"), b"\\u" in data or data.endswith(b"\\")
+                    yield Chunk(decoder.decode(data), num_lines, may_escape)
+                    line += num_lines
                 decoder.decode(b"", final=True)
         except UnicodeDecodeError as error:
             line += error.object[: error.start].count(b"\n")
@@ -203,13 +203,19 @@ def _read_json(file: _File) -> Iterator[Record]:
 
     stream = JsonStream(file.chunks(), error)
     for number, (value, line, has_escapes, repeated) in enumerate(stream, start=1):
-        place = f", line {line} (record {number})"
+        where = partial(_where_in_json, file.name, line, number)
         if repeated:
-            file.on_bad(file.error(repeated, "keep one of them", place))
+            file.on_bad(Record({}, where, file.source).error(repeated, "keep one of them"))
+        elif isinstance(value, dict) and not has_escapes:
+            yield Record(value, where, file.source)
         else:
-            yield from file.records(value, place, clean=has_escapes)
+            yield from file.records(value, where, clean=has_escapes)
     for field in stream.beside:
         file.on_unknown(f"{field} (beside data)", file.name)
+
+
+def _where_in_json(name: str, line: Callable[[], int], number: int) -> str:
+    return f"{name}, line {line()} (record {number})"
 
 
 def _read_jsonl(file: _File) -> Iterator[Record]:
@@ -281,11 +287,6 @@ _FORMATS: dict[str, Callable[[_File], Iterator[Record]]] = {
     ".csv": _read_csv,
     ".parquet": _read_parquet,
 }
-
-
-def _clean_record(data: dict[str, Any], where: str, source: str, store: Store | None) -> Record:
-    readable, num_replaced = cleaned(data, store)
-    return Record(readable, where, source, num_replaced)
 
 
 def _raise(error: RecordError) -> None:

@@ -57,7 +57,7 @@ class SourceMedia:
     """The media files of all samples of a source; the file system is asked once for each, by many threads.
 
     Args:
-        batches: Rows of `Sample.to_row()["messages"]`, in order.
+        batches: Rows of messages as `RowWriter` writes them, in order.
         roots: The folder that paths are relative to, and further ones that they may lead into.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import shutil
@@ -9,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,6 +112,7 @@ def load_source(
     on_bad_sample: str = "fail",
     max_bad_fraction: float = 1.0,
     min_context_words: int | None = None,
+    shows_long_texts: bool = True,
 ) -> SourceData:
     """The samples of a source, from the cache where the same content was converted before.
 
@@ -125,6 +126,7 @@ def load_source(
         on_bad_sample: `fail` raises the error of the first record that cannot be used, `skip` counts such records.
         max_bad_fraction: With `skip`, the largest share of the records that may be such.
         min_context_words: Leaves out records with a shorter long text; the converter's own rule unless given.
+        shows_long_texts: Whether some component shows them; if not, a record that has one cannot be used.
 
     Raises:
         ConfigError: If the converter is not known, or two entries of the source's files give the same one.
@@ -141,6 +143,7 @@ def load_source(
             "converter": source.converter,
             "min_context_words": converter.min_context_words,
             "unknown_fields": source.unknown_fields,
+            "shows_long_texts": shows_long_texts,
             "code": _code_hash(converter),
         }
     )
@@ -149,8 +152,8 @@ def load_source(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not _is_whole(folder):
-                fail, refuse_unknown = on_bad_sample == "fail", source.unknown_fields == "refuse"
-                work = Conversion(name, converter, fail=fail, refuse_unknown=refuse_unknown, named=source.converter)
+                fail = on_bad_sample == "fail"
+                work = Conversion(name, source, converter, fail=fail, shows_long_texts=shows_long_texts)
                 _ingest(work, inputs, folder)
     stats = _read_stats(folder / "stats.json")
     if on_bad_sample == "fail" and stats.rejected:
@@ -254,7 +257,8 @@ def _remembered_hash(path: Path, cache_root: Path) -> str:
         size, mtime_ns, digest = json.loads(note.read_text())
         if [size, mtime_ns] == seen:
             return str(digest)
-    digest = file_hash(path)
+    with open(path, "rb") as file:  # twice as fast as BLAKE2 on present processors
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     write_json(note, [*seen, digest])
     return digest
 
@@ -289,7 +293,7 @@ def _ingest(work: Conversion, inputs: list[Input], folder: Path) -> None:
 
 def _store(folder: Path, content: bytes, name: str) -> str:
     """Write the bytes of a media file, once; the path by which samples name it."""
-    digest, suffix = blake2b(content, digest_size=16).hexdigest(), Path(name).suffix.lower()
+    digest, suffix = hashlib.blake2b(content, digest_size=16).hexdigest(), Path(name).suffix.lower()
     file = Path(digest[:2]) / f"{digest}{suffix if suffix[1:].isalnum() else ''}"
     if not (folder / file).exists():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sparrow.core.errors import DataError
-from sparrow.data.json_stream import JsonStream
+from sparrow.data.json_stream import Chunk, JsonStream
 
 _SHOWN_PROBLEMS = 50
 _SHOWN_NAMES = 10
@@ -60,10 +60,10 @@ def json_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, Any]]:
     def error(what: str, line: int) -> DataError:
         return DataError(what, where=f"{where}, line {line}", remedy="fix the file")
 
-    for value, line, _, repeated in JsonStream(iter([text]), error):
+    for value, line, _, repeated in JsonStream(iter([Chunk(text, text.count("\n"))]), error):
         if repeated:
-            raise error(repeated, line)
-        yield f"line {line}", value
+            raise error(repeated, line())
+        yield f"line {line()}", value
 
 
 def parquet_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -11,15 +10,14 @@ from sparrow.core.errors import MediaError
 from sparrow.media.settings import TextStyle
 from sparrow.media.shaping import LEFT_TO_RIGHT_MARK, RIGHT_TO_LEFT_MARK, ShapedTypeface, is_rtl, strong_mark
 from sparrow.media.tokens import treebank_tokens
-from sparrow.media.typeface import PIXEL, Extent, Typeface, is_ignorable
+from sparrow.media.typeface import PIXEL, Extent, Typeface
 
 TAB_STOP_SPACES = 4
 _ROUND = PIXEL // 2
-_CLOSING = "、。，．：；！？）」』】》〉〕”’"
 _WORD = re.compile(r"(\s*)(\S+)")
 _STRONG = re.compile(r"\S")
-_BEFORE_THEIR_LETTER = "เแโใไເແໂໃໄ"
-_AFTER_THEIR_LETTER = "ะาำๅๆຳະາ"
+# Thai, Lao, Tibetan, Myanmar, Khmer, Tai and Lanna letters, and the zero-width space.
+_WITHOUT_SPACES = re.compile("[\u0e00-\u109f\u1780-\u17ff\u1950-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf\u200b]")
 
 Pieces = tuple[tuple[int, str], ...]
 
@@ -94,11 +92,12 @@ class Typesetter:
         width = extent.width
         if extent.left < -self._margin_px:
             width += self._shift_px(self._indent, extent.left) * PIXEL
-        if width > self._room - self._indent:
+        start = self._start_of(space, word)
+        overflows = start + width > self._room and bool(self._pieces)
+        if width > self._room - self._indent or (overflows and _WITHOUT_SPACES.search(word)):
             self._break(space, word)
             return
-        start = self._start_of(space, word)
-        if start + width > self._room and self._pieces:
+        if overflows:
             self.end_line(self._indent)
             start = self._pen
         self._put(start, space, word, extent)
@@ -194,8 +193,8 @@ class Typesetter:
             self._below = bottom
 
     def _break(self, space: str, word: str) -> None:
-        """Set a word that is wider than a line: as much of it on each line as fits, between characters."""
-        parts = clusters(word)
+        """Set a word of which as much stands on each line as fits, broken within characters only where one is wider."""
+        parts = breakable(word)
         first = 0
         while first < len(parts):
             start = self._start_of(space, parts[first])
@@ -214,7 +213,8 @@ class Typesetter:
                         f"character U+{ord(parts[first]):04X} is wider than a line",
                         remedy="lower font_size_px or raise page_width_px",
                     )
-                parts[first : first + 1] = list(parts[first])
+                smaller = clusters(parts[first])
+                parts[first : first + 1] = smaller if len(smaller) > 1 else list(parts[first])
                 continue
             if first < len(parts):
                 self.end_line(self._indent)
@@ -259,33 +259,24 @@ class Typesetter:
         return shaped
 
 
-def clusters(word: str) -> list[str]:
-    """A word cut where a line may break it: before each base character, with the marks and joined emoji that follow.
+def clusters(text: str) -> list[str]:
+    """A text cut into what a reader takes for one character (annex 29 of Unicode)."""
+    if text.isascii():
+        return list(text)
+    from icu4py.breakers import CharacterBreaker
 
-    An approximation of the grapheme clusters of Unicode's annex 29 that needs no tables beyond Python's; full-width
-    closing punctuation stays with what it closes.
+    return list(CharacterBreaker(text, "en"))
+
+
+def breakable(word: str) -> list[str]:
+    """A word cut where a browser may break it: by ICU's dictionaries of Thai, Lao, Khmer and Myanmar, which write no
+    spaces between words; after a zero-width space or a Tibetan tsheg; between Chinese characters.
     """
     if word.isascii():
         return list(word)
-    found: list[str] = []
-    for char in word:
-        if found and (_extends(char) or _joins(found[-1][-1])):
-            found[-1] += char
-        else:
-            found.append(char)
-    return found
+    from icu4py.breakers import LineBreaker
 
-
-def _joins(char: str) -> bool:
-    """Whether no line breaks after a character: a joiner, a sign that stacks the next letter, a vowel set before it."""
-    stacks = unicodedata.combining(char) == 9 and char != "\u103a"  # Myanmar's asat ends a syllable
-    return stacks or char == "\u200d" or char in _BEFORE_THEIR_LETTER
-
-
-def _extends(char: str) -> bool:
-    is_mark = unicodedata.category(char) in ("Mn", "Mc", "Me")
-    is_skin_tone = "\U0001f3fb" <= char <= "\U0001f3ff"
-    return is_mark or is_skin_tone or char in _CLOSING or char in _AFTER_THEIR_LETTER or is_ignorable(char)
+    return list(LineBreaker(word, "en"))
 
 
 def set_text(text: str, style: TextStyle, face: Typeface) -> Iterator[Page]:

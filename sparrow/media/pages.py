@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,6 +156,7 @@ def layout_state(style: TextStyle) -> str:
     """Hash of all that decides how texts are laid out here, for caches: also this machine's fonts and libraries."""
     further = [(Path(font).name, Path(font).stat().st_size) for font in further_fonts(style)]
     libraries = [features.version(name) for name in ("freetype2", "raqm", "harfbuzz", "fribidi")]
+    libraries.append(version("icu4py"))
     return content_hash([style_fingerprint(style), style.layout_engine, can_shape(), further, libraries])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Literal
@@ -191,26 +191,22 @@ def tokenize(
     return TokenizedChat(ids, supervised, 0)
 
 
-def expand(chat: TokenizedChat, tokens_of: Mapping[int, Iterable[Sequence[int]]]) -> TokenizedChat:
+def expand(chat: TokenizedChat, tokens_of: Mapping[int, Sequence[np.ndarray]]) -> TokenizedChat:
     """Put the tokens of what is shown, which are never learnt, in the place of its one token.
 
-    `tokens_of` gives for the token that stands for an image or a video the tokens of each of them in order.
+    `tokens_of` gives for the token that stands for an image or a video the tokens (int64) of each of them in order.
     """
-    ids, supervised = chat.input_ids, chat.supervised
-    places = np.flatnonzero(np.isin(ids, list(tokens_of)))
-    remaining = {placeholder: list(tokens) for placeholder, tokens in tokens_of.items()}
-    assert len(places) == sum(map(len, remaining.values())), f"{len(places)} placeholders for {remaining.keys()}"
-    tokens_of_places = [remaining[int(ids[place])].pop(0) for place in places]
-    id_pieces, mask_pieces, begin = [], [], 0
-    for place, tokens in zip(places, tokens_of_places, strict=True):
-        id_pieces += [ids[begin:place], np.asarray(tokens, dtype=np.int64)]
-        mask_pieces += [supervised[begin:place], np.zeros(len(tokens), dtype=bool)]
-        begin = int(place) + 1
-    return TokenizedChat(
-        np.concatenate([*id_pieces, ids[begin:]]),
-        np.concatenate([*mask_pieces, supervised[begin:]]),
-        sum(len(tokens) for tokens in tokens_of_places),
-    )
+    ids = chat.input_ids
+    is_place = np.logical_or.reduce([ids == placeholder for placeholder in tokens_of])
+    remaining = {placeholder: iter(tokens) for placeholder, tokens in tokens_of.items()}
+    shown = [next(remaining[placeholder]) for placeholder in ids[is_place].tolist()]
+    assert len(shown) == sum(map(len, tokens_of.values())), f"{len(shown)} placeholders for {tokens_of.keys()}"
+    lengths = np.ones(len(ids), np.int64)
+    lengths[is_place] = [len(tokens) for tokens in shown]
+    is_shown = np.repeat(is_place, lengths)
+    expanded = np.repeat(ids, lengths)
+    expanded[is_shown] = np.concatenate([np.empty(0, np.int64), *shown])
+    return TokenizedChat(expanded, np.repeat(chat.supervised, lengths) & ~is_shown, int(is_shown.sum()))
 
 
 def control_tokens(tokenizer: Any, *placeholder_ids: int) -> frozenset[str]:

@@ -7,9 +7,11 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 from sparrow.core.errors import BackboneError
 from sparrow.models.chat import ChatTemplate, TemplateChoice, TokenizedChat, control_tokens, expand, tokenize
@@ -145,22 +147,23 @@ class ChatInput(FrameInput):
                 proportions are none that the model can be shown.
         """
         sizes = iter(frame_sizes)
-        images: list[list[int]] = []
-        videos: list[list[int]] = []
+        images: list[np.ndarray] = []
+        videos: list[np.ndarray] = []
+        ids_of_frame = cache(lambda size: np.asarray(self.frame_token_ids(self._shown_size(size)), np.int64))
 
         def written(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             """A part as the template knows it, its tokens noted."""
             if part["type"] == "image":
-                images.append(self.frame_token_ids(self._shown_size(next(sizes))))
+                images.append(ids_of_frame(next(sizes)))
                 words = self.time_words(part["time_s"]) if "time_s" in part else ""
                 if words and not self.template.marks_answers:  # a publisher's template knows no times
                     yield {"type": "text", "text": words}
-                yield {"type": "image", "time": words}
+                yield {"type": "image", "time": words} if words else {"type": "image"}
             elif part["type"] == "video":
                 size, *_ = [next(sizes) for _ in part["times_s"]]
                 shown = self._shown_size(size, len(part["times_s"]))
                 placeholders = self.video_placeholders(shown, part["times_s"])
-                videos.extend(tokens for _, tokens in placeholders)
+                videos.extend(np.asarray(tokens, np.int64) for _, tokens in placeholders)
                 yield {"type": "video", "times": [words for words, _ in placeholders]}
             else:
                 yield part

@@ -178,7 +178,12 @@ def load_sources(config: ExperimentConfig, names: Iterable[str]) -> dict[str, So
         on_bad_sample=config.on_bad_sample,
         max_bad_fraction=config.max_bad_fraction,
     )
-    return {name: load(name, source, min_context_words=source.min_context_words) for name, source in needed.items()}
+    parts = config.mixture.components.values()
+    unshown = {part.source for part in parts} - {part.source for part in parts if part.present_as != "video"}
+    return {
+        name: load(name, source, min_context_words=source.min_context_words, shows_long_texts=name not in unshown)
+        for name, source in needed.items()
+    }
 
 
 def with_world(source: Source, world: WorldSettings, data_seed: int, cache_root: str) -> Source:

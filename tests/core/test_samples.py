@@ -8,20 +8,6 @@ def chat(*turns):
     return tuple(Message(role, parts) for role, parts in turns)
 
 
-def test_row_gives_the_sample_back():
-    sample = Sample(
-        "clip-1",
-        "clips",
-        chat(
-            ("system", (Text("Watch."),)),
-            ("user", (Video("a.mp4", 1.5, 3.0), Image("b.png"), LongText("long"), Text("What?"))),
-            ("assistant", (Text("A dog."),)),
-        ),
-    )
-    assert Sample.from_row(sample.to_row()) == sample
-    assert not sample.is_prompt
-
-
 @pytest.mark.parametrize(
     ("messages", "what"),
     [

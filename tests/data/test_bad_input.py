@@ -242,6 +242,41 @@ BAD_RECORDS: dict[str, tuple[str, Any, str]] = {
         {"instruction": "x", "output": "y", "kto_tag": False},
         "field 'kto_tag' is False",
     ),
+    "undesired answer in CSV": (
+        "alpaca",
+        {"instruction": "x", "output": "y", "label": "False"},
+        "field 'label' is Fal",
+    ),
+    "record not to be learnt in CSV": (
+        "alpaca",
+        {"instruction": "x", "output": "y", "weight": "0.0"},
+        "'weight' is 0.0",
+    ),
+    "half a turn to be learnt, by its letters": (
+        "messages",
+        {"messages": [PLAIN["messages"][0], {**PLAIN["messages"][1], "train_detail": [{"end_offset": 2}]}]},
+        "field 'messages[].train_detail' says which parts of a turn are learnt",
+    ),
+    "placeholder with a number": (
+        "llava",
+        {"images": ["a.png"], "conversations": [{"from": "human", "value": "See <image_1>?"}, TELL]},
+        "a user turn holds <image_1>, a placeholder that is not read",
+    ),
+    "path between tags": (
+        "messages",
+        {"messages": [{"role": "user", "content": "<img>a.png</img>?"}, PLAIN["messages"][1]]},
+        "a user turn holds <img>, a placeholder",
+    ),
+    "two things in a part": (
+        "messages",
+        typed({"type": "image", "image": "a.png", "text": "What?"}),
+        "a part of type image holds 'text' and 'image'",
+    ),
+    "part of another type": (
+        "messages",
+        typed({"type": "image", "video": "a.mp4"}),
+        "a part of type image holds 'video'",
+    ),
     "grounding": (
         "messages",
         {**PLAIN, "objects": {"bbox": [[1, 2, 3, 4]]}},

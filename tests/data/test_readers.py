@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from sparrow.core.errors import DataError
 from sparrow.data import json_stream, readers
-from sparrow.data.json_stream import JsonStream
+from sparrow.data.json_stream import Chunk, JsonStream
 from sparrow.data.readers import read_records
 from sparrow.data.settings import Source
 
@@ -159,7 +159,11 @@ def test_json_in_pieces_is_what_the_json_module_reads(
 ) -> None:
     text = json.dumps(values, indent=indent, ensure_ascii=ascii_only)
     pieces = (text[at : at + size] for at in range(0, len(text), size))
-    read = list(JsonStream(pieces, lambda what, line: DataError(f"{what} {line}")))
+    read = list(
+        JsonStream(
+            (Chunk(piece, piece.count("\n")) for piece in pieces), lambda what, line: DataError(f"{what} {line}")
+        )
+    )
     assert [value.value for value in read] == values
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from sparrow.core.files import inside_root
 from sparrow.core.samples import Image, Message, Sample, Text, Video
+from sparrow.data.row_writer import RowWriter, rows_of
 from sparrow.data.source_media import MediaFacts, SourceMedia
 from sparrow.media.frame_folders import file_states
 
@@ -30,11 +31,12 @@ def root(tmp_path):
 
 
 def media_of(root, *parts_of_samples):
-    rows = []
-    for i, parts in enumerate(parts_of_samples):
-        asked = Message("user", (*parts, Text("What?")))
-        rows.append(Sample(str(i), "s", (asked, Message("assistant", (Text("red"),)))).to_row())
-    table = pa.table({"messages": [row["messages"] for row in rows]})
+    file = root.parent / "rows.arrow"
+    with RowWriter(file) as writer:
+        for i, parts in enumerate(parts_of_samples):
+            asked = Message("user", (*parts, Text("What?")))
+            writer.write(rows_of(Sample(str(i), "s", (asked, Message("assistant", (Text("red"),))))))
+    table = pa.ipc.open_stream(file.read_bytes()).read_all()
     return SourceMedia(table.to_batches(max_chunksize=2), root)
 
 

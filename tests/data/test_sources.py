@@ -171,6 +171,18 @@ def test_fields_that_nothing_reads_are_counted_or_refused(tmp_path: Path) -> Non
     assert len(load_source("tales", refusing, cache_root=tmp_path / "cache")) == 1
 
 
+def test_ids_that_are_none_and_the_rate_of_a_file_are_counted_as_unread(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "<video>Who?"}, {"from": "gpt", "value": "Ann."}]
+    videos = [("a.mp4", 1.5), ("a.mp4", [7]), ("frames", None)]
+    write(tmp_path / "a.json", [{"id": id, "video": path, "fps": 2, "conversations": turns} for path, id in videos])
+    data = load(tmp_path, "a.json", converter="llava")
+    assert data.ids[0] == "1.5"
+    assert {field: unknown["num_records"] for field, unknown in data.stats.unknown_fields.items()} == {
+        "fps (of a file, which has a clock)": 2,
+        "id": 1,
+    }
+
+
 def test_a_record_of_which_nothing_is_learnt_is_left_out(tmp_path: Path) -> None:
     turns = [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Ann.", "loss": False}]
     learnt = [*turns, {"from": "human", "value": "When?"}, {"from": "gpt", "value": "Never."}]
@@ -381,3 +393,16 @@ def test_real_stories_are_the_same_in_both_schemas(tmp_path: Path) -> None:
         "p", Source("context_qa", ["text_long/fairytale_context_qa_60.jsonl"], root), cache_root=tmp_path
     )
     assert {sample.messages for sample in wrapped} <= {sample.messages for sample in plain}
+
+
+def test_a_long_text_that_no_component_shows_is_refused_at_its_first_record(tmp_path: Path) -> None:
+    """Records after it are not even read: the last one could not be."""
+    asked = [{"type": "long_text", "text": "A tale."}, {"type": "text", "text": "Who?"}]
+    record = {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "Ann."}]}
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(record)}\nnot JSON\n")
+    with pytest.raises(
+        DataError, match=r"a.jsonl, line 1: it holds a long text, .*present_as=video .*; set present_as"
+    ):
+        load(tmp_path, "a.jsonl", converter="messages", shows_long_texts=False)
+    stats = load(tmp_path, "a.jsonl", converter="messages", on_bad_sample="skip").stats
+    assert (stats.num_used_records, len(stats.rejected)) == (1, 1)

@@ -213,7 +213,7 @@ def test_a_turn_that_is_not_learnt_is_marked_or_the_sample_left_out(literal, tmp
     export_mixture(*plan, "ms_swift", tmp_path / "ms_swift")
     record = json.loads((tmp_path / "ms_swift/data.jsonl").read_text())
     assert [turn.get("loss", True) for turn in record["messages"]] == [True, True, True, False]
-    assert next(CONVERTERS["messages"].chats(Record(record))).messages[-1].supervised is False
+    assert next(CONVERTERS["messages"].read(Record(record))).messages[-1].supervised is False
 
 
 @pytest.mark.parametrize("case", CANNOT_HOLD)

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, features
 
 from sparrow.core.errors import ConfigError, MediaError
 from sparrow.media.fonts import SHIPPED_FONT
-from sparrow.media.layout import clusters
+from sparrow.media.layout import breakable
 from sparrow.media.pages import TextStyle, composed, layout_text, page_notes, render_page, render_text
 from sparrow.media.shaping import RIGHT_TO_LEFT_MARK, ShapedTypeface, script_to_shape, visual_order
 from sparrow.media.typeface import Typeface
@@ -128,11 +128,40 @@ def test_marks_that_shape_nothing_leave_a_text_to_basic() -> None:
     assert [script_to_shape(char) for char in "a\u200e\ufe0f\u20e3天€"] == [None] * 6
 
 
-@pytest.mark.parametrize("word", ["ក្នុង", "स्त्री", "เกีย", "น้ำ", "ເກີ", "မ္မ"])
+@pytest.mark.parametrize("word", ["ក្នុង", "स्त्री", "เกีย", "น้ำ", "ເກີ", "မန္တလေး"])
 def test_no_line_breaks_within_a_stack_or_between_a_vowel_and_its_letter(word: str) -> None:
-    parts = clusters(word * 2)
+    parts = breakable(word * 2)
     assert "".join(parts) == word * 2
     assert not any(part[-1] in "เເ\u17d2\u094d\u1039" or part[0] in "ำีុ" for part in parts)
+
+
+WORDS = {
+    "Thai": "มนุษย์ ทั้ง หลาย เกิด มา มี อิสระ และ เสมอ ภาค กัน ใน เกียรติศักดิ์ และ สิทธิ",
+    "Khmer": "មនុស្ស ទាំងអស់ កើតមក មាន សេរីភាព និង ភាពស្មើគ្នា",
+    "Lao": "ມະນຸດ ທຸກຄົນ ເກີດ ມາ ມີ ກຽດສັກສີ",
+    "Myanmar": "လူ တိုင်း သည် တူညီ လွတ်လပ် သော ဂုဏ်သိက္ခာ ဖြင့်",
+    "Tibetan": "འགྲོ་ བ་ མིའི་ རིགས་ རྒྱུད་ ཡོངས་ ལ་ སྐྱེས་ ཙམ་ ཉིད་ ནས",
+    "by zero-width spaces": "abcde\u200b fghijklmno\u200b pqrstuvwxyz\u200b abcdef\u200b ghijklmnop",
+}
+
+
+@needs_raqm
+@pytest.mark.parametrize("script", WORDS)
+def test_lines_of_words_without_spaces_break_between_words(script: str) -> None:
+    """As in a browser: also where the run would fit on a line of its own, and the line before has room for a word."""
+    words = WORDS[script].split(" ")
+    style = TextStyle(layout="fit", font_size_px=14, page_width_px=200, fallback_fonts=(str(DEJAVU),))
+    (page,) = layout_text(f"1 {''.join(words)}", style)
+    assert len(page.lines) > 1 and page.lines[0].text.startswith(f"1 {words[0]}")
+    ends = np.cumsum([len("".join(line.text.split())) for line in page.lines]) - 1  # the "1" aside
+    assert set(ends) <= set(np.cumsum([len(word) for word in words]))
+
+
+def test_a_word_wider_than_a_line_breaks_between_characters_as_readers_see_them() -> None:
+    style = TextStyle(layout="fit", page_width_px=60, layout_engine="basic")
+    (page,) = layout_text("é\u20e3" * 12, style)
+    assert [set(line.text) for line in page.lines[:-1]] == [set("é\u20e3")] * (len(page.lines) - 1)
+    assert all(line.text.startswith("é") for line in page.lines) and len(page.lines) > 2
 
 
 @needs_raqm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -11,13 +12,15 @@ from typing import Any, TypeVar
 
 from sparrow.core.errors import DataError, SparrowError
 from sparrow.core.hashing import hash_key
-from sparrow.core.samples import LongText, Sample, Text
+from sparrow.core.samples import LongText, Sample, Text, Video
 from sparrow.data.converters import CONVERTERS, Converter
 from sparrow.data.converters.raw_record import LeftOutError, Record, RecordError
+from sparrow.data.row_writer import Row, rows_of
+from sparrow.data.settings import Source
 
 _GROUNDING = ("<bbox>", "<ref-object>")  # of ms-swift
+_FILE = re.compile(r"^[^\n]*\.\w{2,5}$")  # rather than a folder or a list of frames
 T = TypeVar("T")
-Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,15 @@ class Conversion:
 
     `digests` holds 64 bits of each sample's content hash, in the order the samples were written.
 
-    With `fail`, a record that cannot be used raises its error instead of being counted; with `refuse_unknown`, a record
-    with a field that the converter does not know cannot be used. `named` is the converter's name or dotted path.
+    With `fail`, a record that cannot be used raises its error instead of being counted. `shows_long_texts` says whether
+    one with a long text can be used, the source's `unknown_fields` whether one with a field that nothing reads can.
     """
 
     def __init__(
-        self, name: str, converter: Converter, *, fail: bool, refuse_unknown: bool = False, named: str = ""
+        self, name: str, source: Source, converter: Converter, *, fail: bool = True, shows_long_texts: bool = True
     ) -> None:
-        self.name, self.converter, self.fail, self.named = name, converter, fail, named
-        self.refuse_unknown = refuse_unknown
+        self.name, self.source, self.converter, self.fail = name, source, converter, fail
+        self.shows_long_texts = shows_long_texts
         self._unknown: dict[str, dict[str, Any]] = {}
         self._num_records = 0
         self._num_used = 0
@@ -72,8 +75,8 @@ class Conversion:
         self._files: list[int] = []  # where the samples of each file begin
         self.digests = array("Q")
 
-    def run(self, records: Iterable[Record], write: Callable[[Messages], None]) -> None:
-        """Hand the messages of every sample of a file to `write`, in the form of `Sample.to_row`."""
+    def run(self, records: Iterable[Record], write: Callable[[list[Row]], None]) -> None:
+        """Hand the rows of every sample of a file to `write`."""
         self._files.append(len(self._own_ids))
         for record in records:
             self._num_records += 1
@@ -87,24 +90,33 @@ class Conversion:
             except (SparrowError, MemoryError):
                 raise
             except Exception as error:
-                what = CONVERTERS.failure(self.named, error)
+                what = CONVERTERS.failure(self.source.converter, error)
                 self._reject(record.error(what, "correct its code, or the record"), record.own_id())
             else:
                 self._num_used += 1
                 for own_id, sample in samples:
-                    messages = sample.to_row()["messages"]
+                    rows = rows_of(sample)
                     self._own_ids.append(own_id)
-                    self.digests.append(_digest(messages))
-                    write(messages)
+                    self.digests.append(_digest(rows))
+                    write(rows)
 
     def reject_unread(self, error: RecordError) -> None:
         """Count a record that the reader could not make out."""
         self._num_records += 1
         self._reject(error, None)
 
-    def count_unknown(self, field: str, where: str) -> None:
-        """Count a field that nothing reads."""
-        self._unknown.setdefault(field, {"num_records": 0, "first": where})["num_records"] += 1
+    def count_unknown(self, field: str, place: str | Callable[[], str]) -> None:
+        """Count a field that nothing reads, at a place or at what gives it."""
+        if field not in self._unknown:
+            self._unknown[field] = {"num_records": 0, "first": place if isinstance(place, str) else place()}
+        self._unknown[field]["num_records"] += 1
+
+    def _count_unknown(self, record: Record, fields: list[str]) -> None:
+        for field in fields:
+            self.count_unknown(field, record.place)
+            if self.source.unknown_fields == "refuse":
+                remedy = f"remove it, or set source.{self.name}.unknown_fields=count"
+                raise record.error(f"field '{field}' is not known to this converter", remedy)
 
     def ids(self) -> list[str]:
         """The ids of the samples, in the order they were written."""
@@ -133,11 +145,7 @@ class Conversion:
     def _samples(self, record: Record) -> list[tuple[str | None, Sample]]:
         """All samples of a record with its own ids for them, or the error of the first that is not valid."""
         samples = []
-        for field in self.converter.unknown_fields(record):
-            self.count_unknown(field, record.where)
-            if self.refuse_unknown:
-                remedy = f"remove it, or set source.{self.name}.unknown_fields=count"
-                raise record.error(f"field '{field}' is not known to this converter", remedy)
+        self._count_unknown(record, self.converter.unknown_fields(record))
         for chat in self.converter.read(record):
             try:
                 sample = Sample(chat.id or "unnamed", self.name, chat.messages)
@@ -145,12 +153,18 @@ class Conversion:
                 raise record.error(error.what, error.remedy or "fix or remove the record") from error
             if sample.is_prompt:
                 raise record.error("the last question has no answer", "add the answer, or remove the question")
-            if not any(turn.supervised for turn in sample.messages if turn.role == "assistant"):
+            if True not in [turn.supervised for turn in sample.messages if turn.role == "assistant"]:
                 raise LeftOutError("every answer is marked as not to be learnt")
-            words = [part.text for part in sample.parts() if isinstance(part, Text)]
-            if mark := next((mark for mark in _GROUNDING for text in words if mark in text), None):
+            parts = sample.parts()
+            if any(isinstance(part, Video) and part.fps and _FILE.search(part.path) for part in parts):
+                self._count_unknown(record, ["fps (of a file, which has a clock)"])
+            tagged = [part.text for part in parts if isinstance(part, Text) and "<" in part.text]
+            if mark := next((mark for mark in _GROUNDING for text in tagged if mark in text), None):
                 raise record.error(f"a turn holds {mark}, which is not filled in", "write the coordinates themselves")
-            contexts = [part.text for part in sample.parts() if isinstance(part, LongText)]
+            contexts = [part.text for part in parts if isinstance(part, LongText)]
+            if contexts and not self.shows_long_texts:
+                remedy = f"set present_as of the component that draws from {self.name} to pages or text"
+                raise record.error("it holds a long text, which present_as=video does not show", remedy)
             least = self.converter.min_context_words
             if contexts and sum(len(text.split()) for text in contexts) < least:
                 raise LeftOutError(f"the long text has fewer than {least} words")
@@ -158,13 +172,13 @@ class Conversion:
         return samples
 
 
-def _digest(messages: Messages) -> int:
+def _digest(rows: list[Row]) -> int:
     """64 bits of the hash of a sample's content; NUL separates the fields, for ingestion leaves none in them."""
     fields: list[str] = []
-    for message in messages:
-        fields.append(message["role"] if message["supervised"] else f"{message['role']}, not learnt")
-        for part in message["content"]:
-            fields.extend(map(str, part.values()))
+    for role, is_supervised, parts in rows:
+        fields.append(role if is_supervised else f"{role}, not learnt")
+        for values in parts:
+            fields.extend(map(str, values))
     return int.from_bytes(hashlib.blake2b("\0".join(fields).encode(), digest_size=8).digest())
 
 

@@ -15,11 +15,14 @@ from sparrow.data.converters.raw_record import Record, is_empty
 _INDEX_FIELDS = ("__index_level_0__", "Unnamed: 0")  # of pandas
 _PREFERENCES = "holds a preference, which supervised fine-tuning does not learn from"
 _TOOLS = "is about tools, which are not read"
+_ZEROS = ("false", "0", "0.0")
+_UNLEARNT = {"label": ("false",), "kto_tag": _ZEROS, **dict.fromkeys(LOSS_MARKS, _ZEROS)}
 _REFUSED = {
     **dict.fromkeys(("chosen", "rejected", "rejected_messages", "rejected_response"), _PREFERENCES),
     **dict.fromkeys(("function_call", "functions", "tool_calls", "tools"), _TOOLS),
     **dict.fromkeys(("audio", "audios"), "holds sound, which no model hears"),
     **dict.fromkeys(("history", *SYSTEM_FIELDS, *VISUAL_FIELDS), "is not read by this converter"),
+    "train_detail": "says which parts of a turn are learnt, which is not read",
     "objects": "grounds the words <bbox> and <ref-object>, which are not filled in",
 }
 
@@ -49,11 +52,6 @@ class Converter:
     fields: tuple[str, ...] = ()
     has_long_text: bool = False
 
-    def chats(self, record: Record) -> Iterator[Chat]:
-        """The chats of a record; an error where it holds what must not be passed over."""
-        self.unknown_fields(record)
-        return self.read(record)
-
     def unknown_fields(self, record: Record) -> list[str]:
         """The fields that hold something and are not known; an error if one changes what is to be learnt."""
         found = set()
@@ -64,8 +62,11 @@ class Converter:
                 raise record.error(f"field '{path}' bounds a video, and is not read there", "write it in the record")
             if name in _REFUSED:
                 raise record.error(f"field '{path}' {_REFUSED[name]}", "choose another converter, or remove it")
-            if (name in ("label", "kto_tag") and value is False) or (name in LOSS_MARKS and value in (False, 0)):
+            written = str(value).lower()  # also as in CSV
+            if written in _UNLEARNT.get(name, ()):
                 raise record.error(f"field '{path}' is {value}: it is not to be learnt from", "remove the record")
+        if record.has("id") and record.own_id() is None:
+            found.add("id")
         return sorted(found)
 
     @cached_property
@@ -88,7 +89,8 @@ def _unknown(data: Mapping[str, Any], known: _Known, at: str = "") -> Iterator[t
     """Path and value of each field that holds something and is not known, in the record and in what it lists."""
     if not known.names.issuperset(data):
         for name in sorted(data.keys() - known.names):
-            if not is_empty(data[name]) and not (name in _INDEX_FIELDS and str(data[name]).isdecimal()):
+            is_index = name in _INDEX_FIELDS and str(data[name]).isdecimal()
+            if not is_empty(data[name]) and not is_index and data[name] not in ("[]", "{}"):
                 yield at + name, data[name]
     for name, below in known.below.items():
         items = data.get(name)

@@ -95,7 +95,7 @@ def qmsum(record: Record) -> Iterator[Chat]:
         for query in record.items(name):
             if not isinstance(query, Mapping):
                 raise record.error(f"an entry of '{name}' is not an object", "write entries as {'query', 'answer'}")
-            entry = Record(query, record.where, record.source)
+            entry = Record(query, record.place, record.source)
             yield about_context("\n".join(lines), entry.text("query"), entry.text("answer"))
 
 

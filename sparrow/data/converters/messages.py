@@ -26,7 +26,7 @@ from sparrow.data.converters.placeholders import (
     video_bounds,
     video_path,
 )
-from sparrow.data.converters.raw_record import Record, kind_of
+from sparrow.data.converters.raw_record import Record, is_empty, kind_of
 
 _TYPES = {
     "text": "text",
@@ -36,6 +36,7 @@ _TYPES = {
     "video": "video",
     "video_url": "video",
 }
+_VALUES = (*_TYPES, "value", "url", "path")
 
 
 def messages(record: Record) -> Iterator[Chat]:
@@ -85,9 +86,14 @@ def _parts(record: Record, role: Role, content: Any, queue: MediaQueue) -> Itera
         if kind is None:
             named = repr(part.get("type")) if isinstance(part, Mapping) else kind_of(part)
             raise record.error(f"a part of a {role} message is {named}", f"known types are {', '.join(_TYPES)}")
-        value = next((part[key] for key in (kind, part["type"], "value", "url", "path") if part.get(key)), None)
-        if kind in ("text", "long_text"):
-            value = part.get("text", value)
+        is_text = kind in ("text", "long_text")
+        own = {kind, part["type"], "value", "url", "path", "text" if is_text else kind}
+        given = [key for key in (*_VALUES, *(() if kind == "video" else BOUNDS)) if not is_empty(part.get(key))]
+        if len(given) > 1 or not own.issuperset(given):
+            what = f"a part of type {part['type']} holds {' and '.join(map(repr, given))}"
+            raise record.error(what, "write a part for each, of its own type")
+        value = part[given[0]] if given else part.get("text") if is_text else None
+        if is_text:
             if not isinstance(value, str):
                 raise record.error(f"a text part of a {role} message has no text", "write it under 'text'")
             if kind == "long_text" and role != "user":
@@ -96,7 +102,7 @@ def _parts(record: Record, role: Role, content: Any, queue: MediaQueue) -> Itera
         elif kind == "image":
             yield queue.next("image") if value is None else Image(media_path(record, value, "image"))
         else:
-            bounds = video_bounds(Record(part, record.where, record.source))
+            bounds = video_bounds(Record(part, record.place, record.source))
             if value is None and bounds != (None, None, None):
                 raise record.error("a part that names no video has bounds", "write them in the record")
             yield queue.next("video") if value is None else Video(video_path(record, value, "video"), *bounds)
@@ -106,7 +112,7 @@ MESSAGES = Converter(
     messages,
     fields=(
         *(f"messages[].{name}" for name in ("role", *LOSS_MARKS)),
-        *(f"messages[].content[].{name}" for name in (*_TYPES, "type", "value", "url", "path", *BOUNDS)),
+        *(f"messages[].content[].{name}" for name in ("type", *_VALUES, *BOUNDS)),
         *(*SYSTEM_FIELDS, *MEDIA_FIELDS),
     ),
 )

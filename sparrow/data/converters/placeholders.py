@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from posixpath import splitext
 from typing import Any, Literal, NamedTuple
 
 from sparrow.core.samples import Image, LongText, Message, Part, Role, Text, Video
@@ -15,19 +14,23 @@ from sparrow.media.frame_folders import PICTURE_SUFFIXES
 MediaKind = Literal["image", "video"]
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"<(image|video)>")
+_LIKE_PLACEHOLDER = re.compile(r"<\|?(image|img|video|vid)[ _-]?(\d+|here|pad|token)?\|?>", re.IGNORECASE)
 _IMAGES = r"<image>(?:\s*<image>)*"
 _SOUND = "<audio>"
-VISUAL_FIELDS = ("image", "images", "video", "videos")
+_STILL = tuple(PICTURE_SUFFIXES)
+_NAMES: dict[MediaKind, tuple[str, ...]] = {"image": ("image", "images"), "video": ("video", "videos")}
+VISUAL_FIELDS = (*_NAMES["image"], *_NAMES["video"])
 _STARTS, _ENDS = ("start", "start_time", "video_start"), ("end", "end_time", "video_end")
 UNREAD_BOUNDS = ("clip", "end_frame", "start_frame", "timestamp", "timestamps")
 BOUNDS = (*_STARTS, *_ENDS, "fps")
 SYSTEM_FIELDS = ("system", "system_prompt")
-LOSS_MARKS = ("loss", "loss_weight", "train", "weight")
+LOSS_MARKS = ("loss", "loss_scale", "loss_weight", "train", "training", "weight")
 _MARKS, _ALL_BOUNDS = frozenset(LOSS_MARKS), frozenset((*BOUNDS, *UNREAD_BOUNDS))
 _FILE_FIELDS = ("bytes", "detail", "image", "path", "url", "video")
 MEDIA_FIELDS = (*(f"{name}[].{field}" for name in VISUAL_FIELDS for field in _FILE_FIELDS), *BOUNDS)
 _ROLES: dict[str, Role] = {
     "system": "system",
+    "developer": "system",
     "human": "user",
     "user": "user",
     "gpt": "assistant",
@@ -64,7 +67,7 @@ def about_context(context: str, question: str, answer: str, id: str | None = Non
 
 def role_of(record: Record, name: Any) -> Role:
     """The role that a schema's word for a speaker means."""
-    role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
+    role = _ROLES.get(name) or _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:
         raise record.error(f"a turn is spoken by {name!r}", f"known speakers are {', '.join(_ROLES)}")
     return role
@@ -78,7 +81,7 @@ def system_turn(record: Record) -> list[Message]:
 
 def one_of_fields(record: Record, names: Iterable[str]) -> str | None:
     """The name among some for the same thing under which the record has it, if it does; an error where two have."""
-    given = [name for name in names if record.has(name)]
+    given = [name for name in names if name in record.data and record.has(name)]
     if len(given) > 1:
         raise record.error(f"both '{given[0]}' and '{given[1]}' are given", "keep one of them")
     return given[0] if given else None
@@ -102,7 +105,7 @@ def media_path(record: Record, value: Any, name: str) -> str:
 
     Neither a web address nor the bytes themselves will do.
     """
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         if value.get("bytes") is not None:
             raise record.error(f"field '{name}' holds a file's bytes", "write the files to disk and name their paths")
         value = next((value[key] for key in ("path", "url", "image", "video") if value.get(key)), None)
@@ -119,13 +122,13 @@ def media_list(record: Record, kind: MediaKind) -> list[Part]:
 
     A video is a path or a list of the paths of its frames. One video may have bounds; see `video_bounds`.
     """
-    name = one_of_fields(record, (kind, f"{kind}s"))
+    name = one_of_fields(record, _NAMES[kind])
     if name is None:
         if kind == "video" and (bound := next(filter(record.has, BOUNDS), None)):
             raise record.error(f"field '{bound}' bounds a video, and no field names one", "write it beside the video")
         return []
     value = record.data[name]
-    if isinstance(value, str) and value.strip()[:1] + value.strip()[-1:] == "[]":
+    if isinstance(value, str) and value.lstrip()[:1] == "[" and value.rstrip()[-1:] == "]":
         value = record.items(name)
     items = value if isinstance(value, list) else [value]
     if kind == "image":
@@ -150,7 +153,7 @@ def video_path(record: Record, value: Any, name: str, *, alone: bool = True) -> 
 
 
 def _is_still(path: str) -> bool:
-    return splitext(path)[1].lower() in PICTURE_SUFFIXES
+    return path.lower().endswith(_STILL)
 
 
 def video_bounds(record: Record) -> tuple[float | None, float | None, float | None]:
@@ -186,6 +189,8 @@ class MediaQueue:
 
     def split(self, text: str) -> list[Part]:
         """Words and media of a turn in their order; line breaks beside a placeholder go with it."""
+        if "<" not in text:  # as in most turns
+            return [Text(text.strip())] if text.strip() else []
         if _SOUND in text:
             raise self.record.error(f"a user turn holds {_SOUND}, sound that no model hears", "remove the record")
         parts: list[Part] = []
@@ -193,6 +198,9 @@ class MediaQueue:
             if i % 2:
                 parts.append(self.next("image" if piece == "image" else "video"))
             elif piece.strip():
+                if unread := _LIKE_PLACEHOLDER.search(piece):
+                    what = f"a user turn holds {unread[0]}, a placeholder that is not read"
+                    raise self.record.error(what, "write <image> or <video>")
                 parts.append(Text(piece.strip("\r\n")))
         return parts
 
@@ -230,7 +238,7 @@ def chat_of_turns(record: Record, turns: list[Turn], media: dict[MediaKind, list
         if role == "user":
             parts = leading + queue.split(text)
             leading = []
-        elif _PLACEHOLDER.search(text):
+        elif "<" in text and _PLACEHOLDER.search(text):
             raise record.error(f"a turn of the {role} holds a media placeholder", "only the user shows media")
         else:
             parts = [Text(text.strip())]
@@ -246,7 +254,7 @@ def spoken_turns(record: Record, name: str, speaker_key: str, text_key: str) -> 
     """
     turns: list[Turn] = []
     for turn in record.items(name):
-        if not isinstance(turn, Mapping) or not isinstance(turn.get(text_key), str):
+        if not isinstance(turn, dict) or not isinstance(turn.get(text_key), str):
             raise record.error(
                 f"a turn of '{name}' has no text in '{text_key}'", f"write turns as {{'{speaker_key}', '{text_key}'}}"
             )

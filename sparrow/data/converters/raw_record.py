@@ -47,18 +47,27 @@ def cleaned(value: Any, store: Store | None = None) -> tuple[Any, int]:
     return (store(value, ""), 0) if store and isinstance(value, bytes) else (value, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """One row of a file.
 
-    `where` is file and line, as errors show it: `clips.json, line 12`. `num_replaced_chars` counts NULs and lone
-    surrogates that became U+FFFD.
+    `place` gives `where`, or is it. `num_replaced_chars` counts NULs and lone surrogates that became U+FFFD.
     """
 
     data: Mapping[str, Any]
-    where: str = "record"
+    place: str | Callable[[], str] = "record"
     source: str = "unnamed"
     num_replaced_chars: int = field(default=0, compare=False)
+
+    @property
+    def where(self) -> str:
+        """File and line, as errors show it: `clips.json, line 12`."""
+        return self.place if isinstance(self.place, str) else self.place()
+
+    def cleaned(self, store: Store | None) -> Record:
+        """The record with `cleaned` values."""
+        data, num_replaced = cleaned(self.data, store)
+        return Record(data, self.place, self.source, num_replaced)
 
     def error(self, what: str, remedy: str) -> RecordError:
         """The error for something wrong with this record."""
@@ -66,7 +75,7 @@ class Record:
 
     def has(self, name: str) -> bool:
         """Whether a field is there and neither null nor empty."""
-        return self.data.get(name) not in (None, "", [], {})
+        return not is_empty(self.data.get(name))
 
     def text(self, name: str) -> str:
         """A field that holds words; an error where it is missing, not a string, or blank."""
@@ -118,11 +127,10 @@ class Record:
         return number
 
     def own_id(self, name: str = "id") -> str | None:
-        """The publisher's id as a string, if the record has one."""
+        """The publisher's id as a string, if the record has one that is text or a number."""
         value = self.data.get(name)
-        if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
-            return str(value)
-        return None
+        is_id = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+        return str(value) if is_id and str(value).strip() not in ("", "nan") else None
 
     def _required(self, name: str) -> Any:
         value = self.data.get(name)
@@ -137,7 +145,7 @@ class Record:
 
 def is_empty(value: Any) -> bool:
     """Whether a field's value is null or empty."""
-    return value in (None, "", [], {})
+    return not value and (value is None or isinstance(value, (str, list, dict)))
 
 
 def kind_of(value: Any) -> str:

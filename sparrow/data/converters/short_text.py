@@ -26,7 +26,7 @@ def alpaca(record: Record) -> Iterator[Chat]:
         own_id = record.own_id()
         if own_id and len(instances) > 1:
             own_id = f"{own_id}.{number}"
-        yield _chat(instruction, Record(instance, record.where, record.source), own_id, system_turn(record))
+        yield _chat(instruction, Record(instance, record.place, record.source), own_id, system_turn(record))
 
 
 def _chat(instruction: str, record: Record, own_id: str | None, before: list[Message]) -> Chat:

@@ -24,8 +24,9 @@ def sample(id: str, *turns: list[Part] | str) -> Sample:
 
 
 def converted(name: str, record: dict[str, Any]) -> list[Sample]:
-    chats = CONVERTERS[name].chats(Record(record, "file.json, line 1", "test"))
-    return [Sample(chat.id or "none", "test", chat.messages) for chat in chats]
+    read = Record(record, "file.json, line 1", "test")
+    CONVERTERS[name].unknown_fields(read)
+    return [Sample(chat.id or "none", "test", chat.messages) for chat in CONVERTERS[name].read(read)]
 
 
 CASES: dict[str, tuple[dict[str, Any], list[Sample]]] = {
@@ -298,7 +299,10 @@ def test_a_system_turn_without_words_is_none(content: Any) -> None:
     assert converted("messages", {"messages": turns}) == [sample("none", [Text("Is it?")], "Yes.")]
 
 
-@pytest.mark.parametrize("mark", [{"loss": False}, {"weight": 0}, {"loss_weight": 0.0}, {"train": False}])
+@pytest.mark.parametrize(
+    "mark",
+    [{"loss": False}, {"weight": 0}, {"loss_weight": 0.0}, {"train": False}, {"training": False}, {"loss_scale": 0.0}],
+)
 @pytest.mark.parametrize("typed", [False, True])
 def test_a_turn_that_is_marked_so_is_not_learnt(mark: dict[str, Any], typed: bool) -> None:
     def said(text: str) -> Any:
@@ -323,6 +327,9 @@ def test_a_turn_that_is_marked_so_is_not_learnt(mark: dict[str, Any], typed: boo
         ("llava", llava("Is it?", system_prompt="Be brief.")),
         ("alpaca", {"instruction": "Is it?", "output": "Yes.", "system": "Be brief."}),
         ("videochatgpt", {"q": "Is it?", "a": "Yes.", "video_id": "v", "system": "Be brief."}),
+        ("messages", {"messages": [
+            {"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Is it?"},
+            {"role": "assistant", "content": "Yes."}]}),
         ("messages", {"system_prompt": "Be brief.", "messages": [
             {"role": "user", "content": [{"type": "text", "text": "Is it?"}]}, {"role": "assistant", "content": "Yes."}]}),
     ],
@@ -339,6 +346,7 @@ def test_fields_that_are_not_known_are_named_with_their_path() -> None:
         "image": {"path": "a.png", "height": 3},
         "gone": None,
         "none": [],
+        "tools": "[]",
         "__index_level_0__": 7,
         "Unnamed: 0": "seven",
     }
