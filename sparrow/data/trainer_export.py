@@ -9,12 +9,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
 import numpy as np
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.files import Roots, drafted, inside_root, write_json
@@ -23,7 +23,7 @@ from sparrow.core.samples import Image, LongText, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation
 from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.rejecting import FAIL, BadSamples
-from sparrow.data.supervised_loader import Mapped, started
+from sparrow.data.supervised_loader import Mapped, started, with_progress
 from sparrow.data.trainer_records import EXPORTS, Form, media_paths
 from sparrow.media.frame_folders import find_video, frame_files, is_frames
 from sparrow.media.frames import planned_frames, probe_video
@@ -108,9 +108,7 @@ class _Written(NamedTuple):
 def _write_records(loader: DataLoader, form: Form, file: TextIO, export: Export, *, skip: bool) -> None:
     start, between, end = form.frame
     file.write(start)
-    for written in (
-        written for chunk in tqdm(started(loader), "export", leave=False, disable=None) for written in chunk
-    ):
+    for written in chain.from_iterable(with_progress(started(loader), len(loader), "export")):
         if written.problem is not None:
             if not skip:
                 raise written.problem
