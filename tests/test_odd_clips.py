@@ -96,6 +96,7 @@ def test_an_epoch_over_odd_files_names_those_that_fail(settings, tmp_path):
     record = RunRecord.load(tmp_path / "run")
     assert record.status == "finished"
     (counts,) = record.data.values()
-    assert counts.requested == len(names) == counts.used + counts.rejected
-    assert counts.rejected == len(UNREADABLE | DAMAGED)
+    assert counts.requested == len(names) == counts.used + counts.rejected + counts.failed
+    assert (counts.rejected, counts.failed) == (len(UNREADABLE), len(DAMAGED))
+    assert record.num_samples == counts.used
     assert sum("while training" in reason for reason in counts.rejected_by_reason) == 1

@@ -57,7 +57,8 @@ def _export(config: PrepareConfig, prepared: Prepared, folder: Path) -> str:
     bad_samples, workers = BadSamples(config.on_bad_sample, config.max_bad_fraction), config.batching.num_workers
     export = export_mixture(prepared.plan, prepared, folder.name, folder, bad_samples=bad_samples, num_workers=workers)
     left_out = [f"  {len(ids):,} left out: {reason}: {ids[0]}" for reason, ids in export.left_out.items()]
-    counts = f"{export.num_samples:,} samples, {export.num_images:,} pictures, {export.num_videos:,} videos"
+    written = {"sample": export.num_samples, "picture": export.num_images, "video": export.num_videos}
+    counts = ", ".join(counted(number, noun) for noun, number in written.items())
     return "\n".join([f"\nExport for {folder.name}: {counts}: {folder}", *left_out])
 
 

@@ -22,6 +22,7 @@ from sparrow.core.hashing import content_hash
 from sparrow.core.process_memory import peak_memory_bytes, reset_peak_memory
 from sparrow.core.settings import identity
 from sparrow.data.datamodule import PlannedData
+from sparrow.data.rejecting import BadSamples
 from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.evaluation.workers import Answering, answer_all, device_of, require_devices
 from sparrow.instructions.diversity_summary import diversity_of
@@ -305,7 +306,8 @@ def _fit(
     if trunk is not None:
         record.num_steps_taken_over = trunk.join(folder, checkpoints, is_main=is_main_process())
     throughput = Throughput(config.trainer.precision, config.trainer.peak_flops)
-    data = PlannedData(prepared.plan, prepared, config.batching, skip_failed=config.on_bad_sample == "skip")
+    bad_samples = BadSamples(config.on_bad_sample, config.max_bad_fraction)
+    data = PlannedData(prepared.plan, prepared, config.batching, bad_samples)
     checkpoint = latest_checkpoint(folder)
     save = SaveCheckpoints(
         checkpoints, config.checkpointing, record.run_id, accept_unmarked=record.continues_earlier, trunk=trunk
@@ -374,21 +376,23 @@ def _trunk(config: ExperimentConfig, prepared: Prepared, record: RunRecord) -> T
 
 
 def _warn_of_rejected(record: RunRecord, folder: Path) -> None:
-    rejected = sum(counts.rejected for counts in record.data.values())
-    if rejected:
+    unused = sum(counts.rejected + counts.failed for counts in record.data.values())
+    if unused:
         requested = sum(counts.requested for counts in record.data.values())
         ledger = folder / "ledger.parquet"
-        log.warning("%s of %s requested samples are not learnt; %s says why", rejected, requested, ledger)
+        log.warning("%s of %s requested samples are not learnt; %s says why", unused, requested, ledger)
 
 
 def _count_failed(record: RunRecord, prepared: Prepared, folder: Path) -> None:
     """Let record and ledger say which planned samples could not be read during training."""
-    failed = {line["position"]: (line["reason"], line.get("detail", "")) for line in reversed(read_failed(folder))}
+    lines = read_failed(folder)
+    failed = {line["position"]: (line["reason"], line.get("detail", "")) for line in reversed(lines)}
     if failed:
         carried_out = replace(prepared, plan=prepared.plan.without(failed))
         planned_hash = record.manifest_hash
         _describe_data(record, carried_out)
         record.manifest_hash = planned_hash
+        record.num_samples -= len(lines)
         carried_out.plan.write_ledger(folder)
         _warn_of_rejected(record, folder)
 

@@ -7,15 +7,16 @@ import torch
 
 from sparrow.data.batching import StepBatch, StepDataset, StepLoader
 from sparrow.data.plan import Plan, PlanInputs
+from sparrow.data.rejecting import FAIL, BadSamples
 from sparrow.data.settings import Batching
 
 
 class PlannedData(pl.LightningDataModule):
     """Serves `StepBatch`es of a plan; a resumed run goes on at the trainer's global step."""
 
-    def __init__(self, plan: Plan, inputs: PlanInputs, batching: Batching, *, skip_failed: bool = False) -> None:
+    def __init__(self, plan: Plan, inputs: PlanInputs, batching: Batching, bad_samples: BadSamples = FAIL) -> None:
         super().__init__()
-        self.plan, self.inputs, self.batching, self.skip_failed = plan, inputs, batching, skip_failed
+        self.plan, self.inputs, self.batching, self.bad_samples = plan, inputs, batching, bad_samples
 
     def dataset(self, plan: Plan) -> StepDataset:
         """Steps of a plan for this rank."""
@@ -25,7 +26,7 @@ class PlannedData(pl.LightningDataModule):
             self.inputs,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
-            skip_failed=self.skip_failed,
+            skip_failed=self.bad_samples.policy == "skip",
         )
 
     def loader(self, plan: Plan, first_step: int = 0) -> StepLoader:

@@ -74,8 +74,8 @@ class Plan:
         ledger: A row a requested sample: `component, source, row, sample_id, status` (used | rejected | failed),
             `reason, num_frames, num_pages` (those of the frames that are pages), `visual_tokens, text_tokens,
             supervised_tokens, num_sequential` (videos that each reading decodes from beginning to end), `num_verified`
-            (videos decoded while planning), `num_interlaced, showing` (number of the repetition), `flops` (of training
-            on it once).
+            (videos decoded while planning), `num_interlaced, num_fallback` (videos that PyAV reads, not decord),
+            `showing` (number of the repetition), `flops` (of training on it once).
         steps: For every optimizer step the positions in `ledger` of its samples, all ranks together.
         content_hash: Hash of what the model will see, in order, fonts and tokenizer included; a video counts by its
             record, number of frames and tokens, not by its pixels.
@@ -163,7 +163,7 @@ class Plan:
         return self.ledger["flops"].to_numpy()
 
     def manifest(self) -> dict[str, Any]:
-        """Counts a component, which reconcile (requested = used + rejected), lengths, steps and the content hash."""
+        """Counts a component, which reconcile (`_outcome`), lengths, steps and the content hash."""
         components = {}
         for name, rows in self.ledger.groupby("component", sort=False):
             used = rows[rows["status"] == "used"]
@@ -195,6 +195,11 @@ class Plan:
         components = self.held_out.ledger.groupby("component", sort=False)
         return {str(name): _outcome(rows) for name, rows in components}
 
+    def failures_allowed(self, max_fraction: float) -> float:
+        """How often training may fail to read a sample, in all epochs, until a share of the requested is not learnt."""
+        num_used = int((self.ledger["status"] == "used").sum())
+        return (max_fraction * len(self.ledger) - (len(self.ledger) - num_used)) * self.num_samples / max(1, num_used)
+
     def without(self, failed: Mapping[int, tuple[str, str]]) -> Plan:
         """The plan as it was carried out: samples that could not be read in the end are `failed`, with the reason.
 
@@ -225,11 +230,8 @@ class Plan:
 
 
 def _outcome(rows: pd.DataFrame) -> dict[str, Any]:
-    """Counts of a ledger's rows: requested = used + rejected."""
-    unused = rows.loc[rows["status"] != "used", "reason"]
-    return {
-        "requested": len(rows),
-        "used": len(rows) - len(unused),
-        "rejected": len(unused),
-        "rejected_by_reason": dict(Counter(unused)),
-    }
+    """Counts of a ledger's rows: requested = used + rejected + failed, the last only where there are such."""
+    status = rows["status"]
+    totals = {name: int((status == name).sum()) for name in ("used", "rejected", "failed")}
+    counts = {name: total for name, total in totals.items() if total or name != "failed"}
+    return {"requested": len(rows), **counts, "rejected_by_reason": dict(Counter(rows[status != "used"]["reason"]))}

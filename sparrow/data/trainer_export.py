@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -108,9 +109,7 @@ class _Written(NamedTuple):
 def _write_records(loader: DataLoader, form: Form, file: TextIO, export: Export, *, skip: bool) -> None:
     start, between, end = form.frame
     file.write(start)
-    for written in (
-        written for chunk in Bar(started(loader), total=len(loader), desc="export", unit="batch") for written in chunk
-    ):
+    for written in chain.from_iterable(Bar(started(loader), total=len(loader), desc="export", unit="batch")):
         if written.problem is not None:
             if not skip:
                 raise written.problem

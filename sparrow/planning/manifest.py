@@ -14,6 +14,16 @@ _BY_REASON = {
     "samples_left_out": "samples left out",
     "rejected_by_reason": "rejected",
 }
+_REMARKS = {  # by count: of what, and what is said of them
+    "sequential": ("video", "decoded whole at each reading, as no header proves it; set batching.cache_frames=true"),
+    "interlaced": ("video", "interlaced and shown so, two fields a frame"),
+    "fallback": ("video", "read by PyAV, since decord gives other frames"),
+    "complex_characters": ("character", "shaped by raqm or composed (NFC)"),
+    "missing_characters": (
+        "character",
+        "in no font and drawn as boxes; install Noto's fonts, or name some in text_to_image.fallback_fonts",
+    ),
+}
 
 
 def manifest_table(manifest: Mapping[str, Any]) -> str:
@@ -85,22 +95,11 @@ def reasons(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
             lines.append(f"{name}: {counts['num_replaced_chars']:,} NULs and lone surrogates became U+FFFD")
         if "alters_text" in counts:
             lines.append(f"{name}: {counts['alters_text']}")
-        if counts.get("sequential"):
-            lines.append(
-                f"{name}: {counts['sequential']:,} videos are decoded from beginning to end whenever they are read, "
-                "since their headers do not prove which packet is which frame; batching.cache_frames=true does it once"
-            )
-        if counts.get("interlaced"):
-            lines.append(f"{name}: {counts['interlaced']:,} videos are interlaced and shown so, two fields a frame")
-        if counts.get("complex_characters"):
-            lines.append(f"{name}: {counts['complex_characters']:,} characters are shaped by raqm or composed (NFC)")
+        for key, (noun, said) in _REMARKS.items():
+            if number := counts.get(key):
+                lines.append(f"{name}: {counted(number, noun)} {'is' if number == 1 else 'are'} {said}")
         for key, value in counts.get("changes", {}).items():
             lines.append(f"{name}: shown with {key}={value}")
-        if counts["missing_characters"]:
-            lines.append(
-                f"{name}: {counts['missing_characters']:,} characters are in no font and drawn as boxes; "
-                "install the fonts of their scripts (Noto), or name some in text_to_image.fallback_fonts"
-            )
     return lines
 
 

@@ -44,8 +44,8 @@ def shared_steps(study: StudyResults) -> Table:
         ("arm", "steps of the model", "taken over", "trained"),
         rows if taken else [],
         left=1,
-        note="Optimizer steps, all seeds of an arm together. Steps taken over are those before the decay, which a run of "
-        f"a smaller size trained: the model is that of a run by itself{share}.",
+        note="Optimizer steps, all seeds of an arm together. Steps taken over, all before the decay, were trained by a "
+        f"run of a smaller size: the model is that of a run by itself{share}.",
     )
 
 

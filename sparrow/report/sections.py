@@ -267,17 +267,17 @@ def data(study: StudyResults) -> Table:
             label = arm.label if len(arm.runs) == 1 else f"{arm.label}, seeds {'/'.join(map(str, run.seeds))}"
             for component, counts in run.record.data.items() if run.record else ():
                 reasons = ", ".join(f"{reason}: {n:,}" for reason, n in sorted(counts.rejected_by_reason.items()))
-                numbers = [counts.requested, counts.used, counts.rejected, counts.frames]
+                numbers = [counts.requested, counts.used, counts.rejected, counts.failed, counts.frames]
                 numbers += [counts.visual_tokens, counts.text_tokens, counts.supervised_tokens]
                 said = (reasons or NOTHING, "yes" if counts.reconciles else "NO")
                 rows.append((label, component, *said, *(f"{n:,}" for n in numbers)))
-    header = ("arm", "component", "rejected for", "reconciled", "requested", "used", "rejected", "frames")
+    header = ("arm", "component", "not used for", "reconciled", "requested", "used", "rejected", "failed", "frames")
     return Table(
         "Data",
         (*header, "visual tokens", "text tokens", "supervised"),
         rows,
         left=4,
-        note="Reconciled: requested = used + rejected, every rejection has a reason. Tokens are those of one epoch.",
+        note="Reconciled: requested = used + rejected + failed (in training), all with reasons; tokens of one epoch.",
     )
 
 

@@ -74,15 +74,17 @@ class Tokens:
 
 @dataclass
 class DataCounts:
-    """What became of the samples that a mixture's component asked for: `requested = used + rejected`.
+    """What became of the samples that a mixture's component asked for: `requested = used + rejected + failed`.
 
-    `held_out` counts samples beside these, which validation alone looks at.
+    `failed` counts planned ones that training could not read, with their reasons in `rejected_by_reason`; `held_out`
+    samples beside these, which validation alone looks at.
     """
 
     requested: int = 0
     used: int = 0
     rejected: int = 0
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
+    failed: int = 0
     frames: int = 0
     visual_tokens: int = 0
     text_tokens: int = 0
@@ -92,7 +94,8 @@ class DataCounts:
     @property
     def reconciles(self) -> bool:
         """Whether every requested sample is accounted for."""
-        return self.requested == self.used + self.rejected and self.rejected == sum(self.rejected_by_reason.values())
+        unused = self.rejected + self.failed
+        return self.requested == self.used + unused and unused == sum(self.rejected_by_reason.values())
 
 
 @dataclass
@@ -121,7 +124,7 @@ class RunRecord:
     Args:
         factors: Values of the study's factors in this run, by factor.
         data: Counts by component of the mixture.
-        num_samples: Samples trained on, repeated epochs counted.
+        num_samples: Samples trained on, repeated epochs counted; without those that could not be read.
         num_steps_done: Optimizer steps done of `num_steps` planned ones; while a run goes on, at its last heartbeat.
         time_s: Seconds by stage, such as `prepare`, `train`, `evaluate`, over all attempts; of one that was killed
             those up to its last heartbeat.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import time
@@ -18,9 +19,10 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from sparrow.core.bars import Bar
-from sparrow.core.errors import RunError
+from sparrow.core.errors import DataError, RunError
 from sparrow.core.files import write_atomically
 from sparrow.core.signals import STOP_SIGNALS, passed_by
+from sparrow.core.tables import counted
 from sparrow.data.batching import StepBatch
 from sparrow.data.plan import Plan
 from sparrow.training.module import FineTuning
@@ -215,14 +217,16 @@ class RecordTrouble(Callback):
     """Appends what went wrong in a step to files of the rank, as it comes.
 
     `failed-<rank>.jsonl` names samples that could not be read, `skipped-<rank>.jsonl` steps that taught nothing
-    because a number was not finite, with this rank's samples. Both know of each step as it was done last.
+    because a number was not finite, with this rank's samples. Both know of each step as it was done last. More than
+    `most_failed` samples that could not be read are a `DataError` on all ranks.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, most_failed: float = math.inf) -> None:
+        self.folder, self.most_failed, self._num_failed = folder, most_failed, 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop what was noted, by however many ranks, of steps that are done again."""
+        self._num_failed = sum(line["step"] < trainer.global_step for line in read_failed(self.folder))
         for path in _files(self.folder, "failed", "skipped") if trainer.is_global_zero else ():
             write_atomically(path, _text(line for line in _lines(path) if line["step"] < trainer.global_step))
 
@@ -238,6 +242,11 @@ class RecordTrouble(Callback):
             _append(self.folder / f"skipped-{rank}.jsonl", [skipped])
             if trainer.is_global_zero:
                 log.warning("%s; the step is left out", pl_module.not_finite)
+        self._num_failed += round(pl_module.step_counts.failed)
+        if pl_module.step_counts.failed and self._num_failed > self.most_failed:
+            what = f"{counted(self._num_failed, 'sample')} could not be read while training; with those that the plan "
+            remedy = f"fix what {self.folder}/failed-*.jsonl names and run again, or raise it"
+            raise DataError(f"{what}rejected they are more than max_bad_fraction", remedy=remedy)
 
 
 def _append(path: Path, lines: list[dict[str, Any]]) -> None:

@@ -18,7 +18,8 @@ def watching(config: TrainingSettings, data: PlannedData, folder: Path, checkpoi
     """Callbacks for logging, validation, the profiler and what is looked at before the first step."""
     plan = data.plan
     num_ranks = config.trainer.devices * config.trainer.num_nodes
-    callbacks: list[Callback] = [RanksAgree(num_ranks, plan), LogFrames(), RecordTrouble(folder)]
+    callbacks: list[Callback] = [RanksAgree(num_ranks, plan), LogFrames()]
+    callbacks.append(RecordTrouble(folder, plan.failures_allowed(data.bad_samples.max_fraction)))
     if config.trainer.try_longest_micro_batch:
         callbacks.append(TryLongest(lambda: data.dataset(plan), config.trainer.precision))
     held_out = plan.held_out

@@ -31,18 +31,20 @@ class StepCounts(NamedTuple):
     computed_tokens: float = 0.0
     flops: float = 0.0
     wait_s: float = 0.0
+    failed: float = 0.0
 
     @classmethod
     def of(cls, batch: StepBatch, supervised_tokens: float) -> Self:
         """The counts of one rank's batch."""
         return cls(
-            samples=len(batch.sample_ids),
+            samples=len(batch.sample_ids) - len(batch.failed),
             tokens=batch.num_tokens,
             visual_tokens=batch.num_visual_tokens,
             supervised_tokens=supervised_tokens,
             computed_tokens=batch.num_computed_tokens,
             flops=batch.flops,
             wait_s=batch.wait_s,
+            failed=len(batch.failed),
         )
 
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sparrow.commands import train as training
 from sparrow.commands.train import latest_checkpoint, train
-from sparrow.core.errors import BackboneError, ConfigError, MediaError, RunError
+from sparrow.core.errors import BackboneError, ConfigError, DataError, MediaError, RunError
 from sparrow.data import batching
 from sparrow.evaluation.predictions import Prediction, PredictionWriter, read_predictions
 from sparrow.planning import run_inputs as preparation
@@ -364,7 +364,7 @@ def test_plain_text_needs_no_frames(settings, tmp_path):
 
 def test_a_file_lost_during_training_is_counted_and_the_rest_goes_on(settings, tmp_path, monkeypatch):
     original = batching.encode
-    config = settings("on_bad_sample=skip")
+    config = settings("on_bad_sample=skip", "max_bad_fraction=0.05")
     lost = []
 
     def encode(sample, *arguments, **options):
@@ -375,9 +375,11 @@ def test_a_file_lost_during_training_is_counted_and_the_rest_goes_on(settings, t
 
     monkeypatch.setattr(batching, "encode", encode)
     train(config, tmp_path, name="lost")
-    counts = RunRecord.load(tmp_path).data["video"]
+    record = RunRecord.load(tmp_path)
+    counts = record.data["video"]
     assert counts.reconciles
-    assert (counts.requested, counts.used, counts.rejected) == (16, 15, 1)
+    assert (counts.requested, counts.used, counts.rejected, counts.failed) == (16, 15, 0, 1)
+    assert record.num_samples == 23
     assert counts.rejected_by_reason == {"while training: the file is gone": 1}
     noted = [json.loads(line) for line in (tmp_path / "failed-0.jsonl").read_text().splitlines()]
     assert {line["sample_id"] for line in noted} == set(lost)
@@ -388,9 +390,27 @@ def test_a_file_lost_during_training_is_counted_and_the_rest_goes_on(settings, t
     assert (ledger["status"] == "used").sum() == 23
 
 
+def test_more_files_lost_during_training_than_a_run_bears_end_it(settings, tmp_path, monkeypatch):
+    original, lost = batching.encode, set()
+
+    def encode(sample, *arguments, **options):
+        if len(lost) < 2 or sample.id in lost:
+            lost.add(sample.id)
+            raise MediaError("the file is gone")
+        return original(sample, *arguments, **options)
+
+    monkeypatch.setattr(batching, "encode", encode)
+    with pytest.raises(DataError, match=r"2 samples could not be read while training; .* more than max_bad_fraction"):
+        train(settings("on_bad_sample=skip", "max_bad_fraction=0.05"), tmp_path, name="lost")
+    record = RunRecord.load(tmp_path)
+    assert (record.status, record.data["video"].failed) == ("failed", 0)
+    noted = [json.loads(line) for line in (tmp_path / "failed-0.jsonl").read_text().splitlines()]
+    assert {line["sample_id"] for line in noted} == lost
+
+
 def test_what_went_wrong_in_steps_that_are_done_again_is_forgotten(settings, tmp_path, monkeypatch):
     encode, step = batching.encode, FineTuning.training_step
-    config = settings("on_bad_sample=skip")
+    config = settings("on_bad_sample=skip", "max_bad_fraction=0.05")
     lost = []
 
     def fails_once(sample, *arguments, **options):
@@ -415,7 +435,7 @@ def test_what_went_wrong_in_steps_that_are_done_again_is_forgotten(settings, tmp
     (tmp_path / "failed-1.jsonl").write_text('{"step": 2, "posi')  # of a rank that a kill ended
     record = train(config, tmp_path, name="run")
     assert (record.status, record.skipped_steps) == ("finished", [])
-    assert not any(counts.rejected for counts in record.data.values())
+    assert not any(counts.rejected or counts.failed for counts in record.data.values())
     assert not noted.read_text()
 
 

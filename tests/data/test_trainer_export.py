@@ -19,7 +19,7 @@ from sparrow.data.plan import Plan, PlanInputs
 from sparrow.data.rejecting import BadSamples
 from sparrow.data.settings import Source
 from sparrow.data.sources import load_source
-from sparrow.data.trainer_export import export_mixture
+from sparrow.data.trainer_export import CHUNK, export_mixture
 from sparrow.data.trainer_records import DATASET_NAME, EXPORTS
 from sparrow.media.images import read_image
 from sparrow.media.pages import render_text
@@ -242,6 +242,18 @@ def test_llava_has_no_system_turn_and_the_others_have(literal, tmp_path):
     export_mixture(*literal(GOOD, system="Be brief."), "ms_swift", tmp_path / "ms_swift")
     (sample,) = read_back("ms_swift", tmp_path / "ms_swift", tmp_path / "cache").values()
     assert sample.messages[0] == Message("system", (Text("Be brief."),))
+
+
+def test_the_progress_bar_knows_its_end(prepared, tmp_path, monkeypatch):
+    seen = []
+
+    def with_progress(batches, total, description):
+        seen.append((total, description))
+        return iter(batches)
+
+    monkeypatch.setattr("sparrow.data.trainer_export.with_progress", with_progress)
+    written = export(prepared, "ms_swift", tmp_path / "out")
+    assert seen == [(-(-written.num_samples // CHUNK), "export")]
 
 
 def test_questions_about_one_picture_share_its_file(literal, tmp_path):

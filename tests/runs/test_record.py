@@ -145,6 +145,8 @@ def test_a_folder_without_a_record_is_refused(tmp_path):
         (DataCounts(3, 2, 1, {"unreadable": 1}), True),
         (DataCounts(3, 2, 0), False),
         (DataCounts(3, 2, 1, {"unreadable": 2}), False),
+        (DataCounts(4, 2, 1, {"unreadable": 1, "while training: gone": 1}, failed=1), True),
+        (DataCounts(4, 3, 1, {"unreadable": 1}, failed=1), False),
     ],
 )
 def test_counts_reconcile_only_when_every_sample_is_accounted_for(counts, expected):
