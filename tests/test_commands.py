@@ -351,7 +351,7 @@ def test_evaluate_opens_a_runs_model(sparrow, tmp_path, tiny_checkpoint):
     assert f"finished: {tmp_path / 'evaluation'}" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("command", "hint"), [("trian", "did you mean 'train'?"), ("x", "choose from train, ")])
+@pytest.mark.parametrize(("command", "hint"), [("trian", "did you mean 'train'?"), ("x", "choose from init, train, ")])
 def test_unknown_commands_name_the_known_ones(tmp_path, command, hint):
     done = subprocess.run([*SPARROW, command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
