@@ -83,14 +83,15 @@ class VideoReading(NamedTuple):
     is_sequential: int
     is_verified: int
     is_interlaced: int
+    is_fallback: int
 
     @classmethod
     def of(cls, info: VideoInfo, *, is_verified: bool) -> VideoReading:
         """Of a video of which this is known."""
-        return cls(not info.is_proved, is_verified, info.is_interlaced)
+        return cls(not info.is_proved, is_verified, info.is_interlaced, info.is_fallback)
 
 
-NO_READING = VideoReading(0, 0, 0)
+NO_READING = VideoReading(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,7 @@ class SampleCost(NamedTuple):
     chat: TokenizedChat
     num_frames: int
     num_pages: int
-    num_sequential: int
-    num_verified: int
-    num_interlaced: int
+    readings: Sequence[int]
 
 
 def load_frames(sample: Sample, media_root: Roots, how: Presentation) -> list[np.ndarray]:
@@ -185,7 +184,7 @@ def measure(
     num_frames = [len(part.sizes) for part in shown]
     of_texts = [count for part, count in zip(parts, num_frames, strict=True) if isinstance(part, LongText)]
     readings = [part.reading for part in shown if part.reading is not None]
-    return SampleCost(chat, sum(num_frames), sum(of_texts), *map(sum, zip(NO_READING, *readings, strict=True)))
+    return SampleCost(chat, sum(num_frames), sum(of_texts), [*map(sum, zip(NO_READING, *readings, strict=True))])
 
 
 def encode(

@@ -21,11 +21,11 @@ from sparrow.data.supervised_loader import AtWork, Mapped, watched, with_progres
 from sparrow.data.video_headers import CHUNK, PARALLEL_FROM, look_at_headers
 from sparrow.models.backbone import Backbone
 
-MEASURING_VERSION = 7
-PROBING_VERSION = 1  # raised whenever probing the same file comes to say something else
+MEASURING_VERSION = 8
+PROBING_VERSION = 2  # raised whenever probing the same file comes to say something else
 COUNTS = (
     *("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens"),
-    *("missing_characters", "complex_characters", "num_sequential", "num_verified", "num_interlaced"),
+    *("missing_characters", "complex_characters", "num_sequential", "num_verified", "num_interlaced", "num_fallback"),
 )
 FONT_SEPARATOR = "/"
 _NOTHING = np.zeros(len(COUNTS), np.int64).tobytes()
@@ -185,7 +185,7 @@ def _measure(
         at_work.begin(row)
         try:
             sample = source[row]
-            chat, num_frames, num_pages, *readings = measure(sample, source.media_roots, backbone, how, facts)
+            chat, num_frames, num_pages, readings = measure(sample, source.media_roots, backbone, how, facts)
             notes = notes_of_pages(sample, how)
         except DataError as error:
             return _Line(row, None, error.what, str(error))

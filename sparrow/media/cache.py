@@ -18,7 +18,7 @@ from sparrow.media.frames import read_frames
 from sparrow.media.images import naming
 from sparrow.media.settings import FramePolicy
 
-CACHE_VERSION = 3  # raised whenever the same file and policy come to mean other frames
+CACHE_VERSION = 4  # raised whenever the same file and policy come to mean other frames
 
 
 class FrameCache:

@@ -11,6 +11,7 @@ import numpy as np
 from sparrow.core.errors import MediaError
 from sparrow.media.settings import FramePolicy
 
+_AGREEMENT_S = 2e-3  # by which a frame's time may differ from that of a constant rate
 _EPSILON = 1e-6  # s or frames: what rounding may add to a time that a record gives in decimals
 
 
@@ -61,26 +62,29 @@ class Clock:
 class VideoInfo(Clock):
     """What is known of a video without decoding it: enough to plan, and plain JSON values; sizes are as shown.
 
-    `is_proved` says whether the header alone proves it, and frames may be sought; `transfer` names that of HDR.
+    `is_proved` says whether the header alone proves it, and frames may be sought; `is_fallback`, whether decord was
+    asked for and showed other frames; `transfer` names that of HDR.
     """
 
     width_px: int
     height_px: int
     is_proved: bool = True
     is_interlaced: bool = False
+    is_fallback: bool = False
     transfer: str = ""
 
     def suffices(self, policy: FramePolicy) -> bool:
         """Whether what is known is enough for a plan, so that the video need not be decoded."""
         is_trusted = policy.verify == "header" or (policy.verify == "auto" and self.is_proved)
-        return is_trusted and not (self.transfer and policy.hdr == "refuse")
+        return is_trusted and policy.reader != "decord" and not (self.transfer and policy.hdr == "refuse")
 
 
-def clock(starts_s: np.ndarray, duration_s: float, nominal_fps: float) -> Clock:
-    """The clock of frames with known times: a constant rate if all lie within half a frame of it."""
+def clock(starts_s: np.ndarray, duration_s: float, nominal_fps: float, tick_s: float = 0.0) -> Clock:
+    """The clock of frames with known times, rounded to ticks; a constant rate if all agree with it within 2 ms."""
     total = len(starts_s)
-    if (np.abs(starts_s * nominal_fps - np.arange(total)) < 0.5).all():
-        return Clock(num_frames=total, fps=nominal_fps, duration_s=total / nominal_fps)
+    for fps in (nominal_fps, (total - 1) / float(starts_s[-1]) if total > 1 else nominal_fps):
+        if (np.abs(starts_s - np.arange(total) / fps) < min(0.5 / fps, _AGREEMENT_S + tick_s)).all():
+            return Clock(num_frames=total, fps=fps, duration_s=total / fps)
     return Clock(num_frames=total, fps=total / duration_s, duration_s=duration_s, starts_s=tuple(starts_s.tolist()))
 
 

@@ -20,21 +20,11 @@ from sparrow.media.settings import FramePolicy
 from sparrow.media.video_decoding import DAMAGED, ClockChanged
 from sparrow.media.video_reader import VideoFileReader
 
-__all__ = [
-    "Clip",
-    "FramePolicy",
-    "VideoInfo",
-    "frame_indices",
-    "look_at_header",
-    "planned_frames",
-    "probe_video",
-    "read_clip",
-    "read_frames",
-    "read_with_info",
-    "shown_size",
-]
+__all__ = ["Clip", "FramePolicy", "VideoInfo", "frame_indices", "look_at_header", "planned_frames", "probe_video"]
+__all__ += ["read_clip", "read_frames", "read_with_info", "shown_size"]
 
 Reader = VideoFileReader | AnimationReader | FolderReader
+Bound = float | None
 
 
 @dataclass(frozen=True)
@@ -78,12 +68,7 @@ def look_at_header(path: str | Path, policy: FramePolicy) -> VideoInfo:
 
 
 def read_clip(
-    path: str | VideoPath,
-    policy: FramePolicy,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    *,
-    fps: float | None = None,
+    path: str | VideoPath, policy: FramePolicy, start_s: Bound = None, end_s: Bound = None, *, fps: float | None = None
 ) -> Clip:
     """The frames that a policy asks for.
 
@@ -96,12 +81,7 @@ def read_clip(
 
 
 def read_with_info(
-    path: str | VideoPath,
-    policy: FramePolicy,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    *,
-    fps: float | None = None,
+    path: str | VideoPath, policy: FramePolicy, start_s: Bound = None, end_s: Bound = None, *, fps: float | None = None
 ) -> tuple[Clip, VideoInfo]:
     """The same, and what is known of the video then."""
     with _open(path, policy, fps) as reader:
@@ -122,12 +102,7 @@ def scaled(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_frames(
-    path: str | VideoPath,
-    policy: FramePolicy,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    *,
-    fps: float | None = None,
+    path: str | VideoPath, policy: FramePolicy, start_s: Bound = None, end_s: Bound = None, *, fps: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """`read_clip` as arrays: uint8 RGB [n, height, width, 3], and times float64 [n] in s."""
     clip = read_clip(path, policy, start_s, end_s, fps=fps)
@@ -155,6 +130,7 @@ def _info(reader: Reader, size: tuple[int, int] | None = None) -> VideoInfo:
         height_px=height,
         is_proved=reader.is_proved,
         is_interlaced=reader.is_interlaced,
+        is_fallback=reader.is_fallback,
         transfer=reader.transfer,
     )
 

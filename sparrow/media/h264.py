@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
+from itertools import islice
+from typing import Any
 
-_SLICE, _IDR, _SEI = 1, 5, 6  # kinds of H.264's units (7.3.1)
+HEAD_BYTES = 4096  # of a key frame's packet, in which its parameters and messages lie, and its first slice begins
+_SLICE, _IDR, _SEI, _SEQUENCE = 1, 5, 6, 7  # kinds of H.264's units (7.3.1)
 _RECOVERY_POINT = 6  # kind of a supplemental message (D.1)
 _HEVC_RANDOM_ACCESS = range(16, 24)  # kinds of HEVC's pictures after which nothing refers to what came before
 _HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
+
+
+class Start(IntEnum):
+    """Whether decoding may begin at a key frame, so that all frames shown from it on are those of a whole decode."""
+
+    FIELDS = -1  # packets may be fields from here on, whatever the file's header says
+    NONE = 0
+    GRADUAL = 1  # periodic intra refresh takes some frames to recover
+    OPEN = 2  # exact at once, but what is shown before may be missing: a strict decoder refuses it
+    NEW = 3  # nothing refers to what came before
 
 
 class _Bits:
@@ -41,16 +54,15 @@ def has_whole_frames(codec: Any) -> bool:
     config: bytes = codec.extradata or b""
     if codec.codec_tag == "avc3" or len(config) < 8 or config[0] != 1:
         return False
-    at, count = 6, config[5] & 31
+    parameters = [*islice(_split(config, 6, 2), config[5] & 31)]
+    return bool(parameters) and _are_frames_only(parameters)
+
+
+def _are_frames_only(parameters: Iterable[bytes]) -> bool:
     try:
-        for _ in range(count):
-            length = int.from_bytes(config[at : at + 2])
-            if not _is_frames_only(config[at + 2 : at + 2 + length]):
-                return False
-            at += 2 + length
-    except (ValueError, IndexError):  # it ends too early
+        return all(map(_is_frames_only, parameters))
+    except (ValueError, IndexError):  # some end too early
         return False
-    return count > 0
 
 
 def _is_frames_only(parameters: bytes) -> bool:
@@ -86,40 +98,45 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
         last = following or last
 
 
-def clean_start(codec: Any, packet: bytes) -> Literal["new", "recovery point"] | None:
-    """Whether decoding may begin at a key frame: all frames shown from it on come out as in a decode of the whole.
+def start_at(codec: Any, head: bytes) -> Start:
+    """What a key frame's packet, or its first `HEAD_BYTES`, says of beginning there.
 
-    So it is at an IDR picture, where the decoder begins anew, and where a recovery point states exact recovery at once;
-    periodic intra refresh takes frames to recover. Of other codecs than H.264 and HEVC the decoder says it.
+    Of other codecs than H.264 and HEVC the decoder says it.
     """
+    units = list(_units(codec, head)) if codec.name in ("h264", "hevc") else []
     if codec.name == "hevc":
-        starts = (unit[0] >> 1 & 63 in _HEVC_RANDOM_ACCESS for unit in _units(packet, codec.extradata[21] & 3))
-        return "new" if any(starts) else None
-    if codec.name != "h264":
-        return "new"
-    units = list(_units(packet, codec.extradata[4] & 3))
-    if any(unit[0] & 31 == _IDR for unit in units):
-        return "new"
-    return "recovery point" if any(unit[0] & 31 == _SEI and _recovers_at_once(unit) for unit in units) else None
+        return Start.NEW if any(unit[0] >> 1 & 63 in _HEVC_RANDOM_ACCESS for unit in units) else Start.NONE
+    if not _are_frames_only(unit for unit in units if unit[0] & 31 == _SEQUENCE):
+        return Start.FIELDS
+    if codec.name != "h264" or any(unit[0] & 31 == _IDR for unit in units):
+        return Start.NEW
+    return max((_recovery(unit) for unit in units if unit[0] & 31 == _SEI), default=Start.NONE)
 
 
 def is_disposable(codec: Any, packet: bytes) -> bool:
     """Whether no frame refers to an H.264 packet's, so that it need not be decoded (7.4.1); never of damaged units."""
-    kinds = [(unit[0] >> 5 & 3, unit[0] & 31) for unit in _units(packet, codec.extradata[4] & 3)]
+    kinds = [(unit[0] >> 5 & 3, unit[0] & 31) for unit in _units(codec, packet)]
     return any(kind == _SLICE for _, kind in kinds) and all(not refers and 0 < kind < 24 for refers, kind in kinds)
 
 
-def _units(packet: bytes, length_bytes_less_1: int) -> Iterator[bytes]:
-    at, width = 0, length_bytes_less_1 + 1
-    while at + width < len(packet):
-        length = int.from_bytes(packet[at : at + width])
-        if unit := packet[at + width : at + width + length]:
+def _units(codec: Any, packet: bytes) -> Iterator[bytes]:
+    config: bytes = codec.extradata or b""
+    if config[:1] != b"\1":  # start codes stand between them
+        return filter(None, packet.split(b"\0\0\1")[1:])
+    return _split(packet, 0, (config[21 if codec.name == "hevc" else 4] & 3) + 1)
+
+
+def _split(content: bytes, at: int, width: int) -> Iterator[bytes]:
+    """What stands behind lengths of so many bytes."""
+    while at + width < len(content):
+        length = int.from_bytes(content[at : at + width])
+        if unit := content[at + width : at + width + length]:
             yield unit
         at += width + length
 
 
-def _recovers_at_once(unit: bytes) -> bool:
-    """Whether a supplemental unit holds a recovery point of no frames that promises exact frames (D.1.8)."""
+def _recovery(unit: bytes) -> Start:
+    """What a supplemental unit's recovery point promises, of how many frames and whether they are exact (D.1.8)."""
     at = 1
     while at + 2 < len(unit):
         numbers = []
@@ -132,6 +149,6 @@ def _recovers_at_once(unit: bytes) -> bool:
         kind, size = numbers
         if kind == _RECOVERY_POINT and at < len(unit):
             bits = _Bits(unit[at:] + b"\x80")
-            return bits.ue() == 0 and bool(bits.u())
+            return Start.OPEN if bits.ue() == 0 and bits.u() else Start.GRADUAL
         at += size
-    return False
+    return Start.NONE

@@ -33,12 +33,12 @@ class FramePolicy:
     fps: AboveZero | None = setting("rate of the policy `fps`", default=None, unit="frames/s")
     timestamps: bool = setting("put the time of each frame before it in words", default=False)
     reader: Literal["auto", "pyav", "decord"] = setting(
-        "what decodes video files: `auto` is `pyav`; `decord` only where it counts frames right",
+        "what decodes video files: `auto` is `pyav`; `decord` only where both show the same frames",
         default="auto",
         added=True,
     )
     verify: Literal["auto", "header", "frames"] = setting(
-        "which videos a plan decodes: `auto` those whose header proves nothing, or none, or all",
+        "which videos a plan decodes: `auto` those whose header proves nothing, or none, or all; with decord all",
         default="auto",
         added=True,
     )

@@ -15,24 +15,22 @@ from av.stream import Discard, Disposition
 
 from sparrow.core.errors import MediaError, SparrowError
 from sparrow.core.files import is_machine_fault
-from sparrow.media.h264 import clean_start, is_disposable
-from sparrow.media.video_index import VideoIndex
+from sparrow.media.h264 import is_disposable
+from sparrow.media.video_index import VideoIndex, packets_of
 
+_NO_FRAME = "a frame of the video cannot be decoded"
 DAMAGED = "it may be truncated or damaged: fetch it again or encode it anew"
 # Only containers of their own frames: FFmpeg also reads playlists, whose files may lie outside the media root.
 _CONTAINERS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,rm,mxf,nut,dv,ivf,h263,h264,hevc,obu,av1,mjpeg,"
     "jpeg_pipe,yuv4mpegpipe,apng,mp3,flac,wav"
 )
+_FAIL_WHEN_STRICT = {"tiff"}  # decoders that take for damage what is none
 _OUTPUT_CORRUPT = 8  # FFmpeg's `AV_CODEC_FLAG_OUTPUT_CORRUPT`: what is damaged comes out, and says so
 
 
 class ClockChanged(Exception):
     """Decoding showed other frames or times than the container had stated; the reader's clock is right now."""
-
-
-class RecoveryPoint(Exception):
-    """Decoding is to begin in an open group of pictures, which a strict decoder refuses."""
 
 
 class Disproved(Exception):
@@ -42,30 +40,29 @@ class Disproved(Exception):
 class Decoding:
     """A decoder that runs through a proved file from a clean start on; `position` is that of the packet to come."""
 
-    def __init__(self, container: Any, stream: Any, index: VideoIndex, wanted: set[int], *, is_strict: bool) -> None:
+    def __init__(self, container: Any, stream: Any, index: VideoIndex, wanted: set[int]) -> None:
         self._container, self._stream, self._index, self._wanted = container, stream, index, wanted
-        self._is_strict = is_strict
         self._times = index.times
         self._num_given = 0  # of the frames shown, those before the next one
         self._packets: Iterator[Any] = container.demux(stream)
         self._found: dict[int, Any] = {}
-        self._has_begun = False
         self._first_pts = self._last_pts = int(index.pts[0])
         self._start = self.position = 0
 
-    def starts_at(self, position: int) -> bool:
-        """Seek to a key frame and say whether decoding can begin there.
+    def seek(self, position: int) -> None:
+        """Go on from a clean start.
 
         The decoder sees the file's first packet before, which tells some decoders whose encoder's faults to follow.
         """
-        if not self._has_begun:
-            self._has_begun = True
+        if not self.position:
             with suppress(av.error.FFmpegError):
                 next(self._packets).decode()
         pts, dts = int(self._index.pts[position]), int(self._index.dts[position])
+        packets = self._packets
         for time in (pts, dts):  # some containers are sought by presentation times, some by decoding times
-            self._container.seek(time, stream=self._stream)
-            packets = self._container.demux(self._stream)
+            if self._index.has_places:
+                self._container.seek(time, stream=self._stream)
+                packets = self._container.demux(self._stream)
             packet = next((p for p in packets if p.pts is None or p.pts >= pts), None)
             if packet is not None and packet.pts == pts:
                 break
@@ -74,13 +71,8 @@ class Decoding:
         self._first_pts = self._last_pts = pts
         self._num_given = int(np.searchsorted(self._times, pts))
         self._start = self.position = position
-        kind = clean_start(self._stream.codec_context, bytes(packet)) if packet.is_keyframe else None
-        if kind == "recovery point" and self._is_strict:
-            raise RecoveryPoint
-        if kind is None:
-            return False
+        self._stream.codec_context.flush_buffers()
         self._packets, self._found = chain([packet], packets), {}
-        return True
 
     def frame_of(self, position: int) -> Any:
         """The frame of a wanted packet, whose time lies after those of the ones before.
@@ -89,7 +81,6 @@ class Decoding:
         """
         pts = int(self._index.pts[position])
         latest = int(self._index.pts[self._start : position + 1].max())
-        self._has_begun = True
         while pts not in self._found or self._last_pts < latest:
             packet = next(self._packets, None)
             if pts not in self._found and (packet is None or self._last_pts > pts):
@@ -113,6 +104,8 @@ class Decoding:
         except av.error.FFmpegError:
             if packet.size and packet.pts < self._first_pts:  # it may refer to what came before the start
                 return
+            if self._start:  # was no start, or the file is damaged: a decode from the beginning tells
+                raise Disproved from None
             raise
         for frame in frames:
             if frame.pts is None:
@@ -120,7 +113,7 @@ class Decoding:
             if frame.pts < self._first_pts:
                 continue
             if frame.is_corrupt:
-                raise MediaError("a frame of the video cannot be decoded", remedy=DAMAGED)
+                raise Disproved if self._start else MediaError(_NO_FRAME, remedy=DAMAGED)
             place = int(np.searchsorted(self._times, frame.pts))
             left_out = place - self._num_given
             if place == len(self._times) or self._times[place] != frame.pts or left_out < 0:
@@ -136,26 +129,30 @@ def all_frames(container: Any, stream: Any, index: VideoIndex) -> Iterator[Any]:
     """All frames in the order in which the decoder shows them, without those that lack what was cut off before them.
 
     Raises:
-        MediaError: If one is damaged.
+        MediaError: If one is damaged, or there is none.
     """
-    leading, first_key = index.num_leading, int(np.argmax(index.is_key))
-    has_left_out, has_key = False, False
-    for position, packet in enumerate(container.demux(stream)):
+    first_key, is_whole = int(np.argmax(index.is_key)), not index.begins_within
+    leading = index.num_leading if is_whole else 0
+    has_left_out = has_key = has_any = False
+    for position, packet in enumerate(packets_of(container, stream)):
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
-            if position >= leading or position == first_key:
+            if is_whole and (position >= leading or position == first_key):
                 raise
             frames, has_left_out = [], True
         for frame in frames:
             has_key |= frame.key_frame
             is_leading = leading > 0 and not has_key
-            if frame.is_corrupt and is_leading:
+            if frame.is_corrupt and (is_leading or not is_whole):
                 has_left_out = True
             elif frame.is_corrupt or (has_left_out and is_leading):
-                raise MediaError("a frame of the video cannot be decoded", remedy=DAMAGED)
+                raise MediaError(_NO_FRAME, remedy=DAMAGED)
             else:
+                is_whole = has_any = True
                 yield frame
+    if not has_any:
+        raise MediaError("no frame of the video can be decoded", remedy=DAMAGED)
 
 
 @contextmanager
@@ -169,22 +166,23 @@ def open_stream(path: Path, *, is_strict: bool = True) -> Iterator[tuple[Any, An
             stream = container.streams.best("video")
             if stream is None or stream.disposition & Disposition.attached_pic:  # the cover of a sound file
                 raise MediaError("the file has no video stream", remedy="fix the record's path")
-            if stream.codec_context is None:
+            codec = stream.codec_context
+            if codec is None:
                 raise MediaError("the video's codec is not known", remedy="encode it as H.264")
             for other in container.streams:
                 if other is not stream:
                     other.discard = Discard.all
-            stream.codec_context.thread_count = 1
-            stream.codec_context.flags |= _OUTPUT_CORRUPT
-            if is_strict:
-                stream.codec_context.options = {"err_detect": "explode"}
+            codec.thread_count = 1
+            codec.flags |= _OUTPUT_CORRUPT
+            if is_strict and codec.name not in _FAIL_WHEN_STRICT:
+                codec.options = {"err_detect": "explode+crccheck"}
             yield container, stream
-    except (SparrowError, ClockChanged, RecoveryPoint, Disproved):
+    except (SparrowError, ClockChanged, Disproved):
         raise
     except av.error.FFmpegError as error:
         if is_machine_fault(error) and error.errno != errno.EIO:  # FFmpeg gives EIO for damaged files too
             raise
-        if isinstance(error, av.error.ArgumentError):
+        if isinstance(error, av.error.ArgumentError) and error.filename == str(path):  # of opening it
             raise MediaError(
                 "the file is not in a container of videos",
                 remedy="of a list of files, name the video itself; else encode it as MP4",

@@ -8,7 +8,6 @@ beginning to the end, and the frames counted as the decoder shows them. What a d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,28 +17,23 @@ from av.sidedata.sidedata import Type
 from sparrow.core.errors import MediaError
 from sparrow.media.colour import Hdr, hdr_transfer, refuse_hdr, to_rgb
 from sparrow.media.frame_choice import Clock, clock
+from sparrow.media.h264 import Start
 from sparrow.media.images import MAX_PIXELS
-from sparrow.media.video_decoding import (
-    DAMAGED,
-    ClockChanged,
-    Decoding,
-    Disproved,
-    RecoveryPoint,
-    all_frames,
-    open_stream,
-)
+from sparrow.media.video_decoding import ClockChanged, Decoding, Disproved, all_frames, open_stream
 from sparrow.media.video_index import NO_TIME, read_index
 
 Decoder = Literal["auto", "pyav", "decord"]
 
 _ASPECT_TOLERANCE = 0.01  # of square pixels: encoders round the shape of a scaled picture
+_SAME = 2  # grey levels by which two decoders' pictures of a frame differ at most, on average
 _INTERLACED = (2, 3, 4, 5)  # FFmpeg's `AVFieldOrder`
 
 
 class VideoFileReader:
     """The best video stream of a file.
 
-    `is_proved` says whether frames are sought; else every reading decodes the file from beginning to end.
+    `is_proved` says whether frames are sought; else every reading decodes the file from beginning to end. `is_fallback`
+    says whether PyAV read it although decord was asked for, which showed other frames.
 
     Raises:
         MediaError: If the file is no video, is truncated or damaged, or has no video stream; from any method.
@@ -58,16 +52,13 @@ class VideoFileReader:
             self.is_interlaced = codec.field_order in _INTERLACED
             self._stated_transfer = codec.color_trc
             self.transfer = hdr_transfer(codec.color_trc)
-        self.is_proved = self._index.is_proved
+        self.is_proved, self.is_fallback = self._index.is_proved, False
         self.clock = self._clock_of(self._stated_times())
 
     def size(self) -> tuple[int, int]:
         """Height and width in pixels as shown, of the first frame."""
-        with self._from_beginning() as (container, stream):
-            frame = next(all_frames(container, stream, self._index), None)
-            if frame is None:
-                raise MediaError("no frame of the video can be decoded", remedy=DAMAGED)
-            height, width, _ = self._rgb(frame).shape
+        with open_stream(self._path, is_strict=not self._index.is_cut) as (container, stream):
+            height, width, _ = self._rgb(next(all_frames(container, stream, self._index))).shape
         return height, width
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
@@ -79,60 +70,38 @@ class VideoFileReader:
             ClockChanged: If the clock was not that of the frames; which ones are wanted must be chosen anew.
         """
         if self.is_proved:
-            counted = self._counted(indices) if self._decoder == "decord" else None
-            if counted is not None:
-                return counted
             try:
-                with suppress(RecoveryPoint):
-                    return self._at_times(indices, is_strict=True)
-                return self._at_times(indices, is_strict=False)
+                return self._checked(indices, self._at_times(indices))
             except Disproved:
                 self.is_proved = False
-        return self._from_all(indices)
+        return self._checked(indices, self._from_all(indices))
 
-    def _at_times(self, indices: Sequence[int], *, is_strict: bool) -> np.ndarray:
-        """Frames decoded from the clean starts before them; two decoders take turns, so that one can look ahead."""
+    def _at_times(self, indices: Sequence[int]) -> np.ndarray:
+        """Frames decoded from the clean starts before them."""
         index = self._index
         order = np.flatnonzero(index.is_shown)[np.argsort(index.pts[index.is_shown])]
         positions = order[list(indices)].tolist()
-        wanted = set(index.pts[positions].tolist())
+        starts = [index.start_before(position) for position in positions]
+        is_strict = bool((index.starts[starts] == Start.NEW).all())
         frames: list[np.ndarray] = []
-        with ExitStack() as stack:
-
-            def opened() -> Decoding:
-                stream = stack.enter_context(open_stream(self._path, is_strict=is_strict))
-                return Decoding(*stream, index, wanted, is_strict=is_strict)
-
-            current: Decoding | None = None
-            ahead: Decoding | None = None
-            for position in positions:
-                start = index.start_before(position)
-                while start > (current.position if current else 0):
-                    ahead = ahead or opened()
-                    if ahead.starts_at(start):
-                        current, ahead = ahead, current
-                        break
-                    start = index.start_before(start - 1)
-                current = current or opened()
-                frames.append(self._rgb(current.frame_of(position)))
+        with open_stream(self._path, is_strict=is_strict) as (container, stream):
+            decoding = Decoding(container, stream, index, set(index.pts[positions].tolist()))
+            for position, start in zip(positions, starts, strict=True):
+                if start > decoding.position:
+                    decoding.seek(start)
+                frames.append(self._rgb(decoding.frame_of(position)))
         return np.stack(frames)
-
-    def _from_beginning(self) -> AbstractContextManager[tuple[Any, Any]]:
-        """The opened file; a strict decoder would refuse one whose first frames lack what was cut off before them."""
-        return open_stream(self._path, is_strict=self._index.num_leading <= 1)
 
     def _from_all(self, indices: Sequence[int]) -> np.ndarray:
         """Frames counted in a decode of the whole file."""
         wanted = set(indices)
         frames: list[np.ndarray] = []
         times: list[int | None] = []
-        with self._from_beginning() as (container, stream):
+        with open_stream(self._path, is_strict=not self._index.is_cut) as (container, stream):
             for frame in all_frames(container, stream, self._index):
                 if len(times) in wanted:
                     frames.append(self._rgb(frame))
                 times.append(frame.pts)
-        if not times:
-            raise MediaError("no frame of the video can be decoded", remedy=DAMAGED)
         seen = self._clock_of(self._seen_times(times))
         if seen != self.clock:
             self.clock = seen
@@ -159,12 +128,9 @@ class VideoFileReader:
         if isinstance(times, int) or not len(times):
             count = times if isinstance(times, int) else 0
             return Clock(num_frames=count, fps=self._fps, duration_s=count / self._fps)
-        fps, steps = self._fps, np.diff(times)
-        if len(times) != len(self._index.pts) and len(steps):  # the container's rate counts packets
-            fps = 1 / (float(np.median(steps)) * self._time_base)
         starts_s = (times - times[0]) * self._time_base
-        last_s = self._index.last_duration * self._time_base or 1 / fps
-        return clock(starts_s, float(starts_s[-1]) + last_s, fps)
+        last_s = self._index.last_duration * self._time_base or 1 / self._fps
+        return clock(starts_s, float(starts_s[-1]) + last_s, self._fps, self._time_base)
 
     def _rgb(self, frame: Any) -> np.ndarray:
         self.is_interlaced |= frame.interlaced_frame
@@ -172,27 +138,20 @@ class VideoFileReader:
         rotation, is_mirrored = _orientation(frame)
         return np.rot90(image[::-1] if is_mirrored else image, round(rotation / 90) % 4)
 
-    def _counted(self, indices: Sequence[int]) -> np.ndarray | None:
-        """The frames as decord gives them; None where it cannot read the file or would count other frames."""
+    def _checked(self, indices: Sequence[int], frames: np.ndarray) -> np.ndarray:
+        """The frames, or with `decord` its own of them: it shows what is damaged, so they must look the same."""
+        if self._decoder != "decord":
+            return frames
         import decord
 
-        index = self._index
-        keys = index.pts[index.is_key]
-        group = np.cumsum(index.is_key) - 1
-        # It maps no HDR, and counts packets from the key frame before.
-        if self.transfer or not index.is_shown.all() or (index.pts < keys[group]).any():
-            return None
-        with self._from_beginning() as (container, stream):
-            first = next(all_frames(container, stream, index))
-            size_px = first.to_ndarray(format="rgb24", threads=1).shape[1::-1]
-            upright = size_px == self._size_px and not _orientation(first)[1]
         try:
-            reader = decord.VideoReader(str(self._path), num_threads=1)
-            if not upright or len(reader) != self.clock.num_frames:
-                return None
-            return reader.get_batch(list(indices)).asnumpy()
-        except Exception:  # AV1, say; PyAV reads it or says what is wrong
-            return None
+            theirs = decord.VideoReader(str(self._path), num_threads=1).get_batch(list(indices)).asnumpy()
+            pairs = zip(theirs.astype(np.int16), frames, strict=True)
+            is_same = theirs.shape == frames.shape and all(np.abs(a - b).mean() < _SAME for a, b in pairs)
+        except Exception:  # what it cannot read
+            is_same = False
+        self.is_fallback = not is_same
+        return theirs if is_same else frames
 
 
 def _displayed_size(width: int, height: int, aspect: Any) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import sys
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +16,11 @@ from PIL import Image
 
 from sparrow.core.errors import MediaError
 from sparrow.media.colour import tone_mapped
-from sparrow.media.frames import frame_indices, look_at_header, probe_video, read_clip, read_frames
+from sparrow.media.frame_choice import clock
+from sparrow.media.frames import frame_indices, look_at_header, probe_video, read_clip, read_frames, read_with_info
 from sparrow.media.images import read_image
 from sparrow.media.settings import FramePolicy
+from sparrow.media.video_decoding import Decoding
 from tests.media.video_clips import index_of, picture, write_clip
 
 ALL = FramePolicy("all", max_frames=None)
@@ -294,18 +297,215 @@ def test_the_curve_keeps_order_and_grey_and_takes_the_peak_to_white() -> None:
         assert 170 <= tone_mapped(np.full((1, 1, 3), paper, np.float32), transfer)[0, 0, 0] <= 200
 
 
-def test_heic_is_read_by_pillow_heif_or_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", [read_image, probe_video])
+def test_heic_without_pillow_heif_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     path = tmp_path / "photo.heic"
-    try:
-        import pillow_heif
-    except ImportError:
-        path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
-        for call in (read_image, probe_video):
-            with pytest.raises(MediaError, match="HEIC picture, which pillow-heif reads; it is not installed"):
-                call(path)
-    else:
-        pillow_heif.from_pillow(Image.fromarray(picture(5, 128, 64))).save(path, quality=95)
-        assert index_of(read_image(path)) == index_of(read_frames(path, ALL)[0][0]) == 5
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    with pytest.raises(MediaError, match="HEIC picture, which pillow-heif reads; it is not installed"):
+        call(path)
+
+
+def test_heic_is_read_by_pillow_heif(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "photo.heic"
+    pillow_heif.from_pillow(Image.fromarray(picture(5, 128, 64))).save(path, quality=95)
+    assert index_of(read_image(path)) == index_of(read_frames(path, ALL)[0][0]) == 5
+
+
+@pytest.mark.parametrize("name", ["a clip.mp4", "intra refresh.mp4", "stream.ts"])
+def test_decord_is_taken_only_where_it_shows_the_same_frames(tmp_path: Path, name: str) -> None:
+    """It counts packets from key flags, which in a refreshed stream are no clean starts, and misses frames elsewhere."""
+    codec, options, _ = KINDS[name]
+    path = write_clip(tmp_path / name, 60, codec=codec, options=options, draw=noisy)
+    policy = FramePolicy(max_frames=3, reader="decord")
+    clip, info = read_with_info(path, policy)
+    expected = [*sequential(path).values()]
+    for index, frame in zip(clip.indices, clip.frames, strict=True):
+        assert np.abs(frame.astype(int) - expected[index]).mean() < 2
+    assert info.is_fallback is (name != "a clip.mp4")
+    assert not info.suffices(policy) and info.suffices(FramePolicy(verify="header"))
+
+
+def test_decord_shows_no_damage(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", 60, width=256, height=128, draw=noisy)
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][30]
+    content = bytearray(path.read_bytes())
+    content[packet.pos + 40 : packet.pos + packet.size] = bytes(packet.size - 40)
+    path.write_bytes(content)
+    with pytest.raises(MediaError, match="cannot be decoded"):
+        read_frames(path, FramePolicy("all", max_frames=None, reader="decord"))
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("ts", "libx264"), ("mpg", "mpeg2video"), ("mkv", "libx264")])
+def test_joined_recordings_go_on_in_time(tmp_path: Path, suffix: str, codec: str) -> None:
+    part = write_clip(tmp_path / f"part.{suffix}", 36, codec=codec, options={"bf": "2"})
+    path = tmp_path / f"joined.{suffix}"
+    path.write_bytes(2 * part.read_bytes())
+    clip, info = read_with_info(path, ALL)
+    assert [index_of(frame) for frame in clip.frames] == 2 * list(range(36))
+    assert clip.times_s == pytest.approx([i / 24 for i in range(72)], abs=2e-3)
+    assert info.duration_s == pytest.approx(3, abs=1e-2)
+
+
+def with_global_index(source: Path, folder: Path) -> Path:
+    flags = "frag_keyframe+empty_moov+default_base_moof+dash+global_sidx"
+    return copy_packets(source, folder / "indexed.mp4", movflags=flags)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "mark"),
+    [
+        ("mp4", "libx264", b"moof"),
+        ("ogg", "libvpx", b"OggS"),
+        ("mxf", "mpeg2video", bytes.fromhex("060e2b34010201010d01030115")),
+        ("y4m", "rawvideo", b""),
+        ("asf", "wmv2", b""),
+        ("ivf", "libvpx", b""),
+    ],
+)
+def test_a_file_cut_between_its_parts_is_an_error(tmp_path: Path, suffix: str, codec: str, mark: bytes) -> None:
+    """Where its container promises more than there is."""
+    path = write_clip(tmp_path / f"clip.{suffix}", 96, codec=codec, fps=25, draw=noisy, gop=6)
+    path = with_global_index(path, tmp_path) if suffix == "mp4" else path
+    assert probe_video(path).num_frames == 96
+    content = path.read_bytes()
+    at = content.index(mark, len(content) // 2)
+    path.write_bytes(content[: at - 4 * (suffix == "mp4")])
+    with pytest.raises(MediaError, match=r"the video is cut short; .*: fetch it again"):
+        read_frames(path, FramePolicy(max_frames=3))
+
+
+@pytest.mark.parametrize(
+    "end", [b"TAG" + bytes(125), bytes(range(256)), b"\xa3\xff\xff\xff" * 9], ids=["id3", "bytes", "x"]
+)
+@pytest.mark.parametrize("live", ["0", "1"])
+def test_what_stands_behind_a_matroska_file_does_no_harm(tmp_path: Path, end: bytes, live: str) -> None:
+    path = copy_packets(write_clip(tmp_path / "clip.mkv"), tmp_path / "copy.mkv", live=live)
+    path.write_bytes(path.read_bytes() + end)
+    if live == "0" or end[:1] != b"\xa3":  # where the length is not known, it could be a part
+        assert probe_video(path).num_frames == 48
+
+
+def test_a_duration_in_words_is_no_promise(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mkv")
+    content = path.read_bytes()
+    assert content.count(b"00:00:02.000000000") == 1
+    path.write_bytes(content.replace(b"00:00:02.000000000", b"about two minutes:"))
+    assert probe_video(path).num_frames == 48
+
+
+def test_pictures_that_strict_decoders_fail_at_are_read(tmp_path: Path) -> None:
+    assert_as_sequential(write_clip(tmp_path / "clip.mov", 5, codec="tiff", pix_fmt="rgb24", draw=noisy))
+
+
+def test_an_error_in_decoding_is_none_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise av.error.ArgumentError(22, "Invalid argument", "avcodec_send_packet()")
+
+    monkeypatch.setattr("sparrow.media.video_reader.all_frames", failing)
+    with pytest.raises(MediaError, match="the video cannot be decoded"):
+        read_frames(write_clip(tmp_path / "clip.avi", 5, codec="mpeg4"), ALL)
+
+
+def test_a_false_key_flag_leads_to_a_decode_in_turn(tmp_path: Path) -> None:
+    options = {"preset": "12", "svtav1-params": "keyint=40"}
+    path = write_clip(tmp_path / "clip.mp4", 60, codec="libsvtav1", options=options, draw=noisy, gop=40)
+    content = path.read_bytes()
+    at = content.index(b"stss") + 8
+    assert content[at : at + 12] == struct.pack(">3I", 2, 1, 41)
+    path.write_bytes(content[:at] + struct.pack(">3I", 2, 1, 21) + content[at + 12 :])
+    expected = [*sequential(path).values()]
+    for count in (1, 3):
+        clip, info = read_with_info(path, FramePolicy(max_frames=count))
+        assert not info.is_proved
+        for index, frame in zip(clip.indices, clip.frames, strict=True):
+            assert np.abs(frame.astype(int) - expected[index]).mean() < 2
+
+
+def refreshed(path: Path) -> Path:
+    """A stream without a second clean start."""
+    params = "intra-refresh=1:keyint=12:bframes=0:repeat-headers=1"
+    return write_clip(path, 60, options={"x264-params": params}, draw=noisy)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_a_refreshed_stream_that_was_cut_begins_where_it_is_whole_again(tmp_path: Path, suffix: str) -> None:
+    whole = refreshed(tmp_path / f"whole.{suffix}")
+    with av.open(str(whole)) as container:
+        keys = [p.dts for p in container.demux(video=0) if p.size and p.is_keyframe]
+    path = copy_packets(whole, tmp_path / f"cut.{suffix}", lambda packet: packet.dts >= keys[2])
+    assert not look_at_header(path, ALL).is_proved
+    assert 20 < probe_video(path).num_frames < 36
+    assert_as_sequential(path)
+
+
+def test_a_refreshed_stream_is_not_sought_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Decoding, "seek", lambda *_: pytest.fail("sought"))
+    assert len(read_frames(refreshed(tmp_path / "clip.mp4"), FramePolicy(max_frames=4))[0]) == 4
+
+
+def joined(first: Path, second: Path, target: Path) -> Path:
+    """H.264 whose parameters change within the stream: those of the second part stand in its first packet."""
+    with av.open(str(first)) as source, av.open(str(target), "w") as output:
+        stream = source.streams.video[0]
+        copy = output.add_stream_from_template(stream)
+        frame_ticks = round(1 / stream.average_rate / stream.time_base)
+        dts = 0
+        for path in (first, second):
+            with av.open(str(path)) as container:
+                config = container.streams.video[0].codec_context.extradata
+                length = int.from_bytes(config[6:8])
+                at = 9 + length
+                sets = (config[8 : 8 + length], config[at + 2 : at + 2 + int.from_bytes(config[at : at + 2])])
+                packets = [p for p in container.demux(video=0) if p.size]
+                order = sorted(range(len(packets)), key=lambda i: packets[i].pts)
+                for i, packet in enumerate(packets):
+                    content = bytes(packet)
+                    if path == second and i == 0:
+                        content = b"".join(len(unit).to_bytes(4) + unit for unit in sets) + content
+                    new = av.Packet(content)
+                    new.dts, new.pts = dts, dts + (order.index(i) - i + 4) * frame_ticks
+                    new.time_base, new.stream, new.is_keyframe = stream.time_base, copy, packet.is_keyframe
+                    output.mux(new)
+                    dts += frame_ticks
+    return target
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_stream_that_goes_over_to_fields_is_counted_as_shown(tmp_path: Path, suffix: str) -> None:
+    first = write_clip(tmp_path / "first.mp4", 24, fps=25, options={"bf": "0"}, draw=noisy)
+    flags = {"bf": "0", "flags": "+ildct+ilme"}
+    second = write_clip(tmp_path / "second.mp4", 24, fps=25, options=flags, draw=noisy)
+    path = joined(first, second, tmp_path / f"clip.{suffix}")
+    assert not look_at_header(path, ALL).is_proved
+    assert len(read_frames(path, ALL)[0]) == len(sequential(path))
+
+
+@odd
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_fields_that_come_later_are_counted_as_frames(tmp_path: Path, suffix: str) -> None:
+    with av.open(str(DATA / "paff.mp4")) as container:
+        size = container.streams.video[0].width, container.streams.video[0].height
+    first = write_clip(tmp_path / "first.mp4", 24, fps=25, options={"bf": "0"}, width=size[0], height=size[1])
+    path = joined(first, DATA / "paff.mp4", tmp_path / f"clip.{suffix}")
+    expected = [*sequential(path).values()]
+    clip, info = read_with_info(path, ALL)
+    assert info.num_frames == len(expected) < 24 + 30 and not info.is_proved
+    assert (
+        read_with_info(path, FramePolicy(max_frames=1))[1].num_frames == look_at_header(path, ALL).num_frames // 3 * 2
+    )
+    for frame, other in zip(clip.frames, expected, strict=True):
+        assert np.abs(frame.astype(int) - other).mean() < 2
+
+
+@pytest.mark.parametrize(("off_s", "is_constant"), [(1e-3, True), (5e-3, False), (14e-3, False)])
+def test_a_constant_rate_agrees_with_the_times_within_2_ms(off_s: float, is_constant: bool) -> None:
+    starts_s = np.arange(90) / 30 + off_s * (np.arange(90) % 3 == 1)
+    found = clock(starts_s, 3.0, 30.0, 1e-4)
+    assert (found.starts_s is None) is is_constant
+    assert [found.start_of(i) for i in range(90)] == pytest.approx(starts_s.tolist(), abs=2e-3)
 
 
 def bytes_read() -> int:
@@ -326,6 +526,21 @@ def test_a_look_at_an_index_reads_little_of_the_file(tmp_path: Path) -> None:
     assert info.num_frames == 96 and probed < 0.1 * size
     read_frames(path, FramePolicy(max_frames=2))
     assert bytes_read() - before - probed < 0.4 * size
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the system does not count what is read")
+def test_a_file_without_an_index_is_read_no_further_than_in_turn(tmp_path: Path, monkeypatch) -> None:
+    """Matroska without cues: each seek would begin at the beginning."""
+    options = {"crf": "4", "preset": "ultrafast"}
+    whole = write_clip(tmp_path / "whole.mp4", 120, width=320, height=192, options=options, draw=noisy)
+    path, costs = copy_packets(whole, tmp_path / "clip.mkv", live="1"), []
+    for is_proved in (True, False):
+        if not is_proved:
+            monkeypatch.setattr("sparrow.media.video_index._is_proved", lambda *_: False)
+        before = bytes_read()
+        assert read_with_info(path, FramePolicy(max_frames=6))[1].is_proved is is_proved
+        costs.append(bytes_read() - before)
+    assert costs[0] <= 1.05 * costs[1]
 
 
 def fuzzed_clips(folder: Path) -> list[Path]:
