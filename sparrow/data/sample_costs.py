@@ -92,8 +92,13 @@ def measure_samples(
                 costs = store.get(keys)  # another run may have measured some meanwhile
                 files = SegmentStore(cache_root / "measurements" / f"media-{PROBING_VERSION}")
                 missing = {row: i for i, row in enumerate(distinct.tolist()) if costs[i] is None}
-                workers = {"num_workers": num_workers, "timeout_s": timeout_s}
-                look = partial(look_at_headers, roots=source.media_roots, policy=how.frames, **workers)
+                look = partial(
+                    look_at_headers,
+                    roots=source.media_roots,
+                    policy=how.frames,
+                    num_workers=num_workers,
+                    timeout_s=timeout_s,
+                )
                 rejected = _fill(costs, missing, keys, source, look, measured, store, files)
     return _table(source, distinct, costs, rejected).iloc[pd.Index(distinct).get_indexer(rows)].reset_index(drop=True)
 
