@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -105,7 +105,7 @@ class ExperimentConfig(CommonConfig):
     def as_evaluation(self, checkpoint: str) -> EvaluateConfig:
         """Settings by which the model that a run starts from is evaluated as the run itself evaluates."""
         options = {f.name: getattr(self.backbone, f.name) for f in fields(CheckpointOptions)}
-        names = ("paths", "data_seed", "world", "frames", "benchmark", "num_workers", "trainer")
+        names = ("paths", "data_seed", "world", "frames", "benchmark", "num_workers", "trainer", "max_bad_fraction")
         same = {name: getattr(self, name) for name in names}
         return EvaluateConfig(checkpoint=checkpoint, backbone=CheckpointOptions(**options), **same)
 
@@ -154,7 +154,16 @@ class EvaluateConfig(CommonConfig):
     backbone: CheckpointOptions = setting("how the checkpoint is opened", default_factory=CheckpointOptions)
     blind: bool = setting("evaluate without frames too", default=False)
     one_frame: bool = setting("evaluate with one frame too", default=False)
+    max_bad_fraction: Share = setting(
+        "share of a benchmark's questions that cannot be asked above which the run fails", default=0.01, recorded=True
+    )
     num_workers: AtLeast0 = setting("processes that read the next videos, per device", default=2, recorded=True)
+
+    @staticmethod
+    def completed(given: Mapping[str, Any]) -> dict[str, Any]:
+        """A list of one checkpoint, as a sweep may be written, is that one."""
+        one = given.get("checkpoint")
+        return {**given, "checkpoint": one[0]} if isinstance(one, list) and len(one) == 1 else dict(given)
 
 
 SCHEMAS = {

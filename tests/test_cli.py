@@ -119,7 +119,8 @@ def write_run(folder: Path, *lines: dict) -> Path:
     file = folder / "predictions/after/mine.jsonl"
     file.parent.mkdir(parents=True)
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    score = {"accuracy": 0.0, "low": 0.0, "high": 1.0, "chance": 0.5, "num_questions": 2, "num_correct": 0}
+    score = {"accuracy": 0.0, "low": 0.0, "high": 1.0, "chance": 0.5, "num_correct": 0}
+    score |= {"num_questions": sum(bool(row["options"]) for row in rows)}
     score |= {"num_unanswered": 2, "predictions": "predictions/after/mine.jsonl", "scoring": "generate"}
     RunRecord(run_id="r", name="n", command="evaluate", status="finished").save(folder)
     run = json.loads((folder / "run.json").read_text())
@@ -138,12 +139,42 @@ def test_a_run_is_rescored_without_its_model(tmp_path, capsys):
     assert run("rescore", [str(folder)]) == 0
     row = capsys.readouterr().out.splitlines()[5].split()
     assert row[:5] == ["mine", "after", "accuracy", "0.0", "50.0"]
-    assert row[-4:] == ["2", "1", "1", "2"], "questions, unanswered, unscored, read otherwise"
+    assert row[-5:] == ["2", "1", "0", "1", "2"], "questions, unanswered, not asked, unscored, read otherwise"
     stored = RunRecord.load(folder).scores["mine"]["after"]
     assert (stored.accuracy, stored.num_unscored, stored.protocol) == (0.5, 1, {"format": "mlvu"})
     assert run("rescore", [str(folder)]) == 0
     again = capsys.readouterr().out.splitlines()[5].split()
     assert (again[3:5], again[-1]) == (["50.0", "50.0"], "0")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda rows: rows[1:], "the file holds the answers to 1 questions, 2 were scored"),
+        (
+            lambda rows: [rows[0] | {"gold": 0, "correct": True}, rows[1]],
+            "other than when it was scored: right answers",
+        ),
+        (lambda rows: [rows[0] | {"options": ["Red", "Pink"]}, rows[1]], "other than when it was scored: options"),
+        (lambda rows: [rows[0] | {"question_hash": "c.d"}, rows[1]], "other than when it was scored: prompts"),
+        (lambda rows: [rows[0] | {"question_hash": "a.d"}, rows[1]], "when it was scored: white space in prompts"),
+        (
+            lambda rows: [{k: v for k, v in row.items() if k != "question_hash"} for row in rows],
+            "the digests of prompts",
+        ),
+    ],
+)
+def test_answers_to_other_questions_than_were_scored_are_not_rescored(tmp_path, capsys, change, named):
+    common = {"options": ["Red", "Blue"], "choice": 0, "rule": "letter", "question_hash": "a.b", "reply": "A"}
+    folder = write_run(tmp_path / "run", *({"question_id": str(i), **common} for i in range(2)))
+    assert run("rescore", [str(folder)]) == 0
+    file, before = folder / "predictions/after/mine.jsonl", (folder / "run.json").read_text()
+    changed = change([json.loads(line) for line in file.read_text().splitlines()])
+    file.write_text("".join(json.dumps(row) + "\n" for row in changed))
+    capsys.readouterr()
+    assert run("rescore", [str(folder)]) == 1
+    assert named in capsys.readouterr().err
+    assert (folder / "run.json").read_text() == before
 
 
 def test_rescoring_waits_for_the_run_and_keeps_what_it_wrote(tmp_path):

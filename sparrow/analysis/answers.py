@@ -16,6 +16,9 @@ from sparrow.core.errors import DataError
 from sparrow.core.hashing import content_hash
 
 T = TypeVar("T")
+NOT_ASKED = "not asked: "  # begins the rule of a question whose video or text could not be shown
+QUESTIONS_HASH = 2  # version of `questions_hash`; digests without a number are of the first
+HASHED = ("which questions", "videos", "right answers", "options", "prompts", "white space in prompts")
 _FIELDS = ("question_id", "video", "category", "options", "gold", "choice", "correct")
 
 
@@ -27,6 +30,10 @@ class Predictions:
     the index of the one chosen, -1 where none is: all [n] int; `correct` is [n] bool. A question without a video is a
     video of its own. `groups` holds further breakdowns, [n] str each, empty where a question belongs to none.
     Questions without options, which need a judge, are only counted: `num_unscored`.
+
+    `options` and `prompts` are digests, [n] str (`question_hash` of a line; empty in older files), `failures` says why
+    a question could not be asked, [n] str, empty where it was, and `reply_rules` is the version of the rules that read
+    the reply, [n] int: 0 in older files, -1 without a reply.
     """
 
     question_ids: tuple[str, ...]
@@ -36,6 +43,10 @@ class Predictions:
     num_options: NDArray[np.int64]
     correct: NDArray[np.bool_]
     choices: NDArray[np.int64]
+    options: NDArray[np.str_]
+    prompts: NDArray[np.str_]
+    failures: NDArray[np.str_]
+    reply_rules: NDArray[np.int64]
     groups: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     num_unscored: int = 0
 
@@ -44,7 +55,19 @@ class Predictions:
 
     @property
     def questions_hash(self) -> str:
-        """Digest of which questions were answered: their ids, videos, right answers and numbers of options."""
+        """Digest of which questions were answered, part by part as `HASHED` names them, after its version.
+
+        Files of before prompts were kept have the first version: ids, videos, right answers and numbers of options.
+        """
+        if not all(self.prompts):
+            return self.first_questions_hash
+        loosely, exactly = zip(*(prompt.split(".") for prompt in self.prompts), strict=True) if len(self) else ((), ())
+        parts = (self.question_ids, *(c.tolist() for c in (self.videos, self.gold, self.options)), loosely, exactly)
+        return f"{QUESTIONS_HASH}:" + "-".join(content_hash(list(part), length=8) for part in parts)
+
+    @property
+    def first_questions_hash(self) -> str:
+        """The digest as older records have it."""
         columns = (self.videos, self.gold, self.num_options)
         return content_hash([list(self.question_ids), *(column.tolist() for column in columns)])
 
@@ -74,6 +97,7 @@ class Predictions:
         rows = list(rows)
         ordered = sorted((row for row in rows if row["options"]), key=lambda row: str(row["question_id"]))
         groups = [row.get("groups") or {} for row in ordered]
+        rules = [row.get("rule") or "" for row in ordered]
         ids = tuple(str(row["question_id"]) for row in ordered)
         if twice := [a for a, b in pairwise(ids) if a == b]:
             raise DataError(f"{len(twice)} questions are answered more than once, the first is {twice[0]!r}")
@@ -84,6 +108,12 @@ class Predictions:
             gold=np.array([-1 if row["gold"] is None else row["gold"] for row in ordered], dtype=np.int64),
             num_options=np.array([len(row["options"]) for row in ordered], dtype=np.int64),
             correct=np.array([row["correct"] for row in ordered], dtype=np.bool_),
+            options=np.array([content_hash(row["options"], length=8) for row in ordered], dtype=np.str_),
+            prompts=np.array([row.get("question_hash", "") for row in ordered], dtype=np.str_),
+            failures=np.array([r[len(NOT_ASKED) :] if r.startswith(NOT_ASKED) else "" for r in rules], dtype=np.str_),
+            reply_rules=np.array(
+                [-1 if row.get("reply") is None else row.get("reply_rules") or 0 for row in ordered], dtype=np.int64
+            ),
             choices=np.array([-1 if row["choice"] is None else row["choice"] for row in ordered], dtype=np.int64),
             groups={
                 axis: np.array([group.get(axis, "") for group in groups], dtype=np.str_)
@@ -91,6 +121,15 @@ class Predictions:
             },
             num_unscored=len(rows) - len(ordered),
         )
+
+
+def questions_difference(one: str, other: str) -> list[str] | None:
+    """The parts of `HASHED` that two digests of questions differ in; None where they are of two versions, or empty."""
+    if not one or not other or (":" in one) != (":" in other):
+        return None
+    pairs = zip(HASHED, one.split("-"), other.split("-"), strict=False)  # a single one in the first version
+    found = [name for name, a, b in pairs if a != b]
+    return found[:-1] if "prompts" in found else found  # which differ in white space too
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -198,8 +198,20 @@ def _check_same_questions(first: Predictions, second: Predictions, metric: str) 
         what = f"the questions differ: {len(one - other)} only in the first, {len(other - one)} only in the second"
     elif changed := np.sum((first.gold != second.gold) | (first.videos != second.videos)):
         what = f"{changed} of {len(first)} questions have another gold answer or video"
+    elif changed := np.sum(first.options != second.options):
+        what = f"{changed} of {len(first)} questions have other options"
+    elif changed := sum(map(_is_reworded, first.prompts.tolist(), second.prompts.tolist())):
+        what = f"{changed} of {len(first)} questions were asked in other words"
     elif metric == MACRO and (moved := np.sum(first.categories != second.categories)):
         what = f"{moved} of {len(first)} questions have another category, and the score is their mean"
+    elif len(versions := {int(run.reply_rules.max()) for run in (first, second)} - {-1}) > 1:
+        what = f"the replies were read by the versions {' and '.join(map(str, sorted(versions)))} of the rules"
+        raise DataError(what, remedy="`sparrow rescore` both runs")  # 0 is of before they had one
     else:
         return
-    raise DataError(what, remedy="evaluate both on the same benchmark file")
+    raise DataError(what, remedy="evaluate both on the same benchmark file, by the same protocol")
+
+
+def _is_reworded(one: str, other: str) -> bool:
+    """Whether two digests of prompts differ in more than white space; older files do not tell."""
+    return bool(one and other) and one.partition(".")[0] != other.partition(".")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
@@ -38,7 +39,8 @@ class Accuracy:
     """Accuracy over some questions, as fractions; None where there was nothing to score.
 
     `low` and `high` bound the 95 % interval, `chance` is the expected accuracy of guessing.
-    An unanswered question is wrong and stays in the denominator.
+    An unanswered question is wrong and stays in the denominator, and so does one that could not be asked, since its
+    video or text could not be shown: `num_not_asked`, which `num_unanswered` leaves out.
     """
 
     accuracy: float | None
@@ -48,6 +50,7 @@ class Accuracy:
     num_questions: int
     num_correct: int
     num_unanswered: int
+    num_not_asked: int = 0
 
     @property
     def chance_bound(self) -> float | None:
@@ -63,6 +66,8 @@ class Score(Accuracy):
         macro_accuracy: Mean over categories, with its interval; `accuracy` is micro, over all questions.
         num_videos: Videos that the questions share.
         questions_hash: Which questions were asked (`Predictions.questions_hash`); empty in older records.
+        reply_rules: Version of the rules that read the replies; None in older records and where none were read.
+        not_asked: Numbers of questions that could not be asked, by reason, numbers in it left out.
         num_unscored: Questions without options, which need a judge: answered, and in no denominator.
         by_category: The same by task or type of question.
         by_group: The same by each value of each further breakdown, such as `duration`.
@@ -80,6 +85,8 @@ class Score(Accuracy):
     macro_high: float | None = None
     num_videos: int = 0
     questions_hash: str = ""
+    reply_rules: int | None = None
+    not_asked: dict[str, int] = field(default_factory=dict)
     num_unscored: int = 0
     by_category: dict[str, Accuracy] = field(default_factory=dict)
     by_group: dict[str, dict[str, Accuracy]] = field(default_factory=dict)
@@ -171,6 +178,8 @@ def score(
         macro_high=high,
         num_videos=len(np.unique(predictions.videos)),
         questions_hash=predictions.questions_hash,
+        reply_rules=int(predictions.reply_rules.max(initial=-1)) if (predictions.reply_rules > 0).any() else None,
+        not_asked=dict(Counter(reason_of(failure) for failure in predictions.failures.tolist() if failure)),
         num_unscored=predictions.num_unscored,
         by_category=_parts(predictions, predictions.categories),
         by_group={axis: _parts(predictions, values) for axis, values in predictions.groups.items()},
@@ -181,6 +190,11 @@ def score(
         protocol=dict(protocol or {}),
         missing_videos=list(missing_videos),
     )
+
+
+def reason_of(failure: str) -> str:
+    """Why a question could not be asked, without the place and with N for numbers, so that like ones count as one."""
+    return re.sub(r"\d+(\.\d+)?", "N", failure.partition(" [")[0])
 
 
 def pick(result: Score, metric: str) -> tuple[float, Interval]:
@@ -268,13 +282,28 @@ def _parts_of(metric: str) -> tuple[str, str, str, str]:
 def paper_means(scores: Mapping[str, Score]) -> dict[str, float]:
     """The means `general` and `long` of the paper (arXiv 2411.19951), each where all its benchmarks have scores.
 
-    Scores are given by benchmark format; means are fractions.
+    Scores are given by benchmark; means are fractions.
     """
+    own = {kind: scores[name] for kind, name in of_formats(scores).items()}
     return {
-        name: sum(pick(scores[benchmark], metric)[0] for benchmark, metric in parts.items()) / len(parts)
+        name: sum(pick(own[kind], metric)[0] for kind, metric in parts.items()) / len(parts)
         for name, parts in PAPER_MEANS.items()
-        if all(benchmark in scores and scores[benchmark].has(metric) for benchmark, metric in parts.items())
+        if all(kind in own and own[kind].has(metric) for kind, metric in parts.items())
     }
+
+
+def of_formats(scores: Mapping[str, Score]) -> dict[str, str]:
+    """The benchmark of each format: of several the one that is called as the format; none where none is."""
+    names = names_by_format(scores)
+    return {kind: kind if kind in own else own[0] for kind, own in names.items() if kind in own or len(own) == 1}
+
+
+def names_by_format(scores: Mapping[str, Score]) -> dict[str, list[str]]:
+    """All benchmarks of each format."""
+    found: dict[str, list[str]] = {}
+    for name, result in scores.items():
+        found.setdefault(str(result.protocol.get("format")), []).append(name)
+    return found
 
 
 def _parts(predictions: Predictions, values: NDArray[np.str_]) -> dict[str, Accuracy]:
@@ -298,5 +327,6 @@ def _accuracy(answers: Predictions) -> Accuracy:
         chance=float((1 / answers.num_options).mean()) if len(answers) else None,
         num_questions=len(answers),
         num_correct=int(answers.correct.sum()),
-        num_unanswered=int((~answers.answered).sum()),
+        num_unanswered=int((~answers.answered & (answers.failures == "")).sum()),
+        num_not_asked=int((answers.failures != "").sum()),
     )

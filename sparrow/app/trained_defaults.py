@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sparrow.commands.checkpoint_settings import ALIKE, select, settings_of
 from sparrow.core.errors import RunError
@@ -15,6 +15,8 @@ from sparrow.evaluation.settings import Benchmark
 def as_trained(key: str, default: Any = None, *, _root_: DictConfig) -> Any:
     """The setting of the run that is evaluated; the default where anything else is, or nothing."""
     checkpoint = OmegaConf.select(_root_, "checkpoint", throw_on_missing=False)
+    if isinstance(checkpoint, ListConfig) and len(checkpoint) == 1:
+        checkpoint = checkpoint[0]
     try:
         found = select(settings_of(str(checkpoint)), key, default) if checkpoint is not None else default
     except RunError:

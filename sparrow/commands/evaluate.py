@@ -94,7 +94,9 @@ def _carry_out(
         for phase in phases:
             for benchmark, result in evaluator.collect(model_id, folder, phase).items():
                 record.scores.setdefault(benchmark, {})[cast(Phase, phase)] = result
+        record.notes = list(dict.fromkeys([*record.notes, *evaluator.notes]))
         record.peak_memory_bytes = peak_memory_bytes()
+        evaluator.require_readable()
 
 
 def _name_of(config: EvaluateConfig) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparrow.analysis.answers import Predictions, questions_difference
 from sparrow.analysis.answers import read_predictions as read_columns
 from sparrow.analysis.scores import Score, score
 from sparrow.core.errors import DataError
@@ -13,6 +15,8 @@ from sparrow.core.tables import Table, interval, percent
 from sparrow.evaluation.predictions import read_predictions
 from sparrow.runs.folder import locked
 from sparrow.runs.record import RunRecord, git_revision
+
+COUNTS = ("questions", "unanswered", "not_asked", "unscored")
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ def rescore(folder: Path) -> list[Rescored]:
 
     Raises:
         RunError: If the folder holds no run.
-        DataError: If a predictions file is missing or broken, or the run has none.
+        DataError: If a predictions file is missing or broken, holds other questions than those that were scored, or
+            the run has none. Nothing is written then.
     """
     RunRecord.load(folder)  # refused first, since the lock would create the folder
     with locked(folder):
@@ -42,17 +47,21 @@ def rescore(folder: Path) -> list[Rescored]:
 def _rescored(folder: Path) -> list[Rescored]:
     record = RunRecord.load(folder)
     found = []
+    files: dict[Path, str] = {}
     for benchmark, phases in record.scores.items():
         for phase, before in phases.items():
             path = folder / before.predictions
+            columns = read_columns(path)
+            _check_questions(columns, before, path)
             predictions = read_predictions(path)
-            lower_case = bool(before.protocol.get("lower_case", False))
-            again = [prediction.read_again(lower_case=lower_case) for prediction in predictions]
-            changed = sum(old != new for old, new in zip(predictions, again, strict=True))
-            if changed:
-                write_atomically(path, "".join(prediction.to_line() for prediction in again))
+            tags, lower_case = before.protocol.get("thinking_tags", ()), bool(before.protocol.get("lower_case"))
+            again = [p.read_again(lower_case=lower_case, thinking_tags=tuple(tags)) for p in predictions]
+            lines = [prediction.to_line() for prediction in again]
+            changed = sum((o.choice, o.rule) != (n.choice, n.rule) for o, n in zip(predictions, again, strict=True))
+            if predictions != again:
+                files[path] = "".join(lines)
             phases[phase] = score(
-                read_columns(path),
+                Predictions.from_rows(map(json.loads, lines)),
                 metric=before.metric,
                 scoring=before.scoring,
                 file=before.predictions,
@@ -63,9 +72,24 @@ def _rescored(folder: Path) -> list[Rescored]:
     if not found:
         remedy = f"`sparrow evaluate checkpoint={folder} benchmark=[NAME]`, then give the folder of that evaluation"
         raise DataError("the run has no scores", where=str(folder), remedy=remedy)
+    for path, content in files.items():
+        write_atomically(path, content)
     record.rescored_by = git_revision()
     record.save(folder)
     return found
+
+
+def _check_questions(found: Predictions, scored: Score, path: Path) -> None:
+    """Refuse a file that does not hold the questions that were scored."""
+    digest = found.questions_hash if ":" in scored.questions_hash else found.first_questions_hash
+    parts = questions_difference(scored.questions_hash, digest)
+    if len(found) != scored.num_questions:
+        what = f"the file holds the answers to {len(found)} questions, {scored.num_questions} were scored"
+    elif parts or (parts is None and scored.questions_hash):
+        what = f"other than when it was scored: {', '.join(parts or ['the digests of prompts are gone'])}"
+    else:
+        return
+    raise DataError(what, where=str(path), remedy="put the file back as it was written, or evaluate again")
 
 
 def rescored_table(rescored: list[Rescored]) -> Table:
@@ -74,10 +98,11 @@ def rescored_table(rescored: list[Rescored]) -> Table:
         (
             *(r.benchmark, r.phase, r.after.metric, percent(r.before.official), percent(r.after.official)),
             interval(*(r.after.official_interval or (None, None))),
-            *(str(n) for n in (r.after.num_questions, r.after.num_unanswered, r.after.num_unscored)),
+            *(str(getattr(r.after, f"num_{counted}")) for counted in COUNTS),
             str(r.num_read_otherwise),
         )
         for r in rescored
     ]
-    header = ("benchmark", "phase", "score", "stored", "recomputed", "95 % interval", "questions", "unanswered")
-    return Table("Scores from predictions", (*header, "unscored", "read otherwise"), rows, left=3)
+    header = ("benchmark", "phase", "score", "stored", "recomputed", "95 % interval")
+    counts = (count.replace("_", " ") for count in COUNTS)
+    return Table("Scores from predictions", (*header, *counts, "read otherwise"), rows, left=3)

@@ -194,8 +194,9 @@ def _evaluate_before(
         whole.model.to(device_of(config.trainer.accelerator))
     with evaluator.shared(model_id, "before") as folders:
         answer_all(Answering(settings, checkpoint, model_id, folder, folders, ("before",)), evaluator, whole)
-        _add_scores(record, "before", evaluator.take_over(folders, model_id, folder, "before"))
+        _add_scores(record, "before", evaluator.take_over(folders, model_id, folder, "before"), evaluator)
     record.save(folder)
+    evaluator.require_readable()
 
 
 def _evaluate_after(
@@ -227,11 +228,13 @@ def _evaluate_after(
             return
         ranks.wait_for("answered", ranks.num_ranks)
         for phase in phases:
-            _add_scores(record, phase, evaluator.collect(model_id, folder, phase))
+            _add_scores(record, phase, evaluator.collect(model_id, folder, phase), evaluator)
+        evaluator.require_readable()
     record.peak_memory_bytes = peak_memory_bytes()
 
 
-def _add_scores(record: RunRecord, phase: Phase, scores: dict[str, Any]) -> None:
+def _add_scores(record: RunRecord, phase: Phase, scores: dict[str, Any], evaluator: Evaluator) -> None:
+    record.notes = list(dict.fromkeys([*record.notes, *evaluator.notes]))
     for benchmark, result in scores.items():
         record.scores.setdefault(benchmark, {})[phase] = result
 

@@ -128,8 +128,9 @@ def tokenize(
     how: Presentation,
     *,
     add_generation_prompt: bool = False,
+    in_order: bool = False,
 ) -> TokenizedChat:
-    """Tokens of the sample's chat, given what each media part shows.
+    """Tokens of the sample's chat, given what each media part shows; see `Backbone.tokenize_chat`.
 
     Raises:
         DataError: If a text holds a control token, or a frame has no time that is to be written.
@@ -147,7 +148,7 @@ def tokenize(
                 content += _content(next(remaining), backbone, how)
         messages.append({"role": message.role, "supervised": message.supervised, "content": content})
     sizes = [size for part in shown for size in part.sizes]
-    return backbone.tokenize_chat(messages, sizes, add_generation_prompt=add_generation_prompt)
+    return backbone.tokenize_chat(messages, sizes, add_generation_prompt=add_generation_prompt, in_order=in_order)
 
 
 def prepare(frames: Sequence[np.ndarray], shown: Sequence[Shown], backbone: Backbone) -> Frames:

@@ -79,10 +79,12 @@ def parquet_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, dict[s
     yield from ((f"row {number}", row) for number, row in enumerate(rows))
 
 
-def records(path: Path, *, benchmark: str) -> Iterator[tuple[str, Any]]:
-    """The records of a parquet file or of a JSON list, by the file's ending, each with its place."""
-    read = parquet_records if path.suffix == ".parquet" else json_records
-    return read(path, benchmark=benchmark)
+def records(paths: Sequence[Path], *, benchmark: str) -> Iterator[tuple[str, Any]]:
+    """The records of all shards of a table, parquet or JSON lists by their ending, each with its place."""
+    for path in paths:
+        read = parquet_records if path.suffix == ".parquet" else json_records
+        for where, record in read(path, benchmark=benchmark):
+            yield (f"{path.name}, {where}" if len(paths) > 1 else where), record
 
 
 def find_files(location: Path, patterns: Sequence[str], *, benchmark: str) -> list[Path]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sparrow.core.errors import DataError
+from sparrow.core.files import user_path
 from sparrow.evaluation.formats import brings_prompts, oddities, read_benchmark, size_note
 from sparrow.evaluation.questions import Question, missing_videos
 from sparrow.evaluation.rehearsal import REHEARSED, ensure_items
@@ -21,11 +22,12 @@ SHOWN_NAMES = 20
 class Asked:
     """What is asked of a benchmark.
 
-    `protocol` says whose prompts are used, `as in the file` where annotations bring them; `note` stands with the score.
+    Media paths are relative to the first of `media_roots` and may lead into any. `protocol` says whose prompts are
+    used, `as in the file` where annotations bring them; `note` stands with the score.
     """
 
     questions: list[Question]
-    media_root: Path
+    media_roots: tuple[Path, ...]
     missing_videos: list[str]
     protocol: str
     note: str
@@ -83,13 +85,26 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
     note = size_note(settings.format, questions)
     if settings.use_world and not name.startswith("world"):
         note += f" of the generated world, not of {name}"
+    if settings.unscored_tasks == "skip" and (num_unscored := sum(not question.options for question in questions)):
+        note += f"; {num_unscored} that need a judge are not asked"
+        questions = [question for question in questions if question.options]
+        if not questions:
+            raise DataError(
+                f"all {num_unscored} questions need a judge",
+                where=f"benchmark '{name}'",
+                remedy="choose other tasks, or set unscored_tasks=generate for their replies",
+            )
     if settings.num_questions is not None and settings.num_questions < len(questions):
         step = len(questions) / settings.num_questions
         questions = [questions[int(i * step)] for i in range(settings.num_questions)]
         note = f"{len(questions)} spread evenly over {note}"
-    for what, ids in oddities(questions).items():
+    odd = oddities(questions)
+    if one_option := odd.get("one_option"):
+        note += f"; {len(one_option)} with one option"
+    for what, ids in odd.items():
         log.info("%s: %d questions: %s (%s)", name, len(ids), what.replace("_", " "), _some(ids))
-    missing = missing_videos(questions, root / media_root)
+    media_roots = (root / media_root, root, *(root / user_path(folder) for folder in settings.media_roots))
+    missing = missing_videos(questions, media_roots)
     asked = [q for q in questions if settings.missing_videos == "wrong" or q.video not in missing]
     if missing:
         videos = {question.video for question in questions if question.video is not None}
@@ -105,7 +120,7 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
         )
         note += f"; {affected} questions about {len(missing)} missing videos {fate}"
     protocol = "as in the file" if brings_prompts(settings.format, root / file) else settings.protocol
-    return Asked(asked, root / media_root, missing, protocol, note)
+    return Asked(asked, media_roots, missing, protocol, note)
 
 
 def _some(names: list[str]) -> str:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from sparrow.data.supervised_loader import started
 from sparrow.evaluation.predictions import Prediction, unanswered
 from sparrow.evaluation.prompts import Protocol, Row, common_length, end_ids
+from sparrow.evaluation.reply_phrases import SPECIAL_TOKENS
 from sparrow.evaluation.units import Unit, Units
 from sparrow.models.backbone import Backbone
 
@@ -139,8 +140,14 @@ class _Pass:
             next_ids = torch.where(ended, ends[0], logits[:, -1].argmax(dim=-1))
             ended |= torch.isin(next_ids, ends)
             replies.append(next_ids)
-        texts = self.backbone.tokenizer.batch_decode(torch.stack(replies, dim=1), skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        return [self._text(ids) for ids in torch.stack(replies, dim=1).tolist()]
+
+    def _text(self, ids: list[int]) -> str:
+        """A reply up to its end, without special tokens, but for those around thoughts."""
+        tokenizer = self.backbone.tokenizer
+        special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+        left_out = self.ends | {i for i, token in special.items() if not SPECIAL_TOKENS.search(token)}
+        return str(tokenizer.decode([i for i in ids if i not in left_out], skip_special_tokens=False)).strip()
 
     def _forward(self, suffixes: Sequence[Tensor], first_logit: int) -> tuple[Tensor, Tensor]:
         """Run what follows the prefix, padded on the right: logits from `first_logit` on, and the attention mask."""
@@ -175,6 +182,8 @@ def _prediction(blank: Prediction, results: Sequence[Any], failure: str | None, 
     if not results:
         return replace(blank, rule=failure)
     if isinstance(results[0], str):
-        return replace(blank, reply=results[0]).read_again(lower_case=protocol.lower_case)
+        return replace(blank, reply=results[0]).read_again(
+            lower_case=protocol.lower_case, thinking_tags=protocol.thinking_tags
+        )
     choice = max(range(len(results)), key=lambda i: results[i])
     return replace(blank, choice=choice, rule=protocol.scoring, likelihoods=tuple(results))

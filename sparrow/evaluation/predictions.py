@@ -13,8 +13,8 @@ from typing import Any, BinaryIO, Self
 from sparrow.analysis.answers import read_lines
 from sparrow.core.errors import DataError, RunError
 from sparrow.core.files import write_atomically
-from sparrow.evaluation.questions import Question, option_names
-from sparrow.evaluation.replies import read_choice
+from sparrow.evaluation.questions import Question, option_names, question_hash
+from sparrow.evaluation.replies import REPLY_RULES, read_choice
 
 LIKELIHOOD_DIGITS = 5
 UNSCORED = "unscored: needs a judge"
@@ -40,6 +40,8 @@ class Prediction:
             a float do not make files differ.
         frame_indices: Frames of the video that the model saw.
         prompt_hash: Digest of all that the answer depends on; a question whose digest changed is asked again.
+        question_hash: Digest of the prompt alone (`questions.question_hash`); empty in older files.
+        reply_rules: Version of the rules that read the reply (`replies.REPLY_RULES`); None in older files.
     """
 
     question_id: str
@@ -56,6 +58,8 @@ class Prediction:
     likelihoods: tuple[float, ...] | None = None
     frame_indices: tuple[int, ...] = ()
     prompt_hash: str
+    question_hash: str = ""
+    reply_rules: int | None = None
 
     def __post_init__(self) -> None:
         if self.likelihoods is None:
@@ -78,14 +82,15 @@ class Prediction:
             self.choice is not None and self.gold is not None and self.options[self.choice] == self.options[self.gold]
         )
 
-    def read_again(self, *, lower_case: bool) -> Prediction:
-        """The same with its reply read by the rules of today."""
+    def read_again(self, **reading: Any) -> Prediction:
+        """The same with its reply read by the rules of today; `reading` are further arguments of `read_choice`."""
         if self.reply is None:
             return self
         if not self.options:
-            return replace(self, choice=None, rule=UNSCORED)
-        letter, rule = read_choice(self.reply, self.options, lower_case=lower_case, labels=self.labels)
-        return replace(self, choice=None if letter is None else ascii_uppercase.index(letter), rule=rule)
+            return replace(self, choice=None, rule=UNSCORED, reply_rules=REPLY_RULES)
+        letter, rule = read_choice(self.reply, self.options, labels=self.labels, **reading)
+        choice = None if letter is None else ascii_uppercase.index(letter)
+        return replace(self, choice=choice, rule=rule, reply_rules=REPLY_RULES)
 
     def to_line(self) -> str:
         """The prediction as one JSON line, newline included."""
@@ -99,6 +104,8 @@ class Prediction:
             DataError: If the line is not a prediction, or its `correct` is not what choice and gold say.
         """
         names = {f.name for f in fields(cls)}
+        if isinstance(record, dict):
+            record = {"question_hash": "", "reply_rules": None, **record}
         if not isinstance(record, dict) or record.keys() != names | {"correct"}:
             raise DataError(f"not a prediction: expected the fields {', '.join(sorted(names | {'correct'}))}")
         values: dict[str, Any] = {n: tuple(v) if isinstance(v := record[n], list) else v for n in names}
@@ -130,6 +137,7 @@ def unanswered(question: Question, scoring: str, prompt_hash: str, frame_indices
         scoring=scoring if question.options else "generate",
         frame_indices=tuple(frame_indices),
         prompt_hash=prompt_hash,
+        question_hash=question_hash(question),
     )
 
 
@@ -179,11 +187,12 @@ def finished(paths: Iterable[Path], prompt_hashes: Mapping[str, str]) -> dict[st
 
 
 def finalise(
-    paths: Iterable[Path], prompt_hashes: Mapping[str, str], into: Path, *, lower_case: bool
+    paths: Iterable[Path], prompt_hashes: Mapping[str, str], into: Path, *, reading: Mapping[str, Any]
 ) -> list[Prediction]:
     """Write the predictions of all ranks as one file, sorted by question id, whole or not at all.
 
-    The bytes depend on the predictions alone, not on their order or files. Replies are read again by today's rules.
+    The bytes depend on the predictions alone, not on their order or files. Replies are read again by today's rules,
+    with `reading` as further arguments of `read_choice`.
 
     Raises:
         RunError: If a question has no prediction.
@@ -195,6 +204,6 @@ def finalise(
         raise RunError(
             f"{len(missing)} of {len(prompt_hashes)} questions have no prediction ({shown}); run the command again"
         )
-    predictions = [found[question_id].read_again(lower_case=lower_case) for question_id in sorted(found)]
+    predictions = [found[question_id].read_again(**reading) for question_id in sorted(found)]
     write_atomically(into, "".join(prediction.to_line() for prediction in predictions))
     return predictions

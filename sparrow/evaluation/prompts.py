@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sparrow.core.errors import DataError
-from sparrow.core.files import inside_root
+from sparrow.core.files import Roots, inside_root
 from sparrow.core.hashing import content_hash
 from sparrow.core.samples import Image, Message, Part, Sample, Text, Video
 from sparrow.data.encode import Presentation, Shown, sizes_of, tokenize
@@ -27,7 +26,7 @@ from sparrow.media.frames import Clip, read_clip
 from sparrow.media.images import read_image
 from sparrow.models.backbone import Backbone
 
-ASKING_VERSION = 3  # raised whenever the same question, video and model come to be asked otherwise
+ASKING_VERSION = 4  # raised whenever the same question, video and model come to be asked otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +38,8 @@ class Protocol:
             the option letters; `option_likelihood` that of the option texts, a token on average. The end marker of
             the reply is not part of either. Tasks without options are always generated.
         presentation: Which frames of a video are shown.
+        lower_case: Whether a small letter inside a reply names an option.
+        thinking_tags: Names of further tags around thoughts.
         blind: Ask without the video, to see what the questions alone give away.
     """
 
@@ -47,6 +48,7 @@ class Protocol:
     max_new_tokens: int
     presentation: Presentation
     lower_case: bool = False
+    thinking_tags: tuple[str, ...] = ()
     max_new_tokens_open_ended: int = 512
     subtitles: Subtitles = "off"
     blind: bool = False
@@ -62,7 +64,7 @@ class Row:
     max_new_tokens: int = 0
 
 
-def prompt_hash(question: Question, media_root: Path, protocol: Protocol, model_id: str) -> str:
+def prompt_hash(question: Question, media_root: Roots, protocol: Protocol, model_id: str) -> str:
     """Digest of all that an answer depends on: the question, its video as it is now, the protocol and the model.
 
     A video that is put there, replaced or drawn anew makes another digest.
@@ -79,7 +81,7 @@ def shows_video(question: Question, protocol: Protocol) -> bool:
     return question.video is not None and not protocol.blind
 
 
-def clip_of(question: Question, media_root: Path, protocol: Protocol) -> Clip:
+def clip_of(question: Question, media_root: Roots, protocol: Protocol) -> Clip:
     """The frames that are shown with a question.
 
     Raises:
@@ -89,8 +91,10 @@ def clip_of(question: Question, media_root: Path, protocol: Protocol) -> Clip:
         pictures = [read_image(inside_root(media_root, picture)) for picture in question.pictures]
         return Clip(pictures or np.empty((0, 0, 0, 3), np.uint8), tuple(range(len(pictures))), ())
     assert question.video is not None
-    path = inside_root(media_root, question.video)
-    return read_clip(path, protocol.presentation.frames, question.start_s, question.end_s, fps=question.fps)
+    path, policy, end_s = inside_root(media_root, question.video), protocol.presentation.frames, question.end_s
+    if policy.policy == "one_a_second" and end_s is None:
+        end_s = question.duration_s
+    return read_clip(path, policy, question.start_s, end_s, fps=question.fps)
 
 
 def chat_of(
@@ -109,13 +113,18 @@ def chat_of(
         elif protocol.subtitles == "on":
             text = with_subtitles(text, subtitles_of_frames(question.subtitles, clip.times_s))
         for item in in_order:
-            if isinstance(item, str):
-                parts.append(Text(item))
+            if isinstance(item, str):  # on lines of their own, as the publisher joins them
+                if parts and isinstance(last := parts[-1], Text):
+                    parts[-1] = Text(f"{last.text}{item}\n")
+                else:
+                    parts.append(Text(f"\n{item}\n" if parts else f"{item}\n"))
             elif parts and isinstance(parts[-1], Video):
                 places[-1].append(item)
             else:
                 parts.append(video)
                 places.append([item])
+        if protocol.subtitles == "interleaved" and isinstance(parts[-1], Video):
+            text = f"\n{text}"
     parts += [Image(picture) for picture in question.pictures]
     messages = [Message("user", (*parts, Text(text)))]
     if question.system:
@@ -137,7 +146,11 @@ def rows_of(question: Question, clip: Clip, backbone: Backbone, protocol: Protoc
 
     def tokens(reply: str | None) -> tuple[Tensor, np.ndarray]:
         sample, shown = chat_of(question, clip, protocol, benchmark, reply)
-        chat = tokenize(sample, backbone, shown, protocol.presentation, add_generation_prompt=reply is None)
+        chat = tokenize(
+            *(sample, backbone, shown, protocol.presentation),
+            add_generation_prompt=reply is None,
+            in_order=protocol.subtitles == "interleaved",
+        )
         return torch.from_numpy(chat.input_ids), chat.supervised
 
     # The words that a reply is begun with lead to a letter, so that they have no place before an option's text.

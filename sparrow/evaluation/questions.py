@@ -11,7 +11,8 @@ from string import ascii_uppercase
 from typing import Any, TypeVar
 
 from sparrow.core.errors import DataError
-from sparrow.core.files import inside_root
+from sparrow.core.files import Roots, inside_root
+from sparrow.core.hashing import content_hash
 from sparrow.core.samples import UNREADABLE
 from sparrow.evaluation.annotations import Problems, numbered_lines, text_id
 from sparrow.evaluation.subtitles import Subtitle
@@ -43,6 +44,7 @@ class Question:
         fps: Rate of a frame folder, which has no other clock.
         subtitles: Those of the video, timed from its first frame; empty where the protocol shows none.
         groups: Further breakdowns, as `{"duration": "short"}`.
+        duration_s: Length of the video by the annotations, where frames are chosen by it.
         pictures: Paths of pictures that are shown where there is no video.
     """
 
@@ -64,6 +66,7 @@ class Question:
     fps: float | None = None
     subtitles: tuple[Subtitle, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
+    duration_s: float | None = None
     pictures: tuple[str, ...] = field(default=(), repr=False)  # prompt_hash reads the rest
 
     def __post_init__(self) -> None:
@@ -86,6 +89,14 @@ def prompt_text(question: Question, *, show_options: bool = True) -> str:
     return "\n".join(line for line in (head, question.lead, *options, question.instruction) if line)
 
 
+def question_hash(question: Question) -> str:
+    """Digests of the prompt without subtitles: but for its white space, and to the letter, with a dot between."""
+    options = [*question.labels, *question.options] if question.list_options else []
+    head = question.preamble + question.question
+    texts = [question.system, head, question.lead, *options, question.instruction, question.reply_start]
+    return ".".join(content_hash(text, length=10) for text in ([" ".join(t.split()) for t in texts], texts))
+
+
 def option_names(question: Question) -> tuple[str, ...]:
     """What the prompt calls each option: `A`, `Option 1`, or its text where the options are not listed."""
     if not question.list_options:
@@ -97,7 +108,7 @@ def _labels(question: Question) -> tuple[str, ...]:
     return question.labels or tuple(f"{letter}. " for letter in ascii_uppercase[: len(question.options)])
 
 
-def missing_videos(questions: Iterable[Question], media_root: Path) -> list[str]:
+def missing_videos(questions: Iterable[Question], media_root: Roots) -> list[str]:
     """Videos that the questions are about and that are not in the media root, sorted."""
     videos = {question.video for question in questions if question.video is not None}
     return sorted(video for video in videos if not inside_root(media_root, video).exists())
@@ -119,14 +130,16 @@ def split_prompt(prompt: str) -> SplitPrompt | None:
     Options stand on lines that begin `A.`, `(A)`, `A)` or `A:`, lettered in order. The last such list counts, so
     that a question may itself hold lettered lines; where the list is printed twice in a row (as in two items of
     TempCompass), it is taken once. A line without a letter before the last option continues the option above it.
+    A single option, as five questions of MVBench have it, is the line `A.` below a question where no list is longer.
 
     Returns:
-        The parts, or None where the prompt has no list of at least two options.
+        The parts, or None where the prompt has no options.
     """
     lines = prompt.strip().split("\n")
     matches = [_LABEL.fullmatch(line) for line in lines]
     starts = [i for i, match in enumerate(matches) if match and match["letter"] == "A"]
     blocks = [block for start in starts if len(block := _lettered_lines(matches, start)) > 1]
+    blocks = blocks or [[start] for start in starts[-1:] if start > 0]
     if not blocks:
         return None
     last = blocks[-1]

@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 
 from sparrow.evaluation import reply_phrases as phrases
 
+REPLY_RULES = 2  # raised whenever a reply comes to be read otherwise
+
 
 class Choice(NamedTuple):
     """The option that a reply names, and the rule by which it was read or found to name none."""
@@ -23,7 +25,7 @@ FINAL, STATED, LEADING, HINTED, INSIDE = 4, 3, 2, 1, 0
 _RULES = {FINAL: "final answer", STATED: "stated", LEADING: "leading", HINTED: "hinted", INSIDE: "option text inside"}
 _EDGES = " \t\r\n.,;:!?\"'()[]{}<>“”‘’「」『』《》。、"
 _NEAR = 120  # characters before a place that can bear on it
-_MAX_WORDS = 60  # a longer text is a description, in which an option's words prove nothing
+_MAX_WORDS = 60  # a longer text is a description, in which an option's words prove nothing behind its first sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,12 @@ class _Mention:
 
 
 def read_choice(
-    reply: str, options: Sequence[str], *, lower_case: bool = False, labels: Sequence[str] | None = ()
+    reply: str,
+    options: Sequence[str],
+    *,
+    lower_case: bool = False,
+    labels: Sequence[str] | None = (),
+    thinking_tags: Sequence[str] = (),
 ) -> Choice:
     """Read which of the options a reply names.
 
@@ -46,21 +53,25 @@ def read_choice(
     option. Otherwise every place that names an option is found; places that deny it ("not A", "B is wrong") are
     left out, and of the rest the strongest kind decides: a final answer, a stated one ("the answer is C", a letter
     alone on its line), a leading one ("B. Blue"), a hinted one ("... (B)"), an option's text inside a short reply.
-    Two options of that kind are none.
+    Two options of that kind are none. Where a reply takes back what it said ("A. Wait, it is B."), what follows decides
+    if it names an option in one of these ways but the last.
 
     Args:
         reply: What the model wrote; thinking blocks are left out, Markdown and full-width forms undone.
         options: The texts to choose from, lettered A, B, C ... in their order.
-        lower_case: Whether a small letter names an option.
+        lower_case: Whether a small letter inside a reply names an option; one that is all of the reply does, and so
+            does one with its option's text, as "d) red".
         labels: How the prompt called the options where not by letter: "Option 1", "Sentence B"; None where the
             question lists none, as one of yes or no, so that a letter says nothing.
+        thinking_tags: Names of further tags around thoughts, beside those of `reply_phrases.THINKING_TAGS`.
 
     Returns:
         The letter, or None when no option, more than one, or one beyond the options is named; and the rule.
     """
     text = unicodedata.normalize("NFKC", reply)
-    text = phrases.THINKING_END.split(phrases.THINKING.sub(" ", text))[-1]
-    if phrases.THINKING_START.search(text):
+    thought, end, start = phrases.thinking(tuple(thinking_tags))
+    text = end.split(thought.sub(" ", text))[-1]
+    if start.search(text):
         return Choice(None, "unfinished thinking")
     for rule, pattern in (("boxed", phrases.BOXED), ("tagged", phrases.TAGGED)):
         if found := pattern.findall(text):
@@ -75,15 +86,23 @@ def _read(text: str, options: Sequence[str], lower_case: bool, labels: Sequence[
     bare = text.strip(_EDGES)
     if not bare:
         return Choice(None, "empty")
-    if labels is not None and re.fullmatch("[A-Za-z]" if lower_case else "[A-Z]", bare):
+    if labels is not None and re.fullmatch("[A-Za-z]", bare) and not (bare.islower() and bare in options):
         return _within(bare.upper(), options, "letter")
     if named := _options_that_read(text, options):
         return Choice(named[0], "option text") if len(named) == 1 else Choice(None, "two options with this text")
     labelled = phrases.LABELLED.fullmatch(text)
-    if labels is not None and labelled and (lower_case or labelled[1].isupper()):
+    if labels is not None and labelled:
         named = _options_that_read(labelled[2], options)
-        if named and labelled[1].upper() not in named:
+        if named and labelled[1][0].upper() not in named:
             return Choice(None, "letter and text disagree")
+    for taken_back in reversed([*phrases.CORRECTION.finditer(text)]):
+        choice = _named_in(text[taken_back.end() :], options, lower_case, labels)
+        if choice.letter and choice.rule != _RULES[INSIDE]:
+            return choice
+    return _named_in(text, options, lower_case, labels)
+
+
+def _named_in(text: str, options: Sequence[str], lower_case: bool, labels: Sequence[str] | None) -> Choice:
     return _decide(text, options, [] if labels is None else list(_letters_in(text, options, lower_case)))
 
 
@@ -110,13 +129,21 @@ def _letters_in(text: str, options: Sequence[str], lower_case: bool) -> Iterator
     """Places that hold a letter by itself, together with the option's text where that follows as in "B. Blue"."""
     taken = 0
     for match in phrases.LETTER.finditer(text):
-        if match.start() >= taken and (lower_case or match[0].isupper()):
+        if match.start() >= taken:
             letter = match[0].upper()
+            if not (lower_case or match[0].isupper() or _is_small_label(text, match, letter, options)):
+                continue
             if letter == "I" and len(options) < 9:
                 continue  # the pronoun
             end = _end_of_own_text(text, match.end(), letter, options)
             taken = end or match.end()  # the article in "B. A man" names nothing
             yield _Mention(letter, match.start(), end or match.end(), "letter and text" if end else "letter")
+
+
+def _is_small_label(text: str, match: re.Match[str], letter: str, options: Sequence[str]) -> bool:
+    """Whether a small letter stands before its option's text as a label does, "d) red"; "a red car" is an article."""
+    is_label = text[match.end() : match.end() + 1] in tuple(").:")
+    return is_label and _end_of_own_text(text, match.end(), letter, options) is not None
 
 
 def _end_of_own_text(text: str, begin: int, letter: str, options: Sequence[str]) -> int | None:
@@ -198,7 +225,7 @@ def _strength(text: str, mention: _Mention) -> int | None:
     if mention.kind == "text":
         if at_start and phrases.TEXT_LEADING_AFTER.match(after):
             return LEADING
-        return INSIDE if len(text.split()) <= _MAX_WORDS else None
+        return INSIDE if len(text.split()) <= _MAX_WORDS or not phrases.NOT_SAID_BEFORE.search(before) else None
     if phrases.LINE_BEFORE.search(before) and phrases.LINE_AFTER.match(after) and mention.kind == "letter":
         return STATED
     if at_start:

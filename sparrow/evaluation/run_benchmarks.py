@@ -11,12 +11,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock
 
-from sparrow.analysis.answers import read_predictions
-from sparrow.analysis.scores import Score, score
+from sparrow.analysis.answers import Predictions, read_predictions
+from sparrow.analysis.scores import Score, reason_of, score
 from sparrow.core.bars import Bar
+from sparrow.core.errors import BackboneError, DataError
 from sparrow.core.hashing import content_hash
 from sparrow.core.tables import counted
 from sparrow.data.encode import Presentation
@@ -43,23 +45,30 @@ class Evaluator:
         self.frames, self.world, self.data_seed = config.frames, config.world, config.data_seed
         self.cache_root, self.precision = Path(config.paths.cache_root), config.trainer.precision
         self.num_workers, self.progress_bar = config.num_workers, config.trainer.progress_bar
+        self.max_bad_fraction = config.max_bad_fraction
+        self.notes: list[str] = []  # on the scores, for the record of the run
+        self._unreadable: list[str] = []
         self._asked: dict[str, Asked] = {}
         self._digests: dict[tuple[str, str, str], dict[str, str]] = {}
 
     def questions(self, name: str) -> tuple[list[Question], Path]:
         """Questions of a benchmark and the folder of its videos; it raises what `read_asked` does."""
         asked = self._read(name)
-        return asked.questions, asked.media_root
+        return asked.questions, asked.media_roots[0]
 
     def require_room(self, backbone: Backbone) -> None:
-        """Refuse a benchmark that may show more frames than fit; the backbone needs no model.
+        """Refuse more frames than fit, and subtitles between frames where the chat template cannot; no model is needed.
 
         Raises:
-            BackboneError: With the setting that says how many.
+            BackboneError: With the setting to change.
         """
         for name, settings in self.benchmarks.items():
             key = "frames.max_frames" if settings.max_frames is None else f"benchmark.{name}.max_frames"
             backbone.require_room(self._protocol(name, "after").presentation.frames.max_frames, key)
+            if settings.subtitles == "interleaved" and not backbone.can_interleave():
+                remedy = "set it to on or off, or backbone.template=sparrow"
+                what = f"the chat template in use puts all frames before the text; {remedy}"
+                raise BackboneError(f"benchmark.{name}.subtitles=interleaved: {what}")
 
     def shared_id(self, weights: str, backbone: Backbone) -> str:
         """Identifies a model that several runs start from, as it is asked: its weights, precision and inputs."""
@@ -105,10 +114,10 @@ class Evaluator:
         The phase is `before`, `after`, `blind` (without frames) or `one_frame` (with the frame in the middle alone).
         `take` are the positions of the units that this process takes, all where None.
         """
-        questions, media_root = self.questions(name)
+        questions, media_roots = self._read(name).questions, self._read(name).media_roots
         protocol = self._protocol(name, phase)
         done = self._answered(name, model_id, folder, phase)
-        units = Units(group_into_units(questions, media_root, protocol), backbone, media_root, protocol, name)
+        units = Units(group_into_units(questions, media_roots, protocol), backbone, media_roots, protocol, name)
         # A unit is answered whole or not at all, so that its numbers do not depend on where a kill fell.
         todo = {i for i, unit in enumerate(units.groups) if any(question.id not in done for question in unit)}
         if not todo:
@@ -146,8 +155,7 @@ class Evaluator:
     def _collect_one(self, name: str, model_id: str, folder: Path, phase: str) -> Score:
         files = _files(folder, phase, name)
         final = folder / _predictions_file(phase, name)
-        lower_case = self.benchmarks[name].lower_case
-        finalise(files, self._hashes(name, model_id, phase), into=final, lower_case=lower_case)
+        finalise(files, self._hashes(name, model_id, phase), into=final, reading=self._reading(name))
         for path in files:
             if path != final:
                 path.unlink()
@@ -155,9 +163,10 @@ class Evaluator:
 
     def _score(self, name: str, folder: Path, phase: str) -> Score:
         file = _predictions_file(phase, name)
-        settings = self.benchmarks[name]
+        settings, predictions = self.benchmarks[name], read_predictions(folder / file)
+        self._look_at(name, phase, predictions)
         return score(
-            read_predictions(folder / file),
+            predictions,
             metric=settings.metric,
             scoring=settings.scoring,
             file=str(file),
@@ -165,10 +174,50 @@ class Evaluator:
             missing_videos=self._read(name).missing_videos,
         )
 
+    def _look_at(self, name: str, phase: str, answers: Predictions) -> None:
+        """Note what could not be asked, by reason, and that replies never name an option."""
+        where = f"{name} ({phase})"
+        told: dict[str, list[str]] = {}
+        for question_id, failure in zip(answers.question_ids, answers.failures.tolist(), strict=True):
+            if failure:
+                told.setdefault(reason_of(failure), []).append(" [".join((question_id, *failure.split(" [")[1:])))
+        for reason, found in told.items():
+            self._note(f"{where}: {counted(len(found), 'question')} not asked, {reason}; the first is {found[0]}")
+        bad = (answers.failures != "") & ~np.isin(answers.videos, self._read(name).missing_videos)
+        if bad.sum() > self.max_bad_fraction * len(answers):
+            self._unreadable.append(f"{where}: {bad.mean():.1%}")
+        if answers.reply_rules.max(initial=-1) > 0 and not answers.answered.any():
+            hint = f"benchmark.{name}.scoring=letter_likelihood needs none"
+            self._note(f"{where}: none of {len(answers):,} replies names an option; {hint}")
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+            log.warning("%s", note)
+
+    def require_readable(self) -> None:
+        """Refuse scores of a benchmark of which more than `max_bad_fraction` could not be asked, missing videos aside.
+
+        Raises:
+            DataError: With all reasons.
+        """
+        if self._unreadable:
+            shares = ", ".join(dict.fromkeys(self._unreadable))
+            raise DataError(
+                f"more than max_bad_fraction={self.max_bad_fraction} of {shares} not asked: {'; '.join(self.notes)}",
+                remedy="repair the files and run the same command again, or raise max_bad_fraction in sparrow evaluate",
+            )
+
+    def _reading(self, name: str) -> dict[str, Any]:
+        """How replies are read: arguments of `read_choice`."""
+        settings = self.benchmarks[name]
+        return {"lower_case": settings.lower_case, "thinking_tags": tuple(settings.thinking_tags)}
+
     def _described(self, name: str, phase: str) -> dict[str, Any]:
         settings = self.benchmarks[name]
         policy = self._protocol(name, phase).presentation.frames
-        frames = {"uniform": f"{policy.max_frames}", "all": "all"}.get(policy.policy, f"{policy.fps} a second")
+        named = {"uniform": f"{policy.max_frames}", "all": "all", "one_a_second": "one a second"}
+        frames = named.get(policy.policy, f"{policy.fps} a second")
         if policy.policy != "uniform" and policy.max_frames is not None:
             frames += f", at most {policy.max_frames}"
         if policy.min_frames is not None:
@@ -187,6 +236,8 @@ class Evaluator:
             "tasks": settings.tasks,
             "options": "shown" if settings.show_options else "not shown",
             "lower_case": settings.lower_case,
+            "thinking_tags": settings.thinking_tags,
+            "max_new_tokens": settings.max_new_tokens if settings.scoring == "generate" else None,
             "missing_videos": settings.missing_videos,
             "note": self._read(name).note,
         }
@@ -200,9 +251,8 @@ class Evaluator:
         """Digests as they were when they were first asked for: a video that is put there meanwhile changes none."""
         key = name, model_id, phase
         if key not in self._digests:
-            questions, media_root = self.questions(name)
-            protocol = self._protocol(name, phase)
-            self._digests[key] = {q.id: prompt_hash(q, media_root, protocol, model_id) for q in questions}
+            asked, protocol = self._read(name), self._protocol(name, phase)
+            self._digests[key] = {q.id: prompt_hash(q, asked.media_roots, protocol, model_id) for q in asked.questions}
         return self._digests[key]
 
     def _protocol(self, name: str, phase: str) -> Protocol:
@@ -210,12 +260,14 @@ class Evaluator:
         policy = self.frames
         if settings.max_frames is not None:
             policy = replace(policy, max_frames=settings.max_frames)
+        if settings.frame_rule == "one_a_second":
+            policy = replace(policy, policy="one_a_second", fps=None, min_frames=None)
         if phase == "one_frame":
             policy = replace(policy, policy="uniform", fps=None, max_frames=1, min_frames=None)
         return Protocol(
             scoring=settings.scoring,
             show_options=settings.show_options,
-            lower_case=settings.lower_case,
+            **self._reading(name),
             max_new_tokens=settings.max_new_tokens,
             max_new_tokens_open_ended=settings.max_new_tokens_open_ended,
             subtitles=settings.subtitles,

@@ -43,10 +43,18 @@ class Benchmark:
     root: str = setting("its folder", default=REQUIRED, recorded=True)
     file: str = setting("annotation file or folder in `root`; empty: the root itself", default="")
     media_root: str = setting("folder of the videos in `root`", default="")
+    media_roots: list[str] = setting(
+        "further folders where links in `media_root` may lead, beside `root`", default_factory=list, recorded=True
+    )
     world: BenchmarkTable | None = setting("table of the generated world that can take its place", default=None)
     use_world: bool = setting("evaluate that table, to rehearse without the benchmark's files", default=False)
     protocol: Literal["official", "released"] = setting("whose prompts are used", default="official")
     max_frames: AtLeast1 | None = setting("frames of a video; null: `frames.max_frames`", default=None, unit="frames")
+    frame_rule: Literal["frames", "one_a_second"] = setting(
+        "`frames`: as that policy; `one_a_second`: LongVideoBench's rule, at most `max_frames`",
+        default="frames",
+        added=True,
+    )
     subtitles: Subtitles = setting("`on`: listed before the question; `interleaved`: between the frames", default="off")
     tasks: list[str] = setting("tasks that are evaluated; empty: all", default_factory=list)
     metric: Annotated[str, AfterValidator(_metric)] = setting(
@@ -54,9 +62,15 @@ class Benchmark:
     )
     scoring: Scoring = setting("how it is answered", default="generate")
     show_options: bool = setting("list the options in the prompt", default=True)
-    lower_case: bool = setting("let a small letter in a reply name an option", default=False)
-    max_new_tokens: AtLeast1 = setting("limit of a reply", default=16, unit="tokens")
+    lower_case: bool = setting("let a small letter inside a reply name an option", default=False)
+    thinking_tags: list[str] = setting(
+        "names of further tags around thoughts, which are left out of a reply", default_factory=list, added=True
+    )
+    max_new_tokens: AtLeast1 = setting("limit of a reply", default=128, unit="tokens", formerly=(16, "unscored_tasks"))
     max_new_tokens_open_ended: AtLeast1 = setting("the same for tasks without options", default=512, unit="tokens")
+    unscored_tasks: Literal["skip", "generate"] = setting(
+        "tasks without options, which need a judge: `generate` replies for one", default="skip", added=True
+    )
     missing_videos: Literal["wrong", "exclude"] = setting("how questions without their video count", default="wrong")
     num_questions: AtLeast1 | None = setting("evaluate only so many, spread evenly; null: all", default=None)
 
@@ -95,6 +109,7 @@ class Evaluation:
 class EvaluationSettings(Protocol):
     """The settings that evaluation reads, of a run or of `sparrow evaluate`."""
 
+    max_bad_fraction: float
     benchmark: dict[str, Benchmark]
     frames: FramePolicy
     world: WorldSettings

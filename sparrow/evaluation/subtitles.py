@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from html import unescape
 from itertools import pairwise
 from typing import Literal
 
@@ -28,7 +29,7 @@ class Subtitle:
 
 
 def parse_srt(content: str) -> tuple[Subtitle, ...]:
-    """Subtitles of an SRT file; markup is left out, the lines of one subtitle are joined.
+    """Subtitles of an SRT file; markup is left out, HTML entities are decoded, the lines of one subtitle are joined.
 
     Raises:
         DataError: If a line with `-->` holds no two times, with its number.
@@ -43,7 +44,7 @@ def parse_srt(content: str) -> tuple[Subtitle, ...]:
         words = lines[i + 1 : end]
         if end < len(lines) and words and words[-1].strip().isdigit():
             words.pop()  # the number of the next subtitle
-        text = " ".join(_MARKUP.sub("", " ".join(words)).split())
+        text = " ".join(unescape(_MARKUP.sub("", " ".join(words))).split())
         if text:
             start, stop = clock_seconds(*match.group(1, 2, 3)), clock_seconds(*match.group(4, 5, 6))
             found.append(Subtitle(start, stop, text))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 from torch.utils.data import Dataset
 
+from sparrow.analysis.answers import NOT_ASKED
 from sparrow.core.errors import DataError
-from sparrow.core.files import inside_root
+from sparrow.core.files import Roots, inside_root
 from sparrow.data.encode import prepare
 from sparrow.evaluation.prompts import Protocol, Row, chat_of, clip_of, rows_of
 from sparrow.evaluation.questions import Question
@@ -33,7 +33,7 @@ class Unit:
     failures: list[str | None]
 
 
-def group_into_units(questions: Sequence[Question], media_root: Path, protocol: Protocol) -> list[list[Question]]:
+def group_into_units(questions: Sequence[Question], media_root: Roots, protocol: Protocol) -> list[list[Question]]:
     """Questions that share their frames, and all that stands before them, together; the costliest units first.
 
     The list depends on nothing but the arguments and the sizes of the videos, so that all ranks have the same.
@@ -63,7 +63,7 @@ class Units(Dataset):
     """Reads, tokenizes and hands over unit after unit; what cannot be asked is told, not raised."""
 
     def __init__(
-        self, groups: list[list[Question]], backbone: Backbone, media_root: Path, protocol: Protocol, benchmark: str
+        self, groups: list[list[Question]], backbone: Backbone, media_root: Roots, protocol: Protocol, benchmark: str
     ) -> None:
         self.groups, self.backbone, self.media_root = groups, backbone, media_root
         self.protocol, self.benchmark = protocol, benchmark
@@ -76,7 +76,7 @@ class Units(Dataset):
         try:
             clip = clip_of(questions[0], self.media_root, self.protocol)
         except DataError as error:
-            return Unit(questions, [[] for _ in questions], Frames.of(()), (), [f"not asked: {error}"] * len(questions))
+            return Unit(questions, [[] for _ in questions], Frames.of(()), (), [_failure(error)] * len(questions))
         rows: list[list[Row]] = []
         failures: list[str | None] = []
         for question in questions:
@@ -85,7 +85,7 @@ class Units(Dataset):
                 failures.append(None)
             except DataError as error:
                 rows.append([])
-                failures.append(f"not asked: {error}")
+                failures.append(_failure(error))
         _, shown = chat_of(questions[0], clip, self.protocol, self.benchmark)
         return Unit(questions, rows, prepare(list(clip.frames), shown, self.backbone), clip.indices, failures)
 
@@ -98,3 +98,9 @@ class Units(Dataset):
                 remedy="lower frames.max_frames or backbone.frame_size_px",
             )
         return rows
+
+
+def _failure(error: DataError) -> str:
+    """Why a question cannot be asked, with the place behind the reason."""
+    what = "; ".join(part for part in (error.what, error.remedy) if part)
+    return f"{NOT_ASKED}{what}" + (f" [{error.where}]" if error.where else "")

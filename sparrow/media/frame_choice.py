@@ -100,6 +100,18 @@ def frame_indices(total: int, count: int) -> list[int]:
     return [(round(step * i) + round(step * (i + 1))) // 2 for i in range(count)]
 
 
+def frames_of_seconds(info: Clock, most: int, duration_s: float | None) -> list[int]:
+    """One frame a second from the first on, or `most`: n = min(most, int(d)), index i is int(int(d fps) / n) i.
+
+    The duration d is the video's own where none is given. Source: `load_video` of longvideobench_dataset.py.
+    """
+    assert info.fps is not None and info.duration_s is not None, "checked by planned_frames"
+    duration_s = info.duration_s if duration_s is None else duration_s
+    count = max(1, min(most, int(duration_s)))
+    step = int(int(duration_s * info.fps) / count)
+    return [min(step * i, info.num_frames - 1) for i in range(count)]
+
+
 def planned_frames(
     info: Clock, policy: FramePolicy, start_s: float | None = None, end_s: float | None = None
 ) -> list[int]:
@@ -111,11 +123,14 @@ def planned_frames(
     Raises:
         MediaError: If no frame lies between the bounds, or times are asked of a folder without a frame rate.
     """
-    if info.fps is None and (policy.policy == "fps" or start_s is not None or end_s is not None):
+    if info.fps is None and (policy.policy in ("fps", "one_a_second") or start_s is not None or end_s is not None):
         raise MediaError(
             "the folder's frame rate is not known, so that no time in it can be found",
             remedy="give the record its fps, or use the policy 'uniform' or 'all' without start and end",
         )
+    if policy.policy == "one_a_second" and start_s is None:
+        assert policy.max_frames is not None
+        return frames_of_seconds(info, policy.max_frames, end_s)
     first, stop = _bounds(info, start_s, end_s)
     if policy.policy == "all" and policy.max_frames is None:
         return list(range(first, stop))

@@ -28,7 +28,9 @@ Alignment = Literal["start", "center", "end", "justify"]
 class FramePolicy:
     """Which frames of a video are shown, and how; the defaults are those of Sparrow (arXiv 2411.19951)."""
 
-    policy: Literal["uniform", "fps", "all"] = setting("`fps` and `all` are thinned to `max_frames`", default="uniform")
+    policy: Literal["uniform", "fps", "all", "one_a_second"] = setting(
+        "`fps` and `all` are thinned to `max_frames`; `one_a_second`: LongVideoBench's rule", default="uniform"
+    )
     max_frames: AtLeast1 | None = setting("most frames of a video; null, with `fps` and `all`: no limit", default=24)
     fps: AboveZero | None = setting("rate of the policy `fps`", default=None, unit="frames/s")
     timestamps: bool = setting("put the time of each frame before it in words", default=False)
@@ -55,8 +57,8 @@ class FramePolicy:
         """Settings that contradict each other."""
         if self.min_frames is not None and self.max_frames is not None and self.min_frames > self.max_frames:
             yield "min_frames", f"is {self.min_frames}, above max_frames={self.max_frames}; lower it"
-        if self.policy == "uniform" and self.max_frames is None:
-            yield "max_frames", "the policy 'uniform' needs a number; set it, or use the policy 'all'"
+        if self.policy in ("uniform", "one_a_second") and self.max_frames is None:
+            yield "max_frames", f"the policy '{self.policy}' needs a number; set it, or use the policy 'all'"
         for name in ("min_frames", "fps"):
             if self.policy != "fps" and getattr(self, name) is not None:
                 yield name, f"belongs to the policy 'fps'; set that, or {name} to null"

@@ -132,6 +132,7 @@ class ChatInput(FrameInput):
         frame_sizes: Sequence[Size],
         *,
         add_generation_prompt: bool = False,
+        in_order: bool = False,
     ) -> TokenizedChat:
         """Apply the chat template, mark what is supervised, and expand each image and video to its tokens.
 
@@ -141,6 +142,7 @@ class ChatInput(FrameInput):
                 `{"type": "video", "times_s": [...]}`, a native video with the time of each frame.
             frame_sizes: (height, width) of each frame, in order.
             add_generation_prompt: End with the words that open the assistant's turn.
+            in_order: Leave frames between texts where the family's way is to put them first.
 
         Raises:
             DataError: If a text holds one of the model's control tokens, an assistant turn is blank, or a frame's
@@ -170,11 +172,22 @@ class ChatInput(FrameInput):
 
         turns = [{**turn, "content": [new for part in turn["content"] for new in written(part)]} for turn in messages]
         assert next(sizes, None) is None, "more frame sizes than frames in the chat"
-        template = replace(self.template, jinja=self.template_for_tokens())
+        template = self._template_in_use(in_order=in_order)
         chat = tokenize(
             turns, self.tokenizer, template, control=self._control_tokens, add_generation_prompt=add_generation_prompt
         )
         return expand(chat, {self.image_token_id: images} | ({self.video_token_id: videos} if videos else {}))
+
+    def _template_in_use(self, *, in_order: bool) -> ChatTemplate:
+        options = {**self.template.options, "in_order": True} if in_order else self.template.options
+        return replace(self.template, jinja=self.template_for_tokens(), options=options)
+
+    def can_interleave(self) -> bool:
+        """Whether the chat template can show frames between texts."""
+        parts = [{"type": "image", "time": ""}, {"type": "text", "text": "between"}] * 2
+        text = self._template_in_use(in_order=True).text([{"role": "user", "content": parts}], self.tokenizer)
+        pieces = text.split(self.tokenizer.convert_ids_to_tokens(self.image_token_id))
+        return len(pieces) == 3 and "between" in pieces[1]
 
     @cached_property
     def _control_tokens(self) -> frozenset[str]:

@@ -42,12 +42,12 @@ def write_overlap(overlap: Overlap, folder: Path) -> None:
 
 
 def overlap_text(overlap: Overlap) -> str:
-    """A line a finding, with the first ids."""
+    """A line a finding, with the first ids, after the benchmarks that cannot be asked."""
     lines = [*_among_samples(overlap), *_with_benchmarks(overlap)]
     compared = f" and {', '.join(overlap.benchmarks)}" if overlap.benchmarks else ""
     lines = lines or [f"none among {overlap.num_samples:,} samples{compared}"]
-    lines += [f"{name}: not checked: {why}" for name, why in overlap.not_checked.items()]
-    return "\n".join(["Overlap", *(f"  {line}" for line in lines)])
+    unread = [f"  {name}: there is nothing to ask: {why}" for name, why in overlap.not_checked.items()]
+    return "\n".join([*(["Benchmarks", *unread] if unread else []), "Overlap", *(f"  {line}" for line in lines)])
 
 
 def _among_samples(overlap: Overlap) -> Iterator[str]:

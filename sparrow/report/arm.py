@@ -166,8 +166,8 @@ class Arm:
 def number_of(record: RunRecord, name: str, phase: Phase) -> tuple[float, Interval | None] | None:
     """One number of a run and its interval, by the names of `Arm.estimate`; None where the run has none."""
     if name in PAPER_MEANS:
-        scores = [score for phases in record.scores.values() if (score := phases.get(phase))]
-        mean = paper_means({str(score.protocol.get("format")): score for score in scores}).get(name)
+        scores = {benchmark: score for benchmark, phases in record.scores.items() if (score := phases.get(phase))}
+        mean = paper_means(scores).get(name)
         return None if mean is None else (mean, None)
     benchmark, _, path = (name, "", "") if name in record.scores else name.partition(".")
     score = record.scores.get(benchmark, {}).get(phase)

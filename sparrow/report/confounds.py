@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparrow.analysis.answers import HASHED, questions_difference
 from sparrow.core.hashing import content_hash
 from sparrow.runs.differences import leaves
 from sparrow.runs.find import SEEDS
@@ -157,11 +158,19 @@ def _questions(runs: Sequence[Labelled], declared: set[str]) -> Iterator[Differe
 
 
 def _which_questions(runs: Sequence[Labelled], benchmark: str) -> Iterator[Difference | None]:
-    """Other questions of one world or file, which depends on `data_seed`; records that do not tell are left out."""
+    """Other questions of one world or file, which depends on `data_seed`, and other rules that read the replies;
+    records that do not tell are left out, and digests of two versions are not laid beside each other."""
     by_world: dict[Any, list[tuple[str, str]]] = {}
     for label, record in runs:
         score = record.scores.get(benchmark, {}).get("after")
         if score and score.questions_hash:
-            by_world.setdefault(record.config.get("data_seed"), []).append((label, score.questions_hash))
+            world = record.config.get("data_seed"), ":" in score.questions_hash
+            by_world.setdefault(world, []).append((label, score.questions_hash))
     for asked in by_world.values():
-        yield _difference(f"{benchmark}: which questions (questions_hash)", asked)
+        differing = {part for _, digest in asked for part in questions_difference(asked[0][1], digest) or ()}
+        if differing:
+            what = ", ".join(part for part in HASHED if part in differing)
+            yield _difference(f"{benchmark}: {what} (questions_hash)", asked)
+    scores = ((label, score) for label, r in runs if (score := r.scores.get(benchmark, {}).get("after")))
+    read = ((label, score.reply_rules or "an older one") for label, score in scores if score.scoring == "generate")
+    yield _difference(f"{benchmark}: version of the rules that read replies", read)

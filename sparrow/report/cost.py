@@ -7,7 +7,7 @@ import math
 from sparrow.analysis.scaling import POWER_LAW, CurveFit, EquivalentSamples, Located
 from sparrow.core.tables import NOTHING, Table, number, percent
 from sparrow.report.data_value import areas, curves, equivalents_of, fits, prices_of
-from sparrow.report.published import Published, arm_of, backbones_of, is_comparable, read_published
+from sparrow.report.published import Published, arm_of, asked_otherwise, backbones_of, is_comparable, read_published
 from sparrow.report.study import ZERO_SHOT, StudyResults
 
 Row = tuple[str, ...]
@@ -128,9 +128,10 @@ def _formula(fit: CurveFit) -> str:
 
 
 def published(study: StudyResults) -> Table:
-    """Published numbers beside ours: scores of the same backbone, of others only the gain over zero-shot."""
+    """Published numbers beside ours: scores of the same backbone, asked alike; of others only the gain."""
     tables, problems = read_published(study.study.published)
-    rows: list[Row] = [row for table in tables for row in _published_rows(table, study)]
+    otherwise: dict[str, None] = {}  # how ours were asked
+    rows: list[Row] = [row for table in tables for row in _published_rows(table, study, otherwise)]
     rows += [(problem, *[NOTHING] * 6) for problem in problems]
     sources = "; ".join(f"{table.backbone}: {table.source}" for table in tables)
     return Table(
@@ -139,16 +140,21 @@ def published(study: StudyResults) -> Table:
         rows,
         left=3,
         note=f"Ours: {', '.join(backbones_of(study)) or 'unknown backbone'}. A published score stands here only where "
-        "the backbone is ours; of another one only the gain over its own zero-shot score can be compared. "
-        f"Sources: {sources}." + (f" Ours were asked: {study.asked}." if study.asked else ""),
+        "the backbone, the protocol, the frames and the metric are ours; of another one only the gain can be compared. "
+        f"Sources: {sources}."
+        + (f" Left out, since ours were asked otherwise: {'; '.join(otherwise)}." if otherwise else "")
+        + (f" Ours were asked: {study.asked}." if study.asked else ""),
     )
 
 
-def _published_rows(table: Published, study: StudyResults) -> list[Row]:
-    """Rows with something to compare: a score on our backbone, or a gain on another."""
+def _published_rows(table: Published, study: StudyResults, otherwise: dict[str, None]) -> list[Row]:
+    """Rows with something to compare: a score of our backbone, asked as ours, or a gain; `otherwise` gets the rest."""
     trained = [arm for arm in study.arms if is_comparable(table, arm)]
     rows: list[Row] = []
     for name, score in table.zero_shot.items() if trained else ():
+        if difference := asked_otherwise(table, trained[0], name):
+            otherwise[difference] = None
+            continue
         mine = study.zero_shot(trained[0], name)
         ours = percent(mine.mean) if mine else NOTHING
         rows.append((table.backbone, ZERO_SHOT, name, f"{score:.1f}", NOTHING, ours, NOTHING))
@@ -156,10 +162,13 @@ def _published_rows(table: Published, study: StudyResults) -> list[Row]:
         arm = arm_of(label, table, study)
         for name, score in cells.items():
             zero, mine = table.zero_shot.get(name), arm.estimate(name) if arm else None
-            if zero is None and not trained:
+            difference = asked_otherwise(table, arm, name) if arm and trained else ""
+            if difference:
+                otherwise[difference] = None
+            if zero is None and (difference or not trained):
                 continue
             numbers = (
-                f"{score:.1f}" if trained else NOTHING,
+                f"{score:.1f}" if trained and not difference else NOTHING,
                 NOTHING if zero is None else f"{score - zero:+.1f}",
                 percent(mine.mean) if mine else NOTHING,
                 percent(study.gain(arm, name), signed=True) if arm else NOTHING,

@@ -18,7 +18,7 @@ from sparrow.analysis.scaling import (
     gain_per,
     interval_over_seeds,
 )
-from sparrow.analysis.scores import PAPER_MEANS, resampled_scores
+from sparrow.analysis.scores import PAPER_MEANS, of_formats, resampled_scores
 from sparrow.analysis.seeds import MIN_SEEDS
 from sparrow.core.errors import DataError
 from sparrow.report.arm import Arm, label_of, number_of, telling
@@ -230,6 +230,6 @@ def _parts(arm: Arm, name: str) -> list[tuple[str, str]]:
     """Benchmarks and paths into their scores that a number is the mean of."""
     scores = {b: phases["after"] for r in arm.counted for b, phases in r.scores.items() if "after" in phases}
     if name in PAPER_MEANS:
-        by_format = {str(score.protocol.get("format")): benchmark for benchmark, score in scores.items()}
+        by_format = of_formats(scores)
         return [(by_format[kind], path) for kind, path in PAPER_MEANS[name].items()]
     return [(name, scores[name].metric)]

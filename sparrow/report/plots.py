@@ -13,7 +13,7 @@ from sparrow.analysis.seeds import Estimate
 from sparrow.core.tables import DAGGER, percent, wrap
 from sparrow.report.arm import Arm, spelt_factors
 from sparrow.report.data_value import Curve, curves, size_factor
-from sparrow.report.published import Published, arm_of, is_comparable, read_published
+from sparrow.report.published import Published, arm_of, asked_otherwise, is_comparable, read_published
 from sparrow.report.study import StudyResults
 from sparrow.runs.record import Phase, RunRecord
 
@@ -228,6 +228,8 @@ def _published_lines(axes: Axes, study: StudyResults, found: list[Curve], table:
         for label, cells in table.arms.items():
             arm, size = arm_of(label, table, study), spelt_factors(label).get(swept)
             if name not in cells or arm is None or size is None or not is_comparable(table, arm):
+                continue
+            if asked_otherwise(table, arm, name):  # named in the table
                 continue
             if any(arm is own for own in curve.arms):
                 points.append((float(size), cells[name]))

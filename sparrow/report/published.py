@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sparrow.core.settings import Problem, frozen_settings, validated
+from sparrow.analysis.scores import PAPER_MEANS, Score, of_formats
+from sparrow.core.settings import AtLeast1, Problem, frozen_settings, validated
 from sparrow.report.arm import Arm
 from sparrow.report.study import ZERO_SHOT, StudyResults
 from sparrow.runs.record import RunRecord
@@ -17,20 +19,26 @@ from sparrow.runs.record import RunRecord
 
 @frozen_settings
 class Published:
-    """One published table: percentages by benchmark, of the backbone without training and of each arm."""
+    """One published table: percentages by benchmark, without training and of each arm, and how they were asked.
+
+    `metrics` are the numbers under benchmarks' names where they are not accuracy over all questions.
+    """
 
     backbone: Annotated[str, Field(min_length=1)]
     arms: dict[str, dict[str, float]]
     source: str = "source not named"
+    protocol: Literal["official", "released"] | None = None
+    max_frames: AtLeast1 | None = None
+    metrics: dict[str, str] = field(default_factory=dict)
     zero_shot: dict[str, float] = field(default_factory=dict)
 
 
 def read_published(entries: Mapping[str, Any]) -> tuple[list[Published], list[str]]:
     """The tables of `study.published` and what is wrong with those that cannot be read.
 
-    One table is `{backbone, source, zero_shot: {benchmark: percent}, arms: {arm: {benchmark: percent}}}`; several are
-    such tables by any names. Benchmarks are named as in `Arm.estimate`, arms by their label or by factors, as
-    `mixture=sparrow, num_samples=30000`.
+    One table is `{backbone, source, protocol, max_frames, metrics: {benchmark: path}, zero_shot: {benchmark: percent},
+    arms: {arm: {benchmark: percent}}}`; several are such tables by any names. Benchmarks are named as in
+    `Arm.estimate`, arms by their label or by factors, as `mixture=sparrow, num_samples=30000`.
     """
     tables = {"": entries} if "arms" in entries or "backbone" in entries else dict(entries)
     found, problems = [], []
@@ -86,3 +94,30 @@ def backbones_of(study: StudyResults) -> list[str]:
 def is_comparable(table: Published, arm: Arm) -> bool:
     """Whether the published numbers are of the arm's own backbone; only then do scores compare."""
     return {backbone_of(record) for record in arm.counted} == {table.backbone}
+
+
+def asked_otherwise(table: Published, arm: Arm, name: str) -> str:
+    """How the arm was asked otherwise than a published number says; empty where protocol, frames and metric agree."""
+    found: dict[str, None] = {}
+    for record in arm.counted:
+        scores = {b: s for b, phases in record.scores.items() if (s := phases.get("after") or phases.get("before"))}
+        by_format = of_formats(scores)
+        own = [by_format.get(kind) for kind in PAPER_MEANS[name]] if name in PAPER_MEANS else [name.partition(".")[0]]
+        found |= {what: None for b in own if b in scores for what in _differences(table, b, scores[b], b == name)}
+    return "; ".join(found)
+
+
+def _differences(table: Published, benchmark: str, score: Score, is_own: bool) -> Iterator[str]:
+    protocol = str(score.protocol.get("protocol"))
+    frames = re.search(r"(?:^|at most )(\d+)", str(score.protocol.get("frames")))
+    metric = table.metrics.get(benchmark, "accuracy") if is_own else score.metric
+    compared = (
+        ("protocol", table.protocol, "released" if protocol == "as in the file" else protocol),
+        ("max_frames", table.max_frames, int(frames[1]) if frames else None),
+        ("metric", metric, score.metric),
+    )
+    for what, theirs, ours in compared:
+        if theirs is None:
+            yield f"study.published does not state its {what}"
+        elif theirs != ours:
+            yield f"{benchmark}: {what.replace('_', ' ')} {theirs} there, {ours} here"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from sparrow.analysis.scores import PAPER_MEANS, Accuracy
+from sparrow.analysis.scores import PAPER_MEANS, Accuracy, names_by_format
 from sparrow.analysis.seeds import Estimate
 from sparrow.core.tables import DAGGER, NOTHING, Table, duration, interval, mean_and_sd, number, percent, short_count
 from sparrow.report.arm import Arm
@@ -36,7 +36,7 @@ def short_tables(study: StudyResults) -> list[Table]:
     """What a terminal shows after a run: scores and costs, how they were asked, differences, and what went wrong."""
     return _tables(
         study,
-        *(short_results, short_scores, shared_steps, protocols, equivalents, against_baseline, differences),
+        *(short_results, short_scores, shared_steps, short_protocols, equivalents, against_baseline, differences),
         to_look_at,
     )
 
@@ -93,8 +93,19 @@ def _results(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row]) 
             " general: mean of Video-MME, MVBench, TempCompass multi-choice; long: of long Video-MME, LongVideoBench, "
             f"MLVU (arXiv 2411.19951). Evaluated here: {study.asked}."
         )
+    note += _note_of_formats(study)
     header = ("arm", *study.measures, *cost_header)
     return Table("Results", header, rows if study.measures else [], note=note, bold=frozenset(bold))
+
+
+def _note_of_formats(study: StudyResults) -> str:
+    """Which benchmark the paper's means are of where several have one format."""
+    scores = {n: s for arm in study.arms for r in arm.records for n, p in r.scores.items() if (s := p.get("after"))}
+    return "".join(
+        f" Of the format {kind}: {', '.join(own)}; general and long are of {kind if kind in own else 'none of them'}."
+        for kind, own in names_by_format(scores).items()
+        if len(own) > 1 and any(kind in parts for parts in PAPER_MEANS.values())
+    )
 
 
 def _mean(estimate: Estimate | None) -> str:
@@ -188,7 +199,7 @@ def protocols(study: StudyResults) -> Table:
             asked = "as above" if after[0].asked == above else after[0].asked
             above = after[0].asked
             macro = arm.mean_of(score.macro_accuracy for score in after)
-            counted = ("num_questions", "num_unanswered", "num_unscored")
+            counted = ("num_questions", "num_unanswered", "num_not_asked", "num_unscored")
             counts = (arm.mean_of(getattr(score, name) for score in after) for name in counted)
             bounds = interval(own.low, own.high) if own else NOTHING
             numbers = (_mean(own), bounds, _share(micro), percent(macro), *(f"{count:,.10g}" for count in counts))
@@ -196,13 +207,22 @@ def protocols(study: StudyResults) -> Table:
     header = ("benchmark", "arm", "asked", "score", "95 % interval", "micro", "macro", "questions")
     return Table(
         "Benchmarks and protocols",
-        (*header, "unanswered", "unscored"),
+        (*header, "unanswered", "not asked", "unscored"),
         rows,
         left=3,
         note="Score: the benchmark's own, of the named kind. Micro: over all questions; macro: mean of the categories. "
-        "Unanswered questions count as wrong; unscored ones have no options, need a judge, and are in no denominator. "
-        "Counts are means over runs.",
+        "Unanswered questions count as wrong, and so do those that could not be asked, since a video is missing or "
+        "cannot be shown; unscored ones have no options, need a judge, and are in no denominator. Counts are means "
+        "over runs.",
     )
+
+
+def short_protocols(study: StudyResults) -> Table:
+    """The same, with how each benchmark was asked on a line of its own, for which a column is too narrow."""
+    table = protocols(study)
+    asked = [f"{row[0]}, {row[1]}: {row[2]}." for row in table.rows if row[2] != "as above"]
+    header, *rows = ((*row[:2], *row[3:]) for row in (table.header, *table.rows))
+    return replace(table, header=header, rows=rows, left=2, note="\n".join([*asked, table.note]))
 
 
 def categories(study: StudyResults) -> Table:

@@ -195,3 +195,26 @@ def test_mcnemars_p_stands_only_where_every_video_has_one_question():
     gains = [0.0] * 4 + [1.0] * 12 + [0.0] * 24
     assert together.p_value == clustered_p(gains, np.arange(40) // 4)
     assert together.p_value > 0.05 > mcnemar_p(0, 12), "three videos, not twelve questions"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"question_hash": "c.b"}, "1 of 2 questions were asked in other words"),
+        ({"options": ["Red", "Pink"]}, "1 of 2 questions have other options"),
+        ({"reply_rules": 3}, "read by the versions 2 and 3 of the rules; `sparrow rescore` both runs"),
+        ({"question_hash": "a.c"}, None),
+    ],
+)
+def test_answers_that_were_asked_or_read_otherwise_are_not_compared(change, named):
+    common = {"video": None, "category": "c", "options": ["Red", "Blue"], "gold": 0, "choice": 0, "correct": True}
+    common |= {"question_hash": "a.b", "reply": "A", "reply_rules": 2, "rule": "letter"}
+    one, other = (
+        Predictions.from_rows([{"question_id": "0", **common, **first}, {"question_id": "1", **common}])
+        for first in ({}, change)
+    )
+    if named is None:  # white space alone
+        assert paired_difference(one, other).difference == 0
+    else:
+        with pytest.raises(DataError, match=named):
+            paired_difference(one, other)

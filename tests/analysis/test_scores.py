@@ -205,10 +205,19 @@ def test_means_of_the_paper():
         "mvbench": of({"a": 5}),
         "tempcompass": of({"multi-choice": 4, "yes_no": 10}),
         "mlvu": of({"ego": 6}),
+        "longvideobench": of({"S2E": 9}),
     }
+    for name, result in scores.items():
+        result.protocol["format"] = name
+    last = scores.pop("longvideobench")
     assert paper_means(scores) == {"general": pytest.approx((0.6 + 0.5 + 0.4) / 3)}
-    scores["longvideobench"] = of({"S2E": 9})
+    scores["longvideobench"] = last
     assert paper_means(scores) == {"general": pytest.approx(0.5), "long": pytest.approx(0.6)}
+    scores["another"] = of({"a": 10})
+    scores["another"].protocol["format"] = "mvbench"
+    assert paper_means(scores)["general"] == pytest.approx(0.5), "the one that is called as its format"
+    scores["one_more"] = scores.pop("mvbench")
+    assert "general" not in paper_means(scores), "of two benchmarks of one format neither is taken by order"
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ from sparrow.settings import EvaluateConfig
 from tests.evaluation.benchmark_folders import FPS, MISSING, OFFICIAL, questions_of, write_video
 
 QUICK = {
-    "mlvu": ["benchmark.mlvu.max_new_tokens_open_ended=6"],
-    "tempcompass": ["benchmark.tempcompass.max_new_tokens_open_ended=6"],
+    name: [f"benchmark.{name}.max_new_tokens_open_ended=6", f"benchmark.{name}.unscored_tasks=generate"]
+    for name in ("mlvu", "tempcompass")
 }
 
 
@@ -167,6 +167,79 @@ def test_own_questions_with_a_gif_and_a_folder_of_frames(evaluate_settings, tmp_
     assert {len(p.frame_indices) for p in found} == {4}
 
 
+def own_questions(root: Path, rows: list[dict]) -> list[str]:
+    """A benchmark of one's own with these rows, as overrides."""
+    common = {"prompt": "What moves?\nA. a square\nB. a circle\nGo.", "GT": "A", "category": "motion"}
+    lines = [{"question_id": i, **common, **row} for i, row in enumerate(rows)]
+    (root / "mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return [
+        "benchmark=[multiple_choice]",
+        f"benchmark.multiple_choice.root={root}",
+        "benchmark.multiple_choice.file=mine.jsonl",
+        "benchmark.multiple_choice.media_root=media",
+        "benchmark.multiple_choice.scoring=letter_likelihood",
+    ]
+
+
+def test_files_that_cannot_be_read_are_counted_by_reason_and_fail_the_run_above_a_share(evaluate_settings, tmp_path):
+    write_video(tmp_path / "media/good.mp4", seconds=6)
+    damaged = (tmp_path / "media/good.mp4").read_bytes()[:900]
+    for name, content in {"one.mp4": damaged, "two.mp4": damaged, "text.mp4": b"no video"}.items():
+        (tmp_path / "media" / name).write_bytes(content)
+    rows = [{"video": video} for video in ("good.mp4", "one.mp4", "two.mp4", "text.mp4")]
+    rows += [{"video": "good.mp4", "start": 4, "end": 2}, {"video": "gone.mp4"}]
+    mine = own_questions(tmp_path, rows)
+    with pytest.raises(
+        DataError, match=r"more than max_bad_fraction=0\.01 of multiple_choice \(after\): 66\.7% not asked"
+    ):
+        run(evaluate_settings, tmp_path / "run", *mine)
+    assert RunRecord.load(tmp_path / "run").status == "failed"
+    record = run(evaluate_settings, tmp_path / "run", *mine, "max_bad_fraction=0.7")
+    score = record.scores["multiple_choice"]["after"]
+    assert (score.num_questions, score.num_not_asked, score.num_unanswered) == (6, 5, 0)
+    assert sum(score.not_asked.values()) == 5
+    assert any(reason.startswith("the clip from N s to N s holds no frame") for reason in score.not_asked)
+    assert any("3 questions not asked, the video cannot be decoded" in n and "one.mp4]" in n for n in record.notes)
+    assert len(record.notes) == len(score.not_asked)
+
+
+def test_links_inside_an_allowed_folder_are_read(evaluate_settings, tmp_path):
+    write_video(tmp_path / "store/inside.mp4", seconds=6)
+    write_video(tmp_path.parent / f"{tmp_path.name}-disk/outside.mp4", seconds=6)
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media/a.mp4").symlink_to("../store/inside.mp4")
+    (tmp_path / "media/b.mp4").symlink_to(tmp_path.parent / f"{tmp_path.name}-disk/outside.mp4")
+    mine = own_questions(tmp_path, [{"video": "a.mp4"}, {"video": "b.mp4"}])
+    with pytest.raises(DataError, match="media_roots"):
+        run(evaluate_settings, tmp_path / "run", *mine)
+    disk = f"benchmark.multiple_choice.media_roots=[{tmp_path.parent}/{tmp_path.name}-disk]"
+    record = run(evaluate_settings, tmp_path / "run", *mine, disk)
+    assert record.scores["multiple_choice"]["after"].num_not_asked == 0
+
+
+def test_replies_that_name_no_option_hint_at_likelihoods(evaluate_settings, tmp_path):
+    write_video(tmp_path / "media/a.mp4", seconds=6)
+    prompt = "What moves?\nA. the first of all squares\nB. the second of all circles\nGo."
+    mine = own_questions(tmp_path, [{"video": "a.mp4", "prompt": prompt}])
+    mine += ["benchmark.multiple_choice.scoring=generate", "benchmark.multiple_choice.max_new_tokens=1"]
+    record = run(evaluate_settings, tmp_path / "run", *mine)
+    assert record.notes == [
+        "multiple_choice (after): none of 1 replies names an option; "
+        "benchmark.multiple_choice.scoring=letter_likelihood needs none"
+    ]
+
+
+def test_questions_that_need_a_judge_are_not_generated_unless_asked_for(evaluate_settings, tmp_path):
+    settings = evaluate_settings("benchmark=[mlvu]", "benchmark.mlvu.max_new_tokens=2")
+    record = evaluate(settings, tmp_path)
+    score = record.scores["mlvu"]["after"]
+    num_open = sum(not question.options for question in questions_of("mlvu"))
+    assert (score.num_unscored, num_open > 0) == (0, True)
+    assert f"; {num_open} that need a judge are not asked" in score.protocol["note"]
+    with pytest.raises(DataError, match=r"all .* questions need a judge"):
+        run(evaluate_settings, tmp_path / "other", "benchmark=[mlvu]", "benchmark.mlvu.tasks=[summary]")
+
+
 def test_frames_are_swept_with_one_checkpoint(evaluate_settings, tmp_path):
     hashes = set()
     for frames in (2, 4):
@@ -183,15 +256,15 @@ def answers(folder: Path) -> bytes:
 
 
 @pytest.mark.slow
-def test_two_ranks_write_the_files_of_one(evaluate_settings, tmp_path):
+def test_several_ranks_write_the_files_of_one(evaluate_settings, tmp_path):
     benchmarks = ["benchmark=[video_mme,mvbench]", "benchmark.video_mme.subtitles=on", "blind=true"]
-    for devices in (1, 2):
+    for devices in (1, 2, 3):
         run(evaluate_settings, tmp_path / str(devices), *benchmarks, f"trainer.devices={devices}")
-    one, two = RunRecord.load(tmp_path / "1"), RunRecord.load(tmp_path / "2")
-    assert one.run_id == two.run_id
-    assert one.scores == two.scores
-    assert answers(tmp_path / "1") == answers(tmp_path / "2")
-    assert len(list((tmp_path / "2").rglob("*.jsonl"))) == 4, "the ranks' own files are gone"
+    one, *others = (RunRecord.load(tmp_path / devices) for devices in "123")
+    assert {one.run_id} == {other.run_id for other in others}
+    assert all(one.scores == other.scores for other in others)
+    assert answers(tmp_path / "1") == answers(tmp_path / "2") == answers(tmp_path / "3")
+    assert len(list((tmp_path / "3").rglob("*.jsonl"))) == 4, "the ranks' own files are gone"
 
 
 @pytest.mark.slow
@@ -233,7 +306,8 @@ def test_killed_and_resumed_with_another_number_of_ranks_it_writes_the_same_file
 ):
     def command(name: str, devices: int) -> list[str]:
         where = [f"hydra.run.dir={tmp_path / name}", f"paths.cache_root={cache_root}", "benchmark=[mlvu,video_mme]"]
-        options = ["benchmark.mlvu.max_new_tokens_open_ended=300", f"trainer.devices={devices}"]
+        options = ["benchmark.mlvu.unscored_tasks=generate", f"trainer.devices={devices}"]
+        options += ["benchmark.mlvu.max_new_tokens_open_ended=300"]
         return [sys.executable, "-m", "sparrow", "evaluate", *evaluate_overrides, *where, *options]
 
     subprocess.run(command("whole", 1), check=True, capture_output=True)

@@ -19,7 +19,8 @@ from sparrow.evaluation.predictions import (
     reply_labels,
     unanswered,
 )
-from sparrow.evaluation.questions import Question
+from sparrow.evaluation.questions import Question, question_hash
+from sparrow.evaluation.replies import REPLY_RULES
 
 
 def prediction(question_id: str, **fields: Any) -> Prediction:
@@ -72,6 +73,8 @@ def test_line_holds_all_that_the_score_needs() -> None:
         "likelihoods": [-0.12346, -2],
         "frame_indices": [0, 1],
         "prompt_hash": "h",
+        "question_hash": question_hash(question),
+        "reply_rules": None,
     }
     assert Prediction.from_row(json.loads(made.to_line())) == made
 
@@ -93,12 +96,14 @@ def test_correct_is_the_text_of_the_gold_option(fields: dict[str, Any], correct:
 
 def test_reply_is_read_again_without_a_model() -> None:
     kept = prediction("q", reply="Option 2.", labels=("Option 1", "Option 2"), choice=None, rule="by older rules")
-    again = kept.read_again(lower_case=False)
+    again = kept.read_again()
     assert (again.choice, again.rule, again.correct) == (1, "letter", True)
-    assert prediction("q", reply="b").read_again(lower_case=False).choice is None
-    assert prediction("q", reply="b").read_again(lower_case=True).choice == 1
+    assert again.reply_rules == REPLY_RULES
+    assert prediction("q", reply="so (b) it is").read_again().choice is None
+    assert prediction("q", reply="so (b) it is").read_again(lower_case=True).choice == 1
+    assert prediction("q", reply="<ponder>A</ponder>B").read_again(thinking_tags=("ponder",)).choice == 1
     scored = prediction("q", reply=None, likelihoods=(-1.0, -2.0), choice=0)
-    assert scored.read_again(lower_case=False) is scored
+    assert scored.read_again() is scored
 
 
 def test_labels_are_kept_where_options_are_not_called_by_letter() -> None:
@@ -169,7 +174,7 @@ def test_final_file_does_not_depend_on_the_order_of_arrival(tmp_path: Path) -> N
             write(tmp_path / f"{order}" / "rank0.jsonl", *everything[:cut]),
             write(tmp_path / f"{order}" / "rank1.jsonl", *everything[cut:]),
         ]
-        final = finalise(paths, hashes, tmp_path / f"{order}.jsonl", lower_case=False)
+        final = finalise(paths, hashes, tmp_path / f"{order}.jsonl", reading={})
         assert [p.question_id for p in final] == sorted(hashes)
         contents.add((tmp_path / f"{order}.jsonl").read_bytes())
     assert len(contents) == 1
@@ -178,7 +183,7 @@ def test_final_file_does_not_depend_on_the_order_of_arrival(tmp_path: Path) -> N
 def test_stored_replies_are_read_by_the_rules_of_today(tmp_path: Path) -> None:
     old = prediction("a", reply="It is B.", choice=0, rule="a rule of an older version")
     path = write(tmp_path / "rank0.jsonl", old)
-    (final,) = finalise([path], {"a": old.prompt_hash}, tmp_path / "final.jsonl", lower_case=False)
+    (final,) = finalise([path], {"a": old.prompt_hash}, tmp_path / "final.jsonl", reading={})
     assert (final.choice, final.rule) == (1, "hinted")
     assert read_predictions(tmp_path / "final.jsonl") == [final]
 
@@ -186,5 +191,16 @@ def test_stored_replies_are_read_by_the_rules_of_today(tmp_path: Path) -> None:
 def test_missing_prediction_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", prediction("a"))
     with pytest.raises(RunError, match=r"2 of 3 questions have no prediction \(b, c\)"):
-        finalise([path], {"a": "new", "b": "new", "c": "new"}, tmp_path / "final.jsonl", lower_case=False)
+        finalise([path], {"a": "new", "b": "new", "c": "new"}, tmp_path / "final.jsonl", reading={})
     assert not (tmp_path / "final.jsonl").exists()
+
+
+def test_lines_of_before_prompts_and_rules_were_kept_are_read(tmp_path: Path) -> None:
+    record = json.loads(prediction("a").to_line())
+    del record["question_hash"], record["reply_rules"]
+    (tmp_path / "p.jsonl").write_text(json.dumps(record) + "\n")
+    (old,) = read_predictions(tmp_path / "p.jsonl")
+    assert (old.question_hash, old.reply_rules) == ("", None)
+    columns = read_columns(tmp_path / "p.jsonl")
+    assert columns.questions_hash == columns.first_questions_hash
+    assert columns.reply_rules.tolist() == [0]

@@ -15,6 +15,7 @@ from sparrow.evaluation.subtitles import Subtitle
 from sparrow.evaluation.units import Units, group_into_units
 from sparrow.media.frames import Clip
 from sparrow.media.settings import FramePolicy
+from sparrow.models.chat import ChatTemplate
 from sparrow.models.loading import load_backbone
 from sparrow.models.registry import FAMILIES, NATIVE_VIDEO
 from tests.evaluation.benchmark_folders import FPS, write_video
@@ -148,7 +149,9 @@ def test_subtitles_stand_where_the_protocol_puts_them(media):
         4,
         f"This video's subtitles are listed below:\nIt begins.\nIt ends.\n{text}",
     ]
-    assert shown(question, clip, protocol(subtitles="interleaved")) == [1, "It begins.", 2, "It ends.", 1, text]
+    assert shown(question, clip, protocol(subtitles="interleaved")) == [
+        *(1, "\nIt begins.\n", 2, "\nIt ends.\n", 1, f"\n{text}"),
+    ]
     assert shown(question, clip, protocol(subtitles="interleaved", blind=True)) == [text]
 
 
@@ -210,3 +213,21 @@ def test_a_folder_of_frames_without_a_clock_has_no_subtitles(tmp_path):
     clip = clip_of(question, tmp_path, protocol())
     assert np.isnan(clip.times_s).all()
     assert shown(question, clip, protocol(subtitles="on"))[-1] == prompt_text(question)
+
+
+def test_subtitles_stand_between_frames_for_a_family_that_puts_frames_first(tiny_checkpoint, media):
+    backbone = load_backbone(str(tiny_checkpoint("llava_onevision")))
+    question = replace(QUESTION, subtitles=SUBTITLES)
+    clip = clip_of(question, media, protocol())
+    (row,) = rows_of(question, clip, backbone, protocol("generate", subtitles="interleaved"), "b")
+    text = backbone.tokenizer.decode(row.ids)
+    first, second = text.index("It begins."), text.index("It ends.")
+    assert text.index("<image>") < first < text.index("<image>", first) < second < text.index("<image>", second)
+    assert text.index("<image>", second) < text.index("\n" + prompt_text(question))
+    assert backbone.can_interleave()
+    frames_first = (
+        "{%- for m in messages -%}{%- for p in m['content'] if p['type'] == 'image' -%}<image>{%- endfor -%}"
+        "{%- for p in m['content'] if p['type'] == 'text' -%}{{- p['text'] -}}{%- endfor -%}{%- endfor -%}"
+    )
+    backbone.use_template(ChatTemplate(frames_first, "<|im_end|>", marks_answers=False))
+    assert not backbone.can_interleave()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparrow.core.errors import DataError
-from sparrow.evaluation.questions import Question, prompt_text, read_questions, split_prompt
+from sparrow.evaluation.questions import Question, prompt_text, question_hash, read_questions, split_prompt
 
 INSTRUCTION = "Answer with the option's letter from the given choices directly."
 RECORD = {
@@ -64,6 +65,10 @@ def test_record_becomes_a_question(tmp_path: Path) -> None:
         ("Q?\nA. x\nand more\nB. y\nGo.", ("Q?", ("x\nand more", "y"), "Go.")),
         ("Q?\nA. x\nB. y\nA. x\nB. y", ("Q?", ("x", "y"), "")),
         ("A. Smith does what?\nA. x\nB. y", ("A. Smith does what?", ("x", "y"), "")),
+        (
+            "Without the cube, what happens?\nA. A collision\nGo.",
+            ("Without the cube, what happens?", ("A collision",), "Go."),
+        ),
     ],
 )
 def test_prompt_is_taken_apart(prompt: str, expected: tuple[str, tuple[str, ...], str]) -> None:
@@ -72,7 +77,7 @@ def test_prompt_is_taken_apart(prompt: str, expected: tuple[str, tuple[str, ...]
     assert (parts.question, parts.options, parts.instruction) == expected
 
 
-@pytest.mark.parametrize("prompt", ["", "Just a question?", "Q?\nA. alone", "Q?\nB. x\nC. y", "Q? A. x B. y"])
+@pytest.mark.parametrize("prompt", ["", "Just a question?", "A. alone", "Q?\nB. x\nC. y", "Q? A. x B. y"])
 def test_prompt_without_options_is_none(prompt: str) -> None:
     assert split_prompt(prompt) is None
 
@@ -168,3 +173,15 @@ def test_real_clips_are_read() -> None:
     assert questions[2].options[questions[2].gold or 0] == "Two"
     prompts = [json.loads(line)["prompt"] for line in path.read_text().splitlines()]
     assert [prompt_text(q) for q in questions] == prompts
+
+
+def test_hash_of_a_question_covers_its_whole_prompt_and_tells_white_space_apart() -> None:
+    question = Question(
+        id="1", video=None, question="What?", options=("x", "y"), gold=0, category="c", instruction="Answer."
+    )
+    loosely, exactly = question_hash(question).split(".")
+    for changed in ({"question": "Who?"}, {"options": ("x", "z")}, {"instruction": "Choose."}, {"system": "Look."}):
+        assert question_hash(replace(question, **changed)).split(".")[0] != loosely
+    spaced = question_hash(replace(question, question="What? ")).split(".")
+    assert spaced[0] == loosely
+    assert spaced[1] != exactly

@@ -224,11 +224,118 @@ REPLIES = [
     ("A 3-year-old boy", None),
     ("Answer with the option's letter from the given choices directly.", None),
     ("Respond with only the letter (A, B, C, or D) of the correct option.", None),
-    # small letters do not count unless asked for
-    ("b", None),
-    ("(b)", None),
+    # a small letter counts alone or with its option's text, elsewhere if asked for
+    ("b", "B"),
+    ("(b)", "B"),
+    (" c.", "C"),
+    ("**d**", "D"),
+    ("e", None),
+    ("option d) yellow", "D"),
+    ("d) yellow", "D"),
+    ("b. blue", "B"),
+    ("option d) red", None),
+    ("a red car", "A"),
     ("answer: c", None),
+    # taken back
+    ("Answer: A. Wait, actually it is B.", "B"),
+    ("A. Wait, no. It's B.", "B"),
+    ("The answer is A. Hold on, the grass is shown first. The answer is C.", "C"),
+    ("I first thought A, but actually B.", "B"),
+    ("B. Sorry, I meant C.", "C"),
+    ("Correction: D", "D"),
+    ("A. I change my answer to C.", "C"),
+    ("Answer: C. On second thought, it must be D.", "D"),
+    ("A\n\nLet me reconsider. The car is green, so the answer is C.", "C"),
+    ("Answer: A. Hmm, wait. A is correct.", "A"),
+    ("Answer: A. Wait, is it B?", "A"),
+    ("The answer is A. Actually, the sky is blue.", "A"),
+    ("B. Actually, it is a blue car.", "B"),
+    ("答案是A。等等，应该是B。", "B"),
+    # said of what was looked at
+    ("Based on the frames, C", "C"),
+    ("Based on the video frames, C.", "C"),
+    ("According to the video, B", "B"),
+    ("Judging by the light, (D)", "D"),
+    ("Given the frames shown, the answer is B.", "B"),
+    ("From the video, A man walks", None),
+    ("Based on the video, the car is green.", "C"),
+    ("The best caption for the video is B.", "B"),
+    ("The more suitable match for the video is (C) Green.", "C"),
+    ("The most fitting description is D.", "D"),
+    # Korean
+    ("정답은 B입니다.", "B"),
+    ("정답: C", "C"),
+    ("답은 D", "D"),
+    ("B가 정답입니다.", "B"),
+    ("B번입니다", "B"),
+    ("저는 C를 선택합니다.", "C"),
+    ("선택지 D", "D"),
+    ("A가 아니라 B입니다.", "B"),
+    ("A는 틀렸고, 정답은 C입니다.", "C"),
+    ("최종 정답은 D입니다.", "D"),
+    ("알 수 없습니다.", None),
+    ("A와 B", None),
+    # Japanese
+    ("答えはBです。", "B"),
+    ("正解はC", "C"),
+    ("正解：D", "D"),
+    ("Bが正解です", "B"),
+    ("Bを選びます", "B"),
+    ("選択肢B", "B"),
+    ("Aではなく、Bです。", "B"),
+    ("Aは間違いで、正解はCです。", "C"),
+    ("（Ｄ）", "D"),
+    ("わかりません", None),
+    ("申し訳ありませんが、動画を見ることができません。", None),
+    # thoughts
+    ("[THINK]A or B?[/THINK]B", "B"),
+    ("<seed:think>A, I think.</seed:think>C", "C"),
+    ("<reason>A</reason>\nB", "B"),
+    ("<reasoning>The answer is A.</reasoning>D", "D"),
+    ("<|begin_of_thought|>A?<|end_of_thought|>C", "C"),
+    ("<|channel|>analysis<|message|>Maybe A.<|end|><|start|>assistant<|channel|>final<|message|>B", "B"),
+    ("analysisWe see grass, so A is out.assistantfinalC", "C"),
+    ("<|channel|>analysis<|message|>Maybe A", None),
+    ("[THINK]It is A", None),
+    ("<seed:think>B because", None),
 ]
+
+
+# Written after what models of 2024 reply to TempCompass, whose published replies are read in docs/evaluation.md.
+MOTION = ["leftward", "upward", "downward", "rightward"]
+CAPTIONS = ["The man is dribbling a basketball.", "A man is dunking a basketball."]
+SPEED = ["time-lapse", "normal speed", "slow motion"]
+REASON = "This can be inferred from the way in which the things in the background change their places. " * 5
+OF_LONG_REPLIES = [
+    (f"The camera is moving leftward. {REASON}", MOTION, "A"),
+    (f"The camera is moving rightward. {REASON}It is not moving upward.", MOTION, "D"),
+    (f"The video is a time-lapse. {REASON}", SPEED, "A"),
+    (f'The video is best described as "slow motion." {REASON}', SPEED, "C"),
+    (f"The video shows a man on a ladder. {REASON}Things move upward.", MOTION, None),
+    (f"The camera moves leftward or rightward. {REASON}", MOTION, None),
+    (f"The camera does not move upward. {REASON}", MOTION, None),
+    (f"The best option is: Caption B: A man is dunking a basketball. {REASON}", CAPTIONS, "B"),
+    (f'The best caption for the video is "The man is dribbling a basketball." {REASON}', CAPTIONS, "A"),
+    (f"B. A man is dunking a basketball.\n\n{REASON}", CAPTIONS, "B"),
+    ("Neither.", CAPTIONS, None),
+    ("Neither caption A nor caption B is correct.", CAPTIONS, None),
+    ("It is impossible to tell from the given images.", CAPTIONS, None),
+    ("D. downward", MOTION, None),
+    ("C. downward", MOTION, "C"),
+    ("C: downward.", MOTION, "C"),
+]
+
+
+@pytest.mark.parametrize(("reply", "options", "letter"), OF_LONG_REPLIES)
+def test_a_long_reply_names_an_option_in_its_first_sentence_or_firmly(
+    reply: str, options: list[str], letter: str | None
+) -> None:
+    assert read_choice(reply, options).letter == letter
+
+
+def test_tags_of_ones_own_around_thoughts_are_named_by_setting() -> None:
+    assert read_choice("<ponder>The answer is A.</ponder>It is blue", COLOURS).letter == "A"
+    assert read_choice("<ponder>The answer is A.</ponder>It is blue", COLOURS, thinking_tags=["ponder"]).letter == "B"
 
 
 @pytest.mark.parametrize(("reply", "letter"), REPLIES, ids=[repr(reply) for reply, _ in REPLIES])

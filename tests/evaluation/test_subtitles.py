@@ -110,3 +110,11 @@ def test_every_frame_stands_once_and_in_order(
 ) -> None:
     ordered = interleave([Subtitle(*values) for values in subtitles], frame_times_s)
     assert [item for item in ordered if isinstance(item, int)] == list(range(len(frame_times_s)))
+
+
+def test_entities_of_html_are_decoded() -> None:
+    srt = "1\n00:00:00,000 --> 00:00:01,000\n<i>Tom &amp; Ann</i> &quot;sing&quot;\n"
+    assert [subtitle.text for subtitle in parse_srt(srt)] == ['Tom & Ann "sing"']
+    rows = [{"timestamp": [0, 1.0], "text": "Tom &amp; Ann"}, {"start": "0:0:1", "end": "0:0:2", "line": "it&#39;s"}]
+    found = parse_subtitles(rows, duration_s=9.0, starting_s=0.0)
+    assert [subtitle.text for subtitle in found] == ["Tom & Ann", "it's"]

@@ -602,3 +602,18 @@ def test_least_frames_belong_to_a_rate_and_lie_below_the_most() -> None:
         FramePolicy("fps", fps=1.0, max_frames=8, min_frames=9)
     with pytest.raises(ConfigError, match="min_frames: belongs to the policy 'fps'"):
         FramePolicy(min_frames=2)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "fps", "most", "duration_s", "expected"),
+    [
+        (300, 30.0, 8, 10.0, [0, 37, 74, 111, 148, 185, 222, 259]),
+        (255, 30.0, 64, 8.5, [0, 31, 62, 93, 124, 155, 186, 217]),  # 8 frames of 8.5 s, though 64 may be shown
+        (108_000, 30.0, 64, None, [1687 * i for i in range(64)]),
+        (10, 20.0, 8, 0.5, [0]),
+    ],
+)
+def test_one_frame_a_second_is_chosen_as_longvideobench_does(num_frames, fps, most, duration_s, expected):
+    clock = Clock(num_frames=num_frames, fps=fps, duration_s=num_frames / fps)
+    policy = FramePolicy(policy="one_a_second", max_frames=most)
+    assert planned_frames(clock, policy, end_s=duration_s) == expected

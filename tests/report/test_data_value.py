@@ -128,6 +128,8 @@ def published(**table):
     table = {
         "backbone": "Some-8B",
         "source": "arXiv 1, Table 2",
+        "protocol": "released",
+        "max_frames": 8,
         "zero_shot": {"clips": 20.0},
         "arms": {"mixture=video,mixture.num_samples=30000": {"clips": 24.0}, "another": {"clips": 31.5}},
         **table,
@@ -143,6 +145,24 @@ def test_a_published_score_stands_beside_ours_on_the_same_backbone(tmp_path):
         ["Some-8B", "another", "clips", "31.5", "+11.5", "-", "-"],
     ]
     assert "Some-8B: arXiv 1, Table 2." in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"protocol": "official"}, "clips: protocol official there, released here"),
+        ({"max_frames": 24}, "clips: max frames 24 there, 8 here"),
+        ({"metrics": {"clips": "macro_accuracy"}}, "clips: metric macro_accuracy there, accuracy here"),
+        ({"protocol": None}, "study.published does not state its protocol"),
+    ],
+)
+def test_a_published_score_that_was_asked_otherwise_is_left_out_and_the_difference_named(tmp_path, changes, named):
+    text = text_of(scaling(tmp_path, study=published(**changes), config=OURS))
+    assert cells(text, "Published") == [
+        ["Some-8B", "mixture=video,mixture.num_samples=30000", "clips", "-", "+4.0", "25.0", "+5.0"],
+        ["Some-8B", "another", "clips", "31.5", "+11.5", "-", "-"],
+    ]
+    assert f"Left out, since ours were asked otherwise: {named}." in text
 
 
 def test_of_another_backbone_only_the_published_gain_is_shown(tmp_path):

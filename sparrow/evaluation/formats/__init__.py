@@ -46,11 +46,14 @@ def read_benchmark(
         what = "the released code's jsonl" if in_released_form else name
         raise ConfigError(f"benchmark '{benchmark}': {what} has no subtitles; set subtitles=off")
     reading = Reading(benchmark=benchmark, protocol=protocol, subtitles=subtitles != "off", tasks=tuple(tasks))
-    read = (multiple_choice.MULTIPLE_CHOICE if in_released_form and name in FORMATS else FORMATS[name]).read
+    is_released_file = in_released_form and name in FORMATS
+    read = (multiple_choice.MULTIPLE_CHOICE if is_released_file else FORMATS[name]).read
     with FORMATS.named_in_errors(name, f"benchmark '{benchmark}', {location}"):
         questions = read(location, reading)
         if not all(isinstance(question, Question) for question in questions):
             raise TypeError("it gives something else than a list of Question")
+        if is_released_file and (named := FORMATS[name].from_released) is not None:
+            questions = [named(question) for question in questions]
     found = {question.category for question in questions}
     if unknown := [task for task in reading.tasks if task not in found]:
         raise DataError(
@@ -81,11 +84,13 @@ def size_note(name: str, questions: Sequence[Question]) -> str:
 def oddities(questions: Sequence[Question]) -> dict[str, list[str]]:
     """Ids of questions that a reader of the score should know of, by what is odd; only what occurs.
 
-    `needs_a_judge` are answered and not scored, `no_right_option` always wrong, `repeated_options` list a text twice.
+    `needs_a_judge` are not scored, `no_right_option` always wrong, `repeated_options` list a text twice, `one_option`
+    leaves nothing to choose.
     """
     found = {
         "needs_a_judge": [q.id for q in questions if not q.options],
         "no_right_option": [q.id for q in questions if q.options and q.gold is None],
+        "one_option": [q.id for q in questions if len(q.options) == 1],
         "repeated_options": [q.id for q in questions if len(set(q.options)) < len(q.options)],
     }
     return {what: ids for what, ids in found.items() if ids}

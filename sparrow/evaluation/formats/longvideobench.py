@@ -5,6 +5,7 @@ Prompt, subtitles and their interleaving are those of the official longvideobenc
 
 from __future__ import annotations
 
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,22 @@ from sparrow.evaluation.subtitles import Subtitle, clock_seconds
 
 PATTERNS = ("lvb_val.json", "validation*.parquet", "data/validation*.parquet", "*.parquet")
 SUBTITLE_FOLDER = "subtitles"
-SUBTITLED = {"subtitles": "interleaved"}
+# The released code shows frames and subtitles as the official one does.
+ASKED = {"subtitles": "interleaved", "frame_rule": "one_a_second"}
 WORDING = Wording(preamble="Question: ", instruction=DIRECTLY)
 _NO_OPTION = "N/A"
 
 
 def read(location: Path, reading: Reading) -> list[Question]:
-    """Questions of `lvb_val.json` (`candidates`) or of the parquet file (`option0` ... `option4`, "N/A" for none).
+    """Questions of `lvb_val.json` (`candidates`) or of the parquet files (`option0` ... `option4`, "N/A" for none).
 
     Videos are named by `video_path`, subtitles are `subtitles/{subtitle_path}` beside the annotations.
     """
-    (path, *_) = find_files(location, PATTERNS, benchmark=reading.benchmark)
+    paths = find_files(location, PATTERNS, benchmark=reading.benchmark)
     subtitles = (location if location.is_dir() else location.parent) / SUBTITLE_FOLDER
-    found = records(path, benchmark=reading.benchmark)
-    return make_questions(found, lambda row: _question(row, subtitles, reading), Problems(reading.benchmark, path))
+    problems = Problems(reading.benchmark, paths[0] if len(paths) == 1 else location)
+    found = records(paths, benchmark=reading.benchmark)
+    return make_questions(found, lambda row: _question(row, subtitles, reading), problems)
 
 
 def _question(record: Any, subtitles: Path, reading: Reading) -> Question:
@@ -49,6 +52,7 @@ def _question(record: Any, subtitles: Path, reading: Reading) -> Question:
         category=str(record["question_category"]),
         subtitles=shown,
         groups={"duration_group": str(record["duration_group"])},
+        duration_s=seconds(record, "duration") if record.get("duration") is not None else None,
     )
 
 
@@ -102,10 +106,10 @@ def parse_subtitles(records: Any, *, duration_s: float, starting_s: float) -> tu
                 text = str(record["line"])
         except (TypeError, KeyError, ValueError) as error:
             raise DataError(f"fits neither subtitle schema: {record!r}", where=f"subtitle {number}") from error
-        found.append(Subtitle(start - starting_s, end - starting_s, text))
+        found.append(Subtitle(start - starting_s, end - starting_s, unescape(text)))
     return tuple(found)
 
 
 LONGVIDEOBENCH = Format(
-    read=read, num_questions={"all": 1337}, has_subtitles=True, protocols={"official": SUBTITLED, "released": SUBTITLED}
+    read=read, num_questions={"all": 1337}, has_subtitles=True, protocols={"official": ASKED, "released": ASKED}
 )

@@ -5,6 +5,7 @@ Prompts are those of the official evaluation templates for multiple-choice and o
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,14 @@ def _question(task: str, number: int, record: Any, protocol: str) -> Question:
     )
 
 
+# The released jsonl calls the task by the official `question_type`.
+RELEASED_NAMES = {"findNeedle": "needle"}
 MLVU = Format(
     read=read,
+    from_released=lambda q: replace(q, category=RELEASED_NAMES.get(q.category, q.category)),
     num_questions=MULTIPLE_CHOICE,
-    protocols={"official": {"metric": "macro_accuracy"}, "released": {"tasks": tuple(MULTIPLE_CHOICE)}},
+    protocols={
+        "official": {"metric": "macro_accuracy", "max_new_tokens": 100},
+        "released": {"tasks": tuple(MULTIPLE_CHOICE)},
+    },
 )

@@ -80,5 +80,5 @@ def _question(task: str, number: int, record: Any, protocol: str) -> Question:
 MVBENCH = Format(
     read=read,
     num_questions=dict.fromkeys(VIDEO_FOLDERS, 200),
-    protocols={"official": {"max_frames": 16, "metric": "macro_accuracy"}},
+    protocols={"official": {"max_frames": 16, "metric": "macro_accuracy", "max_new_tokens": 100}},
 )

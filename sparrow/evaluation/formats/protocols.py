@@ -86,8 +86,8 @@ def task_files(location: Path, names: Mapping[str, str], reading: Reading, folde
 def gold_by_text(record: dict[str, Any]) -> tuple[list[str], int | None]:
     """The candidates, and the position of the last that is the answer's text, as in the official loops, or None."""
     candidates = record["candidates"]
-    if not isinstance(candidates, list) or len(candidates) < 2:
-        raise DataError(f"'candidates' is {candidates!r}, expected a list of two or more")
+    if not isinstance(candidates, list) or not candidates:
+        raise DataError(f"'candidates' is {candidates!r}, expected a list of texts")
     options = [str(candidate) for candidate in candidates]
     answer = str(record["answer"])
     return options, max((i for i, option in enumerate(options) if option == answer), default=None)
@@ -107,7 +107,8 @@ class Format:
 
     `read` raises a DataError if annotations or subtitles are missing or wrong, with all problems at once. `protocols`
     has settings of `Benchmark` by protocol, such as `metric`, `tasks` or `max_new_tokens`; one that is given wins.
-    `num_questions` is the size of the published benchmark by task, None where it has no fixed content.
+    `num_questions` is the size of the published benchmark by task, None where it has no fixed content. `from_released`
+    names a question of the released code's jsonl, whose `category` may be called otherwise there, as `read` does.
     """
 
     read: Callable[[Path, Reading], list[Question]]
@@ -115,3 +116,4 @@ class Format:
     has_subtitles: bool = False
     brings_prompts: bool = False
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    from_released: Callable[[Question], Question] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,19 @@ def _question(task: str, video: str, dimension: str, number: int, record: Any, p
         video=f"{video}.mp4",
         category=task,
         instruction=INSTRUCTIONS[protocol][task],
-        groups={"dimension": dimension, "task_dimension": f"{task}: {dimension}"},
+        groups=_groups(task, dimension),
         **_FIELDS[task](str(record["question"]), str(record["answer"]).strip()),
     )
+
+
+def _groups(task: str, dimension: str) -> dict[str, str]:
+    return {"dimension": dimension, "task_dimension": f"{task}: {dimension}"}
+
+
+def _from_released(question: Question) -> Question:
+    """The `category` of the released jsonl is a dimension; lettered options are the form of the task multi-choice."""
+    groups = _groups("multi-choice", question.category.replace(" ", "_"))
+    return replace(question, category="multi-choice", groups=groups) if groups["dimension"] in DIMENSIONS else question
 
 
 _Item = tuple[str, tuple[str, str, str, int, Any]]
@@ -130,6 +141,7 @@ _FIELDS = {
 }
 TEMPCOMPASS = Format(
     read=read,
+    from_released=_from_released,
     num_questions={"multi-choice": 1580, "yes_no": 2453, "caption_matching": 1503, "captioning": 2004},
     protocols={"official": {"metric": METRIC}, "released": {"metric": METRIC, "tasks": ["multi-choice"]}},
 )

@@ -35,19 +35,19 @@ _GROUPS = {
 
 
 def read(location: Path, reading: Reading) -> list[Question]:
-    """Questions of the parquet file (one row per question) or of the official JSON (`questions` nested in each video).
+    """Questions of the parquet files (one row per question) or of the official JSON (`questions` nested in each video).
 
     Videos are `{videoID}.mp4`, subtitles `subtitle/{videoID}.srt` beside the annotations; a video may have none.
     """
-    (path, *_) = find_files(location, PATTERNS, benchmark=reading.benchmark)
-    problems = Problems(reading.benchmark, path)
+    paths = find_files(location, PATTERNS, benchmark=reading.benchmark)
+    problems = Problems(reading.benchmark, paths[0] if len(paths) == 1 else location)
     subtitles = _subtitle_reader(location if location.is_dir() else location.parent, reading, problems)
-    flat = _flat_records(path, reading.benchmark, problems)
+    flat = _flat_records(paths, reading.benchmark, problems)
     return make_questions(flat, lambda record: _question(record, WORDINGS[reading.protocol], subtitles), problems)
 
 
-def _flat_records(path: Path, benchmark: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
-    for where, record in records(path, benchmark=benchmark):
+def _flat_records(paths: list[Path], benchmark: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
+    for where, record in records(paths, benchmark=benchmark):
         if not isinstance(record, dict) or "questions" not in record:
             yield where, record
             continue

@@ -335,14 +335,14 @@ def test_problems_of_mvbench_are_told_with_their_lines(copy: Path) -> None:
         records[1]["answer"] = "Took the boxes."
 
     edit(copy / "mvbench" / "json" / "action_sequence.json", spoil)
-    edit(copy / "mvbench" / "json" / "moving_count.json", lambda records: records[0].update(candidates=["2"]))
+    edit(copy / "mvbench" / "json" / "moving_count.json", lambda records: records[0].update(candidates=[]))
     edit(copy / "mvbench" / "json" / "object_interaction.json", lambda records: records[0].update(end="late"))
     assert problems_of("mvbench", copy / "mvbench") == [
         "action_sequence.json, line 2: missing 'start'",
         "action_sequence.json, line 14: 'answer' 'Took the boxes.' is not among the candidates ['Opened the door.', "
         "'Took the box.', 'Closed the book.', 'Held the phone.']",
         "object_interaction.json, line 2: 'end' is 'late', expected seconds",
-        "moving_count.json, line 2: 'candidates' is ['2'], expected a list of two or more",
+        "moving_count.json, line 2: 'candidates' is [], expected a list of texts",
     ]
 
 
@@ -415,3 +415,66 @@ def test_the_published_annotations_have_their_published_size(name: str) -> None:
         assert odd == {"no_right_option": 2, "repeated_options": 16}
     if name in NUM_VIDEOS:
         assert len({question.video for question in questions}) == NUM_VIDEOS[name]
+
+
+DIRECTLY = "Answer with the option's letter from the given choices directly."
+# Rows of one's own in the forms of benchmarks/*/*.jsonl of the released code.
+RELEASED = {
+    "mvbench": [
+        ("star/Charades_v1_480/ABCDE.mp4", "What happened first?\nA. The door.\nB. The box.", "B", "action_sequence"),
+        ("clevrer/video_validation/video_1.mp4", "Without the cube?\nA. A collision", "A", "counterfactual_inference"),
+    ],
+    "tempcompass": [
+        ("videos/101.mp4", "Which way?\nA. left\nB. right\nC. up", "C", "direction"),
+        ("videos/101.mp4", "What changes?\nA. colour\nB. size", "A", "attribute_change"),
+    ],
+    "mlvu": [
+        ("video/2_needle/needle_1.mp4", "Question: Where?\nA. in\nB. out\nC. up\nD. on", "D", "findNeedle"),
+        ("video/4_count/count_1.mp4", "Question: How often?\nA. 1\nB. 2\nC. 3\nD. 4", "A", "count"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "categories", "numbers"),
+    [
+        ("mvbench", ["action_sequence", "counterfactual_inference"], [2, 1]),
+        ("tempcompass", ["multi-choice", "multi-choice"], [3, 2]),
+        ("mlvu", ["needle", "count"], [4, 4]),
+    ],
+)
+def test_released_files_are_read_as_the_tasks_of_their_benchmark(
+    tmp_path: Path, name: str, categories: list[str], numbers: list[int]
+) -> None:
+    rows = [
+        {"question_id": i, "video": video, "prompt": f"{prompt}\n{DIRECTLY}", "GT": gold, "category": category}
+        for i, (video, prompt, gold, category) in enumerate(RELEASED[name], 1)
+    ]
+    path = tmp_path / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    questions = read_benchmark(name, path, benchmark=name, protocol="released")
+    assert [question.category for question in questions] == categories
+    assert [len(question.options) for question in questions] == numbers
+    assert [prompt_text(question) for question in questions] == [row["prompt"] for row in rows]
+    if name == "tempcompass":
+        assert [question.groups["dimension"] for question in questions] == ["direction", "attribute_change"]
+
+
+def test_one_candidate_is_a_question_of_mvbench_and_counted(copy: Path) -> None:
+    def alone(records: list[dict]) -> None:
+        records[0].update(candidates=["A collision"], answer="A collision")
+
+    edit(copy / "mvbench" / "json" / "counterfactual_inference.json", alone)
+    questions = read_benchmark("mvbench", copy / "mvbench", benchmark="mvbench")
+    assert oddities(questions)["one_option"] == ["counterfactual_inference/0"]
+
+
+def test_all_shards_of_a_table_are_read(tmp_path: Path) -> None:
+    row = {"videoID": "x", "question": "?", "options": ["A. a", "B. b"], "answer": "A", "task_type": "t"}
+    row |= {"duration": "short", "domain": "d", "sub_category": "s"}
+    for shard in (0, 1):
+        rows = [{**row, "question_id": f"{shard}-{i}"} for i in (0, 1)]
+        (tmp_path / "videomme").mkdir(exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "videomme" / f"test-0000{shard}.parquet")
+    found = [question.id for question in read_benchmark("video_mme", tmp_path, benchmark="b")]
+    assert found == ["0-0", "0-1", "1-0", "1-1"]
