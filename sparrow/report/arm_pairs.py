@@ -102,9 +102,9 @@ def _compare_scores(benchmark: str, first: Side, second: Side, category: str | N
     paired = _paired(one, other, is_one_arm=first[0] is second[0])
     firsts, seconds = paired or ([*one.values()], [*other.values()])
     for alike in zip(firsts, seconds, strict=True) if paired else ([*firsts, *seconds],):
-        counts, hashes = {count for _, count, _ in alike}, {digest for *_, digest in alike if digest}
-        first, *others = hashes or {""}
-        if len(counts) > 1 or any(set(questions_difference(first, digest) or ()) - {HASHED[-1]} for digest in others):
+        counts, hashes = {count for _, count, _ in alike}, sorted({digest for *_, digest in alike if digest})
+        differing = {part for digest in hashes for part in questions_difference(hashes[0], digest) or ()}
+        if len(counts) > 1 or differing - {HASHED[-1]}:
             raise DataError("the questions differ", remedy="evaluate both on the same benchmark file")
     compared = paired_scores if paired else unpaired_scores
     scores, others = ([number for number, *_ in numbers] for numbers in (firsts, seconds))

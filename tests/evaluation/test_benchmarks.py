@@ -256,6 +256,7 @@ def answers(folder: Path) -> bytes:
 @pytest.mark.slow
 def test_several_ranks_write_the_files_of_one(evaluate_settings, tmp_path):
     benchmarks = ["benchmark=[video_mme,mvbench]", "benchmark.video_mme.subtitles=on", "blind=true"]
+    benchmarks += ["benchmark.video_mme.max_new_tokens=16", "benchmark.mvbench.max_new_tokens=16"]
     for devices in (1, 2, 3):
         run(evaluate_settings, tmp_path / str(devices), *benchmarks, f"trainer.devices={devices}")
     one, *others = (RunRecord.load(tmp_path / devices) for devices in "123")
@@ -306,6 +307,7 @@ def test_killed_and_resumed_with_another_number_of_ranks_it_writes_the_same_file
         where = [f"hydra.run.dir={tmp_path / name}", f"paths.cache_root={cache_root}", "benchmark=[mlvu,video_mme]"]
         options = ["benchmark.mlvu.unscored_tasks=generate", f"trainer.devices={devices}"]
         options += ["benchmark.mlvu.max_new_tokens_open_ended=300"]
+        options += [f"benchmark.{name}.max_new_tokens=16" for name in ("mlvu", "video_mme")]
         return [sys.executable, "-m", "sparrow", "evaluate", *evaluate_overrides, *where, *options]
 
     subprocess.run(command("whole", 1), check=True, capture_output=True)
