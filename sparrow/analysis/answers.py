@@ -27,9 +27,11 @@ class Predictions:
     """One entry a question, in the order of the question ids.
 
     `gold` is the index of the right option, -1 where none is right, `num_options` the number of options, and `choices`
-    the index of the one chosen, -1 where none is: all [n] int; `correct` is [n] bool. A question without a video is a
-    video of its own. `groups` holds further breakdowns, [n] str each, empty where a question belongs to none.
-    Questions without options, which need a judge, are only counted: `num_unscored`.
+    the index of the one chosen, -1 where none is: all [n] int; `correct` is [n] bool. Where some questions are answered
+    by numbers, `correct` is [n] float, of these the relative accuracy from 0 to 1, their `num_options` is 0, and `gold`
+    and `choices` are the bits of the numbers. A question without a video is a video of its own. `groups` holds further
+    breakdowns, [n] str each, empty where a question belongs to none.
+    Questions that need a judge, or whose right answer the publisher keeps, are only counted: `num_unscored`.
 
     `options` and `prompts` are digests, [n] str (`question_hash` of a line; empty in older files), `failures` says why
     a question could not be asked, [n] str, empty where it was, and `reply_rules` is the version of the rules that read
@@ -41,7 +43,7 @@ class Predictions:
     categories: NDArray[np.str_]
     gold: NDArray[np.int64]
     num_options: NDArray[np.int64]
-    correct: NDArray[np.bool_]
+    correct: NDArray[np.bool_] | NDArray[np.float64]
     choices: NDArray[np.int64]
     options: NDArray[np.str_]
     prompts: NDArray[np.str_]
@@ -76,6 +78,11 @@ class Predictions:
         """Whether an option was chosen, [n]."""
         return self.choices >= 0
 
+    @property
+    def chances(self) -> NDArray[np.float64]:
+        """The expected credit of guessing, [n]: one over the number of options, 0 for a number."""
+        return np.where(self.num_options > 0, 1 / np.maximum(self.num_options, 1), 0.0)
+
     def of_category(self, category: str) -> Predictions:
         """The answers to the questions of one category."""
         return self.chosen(self.categories == category)
@@ -95,7 +102,8 @@ class Predictions:
             DataError: If a question is answered twice.
         """
         rows = list(rows)
-        ordered = sorted((row for row in rows if row["options"]), key=lambda row: str(row["question_id"]))
+        scored = (row for row in rows if (row["options"] or _is_number(row)) and not row.get("withheld"))
+        ordered = sorted(scored, key=lambda row: str(row["question_id"]))
         groups = [row.get("groups") or {} for row in ordered]
         rules = [row.get("rule") or "" for row in ordered]
         ids = tuple(str(row["question_id"]) for row in ordered)
@@ -105,16 +113,18 @@ class Predictions:
             question_ids=ids,
             videos=np.array([row["video"] or f"question {row['question_id']}" for row in ordered], dtype=np.str_),
             categories=np.array([row["category"] for row in ordered], dtype=np.str_),
-            gold=np.array([-1 if row["gold"] is None else row["gold"] for row in ordered], dtype=np.int64),
+            gold=np.array([_place(row, "gold", "number") for row in ordered], dtype=np.int64),
             num_options=np.array([len(row["options"]) for row in ordered], dtype=np.int64),
-            correct=np.array([row["correct"] for row in ordered], dtype=np.bool_),
+            correct=np.array(
+                [row["correct"] for row in ordered], np.float64 if any(map(_is_number, ordered)) else bool
+            ),
             options=np.array([content_hash(row["options"], length=8) for row in ordered], dtype=np.str_),
             prompts=np.array([row.get("question_hash", "") for row in ordered], dtype=np.str_),
             failures=np.array([r[len(NOT_ASKED) :] if r.startswith(NOT_ASKED) else "" for r in rules], dtype=np.str_),
             reply_rules=np.array(
                 [-1 if row.get("reply") is None else row.get("reply_rules") or 0 for row in ordered], dtype=np.int64
             ),
-            choices=np.array([-1 if row["choice"] is None else row["choice"] for row in ordered], dtype=np.int64),
+            choices=np.array([_place(row, "choice", "value") for row in ordered], dtype=np.int64),
             groups={
                 axis: np.array([group.get(axis, "") for group in groups], dtype=np.str_)
                 for axis in sorted({axis for group in groups for axis in group})
@@ -130,6 +140,18 @@ def questions_difference(one: str, other: str) -> list[str] | None:
     pairs = zip(HASHED, one.split("-"), other.split("-"), strict=False)  # a single one in the first version
     found = [name for name, a, b in pairs if a != b]
     return found[:-1] if "prompts" in found else found  # which differ in white space too
+
+
+def _is_number(row: Mapping[str, Any]) -> bool:
+    return row.get("number") is not None
+
+
+def _place(row: Mapping[str, Any], place: str, number: str) -> int:
+    """The option at a place, or the bits of a number as a whole number that is not negative; -1 for none."""
+    value = row[number] if _is_number(row) else row[place]
+    if value is None:
+        return -1
+    return int(np.abs(np.float64(value)).view(np.int64)) if _is_number(row) else int(value)
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -166,6 +188,7 @@ def _checked(row: Any) -> dict[str, Any]:
     missing = [name for name in _FIELDS if name not in row] if isinstance(row, dict) else list(_FIELDS)
     if missing:
         raise DataError(f"a prediction lacks {', '.join(missing)}")
-    if not (isinstance(row["correct"], bool) and isinstance(row["options"], list)):
-        raise DataError("'correct' must be true or false, 'options' a list")
+    credit = row["correct"]
+    if not (isinstance(credit, bool) or (_is_number(row) and 0 <= credit <= 1)) or not isinstance(row["options"], list):
+        raise DataError("'correct' must be true or false, of a number from 0 to 1, and 'options' a list")
     return row

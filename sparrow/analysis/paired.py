@@ -101,7 +101,7 @@ def paired_differences(
     pairs = list(zip(firsts, seconds, strict=True))
     for first, second in pairs:
         _check_same_questions(first, second, metric)
-    by_pair = [second.correct.astype(np.int64) - first.correct.astype(np.int64) for first, second in pairs]
+    by_pair = [second.correct.astype(float) - first.correct.astype(float) for first, second in pairs]
     counts = (
         len(firsts[0]),
         sum(int(np.sum(d < 0)) for d in by_pair),
@@ -183,7 +183,8 @@ def _over_questions(firsts: Sequence[Predictions], seconds: Sequence[Predictions
     differences = np.mean([s.correct for s in seconds], axis=0) - np.mean([f.correct for f in firsts], axis=0)
     low, high = difference_interval(differences, videos, weights)
     are_independent = len(np.unique(videos)) == len(videos) and np.ptp(weights) < ROUNDING
-    if len(firsts) == len(seconds) == 1 and are_independent:
+    are_right_or_wrong = all(run.correct.dtype == bool for run in (*firsts, *seconds))
+    if len(firsts) == len(seconds) == 1 and are_independent and are_right_or_wrong:
         p = mcnemar_p(int(np.sum(differences < 0)), int(np.sum(differences > 0)))
     else:
         p = clustered_p(weights * differences, videos)

@@ -15,14 +15,21 @@ from numpy.typing import NDArray
 
 from sparrow.analysis import intervals
 from sparrow.analysis.answers import Predictions
+from sparrow.analysis.credits import Credit
 from sparrow.analysis.intervals import Interval, accuracy_interval, difference_interval
 from sparrow.core.entries import Registry
 from sparrow.core.errors import DataError
 
 MACRO = "macro_accuracy"
+OF_ALL = {"accuracy": "sparrow.analysis.credits.equal_weights", MACRO: "sparrow.analysis.scores.macro_weights"}
 METRICS: Registry[Any] = Registry(
     "metric",
-    {"accuracy": "sparrow.analysis.scores.equal_weights", MACRO: "sparrow.analysis.scores.macro_weights"},
+    OF_ALL
+    | {
+        "nested_macro_accuracy": "sparrow.analysis.credits.nested_macro_weights",
+        "rotated_accuracy": "sparrow.analysis.credits.ROTATED",
+        "video_mme_v2": "sparrow.analysis.credits.VIDEO_MME_V2",
+    },
     ("answers",),
 )
 PATHS = ("by_category.NAME.accuracy", "by_group.AXIS.VALUE.accuracy")
@@ -72,7 +79,8 @@ class Score(Accuracy):
         by_category: The same by task or type of question.
         by_group: The same by each value of each further breakdown, such as `duration`.
         metric: Which of these numbers is the benchmark's score, as a path: `by_category.multi-choice.accuracy`, or the
-            dotted path of a user's own: a function from `Predictions` to what each counts, [n], not negative.
+            dotted path of a user's own: a function from `Predictions` to what each counts, [n], not negative; or a
+            `credits.Credit`, which says what each answer is worth.
         own: The weighted mean of that metric, over the answers that count.
         scoring: How answers were read from the model.
         predictions: The JSONL file, relative to the run's folder.
@@ -123,7 +131,7 @@ class Score(Accuracy):
             return self.by_group.get(axis, {}).get(value)
         if kind == "by_category":
             return self.by_category.get(name)
-        if metric in METRICS:
+        if metric in OF_ALL:
             return self
         return self.own if metric == self.metric else None
 
@@ -166,7 +174,7 @@ def score(
     if seed is not None:
         warnings.warn("score(seed=...) goes with the next release: its seed is fixed; leave it out", FutureWarning, 2)
     try:
-        own = None if metric in METRICS or _PATH.fullmatch(metric) else _own_accuracy(predictions, metric)
+        own = None if metric in OF_ALL or _PATH.fullmatch(metric) else _own_accuracy(predictions, metric)
     except DataError as error:
         raise error.within(file) from error
     low, high = accuracy_interval(predictions.correct, predictions.videos, predictions.categories)
@@ -236,13 +244,27 @@ def resampled_scores(predictions: Predictions, metric: str) -> NDArray[np.float6
 
 
 def answers_of(predictions: Predictions, metric: str) -> Predictions:
-    """The answers that the number of a path is computed from: those of its category or group, else all."""
+    """The answers that the number of a path is computed from: those of its category or group, else all.
+
+    `correct` is then what each is worth, where the metric says so (`credits.Credit`).
+
+    Raises:
+        DataError: If the code of a metric fails.
+    """
     kind, name, axis, value = _parts_of(metric)
     if kind == "by_category":
         return predictions.of_category(name)
     if kind == "by_group":
         return predictions.chosen(predictions.groups.get(axis, np.full(len(predictions), "")) == value)
-    return predictions if metric in METRICS else predictions.chosen(weights_of(predictions, metric) > 0)
+    if metric in OF_ALL or not len(predictions):
+        return predictions
+    if isinstance(entry := METRICS[metric], Credit):
+        with METRICS.named_in_errors(metric, f"{len(predictions)} answers"):
+            worth = np.asarray(entry.of(predictions), dtype=float)
+            if worth.shape != (len(predictions),) or not ((worth >= 0) & (worth <= 1)).all():
+                raise ValueError(f"it gives {worth}, expected [{len(predictions)}] numbers from 0 to 1")
+        return replace(predictions, correct=worth)
+    return predictions.chosen(weights_of(predictions, metric) > 0)
 
 
 def weights_of(own: Predictions, metric: str) -> NDArray[np.float64]:
@@ -254,16 +276,12 @@ def weights_of(own: Predictions, metric: str) -> NDArray[np.float64]:
     if _PATH.fullmatch(metric) or not len(own):
         return np.ones(len(own))
     with METRICS.named_in_errors(metric, f"{len(own)} answers"):
-        weights = np.asarray(METRICS[metric](own), dtype=float)
+        entry = METRICS[metric]
+        weights = np.asarray((entry.weights if isinstance(entry, Credit) else entry)(own), dtype=float)
         mean = float(weights.mean())
         if weights.shape != (len(own),) or not (weights >= 0).all() or not 0 < mean < np.inf:
             raise ValueError(f"it gives {weights}, expected [{len(own)}] numbers, none below 0 and not all 0")
-    return weights if metric in METRICS else weights / mean
-
-
-def equal_weights(answers: Predictions) -> NDArray[np.float64]:
-    """1 each."""
-    return np.ones(len(answers))
+    return weights if metric in OF_ALL else weights / mean
 
 
 def macro_weights(answers: Predictions) -> NDArray[np.float64]:
@@ -314,7 +332,8 @@ def _own_accuracy(predictions: Predictions, metric: str) -> Accuracy:
     own = answers_of(predictions, metric)
     weights = weights_of(own, metric)
     low, high = np.clip(difference_interval(own.correct, own.videos, weights), 0.0, 1.0).tolist()
-    share, chance = (float((weights * of).mean()) if len(own) else None for of in (own.correct, 1 / own.num_options))
+    chances = entry.chances(own) if isinstance(entry := METRICS[metric], Credit) else own.chances
+    share, chance = (float((weights * of).mean()) if len(own) else None for of in (own.correct, chances))
     return replace(_accuracy(own), accuracy=share, low=low, high=high, chance=chance)
 
 
@@ -324,9 +343,9 @@ def _accuracy(answers: Predictions) -> Accuracy:
         accuracy=float(answers.correct.mean()) if len(answers) else None,
         low=low,
         high=high,
-        chance=float((1 / answers.num_options).mean()) if len(answers) else None,
+        chance=float(answers.chances.mean()) if len(answers) else None,
         num_questions=len(answers),
-        num_correct=int(answers.correct.sum()),
+        num_correct=int((answers.correct == 1).sum()),
         num_unanswered=int((~answers.answered & (answers.failures == "")).sum()),
         num_not_asked=int((answers.failures != "").sum()),
     )

@@ -12,7 +12,7 @@ from sparrow.analysis.scores import Score, score
 from sparrow.core.errors import DataError
 from sparrow.core.files import write_atomically
 from sparrow.core.tables import Table, interval, percent
-from sparrow.evaluation.predictions import read_predictions
+from sparrow.evaluation.predictions import read_predictions, write_submission
 from sparrow.runs.folder import locked
 from sparrow.runs.record import RunRecord, git_revision
 
@@ -48,6 +48,7 @@ def _rescored(folder: Path) -> list[Rescored]:
     record = RunRecord.load(folder)
     found = []
     files: dict[Path, str] = {}
+    submissions: dict[Path, str] = {}
     for benchmark, phases in record.scores.items():
         for phase, before in phases.items():
             path = folder / before.predictions
@@ -57,9 +58,11 @@ def _rescored(folder: Path) -> list[Rescored]:
             tags, lower_case = before.protocol.get("thinking_tags", ()), bool(before.protocol.get("lower_case"))
             again = [p.read_again(lower_case=lower_case, thinking_tags=tuple(tags)) for p in predictions]
             lines = [prediction.to_line() for prediction in again]
-            changed = sum((o.choice, o.rule) != (n.choice, n.rule) for o, n in zip(predictions, again, strict=True))
+            readings = [[(p.choice, p.value, p.rule) for p in answers] for answers in (predictions, again)]
+            changed = sum(old != new for old, new in zip(*readings, strict=True))
             if predictions != again:
                 files[path] = "".join(lines)
+                submissions[path] = before.protocol.get("submission", "")
             phases[phase] = score(
                 Predictions.from_rows(map(json.loads, lines)),
                 metric=before.metric,
@@ -74,6 +77,7 @@ def _rescored(folder: Path) -> list[Rescored]:
         raise DataError("the run has no scores", where=str(folder), remedy=remedy)
     for path, content in files.items():
         write_atomically(path, content)
+        write_submission(submissions[path], path)
     record.rescored_by = git_revision()
     record.save(folder)
     return found

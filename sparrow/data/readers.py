@@ -39,9 +39,9 @@ def read_records(
     """Records of a file, in order, in bounded memory.
 
     The file is `.json` (an array, an object with an array `data`, or objects one after another), `.jsonl`, `.ndjson`
-    (objects, or one array) or `.csv`, each plain, `.gz` or `.zst`; or `.parquet`. `on_bad` is called for a record that
-    cannot be read while those after it can; by default it is raised. `on_unknown` is called with name and place of what
-    stands beside `data`; `store` with the bytes and the name of each media file in a record, for its path.
+    (objects, or one array), `.csv` or `.tsv`, each plain, `.gz` or `.zst`; or `.parquet`. `on_bad` is called for a
+    record that cannot be read while those after it can; by default it is raised. `on_unknown` is called with name
+    and place of what stands beside `data`; `store` with bytes and name of each media file in a record, for its path.
 
     Raises:
         DataError: If the file cannot be read on: file, line and remedy.
@@ -244,7 +244,8 @@ _decode_line = json.JSONDecoder(object_pairs_hook=unique_keys).decode
 
 def _read_csv(file: _File) -> Iterator[Record]:
     csv.field_size_limit(json_stream.MAX_RECORD_CHARS)
-    rows = csv.reader((f"{line}\n" for line in file.lines()), strict=True)
+    delimiter = "\t" if ".tsv" in file.path.suffixes else ","
+    rows = csv.reader((f"{line}\n" for line in file.lines()), strict=True, delimiter=delimiter)
     header: list[str] = []
     while True:
         place = f", line {rows.line_num + 1}"
@@ -285,6 +286,7 @@ _FORMATS: dict[str, Callable[[_File], Iterator[Record]]] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
     ".csv": _read_csv,
+    ".tsv": _read_csv,
     ".parquet": _read_parquet,
 }
 

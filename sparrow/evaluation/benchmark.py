@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sparrow.core.errors import DataError
 from sparrow.core.files import user_path
-from sparrow.evaluation.formats import brings_prompts, oddities, read_benchmark, size_note
+from sparrow.evaluation.formats import brings_prompts, oddities, read_benchmark, size_note, spread_evenly
 from sparrow.evaluation.questions import Question, missing_videos
 from sparrow.evaluation.rehearsal import REHEARSED, ensure_items
 from sparrow.evaluation.settings import Benchmark
@@ -85,9 +85,9 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
     note = size_note(settings.format, questions)
     if settings.use_world and not name.startswith("world"):
         note += f" of the generated world, not of {name}"
-    if settings.unscored_tasks == "skip" and (num_unscored := sum(not question.options for question in questions)):
+    if settings.unscored_tasks == "skip" and (num_unscored := sum(question.needs_judge for question in questions)):
         note += f"; {num_unscored} that need a judge are not asked"
-        questions = [question for question in questions if question.options]
+        questions = [question for question in questions if not question.needs_judge]
         if not questions:
             raise DataError(
                 f"all {num_unscored} questions need a judge",
@@ -95,8 +95,7 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
                 remedy="choose other tasks, or set unscored_tasks=generate for their replies",
             )
     if settings.num_questions is not None and settings.num_questions < len(questions):
-        step = len(questions) / settings.num_questions
-        questions = [questions[int(i * step)] for i in range(settings.num_questions)]
+        questions = spread_evenly(settings.format, questions, settings.num_questions)
         note = f"{len(questions)} spread evenly over {note}"
     odd = oddities(questions)
     if one_option := odd.get("one_option"):
@@ -105,14 +104,15 @@ def read_asked(name: str, settings: Benchmark, world: WorldSettings, data_seed: 
         log.info("%s: %d questions: %s (%s)", name, len(ids), what.replace("_", " "), _some(ids))
     media_roots = (root / media_root, root, *(root / user_path(folder) for folder in settings.media_roots))
     missing = missing_videos(questions, media_roots)
-    asked = [q for q in questions if settings.missing_videos == "wrong" or q.video not in missing]
+    absent = set(missing)
+    asked = [q for q in questions if settings.missing_videos == "wrong" or absent.isdisjoint(q.media)]
     if missing:
-        videos = {question.video for question in questions if question.video is not None}
+        videos = {path for question in questions for path in question.media}
         if len(missing) == len(videos):
             where = f"benchmark '{name}', {root / media_root}"
             what = f"none of its {len(videos)} videos is there; looked for {_some(missing)}"
             raise DataError(what, where=where, remedy="download and unpack them, or set its root and media_root")
-        affected = sum(question.video in missing for question in questions)
+        affected = sum(not absent.isdisjoint(question.media) for question in questions)
         fate = "are not asked" if settings.missing_videos == "exclude" else "count as wrong"
         log.warning(
             "%s: %d of %d videos are missing in %s; their %d questions %s: %s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,12 +13,15 @@ from typing import Any, BinaryIO, Self
 
 from sparrow.analysis.answers import read_lines
 from sparrow.core.errors import DataError, RunError
-from sparrow.core.files import write_atomically
+from sparrow.core.files import write_atomically, write_json
+from sparrow.evaluation.numeric_answers import read_number, relative_accuracy
 from sparrow.evaluation.questions import Question, option_names, question_hash
 from sparrow.evaluation.replies import REPLY_RULES, read_choice
 
+log = logging.getLogger(__name__)
 LIKELIHOOD_DIGITS = 5
 UNSCORED = "unscored: needs a judge"
+RARE = frozenset({"number", "value", "withheld"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,7 @@ class Prediction:
 
     Args:
         question_id: Id of the question.
-        video: Its video; questions of one video are not independent.
+        video: Its video, or its first picture; questions about one are not independent.
         category: Its task or type.
         groups: Further breakdowns.
         options: Texts that were to choose from; empty for a task that needs a judge.
@@ -42,6 +46,11 @@ class Prediction:
         prompt_hash: Digest of all that the answer depends on; a question whose digest changed is asked again.
         question_hash: Digest of the prompt alone (`questions.question_hash`); empty in older files.
         reply_rules: Version of the rules that read the reply (`replies.REPLY_RULES`); None in older files.
+        number: The right answer of a question that is answered by a number; None for any other.
+        value: The number that the reply names, None where it names none.
+        withheld: Whether the publisher keeps the right answer, so that this one is not scored.
+
+    The last three are in a file where a question has one of them only.
     """
 
     question_id: str
@@ -60,6 +69,9 @@ class Prediction:
     prompt_hash: str
     question_hash: str = ""
     reply_rules: int | None = None
+    number: float | None = None
+    value: float | None = None
+    withheld: bool = False
 
     def __post_init__(self) -> None:
         if self.likelihoods is None:
@@ -73,11 +85,13 @@ class Prediction:
         object.__setattr__(self, "likelihoods", tuple(round(v, LIKELIHOOD_DIGITS) for v in self.likelihoods))
 
     @property
-    def correct(self) -> bool:
-        """Whether the chosen option reads as the gold one does.
+    def correct(self) -> bool | float:
+        """Whether the chosen option reads as the gold one does; of a number its relative accuracy, from 0 to 1.
 
         Texts are compared, not positions: where a benchmark lists the right text twice, either is right.
         """
+        if self.number is not None:
+            return relative_accuracy(self.value, self.number)
         return (
             self.choice is not None and self.gold is not None and self.options[self.choice] == self.options[self.gold]
         )
@@ -86,6 +100,9 @@ class Prediction:
         """The same with its reply read by the rules of today; `reading` are further arguments of `read_choice`."""
         if self.reply is None:
             return self
+        if self.number is not None:
+            value, rule = read_number(self.reply, reading.get("thinking_tags", ()))
+            return replace(self, value=value, rule=rule)
         if not self.options:
             return replace(self, choice=None, rule=UNSCORED, reply_rules=REPLY_RULES)
         letter, rule = read_choice(self.reply, self.options, labels=self.labels, **reading)
@@ -94,7 +111,10 @@ class Prediction:
 
     def to_line(self) -> str:
         """The prediction as one JSON line, newline included."""
-        return json.dumps({**asdict(self), "correct": self.correct}, ensure_ascii=False, allow_nan=False) + "\n"
+        row = {**asdict(self), "correct": self.correct}
+        if self.number is None and not self.withheld:
+            row = {name: value for name, value in row.items() if name not in RARE}
+        return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_row(cls, record: Any) -> Prediction:
@@ -106,11 +126,13 @@ class Prediction:
         names = {f.name for f in fields(cls)}
         if isinstance(record, dict):
             record = {"question_hash": "", "reply_rules": None, **record}
+        if isinstance(record, dict) and RARE.isdisjoint(record):
+            names -= RARE
         if not isinstance(record, dict) or record.keys() != names | {"correct"}:
             raise DataError(f"not a prediction: expected the fields {', '.join(sorted(names | {'correct'}))}")
         values: dict[str, Any] = {n: tuple(v) if isinstance(v := record[n], list) else v for n in names}
         prediction = cls(**values)
-        if prediction.correct is not record["correct"]:
+        if repr(prediction.correct) != repr(record["correct"]):
             raise DataError(f"'correct' is {record['correct']!r}, but choice and gold say {prediction.correct!r}")
         return prediction
 
@@ -127,7 +149,7 @@ def unanswered(question: Question, scoring: str, prompt_hash: str, frame_indices
     """The prediction for a question, yet without an answer."""
     return Prediction(
         question_id=question.id,
-        video=question.video,
+        video=question.video or next(iter(question.pictures), None),
         category=question.category,
         groups=dict(question.groups),
         options=question.options,
@@ -138,6 +160,8 @@ def unanswered(question: Question, scoring: str, prompt_hash: str, frame_indices
         frame_indices=tuple(frame_indices),
         prompt_hash=prompt_hash,
         question_hash=question_hash(question),
+        number=question.number,
+        withheld=question.withheld,
     )
 
 
@@ -164,6 +188,19 @@ class PredictionWriter:
         assert self._file is not None, "the writer is used as a context manager"
         self._file.write("".join(prediction.to_line() for prediction in predictions).encode())
         self._file.flush()
+
+
+def write_submission(form: str, path: Path) -> None:
+    """Write what was chosen, for the publisher to score, beside a file of predictions in which some are withheld.
+
+    It is an object from question ids to each option's `letter` or `place`; a question without a choice is left out.
+    """
+    predictions = read_predictions(path) if form else []
+    if any(prediction.withheld for prediction in predictions):
+        chosen = {p.question_id: p.choice for p in predictions if p.choice is not None}
+        letters = {question_id: ascii_uppercase[place] for question_id, place in chosen.items()}
+        write_json(path.with_suffix(".submission.json"), letters if form == "letter" else chosen)
+        log.info("%s: %d answers to submit, %d without a choice", path, len(chosen), len(predictions) - len(chosen))
 
 
 def read_predictions(path: Path, *, resuming: bool = False) -> list[Prediction]:

@@ -69,16 +69,22 @@ def prompt_hash(question: Question, media_root: Roots, protocol: Protocol, model
 
     A video that is put there, replaced or drawn anew makes another digest.
     """
-    video = None
-    if question.video is not None and shows_video(question, protocol):
-        with suppress(DataError, OSError):  # asking says what is wrong with it
+    video, pictures = None, []
+    with suppress(DataError, OSError):  # asking says what is wrong with it
+        if question.video is not None and shows_video(question, protocol):
             video = file_states(inside_root(media_root, question.video))
-    return content_hash([ASKING_VERSION, repr(question), video, repr(protocol), model_id])
+        pictures = [[path, file_states(inside_root(media_root, path))] for path in shown_pictures(question, protocol)]
+    return content_hash([ASKING_VERSION, repr(question), video, repr(protocol), model_id, *pictures])
 
 
 def shows_video(question: Question, protocol: Protocol) -> bool:
     """Whether frames are shown with a question."""
     return question.video is not None and not protocol.blind
+
+
+def shown_pictures(question: Question, protocol: Protocol) -> tuple[str, ...]:
+    """Paths of the pictures that are shown with a question."""
+    return () if protocol.blind or question.video is not None else question.pictures
 
 
 def clip_of(question: Question, media_root: Roots, protocol: Protocol) -> Clip:
@@ -88,7 +94,8 @@ def clip_of(question: Question, media_root: Roots, protocol: Protocol) -> Clip:
         MediaError: If the video cannot be read.
     """
     if not shows_video(question, protocol):
-        pictures = [read_image(inside_root(media_root, picture)) for picture in question.pictures]
+        paths = shown_pictures(question, protocol)
+        pictures = [read_image(inside_root(media_root, picture)) for picture in paths]
         return Clip(pictures or np.empty((0, 0, 0, 3), np.uint8), tuple(range(len(pictures))), ())
     assert question.video is not None
     path, policy, end_s = inside_root(media_root, question.video), protocol.presentation.frames, question.end_s
@@ -125,7 +132,7 @@ def chat_of(
                 places.append([item])
         if protocol.subtitles == "interleaved" and isinstance(parts[-1], Video):
             text = f"\n{text}"
-    parts += [Image(picture) for picture in question.pictures]
+    parts += [Image(picture) for picture in shown_pictures(question, protocol)]
     messages = [Message("user", (*parts, Text(text)))]
     if question.system:
         messages.insert(0, Message("system", (Text(question.system),)))
@@ -133,7 +140,7 @@ def chat_of(
         messages.append(Message("assistant", (Text(reply),)))
     sizes = sizes_of(clip.frames)
     shown = [Shown(tuple(sizes[i] for i in part), tuple(clip.times_s[i] for i in part)) for part in places]
-    shown += [Shown((size,)) for size, _ in zip(sizes, question.pictures, strict=False)]
+    shown += [Shown((size,)) for size, _ in zip(sizes, shown_pictures(question, protocol), strict=False)]
     return Sample(question.id, benchmark, tuple(messages)), shown
 
 
@@ -160,9 +167,9 @@ def rows_of(question: Question, clip: Clip, backbone: Backbone, protocol: Protoc
     if reply_start:
         _, end = _reply_span(prompt, supervised, backbone)
         prompt = prompt[:end]
-    if not question.options:
+    if question.needs_judge:
         return [Row(prompt, len(prompt), len(prompt), protocol.max_new_tokens_open_ended)]
-    if protocol.scoring == "generate":
+    if protocol.scoring == "generate" or not question.options:
         return [Row(prompt, len(prompt), len(prompt), protocol.max_new_tokens)]
     replies = option_names(question) if protocol.scoring == "letter_likelihood" else question.options
     return [_scored_row(prompt, *tokens(reply_start + reply), backbone) for reply in replies]

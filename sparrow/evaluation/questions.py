@@ -46,6 +46,8 @@ class Question:
         groups: Further breakdowns, as `{"duration": "short"}`.
         duration_s: Length of the video by the annotations, where frames are chosen by it.
         pictures: Paths of pictures that are shown where there is no video.
+        number: The right answer of a question that is answered by a number and lists no options.
+        withheld: Whether the publisher keeps the right answer, so that the answer is for a submission and not scored.
     """
 
     id: str
@@ -68,6 +70,18 @@ class Question:
     groups: Mapping[str, str] = field(default_factory=dict)
     duration_s: float | None = None
     pictures: tuple[str, ...] = field(default=(), repr=False)  # prompt_hash reads the rest
+    number: float | None = field(default=None, repr=False)
+    withheld: bool = field(default=False, repr=False)
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """Paths of what is shown: the video, or else the pictures."""
+        return self.pictures if self.video is None else (self.video,)
+
+    @property
+    def needs_judge(self) -> bool:
+        """Whether it is answered freely, so that a reply cannot be scored by rules."""
+        return not self.options and self.number is None
 
     def __post_init__(self) -> None:
         texts = (self.id, self.question, *self.options, *(subtitle.text for subtitle in self.subtitles))
@@ -109,9 +123,9 @@ def _labels(question: Question) -> tuple[str, ...]:
 
 
 def missing_videos(questions: Iterable[Question], media_root: Roots) -> list[str]:
-    """Videos that the questions are about and that are not in the media root, sorted."""
-    videos = {question.video for question in questions if question.video is not None}
-    return sorted(video for video in videos if not inside_root(media_root, video).exists())
+    """Videos and pictures that the questions are about and that are not in the media root, sorted."""
+    files = {path for question in questions for path in question.media}
+    return sorted(path for path in files if not inside_root(media_root, path).exists())
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +192,10 @@ def _option_texts(lines: list[str], matches: Sequence[re.Match[str] | None], blo
 def read_questions(path: Path, *, benchmark: str) -> list[Question]:
     """Read the released code's form: JSON lines with `question_id, video, prompt, GT, category`.
 
-    `video` may be null for a question without one; `start` and `end` (seconds) may bound it; `groups` may hold
-    further breakdowns of the score, as `{"duration": "short"}`.
+    `video` may be null for a question without one, whose `pictures` may be listed; `start` and `end` (seconds) may
+    bound it, `fps` is the rate of a folder of frames, and `subtitles` are objects with `start`, `end` and `text`.
+    `system` is a system turn, `reply_start` what the reply is begun with. `groups` may hold further breakdowns of the
+    score, as `{"duration": "short"}`.
 
     Raises:
         DataError: With every problem of the file, each with its line: unreadable JSON, a missing field, a prompt
@@ -244,8 +260,27 @@ def _question_of(line: str) -> Question:
         instruction=parts.instruction,
         start_s=_optional_seconds(record, "start"),
         end_s=_optional_seconds(record, "end"),
+        fps=_optional_seconds(record, "fps", "frames a second", least=1e-3),
+        system=_optional_text(record, "system") or "",
+        reply_start=_optional_text(record, "reply_start") or "",
+        subtitles=_listed(record, "subtitles", _subtitle, '{"start": 1.5, "end": 3, "text": "Hello"}'),
+        pictures=_listed(record, "pictures", str, "paths"),
         groups=_groups_of(record),
     )
+
+
+def _listed(record: dict[str, Any], name: str, make: Callable[[Any], T], what: str) -> tuple[T, ...]:
+    value = record.get(name, [])
+    try:
+        if not isinstance(value, list):
+            raise TypeError
+        return tuple(make(item) for item in value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{name!r} is {value!r}, expected a list of {what}") from error
+
+
+def _subtitle(item: dict[str, Any]) -> Subtitle:
+    return Subtitle(float(item["start"]), float(item["end"]), str(item["text"]))
 
 
 def _groups_of(record: dict[str, Any]) -> dict[str, str]:
@@ -264,16 +299,16 @@ def _gold_of(value: Any, num_options: int) -> int:
 
 
 def _optional_text(record: dict[str, Any], name: str) -> str | None:
-    value = record[name]
+    value = record.get(name)
     if value is not None and (not isinstance(value, str) or not value):
         raise DataError(f"{name!r} is {value!r}, expected text or null")
     return value
 
 
-def _optional_seconds(record: dict[str, Any], name: str) -> float | None:
+def _optional_seconds(record: dict[str, Any], name: str, what: str = "seconds", least: float = 0.0) -> float | None:
     value = record.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-        raise DataError(f"{name!r} is {value!r}, expected seconds")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
+        raise DataError(f"{name!r} is {value!r}, expected {what}")
     return float(value)

@@ -24,10 +24,10 @@ from sparrow.core.tables import counted
 from sparrow.data.encode import Presentation
 from sparrow.evaluation.benchmark import Asked, read_asked, standing_in
 from sparrow.evaluation.engine import Protocol, answer
-from sparrow.evaluation.predictions import PredictionWriter, finalise, finished
+from sparrow.evaluation.predictions import PredictionWriter, finalise, finished, write_submission
 from sparrow.evaluation.prompts import prompt_hash
 from sparrow.evaluation.questions import Question
-from sparrow.evaluation.settings import EvaluationSettings
+from sparrow.evaluation.settings import FORMATS, EvaluationSettings
 from sparrow.evaluation.units import Units, group_into_units
 from sparrow.models.backbone import Backbone
 
@@ -163,7 +163,9 @@ class Evaluator:
 
     def _score(self, name: str, folder: Path, phase: str) -> Score:
         file = _predictions_file(phase, name)
-        settings, predictions = self.benchmarks[name], read_predictions(folder / file)
+        settings = self.benchmarks[name]
+        predictions = read_predictions(folder / file)
+        write_submission(FORMATS[settings.format].submission, folder / file)
         self._look_at(name, phase, predictions)
         return score(
             predictions,
@@ -228,7 +230,8 @@ class Evaluator:
             frames += f", of at most {policy.max_pixels:,} px together"
         if policy.timestamps:
             frames += ", with their times"
-        return {
+        form = FORMATS[settings.format].submission
+        return ({"submission": form} if form else {}) | {
             "format": settings.format,
             "protocol": self._read(name).protocol,
             "frames": "none" if phase == "blind" else frames,

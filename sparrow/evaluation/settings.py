@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator
@@ -17,9 +18,11 @@ from sparrow.runs.settings import Paths, Trainer
 from sparrow.world.settings import BenchmarkTable, WorldSettings
 
 FORMAT_NAMES = ("multiple_choice", "video_mme", "mvbench", "tempcompass", "mlvu", "longvideobench")
+TABLE_NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("formats/tables/*.yaml")))
 FORMATS: Registry[Any] = Registry(
     "benchmark format",
-    {name: f"sparrow.evaluation.formats.{name}.{name.upper()}" for name in FORMAT_NAMES},
+    {name: f"sparrow.evaluation.formats.{name}.{name.upper()}" for name in FORMAT_NAMES}
+    | {name: f"sparrow.evaluation.formats.table_format.{name.upper()}" for name in TABLE_NAMES},
     "sparrow.evaluation.formats.protocols.Format",
 )
 REMOVED = ("presets",)  # recorded settings of earlier versions, which records of their runs hold

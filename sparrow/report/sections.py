@@ -212,7 +212,7 @@ def protocols(study: StudyResults) -> Table:
         left=3,
         note="Score: the benchmark's own, of the named kind. Micro: over all questions; macro: mean of the categories. "
         "Unanswered questions count as wrong, and so do those that could not be asked, since a video is missing or "
-        "cannot be shown; unscored ones have no options, need a judge, and are in no denominator. Counts are means "
+        "cannot be shown; unscored ones need a judge or the publisher, and are in no denominator. Counts are means "
         "over runs.",
     )
 

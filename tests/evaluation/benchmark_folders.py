@@ -8,12 +8,13 @@ import av
 import numpy as np
 from PIL import Image
 
-from sparrow.evaluation.formats import FORMATS, read_benchmark
+from sparrow.evaluation.formats import read_benchmark
 from sparrow.evaluation.questions import Question
+from sparrow.evaluation.settings import FORMAT_NAMES
 
 FPS = 4
 FIXTURES = Path(__file__).parent / "fixtures"
-OFFICIAL = [name for name in FORMATS if name != "multiple_choice"]
+OFFICIAL = [name for name in FORMAT_NAMES if name != "multiple_choice"]
 MEDIA_ROOTS = {
     "video_mme": "data",
     "mvbench": "video",

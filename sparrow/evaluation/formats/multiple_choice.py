@@ -13,4 +13,4 @@ def read(location: Path, reading: Reading) -> list[Question]:
     return read_questions(location, benchmark=reading.benchmark)
 
 
-MULTIPLE_CHOICE = Format(read=read, brings_prompts=True)
+MULTIPLE_CHOICE = Format(read=read, has_subtitles=True, brings_prompts=True)

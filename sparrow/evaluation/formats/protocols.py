@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, Literal
 
 from sparrow.core.errors import DataError
 from sparrow.evaluation.annotations import Problems, content_of, json_records
@@ -107,13 +107,19 @@ class Format:
 
     `read` raises a DataError if annotations or subtitles are missing or wrong, with all problems at once. `protocols`
     has settings of `Benchmark` by protocol, such as `metric`, `tasks` or `max_new_tokens`; one that is given wins.
-    `num_questions` is the size of the published benchmark by task, None where it has no fixed content. `from_released`
-    names a question of the released code's jsonl, whose `category` may be called otherwise there, as `read` does.
+    `num_questions` is the size of the published benchmark by task, None where it has no fixed content or the size is
+    not confirmed. Questions whose ids agree up to the last slash are scored together where it is `grouped`: they are
+    the `parts` of a video, or `turns`, a published question asked anew. Answers that the publisher keeps go into a
+    `submission`, an object from ids to the chosen option's `letter` or `place` from 0 on.
+    `from_released` names a question of the released code's jsonl, whose `category` may be called otherwise there, as
+    `read` does.
     """
 
     read: Callable[[Path, Reading], list[Question]]
     num_questions: Mapping[str, int] | None = None
     has_subtitles: bool = False
     brings_prompts: bool = False
+    grouped: Literal["", "parts", "turns"] = ""
+    submission: Literal["", "letter", "place"] = ""
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     from_released: Callable[[Question], Question] | None = None
