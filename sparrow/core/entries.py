@@ -87,7 +87,9 @@ class Registry(Mapping[str, T], Generic[T]):
             return None if isinstance(entry, base) else f"{found} an object of {self.expected}"
         if not (is_class and issubclass(entry, base)):
             return f"{found} a class that derives from {self.expected}"
-        lacks = {name for name in inspect.get_annotations(base) if not hasattr(entry, name)} | entry.__abstractmethods__
+        lacks = {
+            name for part in base.__mro__ for name in inspect.get_annotations(part) if not hasattr(entry, name)
+        } | entry.__abstractmethods__
         return f"lacks {', '.join(sorted(lacks))}" if lacks else None
 
     def own_code(self, name: str) -> list[str]:

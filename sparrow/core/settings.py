@@ -286,7 +286,8 @@ def _problems_of(error: ValidationError, schema: Any) -> list[Problem]:
         else:
             remedy = _siblings(schema, location).get(location[-1], {}).get("remedy") if location else None
             message = _message(details, kind_of(schema, location))
-            found.append(Problem(key, f"{message}; {remedy}" if remedy else message))
+            out_of_range = not details["type"].endswith(("_parsing", "_type"))
+            found.append(Problem(key, f"{message}; {remedy}" if remedy and out_of_range else message))
     return list(dict.fromkeys(found))
 
 

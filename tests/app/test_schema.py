@@ -278,9 +278,9 @@ def test_a_file_that_writes_the_home_folder_short_where_hydra_makes_folders_is_r
         ConfigError, match=r"paths\.output_root: Hydra takes ~ for a name here; write \$\{oc\.env:HOME\}/out"
     ):
         settings("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
-    path = tmp_path / "experiment/mine.yaml"
-    path.write_text(path.read_text().replace("~", "${oc.env:HOME}"))
-    assert settings("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]").paths.output_root.endswith("/out")
+    fixed = (tmp_path / "experiment/mine.yaml").read_text().replace("~", "${oc.env:HOME}")
+    (tmp_path / "experiment/fixed.yaml").write_text(fixed)
+    assert settings("experiment=fixed", f"hydra.searchpath=[file://{tmp_path}]").paths.output_root.endswith("/out")
 
 
 def test_null_is_called_null(settings):

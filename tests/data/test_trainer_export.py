@@ -247,11 +247,11 @@ def test_llava_has_no_system_turn_and_the_others_have(literal, tmp_path):
 def test_the_progress_bar_knows_its_end(prepared, tmp_path, monkeypatch):
     seen = []
 
-    def with_progress(batches, total, description):
-        seen.append((total, description))
+    def bar(batches, total, desc, unit):
+        seen.append((total, desc))
         return iter(batches)
 
-    monkeypatch.setattr("sparrow.data.trainer_export.with_progress", with_progress)
+    monkeypatch.setattr("sparrow.data.trainer_export.Bar", bar)
     written = export(prepared, "ms_swift", tmp_path / "out")
     assert seen == [(-(-written.num_samples // CHUNK), "export")]
 

@@ -47,7 +47,7 @@ def test_broken_list_is_refused(tmp_path: Path, text: str, message: str) -> None
 def test_broken_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match=r"benchmark 'mine', .*a\.parquet: not a readable parquet file"):
-        list(records(tmp_path / "a.parquet", benchmark="mine"))
+        list(records([tmp_path / "a.parquet"], benchmark="mine"))
 
 
 def test_files_of_the_first_pattern_that_fits_are_found(tmp_path: Path) -> None:

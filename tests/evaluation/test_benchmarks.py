@@ -406,7 +406,7 @@ def test_a_rehearsal_reads_and_asks_generated_items_as_the_benchmark_itself(
 ):
     few = ("world.num_clips=0", "world.num_event_texts=0", "world.num_stills=0", "world.num_pages=0")
     given = (*few, f"paths.cache_root={cache_root}", "use_world=true", f"benchmark.{name}.protocol={protocol}")
-    config = evaluate_settings(f"benchmark=[{name}]", *given)
+    config = evaluate_settings(f"benchmark=[{name}]", *given, f"benchmark.{name}.unscored_tasks=generate")
     evaluator = Evaluator(config)
     assert evaluator.benchmarks[name] == config.benchmark[name], "its own protocol, tasks, metric and scoring"
     questions, media_root = evaluator.questions(name)
