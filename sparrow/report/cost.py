@@ -9,8 +9,7 @@ from sparrow.core.tables import NOTHING, Table, number, percent
 from sparrow.report.data_value import areas, curves, equivalents_of, fits, prices_of
 from sparrow.report.published import Published, arm_of, asked_otherwise, backbones_of, is_comparable, read_published
 from sparrow.report.study import ZERO_SHOT, StudyResults
-
-Row = tuple[str, ...]
+from sparrow.report.table_words import Row, worded
 
 
 def prices(study: StudyResults) -> Table:
@@ -20,14 +19,7 @@ def prices(study: StudyResults) -> Table:
         for price in prices_of(study, name):
             per = (price.per_1000_samples, price.per_million_tokens, price.per_gpu_hour)
             rows.append((name, price.arm.label, percent(price.gain, signed=True), *map(_points, per)))
-    return Table(
-        "Gain over zero-shot and its price",
-        ("benchmark", "arm", "gain", "per 1,000 samples", "per million tokens", "per GPU hour"),
-        rows,
-        left=2,
-        note="Percentage points of the benchmark's own score, after training minus before. Samples are those of one "
-        "epoch, tokens and hours those of the whole training; hours are of GPUs only.",
-    )
+    return worded("prices", rows)
 
 
 def shared_steps(study: StudyResults) -> Table:
@@ -39,14 +31,7 @@ def shared_steps(study: StudyResults) -> Table:
     rows: list[Row] = [(label, f"{done:,}", f"{taken:,}", f"{done - taken:,}") for label, done, taken in counts if done]
     done, taken = sum(count[1] for count in counts), sum(count[2] for count in counts)
     share = f"; together {done - taken:,} of {done:,} ({(done - taken) / done:.2f})" if done else ""
-    return Table(
-        "Shared steps",
-        ("arm", "steps of the model", "taken over", "trained"),
-        rows if taken else [],
-        left=1,
-        note="Optimizer steps, all seeds of an arm together. Steps taken over, all before the decay, were trained by a "
-        f"run of a smaller size: the model is that of a run by itself{share}.",
-    )
+    return worded("shared_steps", rows if taken else [], share=share)
 
 
 def _points(value: float | None) -> str:
@@ -63,16 +48,7 @@ def equivalents(study: StudyResults) -> Table:
             rows.append((name, "all arms", *_equivalent(own[0][1])))
         else:
             rows += [(name, arm.label, *_equivalent(found, arm.samples or 1.0)) for arm, found in own]
-    return Table(
-        f"Equivalent samples of {baseline}",
-        ("benchmark", "arm", "equivalent samples", "95 % interval", "data efficiency ratio", "its interval"),
-        rows,
-        left=3,
-        note=f"Samples of {baseline} at which its fitted curve reaches the arm's score, and that number divided by "
-        "the arm's own samples. Nothing is extrapolated: < and > name the ends of the measured range. The interval is "
-        "Fieller's over seeds (all numbers that Student's t does not reject) where all arms share three or more, else "
-        "a bootstrap over videos; none where answers are missing or videos too few.",
-    )
+    return worded("equivalents", rows, baseline=baseline)
 
 
 def _equivalent(equivalent: EquivalentSamples | str, own: float = 1.0) -> Row:
@@ -113,12 +89,8 @@ def fitted(study: StudyResults) -> Table:
             elif len(curve.arms) > 1 or under != NOTHING:  # one size makes no curve
                 rows.append((name, curve.label, f"none: {fit}", NOTHING, NOTHING, under))
     power_law = "100 - s(n) = c n^-b, to the logarithms of the errors"
-    note = power_law if study.study.fit == POWER_LAW else "s(n) = a + b ln n"
-    note += ", in percent by least squares, with measured minus fitted at each size. Area: mean score "
-    note += "along straight lines between the points, over the range that all curves share"
-    note += f" ({'; '.join(ranges)})." if ranges else "."
-    header = ("benchmark", "curve", "fit", "residuals", "scatter", "area")
-    return Table("Learning curves", header, rows, left=4, note=note)
+    form = power_law if study.study.fit == POWER_LAW else "s(n) = a + b ln n"
+    return worded("fitted", rows, form=form, ranges=f" ({'; '.join(ranges)})" if ranges else "")
 
 
 def _formula(fit: CurveFit) -> str:
@@ -133,17 +105,13 @@ def published(study: StudyResults) -> Table:
     otherwise: dict[str, None] = {}  # how ours were asked
     rows: list[Row] = [row for table in tables for row in _published_rows(table, study, otherwise)]
     rows += [(problem, *[NOTHING] * 6) for problem in problems]
-    sources = "; ".join(f"{table.backbone}: {table.source}" for table in tables)
-    return Table(
-        "Published",
-        ("backbone", "arm", "benchmark", "published", "its gain", "ours", "our gain"),
+    return worded(
+        "published",
         rows,
-        left=3,
-        note=f"Ours: {', '.join(backbones_of(study)) or 'unknown backbone'}. A published score stands here only where "
-        "the backbone, the protocol, the frames and the metric are ours; of another one only the gain can be compared. "
-        f"Sources: {sources}."
-        + (f" Left out, since ours were asked otherwise: {'; '.join(otherwise)}." if otherwise else "")
-        + (f" Ours were asked: {study.asked}." if study.asked else ""),
+        backbones=", ".join(backbones_of(study)) or "unknown backbone",
+        sources="; ".join(f"{table.backbone}: {table.source}" for table in tables),
+        otherwise=f" Left out, since ours were asked otherwise: {'; '.join(otherwise)}." if otherwise else "",
+        asked=f" Ours were asked: {study.asked}." if study.asked else "",
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sparrow.core.tables import NOTHING, Table, interval, p_value, percent
 from sparrow.report.arm_pairs import Comparison
 from sparrow.report.study import StudyResults
+from sparrow.report.table_words import Row, worded
 
-Row = tuple[str, ...]
 UNPAIRED = (
     " Arms of unequal seeds are compared over those that both have, if two or more (3 of 5 seeds); else over all runs "
     "without pairs (3 and 2 runs), which are then the unit (Welch's t), or questions where an arm has a single run."
@@ -17,30 +17,22 @@ def between_arms(study: StudyResults) -> Table:
     """Paired differences between arms after training."""
     primary = ", ".join(study.study.primary)
     family = f"the comparisons with a baseline on {primary} (other rows are exploratory)" if primary else "all rows"
-    return _between(
-        study.between,
-        "Second minus first, of each benchmark's own score, over the same questions after training, in percentage "
-        "points. With three seeds or more in both arms, pairs of seeds are the unit (Student's t); else questions are, "
-        "in clusters of videos (bootstrap; p is of the clustered standard error, but McNemar's exact one for one run "
-        "each where every video has one question and all weigh the same). No difference is shown "
-        f"where the interval contains zero. p is adjusted (Holm) over {family}; intervals are not."
-        f"{'' if all(_is_whole(c) for c in study.between) else UNPAIRED}",
-    )
+    unpaired = "" if all(_is_whole(c) for c in study.between) else UNPAIRED
+    return worded("between_arms", _between(study.between), family=family, unpaired=unpaired)
 
 
 def against_baseline(study: StudyResults) -> Table:
     """Those with a baseline only, of which a terminal has room for all."""
     others = len(study.between) - len(study.against_baseline)
-    return _between(study.against_baseline, f"{others} more comparisons are in the written report." if others else "")
+    more = f"{others} more comparisons are in the written report." if others else ""
+    return worded("against_baseline", _between(study.against_baseline), others=more)
 
 
-def _between(comparisons: list[Comparison], note: str) -> Table:
-    rows = [
+def _between(comparisons: list[Comparison]) -> list[Row]:
+    return [
         (c.benchmark, c.first[0].label, c.second[0].label, c.verdict, _unit(c), *_difference(c), p_value(c.adjusted_p))
         for c in comparisons
     ]
-    header = ("benchmark", "first", "second", "second is", "unit", *_DIFFERENCE_HEADER, "p (Holm)")
-    return Table("Differences between arms", header, rows, left=5, note=note)
 
 
 def by_category(study: StudyResults) -> Table:
@@ -49,41 +41,21 @@ def by_category(study: StudyResults) -> Table:
     others = list(dict.fromkeys(c.second[0].label for c in study.by_category))
     found = {(c.benchmark, c.category, c.second[0].label): c for c in study.by_category}
     rows: list[Row] = []
-    bold = set()
+    bold: set[tuple[int, int]] = set()
     for benchmark, category in dict.fromkeys((c.benchmark, c.category or "") for c in study.by_category):
         own = [found.get((benchmark, category, label)) for label in others]
         bold |= {(len(rows), 2 + i) for i, c in enumerate(own) if c and c.result and c.result.is_shown}
         rows.append((benchmark, category, *(" ".join(_difference(c)[:2]) if c and c.result else NOTHING for c in own)))
     labels = "; ".join(arm.label for arm in baselines)
     meant = "the named one" if len(baselines) < 2 else f"that one of {labels} which shares most of its factors,"
-    return Table(
-        f"Differences by category, from {labels if len(baselines) == 1 else 'the baseline'}",
-        ("benchmark", "category", *others),
-        rows,
-        left=2,
-        note=f"Arm minus {meant} over the same questions of a category after training, in "
-        "percentage points with the 95 % interval, of the same unit as above: seeds with three or more in both arms "
-        "(Student's t); else, and where all seeds differ by as much, questions in clusters of videos. In bold where "
-        "the interval leaves out zero. Nothing is adjusted for the number of categories: one in twenty intervals "
-        "leaves out zero where there is no difference.",
-        bold=frozenset(bold),
-    )
+    baseline = labels if len(baselines) == 1 else "the baseline"
+    return worded("by_category", rows, tuple(others), bold, baseline=baseline, meant=meant)
 
 
 def within_arms(study: StudyResults) -> Table:
     """Paired differences of an arm to itself: before training, and without frames."""
     rows = [(c.benchmark, c.first[0].label, c.first[1], c.verdict, _unit(c), *_difference(c)) for c in study.within]
-    return Table(
-        "What training and frames gave",
-        ("benchmark", "arm", "against", "after is", "unit", *_DIFFERENCE_HEADER),
-        rows,
-        left=5,
-        note="Of each benchmark's own score, after training, against before it and against the trained model without "
-        "frames (blind) or with the middle frame alone (one_frame); not adjusted.",
-    )
-
-
-_DIFFERENCE_HEADER = ("difference", "95 % interval", "p")
+    return worded("within_arms", rows)
 
 
 def _unit(comparison: Comparison) -> str:
@@ -109,6 +81,6 @@ def _is_whole(comparison: Comparison) -> bool:
 def _difference(comparison: Comparison) -> Row:
     result = comparison.result
     if result is None:
-        return (NOTHING,) * len(_DIFFERENCE_HEADER)
+        return (NOTHING,) * 3
     bounds = interval(result.low, result.high, signed=True)
     return percent(result.difference, signed=True), bounds, p_value(result.p_value)

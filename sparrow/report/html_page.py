@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sparrow.core.templating import render
@@ -14,25 +14,6 @@ from sparrow.report.first_frames import event_files, first_frames
 from sparrow.report.plots import Picture
 from sparrow.report.sections import full_tables
 from sparrow.report.study import StudyResults
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What one run of an arm was shown first, as data URIs."""
-
-    arm: str
-    run: str
-    frames: list[str]
-
-
-@dataclass(frozen=True)
-class Link:
-    """A run and the way from the page to its TensorBoard folder, empty where it has none."""
-
-    arm: str
-    run: str
-    status: str
-    href: str
 
 
 def page(studies: list[StudyResults], pictures: list[Picture], out: Path) -> bytes:
@@ -48,15 +29,16 @@ def page(studies: list[StudyResults], pictures: list[Picture], out: Path) -> byt
     return text.encode("utf-8", "backslashreplace")
 
 
-def _previews(study: StudyResults) -> list[Preview]:
-    previews = []
-    for arm in study.arms:
-        shown = ((run.label, frames) for run in arm.runs if (frames := first_frames(run.folder)))
-        previews += [Preview(arm.label, label, frames) for label, frames in islice(shown, 1)]
-    return previews
+def _previews(study: StudyResults) -> list[dict[str, Any]]:
+    """What the first run of each arm that logged frames was shown, as data URIs."""
+    shown = (((arm, run, frames) for run in arm.runs if (frames := first_frames(run.folder))) for arm in study.arms)
+    return [
+        {"arm": arm.label, "run": run.label, "frames": frames} for own in shown for arm, run, frames in islice(own, 1)
+    ]
 
 
-def _links(study: StudyResults, out: Path) -> list[Link]:
+def _links(study: StudyResults, out: Path) -> list[dict[str, str]]:
+    """The runs and the way from the page to their TensorBoard folders, empty where one has none."""
     arms = {id(run): arm.label for arm in study.arms for run in arm.runs}
     links = []
     for run in study.runs:
@@ -64,5 +46,5 @@ def _links(study: StudyResults, out: Path) -> list[Link]:
         folder = files[0].parent if files else run.folder
         relative = Path(os.path.relpath(folder.resolve(), out.resolve())).as_posix()
         href = quote(f"./{relative}/") if files else ""
-        links.append(Link(arms.get(id(run), ""), run.label, run.status, href))
+        links.append({"arm": arms.get(id(run), ""), "run": run.label, "status": run.status, "href": href})
     return links

@@ -14,6 +14,7 @@ from typing import Any
 from sparrow.core.errors import RunError
 from sparrow.core.files import content_of
 from sparrow.core.tables import NOTHING, Table, duration
+from sparrow.report.table_words import Row, worded
 from sparrow.runs.find import FoundRun, find_runs
 from sparrow.runs.record import FILE_NAME, METRICS, RunRecord
 from sparrow.runs.settings import folder_name, former_name
@@ -71,7 +72,7 @@ def status_table(
             raise
         runs = []
     now = now or datetime.now(UTC)
-    rows: list[tuple[str, ...]] = [(run.label, *_row(run, now, queue)) for run in runs]
+    rows: list[Row] = [(run.label, *_row(run, now, queue)) for run in runs]
     submitted = [path.parent for path in folder.glob(f"*/{NOTE}")]
     for job in expected:
         if not any(job.is_of(run.record) if run.record else job.may_lie_in(run.folder) for run in runs):
@@ -79,12 +80,8 @@ def status_table(
             status = (queue or {}).get(job_id, "missing").lower()
             rows.append((job.name, status, NOTHING, NOTHING, _in_queue(job_id, queue) if job_id else "no run.json yet"))
     counts = Counter(row[1] for row in rows)
-    return Table(
-        f"{folder.resolve().name}: {', '.join(f'{number} {status}' for status, number in sorted(counts.items()))}",
-        ("job", "status", "steps", "last sign of life", "what happened"),
-        rows,
-        left=5,
-    )
+    statuses = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+    return worded("status", rows, study=folder.resolve().name, counts=statuses)
 
 
 def _row(run: FoundRun, now: datetime, queue: Mapping[str, str] | None) -> tuple[str, str, str, str]:

@@ -12,9 +12,9 @@ from sparrow.report.arm import Arm
 from sparrow.report.cost import equivalents, fitted, prices, published, shared_steps
 from sparrow.report.difference_tables import against_baseline, between_arms, by_category, within_arms
 from sparrow.report.study import StudyResults
+from sparrow.report.table_words import Row, worded
 from sparrow.runs.record import Phase
 
-Row = tuple[str, ...]
 MAX_NAMED_ARMS = 4
 
 
@@ -85,17 +85,15 @@ def _results(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row]) 
         best = max(shown.values(), key=float, default=None)
         bold |= {(row, column + 1) for row, text in shown.items() if text == best and len(shown) > 1}
     several = any(estimate and estimate.sd is not None for estimates in found for estimate in estimates)
-    note = "Each benchmark's own score after training, in percent; the highest mean is in bold. "
     over_seeds = "Mean and sample standard deviation over seeds; a single run has none."
-    note += over_seeds if several else "A single seed: no standard deviation."
-    if set(study.measures) & set(PAPER_MEANS):
-        note += (
-            " general: mean of Video-MME, MVBench, TempCompass multi-choice; long: of long Video-MME, LongVideoBench, "
-            f"MLVU (arXiv 2411.19951). Evaluated here: {study.asked}."
-        )
-    note += _note_of_formats(study)
-    header = ("arm", *study.measures, *cost_header)
-    return Table("Results", header, rows if study.measures else [], note=note, bold=frozenset(bold))
+    seeds = over_seeds if several else "A single seed: no standard deviation."
+    means = (
+        " general: mean of Video-MME, MVBench, TempCompass multi-choice; long: of long Video-MME, LongVideoBench, "
+        f"MLVU (arXiv 2411.19951). Evaluated here: {study.asked}."
+    )
+    said = {"seeds": seeds, "means": means if set(study.measures) & set(PAPER_MEANS) else ""}
+    columns = (*study.measures, *cost_header)
+    return worded("results", rows if study.measures else [], columns, bold, **said, formats=_note_of_formats(study))
 
 
 def _note_of_formats(study: StudyResults) -> str:
@@ -124,16 +122,7 @@ def scores(study: StudyResults) -> Table:
         hours = number(arm.device_hours, 2) + ("" if arm.device_hours is None else " GPU" if arm.on_gpu else " CPU")
         return (*(number(count) for count in (seen, *counts)), _time(arm), hours)
 
-    return _scores(
-        study,
-        header,
-        cost,
-        "Accuracies over all questions in percent, means over runs; the interval is that of the accuracy after "
-        "training: over the questions, with videos as clusters, for one run (two: the mean of both bounds), Student's "
-        "over runs for three or more. Guessing exceeds the bound of chance in 5 % of cases. Blind is the trained model "
-        "without frames, one frame with the middle one alone. Samples count repeated epochs; supervised tokens are a "
-        "part of the text tokens.",
-    )
+    return _scores("scores", study, header, cost)
 
 
 def short_scores(study: StudyResults) -> Table:
@@ -144,8 +133,7 @@ def short_scores(study: StudyResults) -> Table:
         amounts = (seen, arm.tokens)
         return (*(NOTHING if n is None else short_count(round(n)) for n in amounts), _time(arm))
 
-    note = "Accuracies in percent; guessing gives the chance, and exceeds the bound in 5 % of cases."
-    return _scores(study, ("samples", "tokens", "time"), cost, note)
+    return _scores("short_scores", study, ("samples", "tokens", "time"), cost)
 
 
 def _time(arm: Arm) -> str:
@@ -153,11 +141,10 @@ def _time(arm: Arm) -> str:
     return NOTHING if seconds is None else duration(seconds)
 
 
-def _scores(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row], note: str = "") -> Table:
+def _scores(name: str, study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row]) -> Table:
     one_frame = any(arm.scores(benchmark, "one_frame") for benchmark in study.benchmarks for arm in study.arms)
     baselines: tuple[Phase, ...] = ("blind", "one_frame") if one_frame else ("blind",)
     titles = (phase.replace("_", " ") for phase in baselines)
-    header = ("benchmark", "arm", "before", "after", "95 % interval", "gain", "chance (bound)", *titles, *cost_header)
     if not study.benchmarks:
         return Table("Runs", ("arm", *cost_header), [(arm.title, *cost(arm)) for arm in study.arms])
     rows = []
@@ -166,7 +153,7 @@ def _scores(study: StudyResults, cost_header: Row, cost: Callable[[Arm], Row], n
             evaluated = {name for record in arm.records for name in record.scores}
             if benchmark in (evaluated or {NOTHING}):
                 rows.append((benchmark, arm.title, *_accuracies(arm, benchmark, baselines), *cost(arm)))
-    return Table("Scores", header, rows, left=2, note=note)
+    return worded(name, rows, (*titles, *cost_header))
 
 
 def _accuracies(arm: Arm, benchmark: str, baselines: tuple[Phase, ...]) -> Row:
@@ -204,17 +191,7 @@ def protocols(study: StudyResults) -> Table:
             bounds = interval(own.low, own.high) if own else NOTHING
             numbers = (_mean(own), bounds, _share(micro), percent(macro), *(f"{count:,.10g}" for count in counts))
             rows.append((benchmark, arm.label, asked, *numbers))
-    header = ("benchmark", "arm", "asked", "score", "95 % interval", "micro", "macro", "questions")
-    return Table(
-        "Benchmarks and protocols",
-        (*header, "unanswered", "not asked", "unscored"),
-        rows,
-        left=3,
-        note="Score: the benchmark's own, of the named kind. Micro: over all questions; macro: mean of the categories. "
-        "Unanswered questions count as wrong, and so do those that could not be asked, since a video is missing or "
-        "cannot be shown; unscored ones need a judge or the publisher, and are in no denominator. Counts are means "
-        "over runs.",
-    )
+    return worded("protocols", rows)
 
 
 def short_protocols(study: StudyResults) -> Table:
@@ -234,32 +211,18 @@ def categories(study: StudyResults) -> Table:
             known = next(part for after in afters if (part := after.by_category.get(category)))
             shares = (_mean(arm.accuracy(benchmark, category=category)) for arm in study.scored)
             rows.append((benchmark, category, str(known.num_questions), _chance(known), *shares))
-    header = ("benchmark", "category", "questions", "chance (bound)", *(arm.title for arm in study.scored))
-    return Table(
-        "By category, after training",
-        header,
-        rows,
-        left=2,
-        note="Accuracy in percent: mean and sample standard deviation over seeds, where there are several.",
-    )
+    return worded("categories", rows, tuple(arm.title for arm in study.scored))
 
 
 def differences(study: StudyResults) -> Table:
     """What the runs differ in that is no declared factor: one row per value."""
-    rows: list[Row] = [(d.what, value, _named(arms)) for d in study.confounds for value, arms in d.arms.items()]
-    return Table(
-        "Undeclared differences",
-        ("what", "value", "arms"),
-        rows,
-        left=3,
-        note="What could change a result and is no declared factor of the study: settings, versions, revision, device, "
-        "seeds, and data. Declare it (study.factors), or hold it equal and run again.",
-    )
 
+    def named(arms: tuple[str, ...]) -> str:
+        more = len(arms) - MAX_NAMED_ARMS
+        return "; ".join(arms[:MAX_NAMED_ARMS]) + (f"; and {more} more" if more > 0 else "")
 
-def _named(arms: tuple[str, ...]) -> str:
-    more = len(arms) - MAX_NAMED_ARMS
-    return "; ".join(arms[:MAX_NAMED_ARMS]) + (f"; and {more} more" if more > 0 else "")
+    rows = [(d.what, value, named(arms)) for d in study.confounds for value, arms in d.arms.items()]
+    return worded("differences", rows)
 
 
 def to_look_at(study: StudyResults) -> Table:
@@ -276,7 +239,7 @@ def to_look_at(study: StudyResults) -> Table:
             why = f"last heartbeat {record.heartbeat_at or record.started_at}"
         rows.append((label, run.status, run.label, why))
     rows += [(NOTHING, run.status, run.label, why) for run, why in study.remarks]
-    return Table("Runs to look at", ("arm", "status", "folder", "why"), rows, left=4)
+    return worded("to_look_at", rows)
 
 
 def data(study: StudyResults) -> Table:
@@ -291,14 +254,7 @@ def data(study: StudyResults) -> Table:
                 numbers += [counts.visual_tokens, counts.text_tokens, counts.supervised_tokens]
                 said = (reasons or NOTHING, "yes" if counts.reconciles else "NO")
                 rows.append((label, component, *said, *(f"{n:,}" for n in numbers)))
-    header = ("arm", "component", "not used for", "reconciled", "requested", "used", "rejected", "failed", "frames")
-    return Table(
-        "Data",
-        (*header, "visual tokens", "text tokens", "supervised"),
-        rows,
-        left=4,
-        note="Reconciled: requested = used + rejected + failed (in training), all with reasons; tokens of one epoch.",
-    )
+    return worded("data", rows)
 
 
 UNMARKED = (shared_steps, differences, to_look_at, data)

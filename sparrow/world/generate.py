@@ -20,6 +20,7 @@ from sparrow.world.settings import COMMON_KINDS, MAX_STILL_SHAPES, BenchmarkTabl
 
 Record = dict[str, Any]
 Rows = Iterator[tuple[Record, Scene]]
+Asked = tuple[SceneQuestion, Scene]
 T = TypeVar("T")
 
 MAX_TURNS = 3
@@ -57,7 +58,7 @@ def _stills(settings: WorldSettings, data_seed: int) -> Rows:
 def _pages(settings: WorldSettings, data_seed: int) -> Rows:
     for i in range(settings.num_pages):
         rng = _rng(data_seed, "pages", i)
-        lead, scene = _ask_any(rng.choice(COMMON_KINDS), (1,), rng)
+        lead, scene = _ask_page(rng)
         turns = [lead, *follow_ups([lead], scene, ["direction"], rng)]
         messages: list[dict[str, Any]] = [
             {"role": role, "content": [{"type": "text", "text": text}]}
@@ -130,29 +131,31 @@ def _benchmark(name: str, settings: WorldSettings, data_seed: int) -> Rows:
         yield _item(i, video, question, scene, [*wrong[:place], answer, *wrong[place:]], settings), scene
 
 
-def _benchmark_stills(settings: WorldSettings, data_seed: int) -> Rows:
+def _benchmark_rephrased(settings: WorldSettings, data_seed: int) -> Rows:
+    """The clips of the short benchmark, asked about in the last wording, which is never trained on."""
+    return _benchmark("short", replace(settings, benchmark_phrasing=NUM_PHRASINGS - 1), data_seed)
+
+
+def _easy_items(name: str, make: Callable[[Random], Asked], settings: WorldSettings, data_seed: int) -> Rows:
+    """Questions as they are drawn, unlike `_benchmark`, whose answers and letters are dealt."""
+    for i in range(settings.num_benchmark_clips):
+        rng = _rng(data_seed, f"benchmark_{name}s", i)
+        question, scene = make(rng)
+        options = question.wrong_options(scene, rng)
+        options.insert(rng.randrange(len(options) + 1), _answer(question, scene))
+        yield _item(i, f"{name}_{i:05d}", question, scene, options, settings), scene
+
+
+def _ask_still(rng: Random) -> Asked:
     """Which of two colours goes with which of two shapes; guessing among those shown is right half the time."""
-    for i in range(settings.num_benchmark_clips):
-        rng = _rng(data_seed, "benchmark_stills", i)
-        scene = random_still_scene(MAX_STILL_SHAPES, rng)
-        [question] = follow_ups([], scene, [rng.choice(("colour", "shape"))], rng)
-        yield _easy_item(i, f"still_{i:05d}", question, scene, settings, rng), scene
+    scene = random_still_scene(MAX_STILL_SHAPES, rng)
+    [question] = follow_ups([], scene, [rng.choice(("colour", "shape"))], rng)
+    return question, scene
 
 
-def _benchmark_pages(settings: WorldSettings, data_seed: int) -> Rows:
+def _ask_page(rng: Random) -> Asked:
     """Whether a page with one event is read."""
-    for i in range(settings.num_benchmark_clips):
-        rng = _rng(data_seed, "benchmark_pages", i)
-        question, scene = _ask_any(rng.choice(COMMON_KINDS), (1,), rng)
-        yield _easy_item(i, f"page_{i:05d}", question, scene, settings, rng), scene
-
-
-def _easy_item(
-    i: int, media: str, question: SceneQuestion, scene: Scene, settings: WorldSettings, rng: Random
-) -> Record:
-    options = question.wrong_options(scene, rng)
-    options.insert(rng.randrange(len(options) + 1), _answer(question, scene))
-    return _item(i, media, question, scene, options, settings)
+    return _ask_any(rng.choice(COMMON_KINDS), (1,), rng)
 
 
 def _item(
@@ -171,36 +174,33 @@ def _item(
     }
 
 
+_TEXTS: dict[SourceTable | BenchmarkTable, Callable[[WorldSettings, int], Rows]] = {
+    "event_texts": _event_texts,
+    "event_texts_common": lambda settings, seed: _event_texts(replace(settings, text_kinds=settings.clip_kinds), seed),
+    "event_texts_one_template": partial(_event_texts, text_templates=1),
+    "event_texts_other_words": _event_texts_other_words,
+}
+_items = partial(WorldTable, schema="multiple_choice")
 TABLES: dict[SourceTable | BenchmarkTable, WorldTable] = {
     "stills": WorldTable("stills.json", "llava", "stills", _stills, draw_still),
     "pages": WorldTable("pages.jsonl", "messages", "", _pages),
     "clips": WorldTable("clips.json", "llava", "clips", _clips),
     "clips_all_kinds": WorldTable("clips_all_kinds.json", "llava", "clips_all_kinds", _clips_all_kinds),
-    "event_texts": WorldTable("event_texts.json", "longalpaca", "", _event_texts),
-    "event_texts_common": WorldTable(
-        "event_texts_common.json",
-        "longalpaca",
-        "",
-        lambda settings, seed: _event_texts(replace(settings, text_kinds=settings.clip_kinds), seed),
+    **{name: WorldTable(f"{name}.json", "longalpaca", "", rows) for name, rows in _TEXTS.items()},
+    "benchmark_short": _items("short.jsonl", media_root="benchmark_clips", rows=partial(_benchmark, "short")),
+    "benchmark_long": _items("long.jsonl", media_root="benchmark_clips", rows=partial(_benchmark, "long")),
+    "benchmark_rephrased": _items("rephrased.jsonl", media_root="benchmark_clips", rows=_benchmark_rephrased),
+    "benchmark_stills": _items(
+        "stills.jsonl",
+        media_root="benchmark_stills",
+        rows=partial(_easy_items, "still", _ask_still),
+        draw=draw_still,
     ),
-    "event_texts_one_template": WorldTable(
-        "event_texts_one_template.json", "longalpaca", "", partial(_event_texts, text_templates=1)
-    ),
-    "event_texts_other_words": WorldTable("event_texts_other_words.json", "longalpaca", "", _event_texts_other_words),
-    "benchmark_short": WorldTable("short.jsonl", "multiple_choice", "benchmark_clips", partial(_benchmark, "short")),
-    "benchmark_long": WorldTable("long.jsonl", "multiple_choice", "benchmark_clips", partial(_benchmark, "long")),
-    # The clips of the short benchmark, asked about in the last wording, which is never trained on.
-    "benchmark_rephrased": WorldTable(
-        "rephrased.jsonl",
-        "multiple_choice",
-        "benchmark_clips",
-        lambda settings, seed: _benchmark("short", replace(settings, benchmark_phrasing=NUM_PHRASINGS - 1), seed),
-    ),
-    "benchmark_stills": WorldTable(
-        "stills.jsonl", "multiple_choice", "benchmark_stills", _benchmark_stills, draw_still
-    ),
-    "benchmark_pages": WorldTable(
-        "pages_asked.jsonl", "multiple_choice", "benchmark_pages", _benchmark_pages, draw_page
+    "benchmark_pages": _items(
+        "pages_asked.jsonl",
+        media_root="benchmark_pages",
+        rows=partial(_easy_items, "page", _ask_page),
+        draw=draw_page,
     ),
 }
 
@@ -228,14 +228,12 @@ def _dealt(values: Sequence[T], rng: Random) -> Iterator[T]:
         yield from _shuffled(values, rng)
 
 
-def _ask_any(
-    kind: str, lengths: Sequence[int], rng: Random, *, held_out: bool | None = None
-) -> tuple[SceneQuestion, Scene]:
+def _ask_any(kind: str, lengths: Sequence[int], rng: Random, *, held_out: bool | None = None) -> Asked:
     length = _length(lengths, kind, rng)
     return _ask(kind, rng.choice(kind_answers(kind, length)), length, rng, held_out=held_out)
 
 
-def _ask(kind: str, answer: str, num_events: int, rng: Random, *, held_out: bool | None) -> tuple[SceneQuestion, Scene]:
+def _ask(kind: str, answer: str, num_events: int, rng: Random, *, held_out: bool | None) -> Asked:
     while True:
         question, scene = ask(kind, answer, num_events, rng)
         if held_out is None or is_held_out(scene) == held_out:

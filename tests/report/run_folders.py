@@ -54,7 +54,7 @@ def add_run(
         study=Study(name="quickstart", question="Do pages help?", factors=["mixture"], published={}),
         factors={"mixture": mixture},
         git=GitRevision("0123456789abcdef", dirty=False),
-        data={"clips": DataCounts(120, 118, 2, {"unreadable": 2}, 900, 57_600, 9_000, 2_000)},
+        data={"clips": DataCounts(120, 118, 2, {"unreadable": 2}, 0, 900, 57_600, 9_000, 2_000)},
         tokens=Tokens(visual=57_600, text=9_000, supervised=2_000),
         num_samples=118,
         num_steps=30,
