@@ -50,8 +50,10 @@ class Corpus:
 
     @cached_property
     def eigenvalues(self) -> NDArray[np.float64]:
-        """The eigenvalues of the [n, n] cosines of the instructions, as far as they are not 0, in any order."""
-        return cosine_eigenvalues(self.vectors)
+        """Eigenvalues [min(n, d)] of the cosines XX' [n, n], none below 0, through X'X [d, d] where that is smaller."""
+        exact = self.vectors.astype(np.float64)
+        gram = exact.T @ exact if len(exact) > exact.shape[1] else exact @ exact.T
+        return np.linalg.eigvalsh(gram).clip(min=0)
 
     def take(self, indices: NDArray[np.int64]) -> Corpus:
         """Some of the instructions, repeated where an index is."""
@@ -62,13 +64,6 @@ class Corpus:
             self.templates[indices],
             self.template_names,
         )
-
-
-def cosine_eigenvalues(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Eigenvalues [min(n, d)] of XX' for X [n, d], none below 0, through X'X [d, d] where that is smaller."""
-    exact = vectors.astype(np.float64)
-    gram = exact.T @ exact if len(exact) > exact.shape[1] else exact @ exact.T
-    return np.linalg.eigvalsh(gram).clip(min=0)
 
 
 def make_corpus(texts: Sequence[str], vectors: NDArray[np.float32]) -> Corpus:

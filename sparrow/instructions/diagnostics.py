@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
+K = TypeVar("K")
 CHUNK = 2_048
 NEIGHBOURS = 5
 
@@ -56,11 +58,13 @@ def cluster(sources: Mapping[str, Vectors], num_clusters: int, seed: int) -> dic
         return {name: Clusters(0, 0.0, 0.0) for name in sources}
     labels = kmeans_labels(together, num_clusters, seed)
     number = int(labels.max()) + 1
-    ends = np.cumsum([len(vectors) for vectors in sources.values()])[:-1]
-    return {
-        name: _spread(np.bincount(own, minlength=number))
-        for name, own in zip(sources, np.split(labels, ends), strict=True)
-    }
+    return {name: _spread(np.bincount(own, minlength=number)) for name, own in parted(labels, sources).items()}
+
+
+def parted(together: NDArray[Any], sets: Mapping[K, Sized]) -> dict[K, NDArray[Any]]:
+    """The rows of each of several sets, of an array that holds them one set after another."""
+    ends = np.cumsum([len(own) for own in sets.values()])[:-1]
+    return dict(zip(sets, np.split(together, ends), strict=True))
 
 
 def kmeans_labels(vectors: Vectors, num_clusters: int, seed: int) -> NDArray[np.int64]:

@@ -32,7 +32,9 @@ def diversity_of(plan: Plan, sources: Mapping[str, SourceData], cache_root: Path
     The vectors are those of `tfidf`, whatever embedder is configured. What goes wrong is logged, not raised.
     """
     try:
-        kept = cache_root / "diversity" / f"{_key(plan)}.json"
+        versions = [RECORD_VERSION, EXTRACTION_VERSION, TFIDF_VERSION, list(METRICS)]
+        key = content_hash([versions, NUM_INSTRUCTIONS, EMBEDDER.dimensions, plan.content_hash])
+        kept = cache_root / "diversity" / f"{key}.json"
         if kept.is_file():
             return Diversity(**json.loads(kept.read_text()))
         measured = _measure(plan, sources)
@@ -41,11 +43,6 @@ def diversity_of(plan: Plan, sources: Mapping[str, SourceData], cache_root: Path
         log.warning("the diversity of the instructions was not measured: %s: %s", type(error).__name__, error)
         return None
     return measured
-
-
-def _key(plan: Plan) -> str:
-    versions = [RECORD_VERSION, EXTRACTION_VERSION, TFIDF_VERSION, list(METRICS)]
-    return content_hash([versions, NUM_INSTRUCTIONS, EMBEDDER.dimensions, plan.content_hash])
 
 
 def _measure(plan: Plan, sources: Mapping[str, SourceData]) -> Diversity:

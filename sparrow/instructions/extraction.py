@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from sparrow.core.hashing import hash_order
 from sparrow.data.overlap import stored_messages
@@ -43,23 +42,15 @@ def clean(text: str) -> str:
     return " ".join(_LABEL.sub("", text.strip()).split())
 
 
-def instructions_of(messages: Sequence[dict[str, Any]]) -> list[str]:
-    """The instructions of a sample's stored messages, one per user turn that holds one."""
-    turns = (
-        clean("\n".join(part["text"] for part in message["content"] if part["type"] == "text"))
-        for message in messages
-        if message["role"] == "user"
-    )
-    return [turn for turn in turns if turn]
-
-
 def read_instructions(data: SourceData, rows: Sequence[int] | None = None) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a source, all unless given, in ascending order, with the instructions of each."""
+    """Rows of a source, all unless given, in ascending order, with the instruction of each user turn that holds one."""
     import numpy as np
 
     wanted = np.arange(len(data)) if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
     for row, messages in stored_messages(data, wanted):
-        yield row, instructions_of(messages)
+        asked = (message["content"] for message in messages if message["role"] == "user")
+        texts = ("\n".join(part["text"] for part in parts if part["type"] == "text") for parts in asked)
+        yield row, [text for text in map(clean, texts) if text]
 
 
 def sample_instructions(data: SourceData, rows: Sequence[int], num_instructions: int, seed: int) -> list[str]:

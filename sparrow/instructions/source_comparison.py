@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparrow.instructions.corpus import Corpus, make_corpus
-from sparrow.instructions.diagnostics import Clusters, Coverage, cluster, coverage, source_distances
+from sparrow.instructions.diagnostics import Clusters, Coverage, cluster, coverage, parted, source_distances
 from sparrow.instructions.embedding import embed
 from sparrow.instructions.metrics import MetricEstimate, estimate
 from sparrow.instructions.settings import DiversitySettings, Embedder
@@ -59,8 +59,7 @@ def embed_all(
 ) -> dict[K, NDArray[np.float32]]:
     """Vectors [n, d] of several sets in one space."""
     together = embed([t for own in texts.values() for t in own], embedder, cache_root=cache_root, progress=progress)
-    ends = np.cumsum([len(own) for own in texts.values()])[:-1]
-    return dict(zip(texts, np.split(together, ends), strict=True))
+    return parted(together, texts)
 
 
 def common_size(sizes: Sequence[int], min_instructions: int) -> int | None:

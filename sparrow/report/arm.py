@@ -11,7 +11,7 @@ from typing import Any
 
 from sparrow.analysis.answers import Predictions, read_predictions
 from sparrow.analysis.intervals import Interval
-from sparrow.analysis.scores import PAPER_MEANS, Accuracy, Score, paper_means, pick
+from sparrow.analysis.scores import PAPER_MEANS, Score, paper_means, pick
 from sparrow.analysis.seeds import Estimate, estimate
 from sparrow.core.errors import DataError
 from sparrow.runs.find import SEEDS, FoundRun
@@ -92,15 +92,11 @@ class Arm:
 
     def accuracy(self, benchmark: str, phase: Phase = "after", category: str | None = None) -> Estimate | None:
         """Accuracy over all questions of a benchmark or of one of its categories."""
-        parts = list(self.parts(benchmark, phase, category).values())
+        scores = self.scores(benchmark, phase)
+        own = [score.by_category.get(category) for score in scores] if category else scores
+        parts = [part for part in own if part and part.accuracy is not None]
         intervals = [(p.low, p.high) if p.low is not None and p.high is not None else None for p in parts]
         return estimate([part.accuracy or 0.0 for part in parts], intervals) if parts else None
-
-    def parts(self, benchmark: str, phase: Phase, category: str | None = None) -> dict[tuple[Any, ...], Accuracy]:
-        """The stored accuracies of a benchmark or of one of its categories, by the seeds of their run."""
-        scored = self._scored(benchmark, phase)
-        own = ((run.seeds, score.by_category.get(category) if category else score) for run, score in scored)
-        return {seeds: part for seeds, part in own if part and part.accuracy is not None}
 
     def numbers(
         self, benchmark: str, phase: Phase, category: str | None = None
@@ -210,14 +206,14 @@ def telling(factors: Iterable[dict[str, Any]]) -> list[str]:
     """Names of the factors that tell arms apart: neither those that all share nor those that follow from the others."""
     arms = list(factors)
     found: list[str] = []
+
+    def num_told_apart(names: list[str]) -> int:
+        return len({str([own.get(name) for name in names]) for own in arms})
+
     for name in dict.fromkeys(name for own in arms for name in own):
-        if _num_told_apart(arms, [*found, name]) > _num_told_apart(arms, found):
+        if num_told_apart([*found, name]) > num_told_apart(found):
             found.append(name)
     return found
-
-
-def _num_told_apart(arms: list[dict[str, Any]], names: list[str]) -> int:
-    return len({str([own.get(name) for name in names]) for own in arms})
 
 
 def label_of(factors: dict[str, Any], beside: Iterable[dict[str, Any]] = ()) -> str:

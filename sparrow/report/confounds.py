@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparrow.analysis.answers import HASHED, questions_difference
+from sparrow.analysis.scores import Score
 from sparrow.core.hashing import content_hash
 from sparrow.runs.differences import leaves
 from sparrow.runs.find import SEEDS
@@ -91,10 +92,10 @@ def _parents(runs: Sequence[Labelled], declared: set[str]) -> Iterator[Differenc
     if any(factor.startswith(("start_from", "backbone")) for factor in declared):
         return
     for seeds in dict.fromkeys(_seeds_of(record) for _, record in runs):
-        of_seeds = [(label, r.parent) for label, r in runs if _seeds_of(r) == seeds and r.command == "train"]
-        yield _difference(f"model started from ({_seed_text(seeds)})", of_seeds)
-        weights = [(label, r.weights) for label, r in runs if _seeds_of(r) == seeds and r.command == "train"]
-        yield _difference(f"files of the base checkpoint ({_seed_text(seeds)})", (w for w in weights if w[1]))
+        trained = [(label, r) for label, r in runs if _seeds_of(r) == seeds and r.command == "train"]
+        yield _difference(f"model started from ({_seed_text(seeds)})", ((label, r.parent) for label, r in trained))
+        weights = ((label, r.weights) for label, r in trained if r.weights)
+        yield _difference(f"files of the base checkpoint ({_seed_text(seeds)})", weights)
 
 
 def _seeds(runs: Sequence[Labelled]) -> Iterator[tuple[str, str]]:
@@ -147,9 +148,10 @@ def _questions(runs: Sequence[Labelled], declared: set[str]) -> Iterator[Differe
     if any(factor.startswith("benchmark") for factor in declared):
         return
     for benchmark in sorted({name for _, record in runs for name in record.scores}):
-        scores = [(label, s) for label, r in runs if (s := r.scores.get(benchmark, {}).get("after"))]
+        asked = [(label, r, s) for label, r in runs if (s := r.scores.get(benchmark, {}).get("after"))]
+        scores = [(label, score) for label, _, score in asked]
         how_many = _difference(f"{benchmark}: questions", ((label, s.num_questions) for label, s in scores))
-        yield from (how_many,) if how_many else _which_questions(runs, benchmark)
+        yield from (how_many,) if how_many else _which_questions(benchmark, asked)
         yield _difference(f"{benchmark}: missing videos", ((label, len(s.missing_videos)) for label, s in scores))
         if len({record.command for _, record in runs}) > 1 and not any(f.startswith("frames") for f in declared):
             for key in sorted({key for _, score in scores for key, _ in leaves(score.protocol)}):
@@ -157,13 +159,12 @@ def _questions(runs: Sequence[Labelled], declared: set[str]) -> Iterator[Differe
                 yield _difference(f"{benchmark}: {key}", values)
 
 
-def _which_questions(runs: Sequence[Labelled], benchmark: str) -> Iterator[Difference | None]:
+def _which_questions(benchmark: str, scored: Sequence[tuple[str, RunRecord, Score]]) -> Iterator[Difference | None]:
     """Other questions of one world or file, which depends on `data_seed`, and other rules that read the replies;
     records that do not tell are left out, and digests of two versions are not laid beside each other."""
     by_world: dict[Any, list[tuple[str, str]]] = {}
-    for label, record in runs:
-        score = record.scores.get(benchmark, {}).get("after")
-        if score and score.questions_hash:
+    for label, record, score in scored:
+        if score.questions_hash:
             world = record.config.get("data_seed"), ":" in score.questions_hash
             by_world.setdefault(world, []).append((label, score.questions_hash))
     for asked in by_world.values():
@@ -171,6 +172,5 @@ def _which_questions(runs: Sequence[Labelled], benchmark: str) -> Iterator[Diffe
         if differing:
             what = ", ".join(part for part in HASHED if part in differing)
             yield _difference(f"{benchmark}: {what} (questions_hash)", asked)
-    scores = ((label, score) for label, r in runs if (score := r.scores.get(benchmark, {}).get("after")))
-    read = ((label, score.reply_rules or "an older one") for label, score in scores if score.scoring == "generate")
+    read = ((label, score.reply_rules or "an older one") for label, _, score in scored if score.scoring == "generate")
     yield _difference(f"{benchmark}: version of the rules that read replies", read)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from sparrow.analysis.scaling import POWER_LAW, CurveFit, EquivalentSamples, Located
+from sparrow.analysis.scaling import POWER_LAW, CurveFit, EquivalentSamples, Located, gain_per
 from sparrow.core.tables import NOTHING, Table, number, percent
-from sparrow.report.data_value import areas, curves, equivalents_of, fits, prices_of
+from sparrow.report.data_value import areas, curves, equivalents_of, fits
 from sparrow.report.published import Published, arm_of, asked_otherwise, backbones_of, is_comparable, read_published
 from sparrow.report.study import ZERO_SHOT, StudyResults
 from sparrow.report.table_words import Row, worded
@@ -16,9 +16,12 @@ def prices(study: StudyResults) -> Table:
     """What each arm gained over its zero-shot score, by what the gain took."""
     rows: list[Row] = []
     for name in study.measures:
-        for price in prices_of(study, name):
-            per = (price.per_1000_samples, price.per_million_tokens, price.per_gpu_hour)
-            rows.append((name, price.arm.label, percent(price.gain, signed=True), *map(_points, per)))
+        for arm in study.arms:
+            gain = study.gain(arm, name)
+            if gain is not None:
+                took = (arm.samples, 1e3), (arm.tokens, 1e6), (arm.device_hours if arm.on_gpu else None, 1.0)
+                per = (_points(gain_per(gain, amount, unit)) for amount, unit in took)
+                rows.append((name, arm.label, percent(gain, signed=True), *per))
     return worded("prices", rows)
 
 

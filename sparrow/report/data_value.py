@@ -15,7 +15,6 @@ from sparrow.analysis.scaling import (
     area_under_curve,
     equivalent_samples,
     fit_curve,
-    gain_per,
     interval_over_seeds,
 )
 from sparrow.analysis.scores import PAPER_MEANS, of_formats, resampled_scores
@@ -48,17 +47,6 @@ class Curve:
     def measured(self, name: str) -> list[tuple[float, Arm]]:
         """Sizes and arms that have a number."""
         return [(size, arm) for size, arm in zip(self.sizes, self.arms, strict=True) if arm.estimate(name)]
-
-
-@dataclass(frozen=True)
-class Price:
-    """What one arm gained over its zero-shot score, as fractions, and what that took; None where unknown."""
-
-    arm: Arm
-    gain: float
-    per_1000_samples: float | None
-    per_million_tokens: float | None
-    per_gpu_hour: float | None
 
 
 def size_factor(study: StudyResults) -> str | None:
@@ -141,28 +129,13 @@ def _points(curve: Curve, name: str) -> tuple[list[float], list[float]]:
     return [size for size, _ in points], [score for _, score in points]
 
 
-def prices_of(study: StudyResults, name: str) -> list[Price]:
-    """The gain of each trained arm that has the number before and after, and its price."""
-    return [
-        Price(
-            arm,
-            gain,
-            gain_per(gain, arm.samples, 1e3),
-            gain_per(gain, arm.tokens, 1e6),
-            gain_per(gain, arm.device_hours if arm.on_gpu else None),
-        )
-        for arm in study.arms
-        if (gain := study.gain(arm, name)) is not None
-    ]
-
-
 def equivalents_of(study: StudyResults, name: str) -> list[tuple[Arm, EquivalentSamples | str]]:
     """How many samples of the baseline reach the number of each other trained arm, or why not; [] without a sweep."""
     found: list[tuple[Arm, EquivalentSamples | str]] = []
     for baseline in curves(study)[:1]:
-        others = [arm for arm in study.arms if not any(arm is own for own in baseline.arms)]
-        for arm in others:
-            if arm.is_zero_shot or not arm.samples or arm.estimate(name) is None:
+        for arm in study.arms:
+            is_own = any(arm is own for own in baseline.arms)
+            if is_own or arm.is_zero_shot or not arm.samples or arm.estimate(name) is None:
                 continue
             if baseline.unit != "samples":
                 found.append((arm, f"{baseline.unit} are swept, not samples"))

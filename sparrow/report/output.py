@@ -19,6 +19,7 @@ from sparrow.report.study import StudyResults, read_studies
 from sparrow.runs.find import EVERY_CATEGORY, tidy_rows
 
 PICTURES = ("report", "scaling", "score_by_hours", "score_by_diversity")
+FORMATS = ("png", "pdf")
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,14 @@ def build_report(folders: list[Path], out: Path) -> ReportPaths:
 def write_report(studies: list[StudyResults], out: Path) -> ReportPaths:
     """Write all files to `out`; pictures of an earlier report that are no longer drawn are removed."""
     drawn = pictures(studies)
+    images = {out / f"{picture.name}.{kind}": getattr(picture, kind) for picture in drawn for kind in FORMATS}
     paths = ReportPaths(
         csv=out / "report.csv",
         categories=out / "categories.csv",
         markdown=out / "report.md",
         latex=out / "report.tex",
         html=out / "report.html",
-        pictures=tuple(out / f"{picture.name}.{kind}" for picture in drawn for kind in ("png", "pdf")),
+        pictures=tuple(images),
     )
     rows = _rows(studies)
     write_atomically(paths.csv, _csv([row for row in rows if row["category"] in (None, EVERY_CATEGORY)]))
@@ -65,12 +67,10 @@ def write_report(studies: list[StudyResults], out: Path) -> ReportPaths:
     write_atomically(paths.markdown, markdown(studies, drawn))
     write_atomically(paths.latex, _latex(studies))
     write_atomically(paths.html, page(studies, drawn, out))
-    for picture in drawn:
-        write_atomically(out / f"{picture.name}.png", picture.png)
-        write_atomically(out / f"{picture.name}.pdf", picture.pdf)
-    for name in set(PICTURES) - {picture.name for picture in drawn}:
-        for kind in ("png", "pdf"):
-            (out / f"{name}.{kind}").unlink(missing_ok=True)
+    for path, content in images.items():
+        write_atomically(path, content)
+    for path in {out / f"{name}.{kind}" for name in PICTURES for kind in FORMATS} - images.keys():
+        path.unlink(missing_ok=True)
     return paths
 
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle
+from itertools import cycle, groupby
 from typing import TYPE_CHECKING, Any
 
 from sparrow.analysis.seeds import Estimate
@@ -69,12 +69,8 @@ def picture(
 
     if not panels:
         return None
-    rows: list[list[Panel]] = []
-    for panel in panels:
-        if rows and rows[-1][0].study is panel.study and len(rows[-1]) < MAX_COLUMNS:
-            rows[-1].append(panel)
-        else:
-            rows.append([panel])
+    of_studies = [[*own] for _, own in groupby(panels, key=lambda panel: id(panel.study))]
+    rows = [own[i : i + MAX_COLUMNS] for own in of_studies for i in range(0, len(own), MAX_COLUMNS)]
     columns = max(map(len, rows))
     heights = [panel_height(row[0].study) for row in rows]
     with rc_context(STYLE):
@@ -214,9 +210,7 @@ def _draw_curves(study: StudyResults, name: str, axes: Axes) -> None:
     for table in read_published(study.study.published)[0]:
         _published_lines(axes, study, found, table, name)
     unit = found[0].unit.replace("_", " ")
-    axes.set_xlabel(f"{unit} (curves set side by side)" if len(found) > 1 else unit)
-    axes.set_ylabel("score (%)")
-    axes.tick_params(labelleft=True)
+    _name_axes(axes, f"{unit} (curves set side by side)" if len(found) > 1 else unit)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}K" if value >= 1000 else f"{value:g}")
 
 
@@ -269,8 +263,12 @@ def _draw_against(what: str, amount: Callable[[Arm], float | None], study: Study
         style, x, found = next_style(), amount(arm), arm.estimate(name)
         if x is not None and found:
             _line(axes, [(x, found)], arm.label, {**style, "linestyle": "none"})
-    axes.set_xlabel(what)
+    _name_axes(axes, what)
     axes.locator_params(axis="x", nbins=4)
+
+
+def _name_axes(axes: Axes, what: str) -> None:
+    axes.set_xlabel(what)
     axes.set_ylabel("score (%)")
     axes.tick_params(labelleft=True)
 

@@ -72,13 +72,11 @@ def random_still_scene(num_shapes: int, rng: Random) -> Scene:
     A quarter is what one visual token of the scale model sees.
     """
     colours, shapes = rng.sample(tuple(COLOURS), num_shapes), rng.sample(SHAPES, num_shapes)
-    if num_shapes == 1:
-        inside = range(GRID_CELLS - SPRITE_CELLS + 1)
-        cells = [(rng.choice(inside), rng.choice(inside))]
-    else:
-        inside = range(QUARTER_CELLS - SPRITE_CELLS + 1)
-        quarters = rng.sample(tuple(product((0, QUARTER_CELLS), repeat=2)), num_shapes)
-        cells = [(column + rng.choice(inside), row + rng.choice(inside)) for column, row in quarters]
+    corners, side = [(0, 0)], GRID_CELLS
+    if num_shapes > 1:
+        corners, side = rng.sample(tuple(product((0, QUARTER_CELLS), repeat=2)), num_shapes), QUARTER_CELLS
+    inside = range(side - SPRITE_CELLS + 1)
+    cells = [(column + rng.choice(inside), row + rng.choice(inside)) for column, row in corners]
     return tuple(
         Event(colour, shape, rng.choice(tuple(DIRECTIONS)), *cell)
         for colour, shape, cell in zip(colours, shapes, cells, strict=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparrow.commands.diversity.measure import Sampled
+from sparrow.instructions.diagnostics import parted
 from sparrow.instructions.source_comparison import WHOLE
 
 PERPLEXITY = 30.0
@@ -28,16 +29,11 @@ def project(sampled: Sampled, num_each: int | None, seed: int) -> list[Projectio
     Too few instructions give no projection. The whole mixture, which consists of the others, is left out. `num_each` is
     the number of points of each source, all where None.
     """
-    names = [name for name in sampled.vectors if name != WHOLE]
-    sets = [sampled.vectors[name][:num_each] for name in names]
-    together = np.concatenate(sets)
+    sets = {name: vectors[:num_each] for name, vectors in sampled.vectors.items() if name != WHOLE}
+    together = np.concatenate([*sets.values()])
     if len(together) < MIN_POINTS or together.shape[1] < 2:
         return []
-    ends = np.cumsum([len(own) for own in sets])[:-1]
-    return [
-        Projection(name, dict(zip(names, np.split(points, ends), strict=True)))
-        for name, points in _planes(together, seed).items()
-    ]
+    return [Projection(name, parted(points, sets)) for name, points in _planes(together, seed).items()]
 
 
 def _planes(vectors: NDArray[np.float32], seed: int) -> dict[str, NDArray[np.float64]]:
