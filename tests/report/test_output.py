@@ -11,6 +11,7 @@ import pytest
 from sparrow.cli import run as run_command
 from sparrow.core.errors import RunError
 from sparrow.report.output import build_report, end_of_sweep, print_table
+from sparrow.report.sections import full_tables, paper_tables, short_tables
 from sparrow.report.study import read_studies
 from sparrow.runs.record import DataCounts, Failure, RunRecord
 from tests.report.run_folders import CATEGORIES, add_run, cells, two_arms, write_predictions
@@ -227,3 +228,12 @@ def test_the_latex_tables_compile_and_fit_the_page(tmp_path):
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
     assert (tmp_path / "out/out.pdf").stat().st_size > 1000
+
+
+def test_every_row_has_a_cell_for_each_column(tmp_path):
+    (study,) = read_studies([two_arms(tmp_path)])
+    tables = [*full_tables(study), *paper_tables(study), *short_tables(study)]
+    assert {"Scores", "By category, after training", "Data"} <= {table.title for table in tables}
+    for table in tables:
+        assert {len(row) for row in table.rows} == {len(table.header)}, table.title
+        assert "{" not in table.heading + table.note
