@@ -72,7 +72,8 @@ def random_still_scene(num_shapes: int, rng: Random) -> Scene:
     A quarter is what one visual token of the scale model sees.
     """
     colours, shapes = rng.sample(tuple(COLOURS), num_shapes), rng.sample(SHAPES, num_shapes)
-    corners, side = [(0, 0)], GRID_CELLS
+    corners: list[tuple[int, ...]] = [(0, 0)]
+    side = GRID_CELLS
     if num_shapes > 1:
         corners, side = rng.sample(tuple(product((0, QUARTER_CELLS), repeat=2)), num_shapes), QUARTER_CELLS
     inside = range(side - SPRITE_CELLS + 1)
