@@ -197,6 +197,8 @@ class Table:
         """The question alone, and its options without their letters."""
         text, cells = str(row[self.question]), [row[name] for name in self.options if name in row]
         listed: Any = next((cell for cell in cells if isinstance(cell, (list, dict))), None)
+        if listed is not None and self.verbatim:
+            return text, [str(option) for option in listed]
         if listed is None and len(self.options) > 1:
             listed = [None if cell == self.no_option else cell for cell in cells]
         options = list(listed.values() if isinstance(listed, dict) else listed or ())
