@@ -151,13 +151,14 @@ def test_a_run_is_rescored_without_its_model(tmp_path, capsys):
     ("change", "named"),
     [
         (lambda rows: rows[1:], "the file holds the answers to 1 questions, 2 were scored"),
+        (lambda rows: rows[:2], "the file holds 0 answers that are not scored, 1 were written"),
         (
-            lambda rows: [rows[0] | {"gold": 0, "correct": True}, rows[1]],
+            lambda rows: [rows[0] | {"gold": 0, "correct": True}, *rows[1:]],
             "other than when it was scored: right answers",
         ),
-        (lambda rows: [rows[0] | {"options": ["Red", "Pink"]}, rows[1]], "other than when it was scored: options"),
-        (lambda rows: [rows[0] | {"question_hash": "c.d"}, rows[1]], "other than when it was scored: prompts"),
-        (lambda rows: [rows[0] | {"question_hash": "a.d"}, rows[1]], "when it was scored: white space in prompts"),
+        (lambda rows: [rows[0] | {"options": ["Red", "Pink"]}, *rows[1:]], "other than when it was scored: options"),
+        (lambda rows: [rows[0] | {"question_hash": "c.d"}, *rows[1:]], "other than when it was scored: prompts"),
+        (lambda rows: [rows[0] | {"question_hash": "a.d"}, *rows[1:]], "when it was scored: white space in prompts"),
         (
             lambda rows: [{k: v for k, v in row.items() if k != "question_hash"} for row in rows],
             "the digests of prompts",
@@ -166,7 +167,15 @@ def test_a_run_is_rescored_without_its_model(tmp_path, capsys):
 )
 def test_answers_to_other_questions_than_were_scored_are_not_rescored(tmp_path, capsys, change, named):
     common = {"options": ["Red", "Blue"], "choice": 0, "rule": "letter", "question_hash": "a.b", "reply": "A"}
-    folder = write_run(tmp_path / "run", *({"question_id": str(i), **common} for i in range(2)))
+    open_ended = {
+        "question_id": "9",
+        "options": [],
+        "gold": None,
+        "rule": "",
+        "reply": "A man.",
+        "question_hash": "e.f",
+    }
+    folder = write_run(tmp_path / "run", *({"question_id": str(i), **common} for i in range(2)), open_ended)
     assert run("rescore", [str(folder)]) == 0
     file, before = folder / "predictions/after/mine.jsonl", (folder / "run.json").read_text()
     changed = change([json.loads(line) for line in file.read_text().splitlines()])

@@ -89,6 +89,8 @@ def _check_questions(found: Predictions, scored: Score, path: Path) -> None:
     parts = questions_difference(scored.questions_hash, digest)
     if len(found) != scored.num_questions:
         what = f"the file holds the answers to {len(found)} questions, {scored.num_questions} were scored"
+    elif scored.questions_hash and found.num_unscored != scored.num_unscored:
+        what = f"the file holds {found.num_unscored} answers that are not scored, {scored.num_unscored} were written"
     elif parts or (parts is None and scored.questions_hash):
         what = f"other than when it was scored: {', '.join(parts or ['the digests of prompts are gone'])}"
     else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sparrow.core.errors import DataError
-from sparrow.data.json_stream import Chunk, JsonStream
+from sparrow.data.converters.raw_record import RecordError, Store
+from sparrow.data.readers import read_records
 
 _SHOWN_PROBLEMS = 50
 _SHOWN_NAMES = 10
@@ -46,45 +47,27 @@ def read_json(path: Path, *, benchmark: str) -> Any:
         raise DataError(what, where=where, remedy="fix the file") from error
 
 
-def json_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, Any]]:
-    """The items of a JSON list, each with the line that it begins on.
+def records(
+    path: Path, *, benchmark: str, problems: Problems, store: Store | None = None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The records of a file, in any of the forms of `data.readers`, each with its place; unreadable ones are problems.
 
     Raises:
-        DataError: If the file is not a list of JSON values.
+        DataError: If the file cannot be read on.
     """
-    where = f"benchmark '{benchmark}', {path}"
-    text = read_text(path, benchmark=benchmark)
-    if not text.lstrip().startswith("["):
-        raise DataError("expected a list", where=where, remedy="fetch the file again, or write [record, ...]")
 
-    def error(what: str, line: int) -> DataError:
-        return DataError(what, where=f"{where}, line {line}", remedy="fix the file")
-
-    for value, line, _, repeated in JsonStream(iter([Chunk(text, text.count("\n"))]), error):
-        if repeated:
-            raise error(repeated, line())
-        yield f"line {line()}", value
-
-
-def parquet_records(path: Path, *, benchmark: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a parquet file, each with its number from 0 on; a DataError if it is none."""
-    import pyarrow
-    from pyarrow import parquet
+    def note(error: RecordError) -> None:
+        problems.add(error.where, error.what)
 
     try:
-        rows = parquet.read_table(path).to_pylist()
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        where = f"benchmark '{benchmark}', {path}"
-        raise DataError("not a readable parquet file", where=where, remedy="download it again") from error
-    yield from ((f"row {number}", row) for number, row in enumerate(rows))
-
-
-def records(paths: Sequence[Path], *, benchmark: str) -> Iterator[tuple[str, Any]]:
-    """The records of all shards of a table, parquet or JSON lists by their ending, each with its place."""
-    for path in paths:
-        read = parquet_records if path.suffix == ".parquet" else json_records
-        for where, record in read(path, benchmark=benchmark):
-            yield (f"{path.name}, {where}" if len(paths) > 1 else where), record
+        for record in read_records(path, on_bad=note, store=store):
+            if record.num_replaced_chars:
+                problems.add(record.where, "a text holds a NUL or half of a surrogate pair; write the whole character")
+            else:
+                yield record.where, record.data
+    except RecordError as error:
+        where = f"benchmark '{benchmark}', {path.parent / error.where}"
+        raise DataError(error.what, where=where, remedy=error.remedy) from error
 
 
 def find_files(location: Path, patterns: Sequence[str], *, benchmark: str) -> list[Path]:

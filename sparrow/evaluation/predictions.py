@@ -102,7 +102,7 @@ class Prediction:
             return self
         if self.number is not None:
             value, rule = read_number(self.reply, reading.get("thinking_tags", ()))
-            return replace(self, value=value, rule=rule)
+            return replace(self, value=value, rule=rule, reply_rules=REPLY_RULES)
         if not self.options:
             return replace(self, choice=None, rule=UNSCORED, reply_rules=REPLY_RULES)
         letter, rule = read_choice(self.reply, self.options, labels=self.labels, **reading)

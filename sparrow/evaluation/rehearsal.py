@@ -5,28 +5,32 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 
 import av
+import yaml
 from filelock import FileLock
 
 from sparrow.core.files import drafted, write_atomically, write_json
 from sparrow.core.hashing import content_hash
 from sparrow.core.templating import render
+from sparrow.evaluation.formats.table_format import TABLES
 from sparrow.evaluation.questions import read_questions
+from sparrow.evaluation.settings import FORMATS
 from sparrow.world import WorldTable
 
 REHEARSED = ("video_mme", "mvbench", "tempcompass", "mlvu", "longvideobench")
-FORMATS, NUM_ITEMS = "sparrow.evaluation.formats", 24
+NUM_ITEMS = 24
 
 
 def ensure_items(world: Path, table: WorldTable, name: str, media_root: str) -> Path:
     """The folder of one of `REHEARSED` about clips of the world, made first by `benchmarks/NAME.json.jinja`."""
     asked = read_questions(world / table.file, benchmark=name)[:NUM_ITEMS]
     questions = [{**asdict(question), "stem": Path(str(question.video)).stem} for question in asked]
-    tables = {key: value for key, value in vars(import_module(f"{FORMATS}.{name}")).items() if key.isupper()}
-    made = json.loads(render(f"benchmarks/{name}.json.jinja", questions=questions, **tables))
+    described = TABLES / f"{name}.yaml"
+    fields = yaml.safe_load(described.read_text(encoding="utf-8"))["table"] if described.is_file() else {}
+    tasks = FORMATS[name].num_questions
+    made = json.loads(render(f"benchmarks/{name}.json.jinja", questions=questions, table=fields, tasks=tasks))
     folder = world.with_name(f"{world.name}-{name}-{content_hash([made, media_root], length=8)}")
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():

@@ -188,9 +188,10 @@ class Evaluator:
         bad = (answers.failures != "") & ~np.isin(answers.videos, self._read(name).missing_videos)
         if bad.sum() > self.max_bad_fraction * len(answers):
             self._unreadable.append(f"{where}: {bad.mean():.1%}")
-        if answers.reply_rules.max(initial=-1) > 0 and not answers.answered.any():
+        replied = answers.chosen((answers.reply_rules > 0) & (answers.num_options > 0))
+        if len(replied) and not replied.answered.any():
             hint = f"benchmark.{name}.scoring=letter_likelihood needs none"
-            self._note(f"{where}: none of {len(answers):,} replies names an option; {hint}")
+            self._note(f"{where}: none of {len(replied):,} replies names an option; {hint}")
 
     def _note(self, note: str) -> None:
         if note not in self.notes:

@@ -18,11 +18,14 @@ from sparrow.runs.settings import Paths, Trainer
 from sparrow.world.settings import BenchmarkTable, WorldSettings
 
 FORMAT_NAMES = ("multiple_choice", "video_mme", "mvbench", "tempcompass", "mlvu", "longvideobench")
-TABLE_NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("formats/tables/*.yaml")))
+_TABLES = sorted(path.stem for path in Path(__file__).parent.glob("formats/tables/*.yaml"))
+TABLE_NAMES = tuple(name for name in _TABLES if name not in FORMAT_NAMES)
 FORMATS: Registry[Any] = Registry(
     "benchmark format",
-    {name: f"sparrow.evaluation.formats.{name}.{name.upper()}" for name in FORMAT_NAMES}
-    | {name: f"sparrow.evaluation.formats.table_format.{name.upper()}" for name in TABLE_NAMES},
+    {
+        name: f"sparrow.evaluation.formats.{'table_format' if name in _TABLES else name}.{name.upper()}"
+        for name in (*FORMAT_NAMES, *TABLE_NAMES)
+    },
     "sparrow.evaluation.formats.protocols.Format",
 )
 REMOVED = ("presets",)  # recorded settings of earlier versions, which records of their runs hold

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import unescape
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from sparrow.core.errors import DataError
 
@@ -48,6 +49,37 @@ def parse_srt(content: str) -> tuple[Subtitle, ...]:
         if text:
             start, stop = clock_seconds(*match.group(1, 2, 3)), clock_seconds(*match.group(4, 5, 6))
             found.append(Subtitle(start, stop, text))
+    return tuple(found)
+
+
+def parse_subtitles(records: Any, *, duration_s: float, starting_s: float) -> tuple[Subtitle, ...]:
+    """Subtitles in either of LongVideoBench's schemas, moved to the clip's own time.
+
+    The schemas are `{"timestamp": [start, end], "text"}`, where an end that is no number stands for the duration,
+    and `{"start": "h:m:s", "end": "h:m:s", "line"}` (longvideobench_dataset.py of the official repository).
+
+    `starting_s` is where in the subtitles' time the clip begins.
+
+    Raises:
+        DataError: If a record fits neither schema, with its position.
+    """
+    if not isinstance(records, list):
+        raise DataError(f"expected a list of subtitles, found {type(records).__name__}")
+    found = []
+    for number, record in enumerate(records):
+        try:
+            if "timestamp" in record:
+                start, end = record["timestamp"]
+                start, text = float(start), str(record["text"])
+                end = float(end) if isinstance(end, (int, float)) else duration_s
+            else:
+                start, end = (clock_seconds(*record[name].split(":")) for name in ("start", "end"))
+                text = str(record["line"])
+        except (TypeError, KeyError, ValueError) as error:
+            raise DataError(
+                f"fits neither subtitle schema: {reprlib.repr(record)}", where=f"subtitle {number}"
+            ) from error
+        found.append(Subtitle(start - starting_s, end - starting_s, unescape(text)))
     return tuple(found)
 
 

@@ -203,6 +203,7 @@ def test_mcnemars_p_stands_only_where_every_video_has_one_question():
         ({"question_hash": "c.b"}, "1 of 2 questions were asked in other words"),
         ({"options": ["Red", "Pink"]}, "1 of 2 questions have other options"),
         ({"reply_rules": 3}, "read by the versions 2 and 3 of the rules; `sparrow rescore` both runs"),
+        ({"reply_rules": None}, "read by the versions 0 (of before they had one) and 2 of the rules"),
         ({"question_hash": "a.c"}, None),
     ],
 )

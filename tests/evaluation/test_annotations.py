@@ -5,49 +5,32 @@ from pathlib import Path
 import pytest
 
 from sparrow.core.errors import DataError
-from sparrow.evaluation.annotations import find_files, json_records, records
+from sparrow.evaluation.annotations import Problems, find_files, records
 
 
-def write(tmp_path: Path, text: str) -> Path:
+def test_records_have_their_places_and_unreadable_ones_are_problems(tmp_path: Path) -> None:
     path = tmp_path / "records.json"
-    path.write_text(text, encoding="utf-8")
-    return path
+    path.write_text('\ufeff[\n{"a":\n 1},\n7,\n{"b": "half \\ud800"},\n{"b": [2]}\n]', encoding="utf-8")
+    problems = Problems("mine", path)
+    found = list(records(path, benchmark="mine", problems=problems))
+    assert found == [("records.json, line 2 (record 1)", {"a": 1}), ("records.json, line 6 (record 4)", {"b": [2]})]
+    assert problems.found == [
+        "records.json, line 4 (record 2): the record is a number, expected an object",
+        "records.json, line 5 (record 3): a text holds a NUL or half of a surrogate pair; write the whole character",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("name", "content", "message"),
     [
-        ("[]", []),
-        (" [ ]\n", []),
-        ('[1, "a\\nb", null]', [("line 1", 1), ("line 1", "a\nb"), ("line 1", None)]),
-        ('[\n{"a":\n 1},\n\n{"b": [2]}\n]', [("line 2", {"a": 1}), ("line 5", {"b": [2]})]),
-        ("\ufeff[\r\n1\r\n,2]", [("line 2", 1), ("line 3", 2)]),
+        ("a.json", b"[1,\n2", r"benchmark 'mine', .*a\.json, line 2: the array is not closed; fix this place"),
+        ("a.parquet", b"PAR1 no", r"benchmark 'mine', .*a\.parquet: it is not a whole parquet file"),
     ],
 )
-def test_records_have_the_line_they_begin_on(tmp_path: Path, text: str, expected: list) -> None:
-    assert list(json_records(write(tmp_path, text), benchmark="mine")) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[1,\n2", r"records\.json, line 2: the array is not closed"),
-        ("[1 2]", r"line 1: '2' stands after a record, expected ',' or '\]'"),
-        ("[1,\n]", r"line 2: it is not JSON: Expecting value"),
-        ("[1]\n2", r"line 2: text stands after the end of the array"),
-        ("", r"records\.json: expected a list"),
-        ('{"a": 1}', r"records\.json: expected a list"),
-    ],
-)
-def test_broken_list_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_broken_file_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
-        list(json_records(write(tmp_path, text), benchmark="mine"))
-
-
-def test_broken_parquet_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(DataError, match=r"benchmark 'mine', .*a\.parquet: not a readable parquet file"):
-        list(records([tmp_path / "a.parquet"], benchmark="mine"))
+        list(records(tmp_path / name, benchmark="mine", problems=Problems("mine", tmp_path)))
 
 
 def test_files_of_the_first_pattern_that_fits_are_found(tmp_path: Path) -> None:

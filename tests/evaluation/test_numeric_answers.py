@@ -9,6 +9,7 @@ from sparrow.core.errors import DataError
 from sparrow.evaluation.numeric_answers import read_number, relative_accuracy
 from sparrow.evaluation.predictions import Prediction, unanswered, write_submission
 from sparrow.evaluation.questions import Question
+from sparrow.evaluation.replies import REPLY_RULES
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,7 @@ def test_numbers_count_by_their_accuracy_and_answers_that_are_kept_do_not_count(
     assert not {"number", "value", "withheld"} & json.loads(plain.to_line()).keys()
     rows = [json.loads(prediction.to_line()) for prediction in (near, other, kept, plain)]
     answers = Predictions.from_rows(rows)
+    assert set(answers.reply_rules.tolist()) == {REPLY_RULES}
     assert answers.correct.tolist() == pytest.approx([0.9, 0.0, 1.0])
     assert answers.chances.tolist() == [0.0, 0.0, 0.5]
     found = score(answers)

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparrow.core.errors import DataError
-from sparrow.evaluation.formats.longvideobench import parse_subtitles
 from sparrow.evaluation.subtitles import (
     Subtitle,
     interleave,
     parse_srt,
+    parse_subtitles,
     subtitles_of_frames,
     with_subtitles,
 )

@@ -93,8 +93,8 @@ def spread_evenly(name: str, questions: Sequence[Question], number: int) -> list
         head = question.id.rpartition("/")[0] if FORMATS[name].grouped else question.id
         groups.setdefault(head, []).append(question)
     taken = max(1, round(number * len(groups) / len(questions)))
-    step = len(groups) / taken
-    return [question for i in range(taken) for question in list(groups.values())[int(i * step)]]
+    step, together = len(groups) / taken, list(groups.values())
+    return [question for i in range(taken) for question in together[int(i * step)]]
 
 
 def oddities(questions: Sequence[Question]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""What the readers of annotations share: a protocol's wording, what is read, and the files of one JSON list a task."""
+"""What the readers of annotations share: a protocol's wording, what is read, and the files of the tasks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from string import ascii_uppercase
 from typing import Any, Literal
 
 from sparrow.core.errors import DataError
-from sparrow.evaluation.annotations import Problems, content_of, json_records
-from sparrow.evaluation.questions import Question, make_questions
+from sparrow.evaluation.annotations import content_of
+from sparrow.evaluation.questions import Question
 
 DIRECTLY = "Answer with the option's letter from the given choices directly."
 
@@ -53,18 +53,6 @@ class Reading:
         return not self.tasks or task in self.tasks
 
 
-def read_tasks(
-    location: Path, names: Mapping[str, str], reading: Reading, make: Callable[[str, int, Any, str], Question]
-) -> list[Question]:
-    """Questions of one JSON list a task, each made from its task, its position, its record and the protocol."""
-    records = (
-        (f"{path.name}, {line}", (task, number, record, reading.protocol))
-        for task, path in task_files(location, names, reading).items()
-        for number, (line, record) in enumerate(json_records(path, benchmark=reading.benchmark))
-    )
-    return make_questions(records, lambda record: make(*record), Problems(reading.benchmark, location))
-
-
 def task_files(location: Path, names: Mapping[str, str], reading: Reading, folder: str = "json") -> dict[str, Path]:
     """Files of the tasks that are asked for, in `location/folder` (the official layout) or in `location` itself.
 
@@ -81,16 +69,6 @@ def task_files(location: Path, names: Mapping[str, str], reading: Reading, folde
             remedy="check the benchmark's root, or name the tasks that are to be asked",
         )
     return files
-
-
-def gold_by_text(record: dict[str, Any]) -> tuple[list[str], int | None]:
-    """The candidates, and the position of the last that is the answer's text, as in the official loops, or None."""
-    candidates = record["candidates"]
-    if not isinstance(candidates, list) or not candidates:
-        raise DataError(f"'candidates' is {candidates!r}, expected a list of texts")
-    options = [str(candidate) for candidate in candidates]
-    answer = str(record["answer"])
-    return options, max((i for i, option in enumerate(options) if option == answer), default=None)
 
 
 def seconds(record: dict[str, Any], name: str) -> float:

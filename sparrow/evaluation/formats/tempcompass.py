@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparrow.core.errors import DataError
-from sparrow.evaluation.annotations import Problems, parquet_records, read_json, require
+from sparrow.evaluation.annotations import Problems, read_json, records, require
 from sparrow.evaluation.formats.protocols import DIRECTLY, Format, Reading, task_files
 from sparrow.evaluation.questions import Question, make_questions, split_prompt
 
@@ -72,10 +72,10 @@ def _records(location: Path, reading: Reading, problems: Problems) -> Iterator[_
         for task, paths in parquet.items():
             counts: dict[tuple[str, str], int] = {}
             for path in paths:
-                for where, row in parquet_records(path, benchmark=reading.benchmark):
+                for where, row in records(path, benchmark=reading.benchmark, problems=problems):
                     key = str(row.get("video_id")), str(row.get("dim"))
                     counts[key] = counts.get(key, -1) + 1
-                    yield f"{path.name}, {where}", (task, *key, counts[key], row)
+                    yield where, (task, *key, counts[key], row)
         return
     names = {task: f"{task}.json" for task in TASKS}
     for task, path in task_files(location, names, reading, folder="questions").items():

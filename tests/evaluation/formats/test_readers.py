@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sparrow.core.errors import ConfigError, DataError
-from sparrow.evaluation.formats import FORMATS, mvbench, oddities, read_benchmark, size_note
+from sparrow.evaluation.formats import FORMATS, oddities, read_benchmark, size_note
 from sparrow.evaluation.questions import Question, missing_videos, option_names, prompt_text
 from sparrow.evaluation.settings import FORMAT_NAMES
 from sparrow.evaluation.subtitles import Subtitle
@@ -258,7 +258,7 @@ def test_size_is_told_beside_the_published_one() -> None:
     questions = list(read("mlvu", tasks=["plotQA", "ego"]).values())
     assert size_note("mlvu", questions).startswith("3 of 2175 published questions (plotQA 2 of 539, needle 0 of 355,")
     assert sum(FORMATS["mvbench"].num_questions.values()) == 4000
-    assert set(FORMATS["mvbench"].num_questions) == set(mvbench.VIDEO_FOLDERS)
+    assert list(FORMATS["mvbench"].num_questions) == list(dict.fromkeys(q.category for q in read("mvbench").values()))
 
 
 def test_missing_videos_are_listed(tmp_path: Path) -> None:
@@ -315,18 +315,24 @@ def test_problems_of_video_mme_are_told_with_their_lines(copy: Path) -> None:
         videos[3]["questions"] = "none"
 
     edit(copy / "video_mme" / "video_mme.json", spoil)
-    subtitles = copy / "video_mme" / "subtitle"
-    (subtitles / "redsquare01.srt").write_text("1\n00:00 --> 01\nwords\n")
-    assert problems_of("video_mme", copy / "video_mme", subtitles="on") == [
-        "subtitle/redsquare01.srt: line 2: no subtitle times in '00:00 --> 01'",
-        "line 2, question 2: 'answer' is 'E', there are 4 options",
-        "line 2, question 3: question id '001-1' stands already in line 2, question 1",
-        "line 48, question 1: missing 'task_type'",
-        f"line 48, question 3: the media path leads out of the media root '{subtitles}'",
-        "line 94, question 1: missing 'videoID', and no YouTube id in 'url'",
-        "line 94, question 2: missing 'videoID', and no YouTube id in 'url'",
-        "line 94, question 3: missing 'videoID', and no YouTube id in 'url'",
-        "line 139, question 1: expected an object, found str",
+    (copy / "video_mme/subtitle/redsquare01.srt").write_text("1\n00:00 --> 01\nwords\n")
+    unread = "subtitles subtitle/redsquare01.srt: line 2: no subtitle times in '00:00 --> 01'"
+    found = problems_of("video_mme", copy / "video_mme", subtitles="on")
+    assert found.pop(4).startswith(
+        "video_mme.json, line 48 (record 2), question 3: subtitles subtitle/../../secret.srt: "
+        "'subtitle/../../secret.srt': the media path leads out of the media root"
+    )
+    assert found == [
+        f"video_mme.json, line 2 (record 1), question 1: {unread}",
+        "video_mme.json, line 2 (record 1), question 2: 'answer' is 'E', expected the letter of one of "
+        "['1.', '2.', '3.', '4.']",
+        f"video_mme.json, line 2 (record 1), question 3: {unread}",
+        "video_mme.json, line 48 (record 2), question 1: missing a field of '{task_type}' ('task_type')",
+        *[
+            f"video_mme.json, line 94 (record 3), question {n}: missing 'videoID', which 'url' does not hold either"
+            for n in (1, 2, 3)
+        ],
+        "video_mme.json, line 139 (record 4): it is no record of this benchmark ('str' object is not a mapping)",
     ]
 
 
@@ -339,11 +345,12 @@ def test_problems_of_mvbench_are_told_with_their_lines(copy: Path) -> None:
     edit(copy / "mvbench" / "json" / "moving_count.json", lambda records: records[0].update(candidates=[]))
     edit(copy / "mvbench" / "json" / "object_interaction.json", lambda records: records[0].update(end="late"))
     assert problems_of("mvbench", copy / "mvbench") == [
-        "action_sequence.json, line 2: missing 'start'",
-        "action_sequence.json, line 14: 'answer' 'Took the boxes.' is not among the candidates ['Opened the door.', "
-        "'Took the box.', 'Closed the book.', 'Held the phone.']",
-        "object_interaction.json, line 2: 'end' is 'late', expected seconds",
-        "moving_count.json, line 2: 'candidates' is [], expected a list of texts",
+        "action_sequence.json, line 2 (record 1): missing 'start'",
+        "action_sequence.json, line 14 (record 2): 'answer' is 'Took the boxes.', expected the text of one of "
+        "['Opened the door.', 'Took the box.', 'Closed the book.', 'Held the phone.']",
+        "object_interaction.json, line 2 (record 1): 'end' is 'late', expected seconds",
+        "moving_count.json, line 2 (record 1): no options found in 'candidates' or the question: expected a list, or "
+        "lines that begin 'A.', 'B.'",
     ]
 
 
@@ -376,8 +383,9 @@ def test_problems_of_mlvu_and_longvideobench_are_told_with_their_lines(copy: Pat
     edit(copy / "mlvu" / "json" / "3_ego.json", lambda records: records[0].pop("candidates"))
     edit(copy / "mlvu" / "json" / "9_summary.json", lambda records: records.append(7))
     assert problems_of("mlvu", copy / "mlvu") == [
-        "3_ego.json, line 2: missing 'candidates'",
-        "9_summary.json, line 9: expected an object, found int",
+        "3_ego.json, line 2 (record 1): no options found in 'candidates' or the question: expected a list, or lines "
+        "that begin 'A.', 'B.'",
+        "9_summary.json, line 9 (record 2): the record is a number, expected an object",
     ]
 
     def spoil(records: list[dict]) -> None:
@@ -392,15 +400,18 @@ def test_problems_of_mlvu_and_longvideobench_are_told_with_their_lines(copy: Pat
     (subtitles / "midOne_en.json").write_text('[{"timestamp": 1}]')
     (subtitles / "hourLong_en.json").unlink()
     problems = problems_of("longvideobench", copy / "longvideobench", subtitles="interleaved")
-    assert [problem.split(": ", 1)[1] for problem in problems] == [
-        "'correct_choice' is 4, there are 4 options, counted from 0",
-        "question id '86CxyhFV9MI_2' stands already in line 28",
-        "expected two or more 'candidates', or 'option0' to 'option4'",
-        "missing 'duration'",
-        f"subtitles subtitles/../lvb_val.json: the media path leads out of the media root '{subtitles}'",
-        *["subtitles subtitles/midOne_en.json: fits neither subtitle schema: {'timestamp': 1}"] * 3,
-        *["subtitles subtitles/hourLong_en.json: the file cannot be read (No such file or directory)"] * 3,
+    starts = [
+        "'correct_choice' is 4, expected the place of one of",
+        "question id '86CxyhFV9MI_2' stands already in lvb_val.json, line 28 (record 2)",
+        "'correct_choice' is 4, expected the place of one of ['alone']",
+        "subtitles subtitles/soNQYQXrx_A_en.json: missing 'duration'",
+        "subtitles subtitles/../lvb_val.json: subtitle 0: fits neither subtitle schema",
+        *["subtitles subtitles/midOne_en.json: subtitle 0: fits neither subtitle schema: {'timestamp': 1}"] * 3,
+        *[f"subtitles subtitles/hourLong_en.json: benchmark 'mine', {subtitles}/hourLong_en.json: the file cannot be"]
+        * 3,
     ]
+    for problem, start in zip(problems, starts, strict=True):
+        assert problem.split(": ", 1)[1].startswith(start)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)

@@ -166,6 +166,10 @@ def test_questions_that_are_scored_together_are_taken_together(tmp_path: Path) -
             "count.json, line 1 (record 1), '7': missing a field of '{demonstration_type}'",
         ),
         ("mmbench", "\tscienceqa", "!\tscienceqa", "the picture is neither a path nor base64"),
+        ("mmbench", "\tred\tgreen", "\tred\t", "option 2 of 3 is empty"),
+        ("cg_bench", '"right_answer": "D"', '"right_answer": "BC"', "'right_answer' is 'BC', expected the letter of"),
+        ("cg_bench", '"video_uid": "clip1"', '"video_uid": null', "missing a field of '{video_uid}.mp4' ('video_uid')"),
+        ("nextqa", "what moves", "what \0 moves", "a text holds a NUL or half of a surrogate pair"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said(name: str, old: str, new: str, what: str, tmp_path: Path) -> None:
