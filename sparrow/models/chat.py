@@ -195,12 +195,18 @@ def expand(chat: TokenizedChat, tokens_of: Mapping[int, Sequence[np.ndarray]]) -
     """Put the tokens of what is shown, which are never learnt, in the place of its one token.
 
     `tokens_of` gives for the token that stands for an image or a video the tokens (int64) of each of them in order.
+
+    Raises:
+        DataError: If the chat template wrote more or fewer of them than there are.
     """
     ids = chat.input_ids
+    for placeholder, tokens in tokens_of.items():
+        written = np.count_nonzero(ids == placeholder)
+        if written != len(tokens):
+            raise DataError(f"the chat template shows {written} of {len(tokens)} images or videos", remedy=OTHERWISE)
     is_place = np.logical_or.reduce([ids == placeholder for placeholder in tokens_of])
     remaining = {placeholder: iter(tokens) for placeholder, tokens in tokens_of.items()}
     shown = [next(remaining[placeholder]) for placeholder in ids[is_place].tolist()]
-    assert len(shown) == sum(map(len, tokens_of.values())), f"{len(shown)} placeholders for {tokens_of.keys()}"
     lengths = np.ones(len(ids), np.int64)
     lengths[is_place] = [len(tokens) for tokens in shown]
     is_shown = np.repeat(is_place, lengths)
