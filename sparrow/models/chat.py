@@ -185,9 +185,8 @@ def tokenize(
     supervised = np.zeros(len(ids), dtype=bool)
     answers = [message for message in messages if message["role"] == "assistant"]
     for (start, end), answer in zip(spans, answers, strict=True):
-        if not answer.get("supervised", True):
-            continue
-        supervised |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
+        if answer.get("supervised", True):
+            supervised |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
     return TokenizedChat(ids, supervised, 0)
 
 
@@ -224,13 +223,11 @@ def control_tokens(tokenizer: Any, *placeholder_ids: int) -> frozenset[str]:
 def _check_texts(messages: Sequence[Mapping[str, Any]], control: Collection[str]) -> None:
     for message in messages:
         texts = [part["text"] for part in message["content"] if part["type"] == "text"]
-        for text in texts:
-            for token in control:
-                if token in text:
-                    raise DataError(
-                        f"a {message['role']} text holds the model's control token {token!r}",
-                        remedy="remove it from the record, or skip the sample with on_bad_sample=skip",
-                    )
+        if token := next((token for text in texts for token in control if token in text), None):
+            raise DataError(
+                f"a {message['role']} text holds the model's control token {token!r}",
+                remedy="remove it from the record, or skip the sample with on_bad_sample=skip",
+            )
         if message["role"] == "assistant" and not any(c.isprintable() and c != " " for text in texts for c in text):
             raise DataError(
                 "an assistant turn is blank, so that its end marker alone would be learnt",
