@@ -99,6 +99,8 @@ def test_a_published_folder_shows_frames_of_the_usual_size_unless_another_is_giv
         (["CHECKPOINT", "nowhere.mp4", "What?"], "nowhere.mp4: there is no such file; check the path"),
         (["CHECKPOINT", "CLIP", "CLIP", "What?"], "is no picture; a question is about one video, or about pictures"),
         (["CHECKPOINT", "CLIP", "What?", "--options", "one"], "one option is no choice"),
+        (["CHECKPOINT", "What?", "--start", "1"], "--start, --end and --frames are about a video, and none is given"),
+        (["CHECKPOINT", "What?", "--frames", "2"], "--start, --end and --frames are about a video, and none is given"),
         (["CHECKPOINT", "CLIP", "What?", "--frames", "0"], "max_frames: must be at least 1, or null, is 0"),
         (["./nothing", "CLIP", "What?"], "does not exist"),
     ],

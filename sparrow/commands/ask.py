@@ -79,7 +79,8 @@ def ask(request: Request) -> Answers:
     """Ask a run's model, a Hugging Face folder or a Hub id.
 
     Raises:
-        ConfigError: If there is one option only, or what is shown is neither one video nor pictures.
+        ConfigError: If there is one option only, what is shown is neither one video nor pictures, or frames of a video
+            are chosen where there is none.
         MediaError: If a file cannot be read.
         BackboneError: If the checkpoint cannot be loaded.
     """
@@ -88,6 +89,8 @@ def ask(request: Request) -> Answers:
     if len(options) == 1:
         raise ConfigError("one option is no choice; give two or more, or none")
     video, pictures = _media(request.media)
+    if video is None and (request.start_s, request.end_s, request.max_frames) != (None, None, None):
+        raise ConfigError("--start, --end and --frames are about a video, and none is given; leave them out")
     questions = [
         Question(
             id=str(number),
@@ -103,12 +106,15 @@ def ask(request: Request) -> Answers:
         )
         for number, text in enumerate(request.questions)
     ]
+    policy = FramePolicy(**select(settings_of(checkpoint), "frames", {}))
+    if request.max_frames is not None:
+        policy = replace(policy, max_frames=request.max_frames)
     protocol = Protocol(
         scoring="generate",
         show_options=True,
         max_new_tokens=request.max_new_tokens,
         max_new_tokens_open_ended=request.max_new_tokens,
-        presentation=Presentation(frames=_policy(checkpoint, request.max_frames)),
+        presentation=Presentation(frames=policy),
     )
     clip = _read(questions[0], protocol)
     device = device_of(request.accelerator)
@@ -173,11 +179,6 @@ def _predict(backbone: Backbone, questions: list[Question], protocol: Protocol) 
         if prediction.rule is not None and prediction.reply is None and prediction.likelihoods is None:
             raise DataError(prediction.rule)
     return predictions
-
-
-def _policy(checkpoint: str, max_frames: int | None) -> FramePolicy:
-    policy = FramePolicy(**select(settings_of(checkpoint), "frames", {}))
-    return policy if max_frames is None else replace(policy, max_frames=max_frames)
 
 
 def described(answered: Answers, request: Request) -> str:

@@ -51,8 +51,8 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
     if (step := step_of(config.checkpoint)) is not None:
         record.factors["step"] = step
     evaluator = Evaluator(config)
-    if not folder.exists():  # so that nothing is written where there is nothing to ask
-        _require_answerable(evaluator, config, checkpoint)
+    # Looked at first where the folder is new, so that nothing is written where there is nothing to ask.
+    model_input = None if folder.exists() else _require_answerable(evaluator, config, checkpoint)
     if not config.restart:
         earlier_run(folder, record, config)  # refused before it is waited for
     with locked(folder):
@@ -62,7 +62,7 @@ def evaluate(config: EvaluateConfig, folder: Path, *, factors: dict[str, Any] | 
         if earlier is not None:
             log.info("%s is finished already; its stored result is kept", folder)
             return earlier
-        record.model_input = _require_answerable(evaluator, config, checkpoint)
+        record.model_input = model_input or _require_answerable(evaluator, config, checkpoint)
         _carry_out(evaluator, config, checkpoint, weights, folder, record)
     print_table(read_studies([folder]))
     return record

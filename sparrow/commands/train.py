@@ -43,7 +43,7 @@ from sparrow.runs.status import (
     wait_for_scores,
 )
 from sparrow.settings import ExperimentConfig
-from sparrow.training.callbacks import Heartbeat, StopOnSignal, read_failed, read_skipped_steps
+from sparrow.training.callbacks import Heartbeat, StopOnSignal
 from sparrow.training.checkpoints import Chooser, SaveCheckpoints, checkpoints_in, refuse_other_checkpoints
 from sparrow.training.loggers import run_loggers
 from sparrow.training.module import FineTuning
@@ -54,6 +54,7 @@ from sparrow.training.rendezvous import ConnectedRanks
 from sparrow.training.strategies import Sharding, trainer_options
 from sparrow.training.throughput import Throughput
 from sparrow.training.trained_model import attention_of, load_model, put_together, sharding_of, tuned_outline
+from sparrow.training.trouble import read_failed, read_skipped_steps
 from sparrow.training.trunk import Trunk
 
 log = logging.getLogger(__name__)
@@ -365,7 +366,8 @@ def _trunk(config: ExperimentConfig, prepared: Prepared, record: RunRecord) -> T
     """The steps that this run may share with those of other sizes: equal in all but `mixture.num_samples`."""
     settings = identity(config)
     del settings["mixture"]["num_samples"]
-    key = content_hash([settings, record.parent, record.weights])
+    weights = fingerprint(prepared.checkpoint, config.backbone.revision, Path(config.paths.cache_root))
+    key = content_hash([settings, record.parent, weights])  # alike on all ranks
     plan, num_steps = prepared.plan, len(prepared.plan.steps)
 
     def mark(step: int) -> str:

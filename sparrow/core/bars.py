@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 LINE_EVERY_S = 60.0
+# No process is forked while a bar tells something: its thread holds locks of tqdm, logging and the stream meanwhile,
+# which nobody would release in the fork.
+TELLING = threading.RLock()
+os.register_at_fork(before=TELLING.acquire, after_in_parent=TELLING.release, after_in_child=TELLING.release)
 
 
 class Bar(tqdm):
@@ -23,6 +28,7 @@ class Bar(tqdm):
     left follows from all that was counted since the bar was made. What told anything tells of its end too.
     """
 
+    monitor_interval = 0  # the thread below takes the place of tqdm's own
     redraw_every_s = 1.0
     line = "{desc}: {unit} {n_fmt} of {total_fmt}{postfix}, {rate_fmt}, {remaining} left"
 
@@ -47,14 +53,17 @@ class Bar(tqdm):
 
     def close(self) -> None:
         """End it."""
-        if self.has_told and not self._ended.is_set():
-            self.tell()
-        self._ended.set()
-        super().close()
+        with TELLING:
+            if self.has_told and not self._ended.is_set():
+                self.tell()
+            self._ended.set()
+            super().close()
 
     def _keep_telling(self) -> None:
         while not self._ended.wait(self.redraw_every_s if self.on_terminal else LINE_EVERY_S):
-            self.refresh() if self.on_terminal else self.tell()
+            with TELLING:
+                if not self._ended.is_set():
+                    self.refresh() if self.on_terminal else self.tell()
 
 
 def print_above(line: str) -> None:

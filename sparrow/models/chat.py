@@ -185,9 +185,8 @@ def tokenize(
     supervised = np.zeros(len(ids), dtype=bool)
     answers = [message for message in messages if message["role"] == "assistant"]
     for (start, end), answer in zip(spans, answers, strict=True):
-        if not answer.get("supervised", True):
-            continue
-        supervised |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
+        if answer.get("supervised", True):
+            supervised |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
     return TokenizedChat(ids, supervised, 0)
 
 
@@ -195,12 +194,18 @@ def expand(chat: TokenizedChat, tokens_of: Mapping[int, Sequence[np.ndarray]]) -
     """Put the tokens of what is shown, which are never learnt, in the place of its one token.
 
     `tokens_of` gives for the token that stands for an image or a video the tokens (int64) of each of them in order.
+
+    Raises:
+        DataError: If the chat template wrote more or fewer of them than there are.
     """
     ids = chat.input_ids
+    for placeholder, tokens in tokens_of.items():
+        written = np.count_nonzero(ids == placeholder)
+        if written != len(tokens):
+            raise DataError(f"the chat template shows {written} of {len(tokens)} images or videos", remedy=OTHERWISE)
     is_place = np.logical_or.reduce([ids == placeholder for placeholder in tokens_of])
     remaining = {placeholder: iter(tokens) for placeholder, tokens in tokens_of.items()}
     shown = [next(remaining[placeholder]) for placeholder in ids[is_place].tolist()]
-    assert len(shown) == sum(map(len, tokens_of.values())), f"{len(shown)} placeholders for {tokens_of.keys()}"
     lengths = np.ones(len(ids), np.int64)
     lengths[is_place] = [len(tokens) for tokens in shown]
     is_shown = np.repeat(is_place, lengths)
@@ -218,13 +223,11 @@ def control_tokens(tokenizer: Any, *placeholder_ids: int) -> frozenset[str]:
 def _check_texts(messages: Sequence[Mapping[str, Any]], control: Collection[str]) -> None:
     for message in messages:
         texts = [part["text"] for part in message["content"] if part["type"] == "text"]
-        for text in texts:
-            for token in control:
-                if token in text:
-                    raise DataError(
-                        f"a {message['role']} text holds the model's control token {token!r}",
-                        remedy="remove it from the record, or skip the sample with on_bad_sample=skip",
-                    )
+        if token := next((token for text in texts for token in control if token in text), None):
+            raise DataError(
+                f"a {message['role']} text holds the model's control token {token!r}",
+                remedy="remove it from the record, or skip the sample with on_bad_sample=skip",
+            )
         if message["role"] == "assistant" and not any(c.isprintable() and c != " " for text in texts for c in text):
             raise DataError(
                 "an assistant turn is blank, so that its end marker alone would be learnt",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoModelForImageTextToText
 
 from sparrow.core.errors import ConfigError
@@ -70,7 +69,7 @@ def tuning_table(backbone: Backbone, settings: Tuning, learning_rate: float) -> 
     totals = [0, 0]
     for name, part in backbone.parts().items():
         own = settings.parts[name]
-        counts = [_count(part, trainable_only=False), _count(part, trainable_only=True)]
+        counts = [sum(p.numel() for p in part.parameters() if p.requires_grad or of_all) for of_all in (True, False)]
         totals = [total + count for total, count in zip(totals, counts, strict=True)]
         rate = f"{learning_rate * own.learning_rate_multiplier:g}" if counts[1] else "-"
         rows.append((name, own.mode, f"{counts[0]:,}", f"{counts[1]:,}", rate))
@@ -83,7 +82,3 @@ def tuning_table(backbone: Backbone, settings: Tuning, learning_rate: float) -> 
         ).rstrip()
         for row in rows
     )
-
-
-def _count(part: nn.Module, *, trainable_only: bool) -> int:
-    return sum(p.numel() for p in part.parameters() if p.requires_grad or not trainable_only)

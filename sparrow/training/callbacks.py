@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,6 +25,7 @@ from sparrow.core.tables import counted
 from sparrow.data.batching import StepBatch
 from sparrow.data.plan import Plan
 from sparrow.training.module import FineTuning
+from sparrow.training.trouble import append, files_of, lines_of, read_failed, text_of
 
 log = logging.getLogger(__name__)
 MAX_LOGGED_FRAMES = 16
@@ -227,8 +227,8 @@ class RecordTrouble(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop what was noted, by however many ranks, of steps that are done again."""
         self._num_failed = sum(line["step"] < trainer.global_step for line in read_failed(self.folder))
-        for path in _files(self.folder, "failed", "skipped") if trainer.is_global_zero else ():
-            write_atomically(path, _text(line for line in _lines(path) if line["step"] < trainer.global_step))
+        for path in files_of(self.folder, "failed", "skipped") if trainer.is_global_zero else ():
+            write_atomically(path, text_of(line for line in lines_of(path) if line["step"] < trainer.global_step))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
@@ -236,10 +236,10 @@ class RecordTrouble(Callback):
         """Note the empty slots of the step, and a step that was left out."""
         assert isinstance(pl_module, FineTuning)
         rank = trainer.global_rank
-        _append(self.folder / f"failed-{rank}.jsonl", [{"step": batch.step, **s._asdict()} for s in batch.failed])
+        append(self.folder / f"failed-{rank}.jsonl", [{"step": batch.step, **s._asdict()} for s in batch.failed])
         if pl_module.not_finite:
             skipped = {"step": batch.step, "reason": pl_module.not_finite, "samples": batch.sample_ids}
-            _append(self.folder / f"skipped-{rank}.jsonl", [skipped])
+            append(self.folder / f"skipped-{rank}.jsonl", [skipped])
             if trainer.is_global_zero:
                 log.warning("%s; the step is left out", pl_module.not_finite)
         self._num_failed += round(pl_module.step_counts.failed)
@@ -247,33 +247,3 @@ class RecordTrouble(Callback):
             what = f"{counted(self._num_failed, 'sample')} could not be read while training; with those that the plan "
             remedy = f"fix what {self.folder}/failed-*.jsonl names and run again, or raise it"
             raise DataError(f"{what}rejected they are more than max_bad_fraction", remedy=remedy)
-
-
-def _append(path: Path, lines: list[dict[str, Any]]) -> None:
-    if lines:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(_text(lines))
-
-
-def _text(lines: Iterable[dict[str, Any]]) -> str:
-    return "".join(json.dumps(line) + "\n" for line in lines)
-
-
-def read_failed(folder: Path) -> list[dict[str, Any]]:
-    """The samples that no rank could read."""
-    return [line for path in _files(folder, "failed") for line in _lines(path)]
-
-
-def read_skipped_steps(folder: Path) -> list[int]:
-    """The steps that were left out, in order."""
-    return sorted({line["step"] for path in _files(folder, "skipped") for line in _lines(path)})
-
-
-def _files(folder: Path, *kinds: str) -> list[Path]:
-    return sorted(path for kind in kinds for path in folder.glob(f"{kind}-*.jsonl"))
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file; a kill may have cut the last one short."""
-    text = path.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

@@ -93,8 +93,8 @@ class Chooser:
         Raises:
             RunError: On all ranks, if there is none.
         """
-        chosen = [self._newest_whole(folder) if not _connected() or dist.get_rank() == 0 else None]
-        if _connected():
+        chosen = [self._newest_whole(folder) if not dist.is_initialized() or dist.get_rank() == 0 else None]
+        if dist.is_initialized():
             dist.broadcast_object_list(chosen, src=0)
         if chosen[0] is None:
             raise RunError(
@@ -232,7 +232,3 @@ def not_written(path: Path, error: BaseException) -> RunError:
         f"checkpoint {path} could not be written: {cause}; those before it are whole: free space or fix the "
         f"permissions, then run the same command with hydra.run.dir={path.parent.parent} to go on"
     )
-
-
-def _connected() -> bool:
-    return dist.is_available() and dist.is_initialized()

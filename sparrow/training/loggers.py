@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,17 +102,12 @@ def make_loggers(
     The `run_id` lets a resumed run go on in the same curves of Weights & Biases; figures of an earlier attempt from
     `first_step` on are replaced.
     """
-    loggers: list[Logger] = []
-    for kind, logger in settings.items():
-        if not logger.enabled:
-            continue
-        if kind == "tensorboard":
-            loggers.append(Curves(folder, record, first_step))
-        elif kind == "csv":
-            loggers.append(TidyCsv(folder / METRICS, record.run_id))
-        elif kind == "wandb":
-            loggers.append(_wandb(logger, folder, record))
-    return loggers
+    made: dict[str, Callable[[LoggerSettings], Logger]] = {
+        "tensorboard": lambda _: Curves(folder, record, first_step),
+        "csv": lambda _: TidyCsv(folder / METRICS, record.run_id),
+        "wandb": lambda logger: _wandb(logger, folder, record),
+    }
+    return [made[kind](logger) for kind, logger in settings.items() if logger.enabled]
 
 
 @contextmanager

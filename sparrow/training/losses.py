@@ -91,9 +91,8 @@ def _fused_sums(head: Any, hidden: Tensor, targets: Tensor, segments: Tensor, nu
     sums = []
     for number in range(num_segments):
         own = segments == number
+        loss = hidden.new_zeros(())
         if own.any():
             loss = liger_fused_linear_cross_entropy(hidden[own], weight, targets[own], reduction="sum")
-            sums.append(loss.float())
-        else:
-            sums.append(hidden.new_zeros((), dtype=torch.float32))
+        sums.append(loss.float())
     return torch.stack(sums)

@@ -2,9 +2,12 @@
 
 import io
 import logging
+import os
+import threading
 import time
 
 import pytest
+from tqdm import tqdm
 
 from sparrow.core import bars
 from sparrow.core.bars import Bar
@@ -49,3 +52,23 @@ def test_a_terminal_gets_a_bar_and_no_lines(every_tick, monkeypatch):
         time.sleep(0.12)
     assert "measuring:  50%" in terminal.getvalue()
     assert every_tick() == []
+
+
+def test_a_process_forked_while_a_bar_is_told_of_can_tell_of_its_own(monkeypatch):
+    told = threading.Event()
+
+    class Slow(Bar):
+        redraw_every_s = 0.01
+
+        def display(self, *_, **__):
+            told.set()
+            time.sleep(0.3)  # with the locks of tqdm held
+
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with Slow(total=1):
+        told.clear()
+        assert told.wait(5)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if tqdm.get_lock().th_lock.acquire(timeout=2) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -218,6 +218,11 @@ def test_a_system_turn_that_a_template_leaves_out_or_refuses_is_told(tmp_path):
             backbone.tokenize_chat([system, *TEXT_CHAT], [])
         choice = with_template("internvl3_1b", tmp_path / str(number), refusing * number + INTERNVL).template_choice
         assert choice == TemplateChoice("sparrow")
+    once = OWN_TURNS.replace("{% for part", "{% set asked = loop.first %}{% for part")
+    once = once.replace("if part.type == 'image'", "if part.type == 'image' and asked")
+    backbone = with_template("granite_docling", tmp_path / "once", once)
+    with pytest.raises(DataError, match=r"shows 2 of 3 images or videos; set backbone\.template=sparrow"):
+        backbone.tokenize_chat([*CHAT, {"role": "user", "content": CHAT[0]["content"][:1]}], [(64, 64)] * 3)
     rewriting = INTERNVL.replace("part.text", "(part.text | upper if message.role == 'system' else part.text)")
     choice = with_template("internvl3_1b", tmp_path / "rewriting", rewriting).template_choice
     assert choice.template == "checkpoint"

@@ -9,7 +9,8 @@ import torch.distributed as dist
 
 from sparrow.core.errors import RunError
 from sparrow.data.plan import Plan
-from sparrow.training.callbacks import RanksAgree, RecordTrouble, read_failed, read_skipped_steps
+from sparrow.training.callbacks import RanksAgree, RecordTrouble
+from sparrow.training.trouble import read_failed, read_skipped_steps
 
 
 def test_trouble_of_steps_before_the_resumed_one_is_kept(tmp_path):

@@ -1,6 +1,5 @@
 """Sizes of a study that share their first steps: the same models as runs by themselves, for fewer steps."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,8 +9,11 @@ from safetensors.torch import load_file
 from sparrow.commands.train import train
 from sparrow.core.errors import ConfigError
 from sparrow.runs.record import RunRecord
+from sparrow.training import trunk as trunk_module
 from sparrow.training.checkpoints import SaveCheckpoints
-from tests.conftest import losses_of
+from sparrow.training.trunk import Trunk
+from tests.conftest import SMALL_RUN, losses_of
+from tests.forks import run_ranks
 
 SHARED = ["schedule=wsd", "schedule.decay_ratio=0.25", "batching.nested_order=true"]
 
@@ -69,7 +71,44 @@ def test_other_settings_share_nothing(settings, tmp_path):
         settings(*options, "mixture.num_samples=64", "optimizer.learning_rate=0.001"), tmp_path / "larger", name="other"
     )
     assert record.num_steps_taken_over == 0
-    shutil.rmtree(tmp_path / "cache" / "trunks")
+
+
+@pytest.mark.slow
+def test_two_ranks_go_on_from_the_smaller_size(cache_root, runs, tmp_path):
+    options = [*SHARED, "study.trunk=true", "strategy=ddp", "trainer.devices=2"]
+    for size in (24, 40):
+        arguments = [*SMALL_RUN, *options, f"mixture.num_samples={size}", f"hydra.run.dir={tmp_path / str(size)}"]
+        for done in run_ranks(2, ("train", *arguments), tmp_path, {"SPARROW_CACHE_ROOT": str(cache_root)}):
+            assert done.returncode == 0, done.stderr
+    assert RunRecord.load(tmp_path / "40").num_steps_taken_over == 2
+    last = max(losses_of(runs / "alone_40").items())
+    assert max(losses_of(tmp_path / "40").items()) == pytest.approx(last, rel=1e-4)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_what_is_shared_is_what_was_planned_and_counted_over_kills(tmp_path, caplog, sharded):
+    trunk = Trunk(tmp_path / "trunks", 2, str)
+    runs = [tmp_path / name for name in ("smaller", "other", "larger")]
+    saved = [run / "checkpoints" / "step=0000002.ckpt" for run in runs]
+    for path in saved[:2]:
+        path.parent.mkdir(parents=True)
+        if sharded:
+            path.mkdir()
+        (path / "shard" if sharded else path).write_text("weights")
+    (runs[0] / "failed-0.jsonl").write_text('{"step": 1}\n')
+    trunk.share(saved[0])
+    assert "not kept for larger sizes: some samples were not read" in caplog.text
+    assert not trunk.folder.exists()
+    for _ in range(2):  # two runs that end at once
+        trunk_module._link(saved[1], trunk.folder / "step=0000002-2.ckpt")
+    assert trunk.join(runs[2], saved[2].parent, is_main=True) == 2
+    (runs[2] / trunk_module.DECISION).unlink()  # as after a kill
+    assert trunk.join(runs[2], saved[2].parent, is_main=True) == 2
+    assert [path.name for path in saved[2].parent.iterdir()] == [saved[2].name]
+    longer = saved[2].with_name("step=0000003.ckpt")
+    longer.write_text("own")
+    (runs[2] / trunk_module.DECISION).unlink()
+    assert trunk.join(runs[2], saved[2].parent, is_main=True) == 0, "it has trained further by itself"
 
 
 @pytest.mark.parametrize(
