@@ -14,7 +14,7 @@ from typing import Any
 from sparrow.core.errors import RunError
 from sparrow.core.files import content_of
 from sparrow.core.tables import NOTHING, Table, duration
-from sparrow.runs.find import FoundRun, find_runs
+from sparrow.runs.find import ARCHIVE_PREFIX, FoundRun, find_runs
 from sparrow.runs.record import FILE_NAME, METRICS, RunRecord
 from sparrow.runs.settings import folder_name, former_name
 
@@ -64,20 +64,28 @@ def status_table(
     Raises:
         RunError: If the folder does not exist, or holds no run and no sweep.
     """
+    noted = [path.parent for path in sorted(folder.rglob(NOTE))]
+    submitted = [place for place in noted if ARCHIVE_PREFIX not in str(place.relative_to(folder))]
     try:
         runs = find_runs([folder])
     except RunError:
-        if not expected:
+        if not expected and not submitted:
             raise
         runs = []
     now = now or datetime.now(UTC)
     rows: list[tuple[str, ...]] = [(run.label, *_row(run, now, queue)) for run in runs]
-    submitted = [path.parent for path in folder.glob(f"*/{NOTE}")]
-    for job in expected:
-        if not any(job.is_of(run.record) if run.record else job.may_lie_in(run.folder) for run in runs):
-            job_id = next((_note(place).get("job_id", "") for place in submitted if job.may_lie_in(place)), "")
-            status = (queue or {}).get(job_id, "missing").lower()
-            rows.append((job.name, status, NOTHING, NOTHING, _in_queue(job_id, queue) if job_id else "no run.json yet"))
+    seen = {run.folder for run in runs}
+    missing = [
+        job
+        for job in expected
+        if not any(job.is_of(run.record) if run.record else job.may_lie_in(run.folder) for run in runs)
+    ]
+    for place in submitted:
+        if place not in seen:
+            job = next((job for job in missing if job.may_lie_in(place)), None)
+            missing = [other for other in missing if other is not job]
+            rows.append((job.name if job else place.name, *_submitted_row(_note(place), queue)))
+    rows += [(job.name, "missing", NOTHING, NOTHING, "no run.json yet") for job in missing]
     counts = Counter(row[1] for row in rows)
     return Table(
         f"{folder.resolve().name}: {', '.join(f'{number} {status}' for status, number in sorted(counts.items()))}",
@@ -104,8 +112,17 @@ def _row(run: FoundRun, now: datetime, queue: Mapping[str, str] | None) -> tuple
     if (queue or {}).get(job_id) == "PENDING":
         return "pending", steps, age, why
     if record.status == "running" and (silent_s is None or silent_s > LOST_AFTER_S):
-        return "lost", steps, age, "killed or hung: run the study again to go on from its last checkpoint"
+        first = f"scancel {job_id} and " if job_id in (queue or {}) else ""
+        return "lost", steps, age, f"killed or hung: {first}run the study again to go on from its last checkpoint"
     return record.status, steps, age, why
+
+
+def _submitted_row(note: Mapping[str, str], queue: Mapping[str, str] | None) -> tuple[str, str, str, str]:
+    """Of a job that SLURM was given and that has not written its record."""
+    job_id = note.get("job_id", "")
+    gone = queue is not None and job_id not in queue
+    left = f"; its output: {note['output']}" if gone and "output" in note else ""
+    return (queue or {}).get(job_id, "missing").lower(), NOTHING, NOTHING, _in_queue(job_id, queue) + left
 
 
 def _note(folder: Path) -> dict[str, str]:

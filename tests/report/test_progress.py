@@ -137,9 +137,31 @@ def test_slurm_jobs_have_their_ids_and_failed_ones_the_log_that_holds_their_erro
     assert found["mixture=e"][3] == "no run.json yet"
     assert f"log of study/b: {logs / '12_1_0_log.out'}\n" in status_text(study, jobs, queue)
     gone = dict(row[0::4] for row in status_table(study, jobs, NOW, {}).rows)
-    assert gone["mixture=d"] == "SLURM job 12_3 has left the queue"
+    assert gone["mixture=d"].startswith("SLURM job 12_3 has left the queue")
     unknown = dict(row[0::4] for row in status_table(study, jobs, NOW, None).rows)
     assert "whose queue cannot be read here" in unknown["study/a"]
+
+
+def test_submitted_jobs_without_a_record_are_listed_whether_their_sweep_is_known_or_not(tmp_path):
+    study, output = tmp_path / "study", "/logs/12_0_0_log.out"
+    for number, name in enumerate(["mixture-a+seed-0", "mixture-a+seed-1", "mixture-b+archived/archived-2026/mixture-c"]):
+        (study / name).mkdir(parents=True)
+        write_json(study / name / "slurm.json", {"job_id": f"12_{number}", "output": output})
+    queue, jobs = {"12_1": "PENDING"}, [ExpectedJob({"mixture": "a", "seed": seed}) for seed in (1, 2)]
+    assert [row[0::4] for row in status_table(study, jobs, NOW, queue).rows] == [
+        ("mixture-a+seed-0", f"SLURM job 12_0 has left the queue; its output: {output}"),
+        ("mixture=a seed=1", "SLURM job 12_1 is pending"),
+        ("mixture=a seed=2", "no run.json yet"),
+    ]
+    assert len(status_table(tmp_path, [], NOW, queue).rows) == 2, "also from a folder of several studies"
+
+
+def test_a_silent_job_that_slurm_still_holds_is_to_be_ended_first(tmp_path):
+    folder = add(tmp_path, "a", status="running", heartbeat_at=ago(7200))
+    write_json(folder / "slurm.json", {"job_id": "7"})
+    aged(folder, 7200)
+    (row,) = status_table(tmp_path, [], NOW, {"7": "RUNNING"}).rows
+    assert row[1] == "lost" and "scancel 7 and run the study again" in row[4]
 
 
 def test_watching_prints_again_and_needs_a_terminal(tmp_path, capsys, monkeypatch):

@@ -50,7 +50,7 @@ class ParallelLauncher(CheckedLauncher):
         waiting = [job for job in jobs if job.number not in results]
         before = {job.number: content_of(job.folder / FILE_NAME) for job in waiting}
         running: list[RankProcesses] = []
-        with _sigterm_as_ctrl_c(), SweepBar(jobs) as bar:
+        with _sigterm_as_ctrl_c(), SweepBar(jobs, results) as bar:
             try:
                 while waiting or running:
                     free = [gpu for gpu in gpus if not any(gpu in ranks.gpus for ranks in running)]
