@@ -25,24 +25,28 @@ LATEST = ("predictions/**/*", "checkpoints/**/*", "tensorboard/*", "events.out.t
 
 @dataclass(frozen=True)
 class ExpectedJob:
-    """A job of a stored sweep, by the values that the sweep gives its keys."""
+    """A job of the sweep that is stored in the folder `study`, by the values that the sweep gives its keys."""
 
     values: Mapping[str, Any]
+    study: Path
 
-    @property
-    def name(self) -> str:
-        """The values as they would be typed."""
-        return " ".join(f"{key}={value}" for key, value in self.values.items())
+    def name(self, folder: Path) -> str:
+        """The values as they would be typed, after the study where that is below the folder."""
+        values = " ".join(f"{key}={value}" for key, value in self.values.items())
+        return values if self.study == folder else f"{self.study.relative_to(folder)}: {values}"
 
-    def is_of(self, record: RunRecord) -> bool:
-        """Whether a run is this job."""
-        own = record.factors
-        return all(
-            key in own and (own[key] == value or str(own[key]) == str(value)) for key, value in self.values.items()
-        )
+    def is_of(self, run: FoundRun) -> bool:
+        """Whether a run is this job; one whose record cannot be read is by its name."""
+        if run.record is None:
+            return self.may_lie_in(run.folder)
+        own, given = run.record.factors, self.values.items()
+        fits = all(key in own and (own[key] == value or str(own[key]) == str(value)) for key, value in given)
+        return fits and run.folder.is_relative_to(self.study)
 
     def may_lie_in(self, folder: Path) -> bool:
-        """Whether a folder whose record cannot be read has this job's values in its name."""
+        """Whether a folder has this job's values in its name."""
+        if not folder.is_relative_to(self.study):
+            return False
         parts = {*folder.name.split(","), *folder.name.split("+")}
         own = ({named({key: value}) for named in (folder_name, former_name)} for key, value in self.values.items())
         return all(names & parts for names in own)
@@ -54,7 +58,7 @@ def status_table(
     now: datetime | None = None,
     queue: Mapping[str, str] | None = None,
 ) -> Table:
-    """A row a job of one study's folder, with what was expected of its last sweep and is not there.
+    """A row a job below a folder, with what was expected of the last sweep of each study and is not there.
 
     `queue` has the states of SLURM's jobs by their ids; None where it cannot be read.
 
@@ -75,17 +79,13 @@ def status_table(
     now = now or datetime.now(UTC)
     rows: list[tuple[str, ...]] = [(run.label, *_row(run, now, queue)) for run in runs]
     seen = {run.folder for run in runs}
-    missing = [
-        job
-        for job in expected
-        if not any(job.is_of(run.record) if run.record else job.may_lie_in(run.folder) for run in runs)
-    ]
+    missing = [job for job in expected if not any(map(job.is_of, runs))]
     for place in submitted:
         if place not in seen:
             job = next((job for job in missing if job.may_lie_in(place)), None)
             missing = [other for other in missing if other is not job]
-            rows.append((job.name if job else place.name, *_submitted_row(_note(place), queue)))
-    rows += [(job.name, "missing", NOTHING, NOTHING, "no run.json yet") for job in missing]
+            rows.append((job.name(folder) if job else place.name, *_submitted_row(_note(place), queue)))
+    rows += [(job.name(folder), "missing", NOTHING, NOTHING, "no run.json yet") for job in missing]
     counts = Counter(row[1] for row in rows)
     return Table(
         f"{folder.resolve().name}: {', '.join(f'{number} {status}' for status, number in sorted(counts.items()))}",
@@ -141,7 +141,7 @@ def _in_queue(job_id: str, queue: Mapping[str, str] | None) -> str:
 
 def failure_log(run: FoundRun) -> Path | None:
     """The log of a failed run that holds its error, of those in its folder and of its SLURM job, else the newest."""
-    if run.record is None or run.record.error is None:
+    if run.record is None or run.record.error is None or run.status != "failed":
         return None
     output = Path(_note(run.folder).get("output", run.folder / "none.out"))
     logs = [path for path in (*output.parent.glob("*_log.*"), *run.folder.glob("*.log")) if path.stat().st_size]
