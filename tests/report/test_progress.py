@@ -45,7 +45,9 @@ def test_each_status_has_its_row(tmp_path):
     add(tmp_path, "e", status="failed", heartbeat_at=ago(100), error=Failure("RuntimeError", "first\nout of memory"))
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "run.json").write_text("{")
-    found = rows(tmp_path, [ExpectedJob({"mixture": "a"}, tmp_path), ExpectedJob({"mixture": "g", "seed": 1}, tmp_path)])
+    found = rows(
+        tmp_path, [ExpectedJob({"mixture": "a"}, tmp_path), ExpectedJob({"mixture": "g", "seed": 1}, tmp_path)]
+    )
     assert found["a"] == ("done", "50 / 50", "-", "")
     assert found["b"] == ("running", "20 / 50", "45s ago", "")
     assert found["c"][:3] == ("lost", "20 / 50", "20m 00s ago")
@@ -150,7 +152,9 @@ def test_slurm_jobs_have_their_ids_and_failed_ones_the_log_that_holds_their_erro
 
 def test_submitted_jobs_without_a_record_are_listed_whether_their_sweep_is_known_or_not(tmp_path):
     study, output = tmp_path / "study", "/logs/12_0_0_log.out"
-    for number, name in enumerate(["mixture-a+seed-0", "mixture-a+seed-1", "mixture-b+archived/archived-2026/mixture-c"]):
+    for number, name in enumerate(
+        ["mixture-a+seed-0", "mixture-a+seed-1", "mixture-b+archived/archived-2026/mixture-c"]
+    ):
         (study / name).mkdir(parents=True)
         write_json(study / name / "slurm.json", {"job_id": f"12_{number}", "output": output})
     queue, jobs = {"12_1": "PENDING"}, [ExpectedJob({"mixture": "a", "seed": seed}, study) for seed in (1, 2)]
