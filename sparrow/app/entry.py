@@ -36,11 +36,11 @@ from sparrow.app.trained_defaults import as_trained, of_protocol
 from sparrow.app.user_errors import message_of
 from sparrow.core.errors import ConfigError, RunError
 from sparrow.core.files import content_of, user_path
+from sparrow.runs.settings import PROJECT_MARKER
 from sparrow.settings import SCHEMAS
 
 log = logging.getLogger(__name__)
 CONFIG_PATH = "pkg://sparrow.conf"
-MARKER = "sparrow.yaml"  # in the folder of a project, as `sparrow init` writes it
 
 
 def set_up() -> None:
@@ -61,7 +61,7 @@ def _quoted(argument: str) -> str:
 
 def _of_project(arguments: list[str]) -> list[str]:
     """The arguments with the `conf/` of the project in or below whose folder the command runs, unless they name one."""
-    root = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / MARKER).is_file()), None)
+    root = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / PROJECT_MARKER).is_file()), None)
     known, _ = hydra_utils.get_args_parser().parse_known_intermixed_args(arguments)
     if root is None or known.config_dir or known.config_path:
         return arguments

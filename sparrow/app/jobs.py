@@ -15,7 +15,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from sparrow.app.current_job import factors_of, is_sweep, run_folder
-from sparrow.app.launching.sequential import nested_launch
 from sparrow.app.parent import checked_with_parent, ensure_parent, refuse_other_run
 from sparrow.app.provenance import is_typed, origin_of
 from sparrow.app.schema import checked
@@ -39,9 +38,6 @@ QUIET = (
 def train_job(config: DictConfig) -> float | None:
     """Carry out a training run; returns the value of `study.metric`."""
     settings = checked_with_parent(config, ExperimentConfig)
-    devices, num_nodes = settings.trainer.devices, settings.trainer.num_nodes
-    if is_sweep() and devices > 1 and (wrong := nested_launch(devices, num_nodes)):
-        raise ConfigError(wrong)
     _refuse_folders_apart(settings)
     _refuse_checkpoint(settings, weights=True)
     refuse_other_run(settings, run_folder())

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sparrow.app.provenance import as_typed
@@ -44,8 +43,3 @@ class RememberSweep(Callback):
         overrides = parsed_overrides(config.hydra.sweeper.get("params") or {}, as_typed(config.hydra.overrides.task))
         swept = (override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override())
         RememberSweep.swept_keys = tuple(dict.fromkeys(swept))
-
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the folder, where this process carries the jobs out itself."""
-        if config.hydra.mode == RunMode.MULTIRUN:
-            self.remember(config)

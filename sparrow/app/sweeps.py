@@ -21,12 +21,18 @@ from sparrow.runs.settings import recorded_choice
 FILE_NAME = "multirun.yaml"
 
 
+WITHOUT_RECORD = ("prepare", "preview", "diversity")  # commands whose jobs leave no run.json
+
+
 def expected_jobs(folder: Path) -> list[ExpectedJob]:
-    """The jobs that the last sweep into a folder asked for: the product of its swept values.
+    """The jobs that the last sweep into each study in or below a folder asked for: the product of its swept values.
 
     None where no sweep is stored, or its jobs cannot be listed beforehand, as those of a search with Optuna.
     """
-    path = folder / FILE_NAME
+    return [job for path in sorted(folder.rglob(FILE_NAME)) for job in _jobs_of(path)]
+
+
+def _jobs_of(path: Path) -> list[ExpectedJob]:
     try:
         stored = OmegaConf.load(path)
         given = OmegaConf.select(stored, "hydra.sweeper.params", default=None) or {}
@@ -38,9 +44,10 @@ def expected_jobs(folder: Path) -> list[ExpectedJob]:
         swept |= {key: recorded_choice(values) for key, values in swept.items() if key in options_by_group()}
     except (OSError, YAMLError, OmegaConfBaseException, HydraException, AttributeError, TypeError, ValueError):
         return []
-    if not swept or not all(swept.values()):
+    command = OmegaConf.select(stored, "hydra.job.config_name", default=None)
+    if not swept or not all(swept.values()) or command in WITHOUT_RECORD:
         return []
-    return [ExpectedJob(dict(zip(swept, values, strict=True))) for values in product(*swept.values())]
+    return [ExpectedJob(dict(zip(swept, values, strict=True)), path.parent) for values in product(*swept.values())]
 
 
 def parsed_overrides(given: Mapping[str, Any], task: Sequence[str]) -> list[Override]:

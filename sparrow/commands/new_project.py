@@ -18,8 +18,8 @@ from sparrow.data.readers import read_records
 from sparrow.data.settings import Source
 from sparrow.data.sources import load_source
 from sparrow.evaluation.questions import read_questions
+from sparrow.runs.settings import PROJECT_MARKER
 
-MARKER = "sparrow.yaml"
 RECORDS = re.compile(r".*\.(json|jsonl|ndjson|csv|parquet)(\.gz|\.zst)?", re.IGNORECASE)
 NUM_LOOKED_AT = 50  # records and names of media, by which converter and media root are guessed
 QUESTIONS = {"question_id", "prompt", "GT"}  # fields of the released code's form
@@ -84,11 +84,11 @@ def new_project(folder: Path, data_folders: Sequence[Path], choices: Collection[
     texts = {f"conf/source/{file.name}.yaml": render("project/source.yaml.jinja", file=file) for file in sources}
     for file in benchmarks:
         texts[f"conf/benchmark/{file.name}.yaml"] = render("project/benchmark.yaml.jinja", file=file)
-    places = {"mixture.yaml": f"conf/mixture/{folder.name}.yaml", "README.md": "README.md", MARKER: MARKER}
-    places["experiment.yaml"] = f"conf/experiment/{folder.name}.yaml"
-    for template, place in places.items():
-        values = {"name": folder.name, "sources": sources, "benchmarks": benchmarks, "shown": shown}
-        texts[place] = render(f"project/{template}.jinja", **values)
+    values = {"name": folder.name, "sources": sources, "benchmarks": benchmarks, "shown": shown}
+    for group in ("mixture", "experiment"):
+        texts[f"conf/{group}/{folder.name}.yaml"] = render(f"project/{group}.yaml.jinja", **values)
+    for file_name in ("README.md", PROJECT_MARKER):
+        texts[file_name] = render(f"project/{file_name}.jinja", **values)
     for place, text in texts.items():
         write_atomically(folder / place, text)
     return f"{shown}\n{len(texts)} files in {folder}; its README.md has the commands"

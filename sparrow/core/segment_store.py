@@ -49,7 +49,8 @@ class SegmentStore:
                 tables = [table for file in files if (table := _whole_segment(file)) is not None]
             except FileNotFoundError:  # merged by another process meanwhile
                 continue
-            stored = _distinct(pa.concat_tables([_SCHEMA.empty_table(), *tables]))
+            table = pa.concat_tables([_SCHEMA.empty_table(), *tables])
+            stored = table.filter(~table["key"].to_pandas().duplicated().to_numpy())  # the first row of each key
             if len(files) > MAX_SEGMENTS:
                 merged = self._write(stored)
                 for file in files:
@@ -85,12 +86,6 @@ class SegmentStore:
         file = self.folder / f"{short_digest(content).hex()}.arrow"
         write_atomically(file, content)
         return file
-
-
-def _distinct(table: pa.Table) -> pa.Table:
-    """The first row of each key."""
-    repeated = table["key"].to_pandas().duplicated().to_numpy()
-    return table.filter(~repeated) if repeated.any() else table
 
 
 def _whole_segment(file: Path) -> pa.Table | None:

@@ -20,7 +20,7 @@ class _Wrapper(textwrap.TextWrapper):
 
     def _split(self, text: str) -> list[str]:
         words = re.split(r"(\s+)", text)
-        parts = (re.split(r"(?<=[_/,=])", word) if len(word) > self.width else [word] for word in words)
+        parts = (re.split(r"(?<=[_/,=+])", word) if len(word) > self.width else [word] for word in words)
         return [part for of_word in parts for part in of_word if part]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from sparrow.core.tables import counted
+
 
 def render(template: str, /, **values: Any) -> str:
     """A template with its values; in HTML they are escaped."""
@@ -22,5 +24,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["count"] = "{:,}".format
+    environment.filters |= {"count": "{:,}".format, "counted": counted}
     return environment

@@ -68,8 +68,7 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder:
     backbone.require_room(config.frames.max_frames)
     Evaluator(config).require_room(backbone)
     check_tuning(backbone, config.tuning)
-    nested = config.batching.nested_order
-    mixture = without_empty(scaled_down(config.mixture, config.sample_divisor), nested_order=nested)
+    nested, mixture = config.batching.nested_order, divided_mixture(config)
     sources = load_sources(config, mixture.sources)
     presentations = {name: presentation(config, part) for name, part in mixture.components.items()}
     inputs = PlanInputs(sources, presentations, backbone)
@@ -103,11 +102,9 @@ def prepare(config: ExperimentConfig, checkpoint: str | None = None, run_folder:
     plan = planned(drawn, inputs, config.batching, bad_samples=bad_samples)
     held_out = [replace(selection, rows=selection.held_out) for selection in drawn if selection.held_out]
     if held_out:
-        batching, bad_samples = (
-            replace(config.batching, num_epochs=1, nested_order=False),
-            BadSamples(config.on_bad_sample, 1.0),
-        )
-        plan = replace(plan, held_out=planned(held_out, inputs, batching, bad_samples=bad_samples))
+        batching = replace(config.batching, num_epochs=1, nested_order=False)
+        all_may_be_bad = BadSamples(config.on_bad_sample, 1.0)
+        plan = replace(plan, held_out=planned(held_out, inputs, batching, bad_samples=all_may_be_bad))
     if run_folder is not None:
         share_plan(plan, run_folder)
     return Prepared(sources, presentations, backbone, plan, checkpoint, notes)
@@ -194,6 +191,11 @@ def with_world(source: Source, world: WorldSettings, data_seed: int, cache_root:
     table = TABLES[source.world]
     folder = ensure_world(Path(cache_root), world, data_seed)
     return replace(source, converter=table.schema, files=[table.file], root=str(folder), media_root=table.media_root)
+
+
+def divided_mixture(config: ExperimentConfig) -> Mixture:
+    """The mixture that is drawn: divided by `sample_divisor`, without components that nothing is drawn of."""
+    return without_empty(scaled_down(config.mixture, config.sample_divisor), nested_order=config.batching.nested_order)
 
 
 def scaled_down(mixture: Mixture, divisor: int) -> Mixture:

@@ -15,7 +15,7 @@ from sparrow.core.errors import RunError
 from sparrow.core.files import content_of
 from sparrow.core.tables import NOTHING, Table, duration
 from sparrow.report.table_words import Row, worded
-from sparrow.runs.find import FoundRun, find_runs
+from sparrow.runs.find import ARCHIVE_PREFIX, FoundRun, find_runs
 from sparrow.runs.record import FILE_NAME, METRICS, RunRecord
 from sparrow.runs.settings import folder_name, former_name
 
@@ -26,24 +26,28 @@ LATEST = ("predictions/**/*", "checkpoints/**/*", "tensorboard/*", "events.out.t
 
 @dataclass(frozen=True)
 class ExpectedJob:
-    """A job of a stored sweep, by the values that the sweep gives its keys."""
+    """A job of the sweep that is stored in the folder `study`, by the values that the sweep gives its keys."""
 
     values: Mapping[str, Any]
+    study: Path
 
-    @property
-    def name(self) -> str:
-        """The values as they would be typed."""
-        return " ".join(f"{key}={value}" for key, value in self.values.items())
+    def name(self, folder: Path) -> str:
+        """The values as they would be typed, after the study where that is below the folder."""
+        values = " ".join(f"{key}={value}" for key, value in self.values.items())
+        return values if self.study == folder else f"{self.study.relative_to(folder)}: {values}"
 
-    def is_of(self, record: RunRecord) -> bool:
-        """Whether a run is this job."""
-        own = record.factors
-        return all(
-            key in own and (own[key] == value or str(own[key]) == str(value)) for key, value in self.values.items()
-        )
+    def is_of(self, run: FoundRun) -> bool:
+        """Whether a run is this job; one whose record cannot be read is by its name."""
+        if run.record is None:
+            return self.may_lie_in(run.folder)
+        own, given = run.record.factors, self.values.items()
+        fits = all(key in own and (own[key] == value or str(own[key]) == str(value)) for key, value in given)
+        return fits and run.folder.is_relative_to(self.study)
 
     def may_lie_in(self, folder: Path) -> bool:
-        """Whether a folder whose record cannot be read has this job's values in its name."""
+        """Whether a folder has this job's values in its name."""
+        if not folder.is_relative_to(self.study):
+            return False
         parts = {*folder.name.split(","), *folder.name.split("+")}
         own = ({named({key: value}) for named in (folder_name, former_name)} for key, value in self.values.items())
         return all(names & parts for names in own)
@@ -55,7 +59,7 @@ def status_table(
     now: datetime | None = None,
     queue: Mapping[str, str] | None = None,
 ) -> Table:
-    """A row a job of one study's folder, with what was expected of its last sweep and is not there.
+    """A row a job below a folder, with what was expected of the last sweep of each study and is not there.
 
     `queue` has the states of SLURM's jobs by their ids; None where it cannot be read.
 
@@ -65,20 +69,24 @@ def status_table(
     Raises:
         RunError: If the folder does not exist, or holds no run and no sweep.
     """
+    noted = [path.parent for path in sorted(folder.rglob(NOTE))]
+    submitted = [place for place in noted if ARCHIVE_PREFIX not in str(place.relative_to(folder))]
     try:
         runs = find_runs([folder])
     except RunError:
-        if not expected:
+        if not expected and not submitted:
             raise
         runs = []
     now = now or datetime.now(UTC)
     rows: list[Row] = [(run.label, *_row(run, now, queue)) for run in runs]
-    submitted = [path.parent for path in folder.glob(f"*/{NOTE}")]
-    for job in expected:
-        if not any(job.is_of(run.record) if run.record else job.may_lie_in(run.folder) for run in runs):
-            job_id = next((_note(place).get("job_id", "") for place in submitted if job.may_lie_in(place)), "")
-            status = (queue or {}).get(job_id, "missing").lower()
-            rows.append((job.name, status, NOTHING, NOTHING, _in_queue(job_id, queue) if job_id else "no run.json yet"))
+    seen = {run.folder for run in runs}
+    missing = [job for job in expected if not any(map(job.is_of, runs))]
+    for place in submitted:
+        if place not in seen:
+            job = next((job for job in missing if job.may_lie_in(place)), None)
+            missing = [other for other in missing if other is not job]
+            rows.append((job.name(folder) if job else place.name, *_submitted_row(_note(place), queue)))
+    rows += [(job.name(folder), "missing", NOTHING, NOTHING, "no run.json yet") for job in missing]
     counts = Counter(row[1] for row in rows)
     statuses = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
     return worded("status", rows, study=folder.resolve().name, counts=statuses)
@@ -101,8 +109,17 @@ def _row(run: FoundRun, now: datetime, queue: Mapping[str, str] | None) -> tuple
     if (queue or {}).get(job_id) == "PENDING":
         return "pending", steps, age, why
     if record.status == "running" and (silent_s is None or silent_s > LOST_AFTER_S):
-        return "lost", steps, age, "killed or hung: run the study again to go on from its last checkpoint"
+        first = f"scancel {job_id} and " if job_id in (queue or {}) else ""
+        return "lost", steps, age, f"killed or hung: {first}run the study again to go on from its last checkpoint"
     return record.status, steps, age, why
+
+
+def _submitted_row(note: Mapping[str, str], queue: Mapping[str, str] | None) -> tuple[str, str, str, str]:
+    """Of a job that SLURM was given and that has not written its record."""
+    job_id = note.get("job_id", "")
+    gone = queue is not None and job_id not in queue
+    left = f"; its output: {note['output']}" if gone and "output" in note else ""
+    return (queue or {}).get(job_id, "missing").lower(), NOTHING, NOTHING, _in_queue(job_id, queue) + left
 
 
 def _note(folder: Path) -> dict[str, str]:
@@ -121,7 +138,7 @@ def _in_queue(job_id: str, queue: Mapping[str, str] | None) -> str:
 
 def failure_log(run: FoundRun) -> Path | None:
     """The log of a failed run that holds its error, of those in its folder and of its SLURM job, else the newest."""
-    if run.record is None or run.record.error is None:
+    if run.record is None or run.record.error is None or run.status != "failed":
         return None
     output = Path(_note(run.folder).get("output", run.folder / "none.out"))
     logs = [path for path in (*output.parent.glob("*_log.*"), *run.folder.glob("*.log")) if path.stat().st_size]

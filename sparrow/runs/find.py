@@ -117,29 +117,26 @@ def _run_columns(run: FoundRun, factors: list[str]) -> dict[str, Any]:
         "folder": run.label,
         "status": run.status,
         "error": record.error.last_line if record.error else None,
-        "run_id": record.run_id,
-        "parent": record.parent,
-        "name": record.name,
-        "command": record.command,
+        **{name: getattr(record, name) for name in ("run_id", "parent", "name", "command")},
         **{f"factor.{name}": record.factors.get(name) for name in factors},
         **{name: record.config.get(name) for name in SEEDS},
         "num_samples": record.num_samples,
-        "num_requested": sum(counts.requested for counts in record.data.values()) if record.data else None,
-        "num_used": sum(counts.used for counts in record.data.values()) if record.data else None,
+        **{f"num_{what}": _total(record, what) for what in ("requested", "used")},
         "num_steps": record.num_steps,
         **{f"{kind}_tokens": count for kind, count in asdict(record.tokens).items()},
         "train_time_s": record.time_s.get("train"),
         "total_time_s": record.total_time_s,
         **{name: record.throughput.get(name) for name in _THROUGHPUT_COLUMNS},
         "device": "gpu" if record.on_gpu else "cpu" if record.peak_memory_bytes else None,
-        "device_hours": record.device_hours,
-        "gpu_hours": record.gpu_hours,
+        **{name: getattr(record, name) for name in ("device_hours", "gpu_hours")},
         **{f"peak_{device}_bytes": record.peak_memory_bytes.get(device) for device in ("host", "cuda")},
-        "final_loss": record.final_loss,
-        "manifest_hash": record.manifest_hash,
-        "revision": record.git.revision if record.git else None,
-        "dirty": record.git.dirty if record.git else None,
+        **{name: getattr(record, name) for name in ("final_loss", "manifest_hash")},
+        **{name: getattr(record.git, name, None) for name in ("revision", "dirty")},
     }
+
+
+def _total(record: RunRecord, what: str) -> int | None:
+    return sum(getattr(counts, what) for counts in record.data.values()) if record.data else None
 
 
 def _score_columns(run: FoundRun) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from pydantic import AfterValidator
 from sparrow.core.files import name_below
 from sparrow.core.settings import REQUIRED, AboveZero, AtLeast1, setting, settings
 
+PROJECT_MARKER = "sparrow.yaml"  # in the folder of a project, as `sparrow init` writes it
+
 
 @settings
 class Study:

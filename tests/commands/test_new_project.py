@@ -34,11 +34,11 @@ def test_a_project_has_what_lies_in_the_folders_and_commands_in_it_need_no_flag(
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[: len(FILES)] == [
         "clips.json: 3 samples, read by 'llava', source=clips, 1 of 1 media files in media/",
-        "exam.jsonl: 1 questions, benchmark=exam, 1 of 1 media files in media/",
+        "exam.jsonl: 1 question, benchmark=exam, 1 of 1 media files in media/",
         "lost.json: not used: none of its 1 media files is here, such as gone.mp4",
         "odd.csv: not used: no converter reads its records (fields: a, b)",
-        "texts/short.json: 1 samples, read by 'alpaca', source=short",
-        "texts/stories.jsonl: 1 samples, read by 'context_qa', source=stories",
+        "texts/short.json: 1 sample, read by 'alpaca', source=short",
+        "texts/stories.jsonl: 1 sample, read by 'context_qa', source=stories",
     ]
     project = tmp_path / "my_study"
     (project / "below").mkdir()

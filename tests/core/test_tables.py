@@ -52,12 +52,13 @@ def test_plain_text_marks_the_best():
 
 def test_plain_text_says_how_it_marks_and_keeps_identifiers_whole():
     name, long = "text_to_image.fallback_fonts", "mixture=world_video,num_samples=40000,clip_rare_share=0.0,seed=0"
-    table = Table("T", ("why",), [(f"set {name} to a font",), (long,)], note="the best is in bold")
+    folder = "study/mixture-video+num_samples-40000+clip-rare-share-0.0+seed-0"
+    table = Table("T", ("why",), [(f"set {name} to a font",), (long,), (folder,)], note="the best is in bold")
     lines = table.text(width=30).splitlines()
     assert name in lines
     assert lines[-1] == "the best is marked with *"
     assert all(len(line) <= 30 for line in lines)
-    assert long in "".join(lines)
+    assert long in "".join(lines) and "clip-rare-share-0.0+seed-0" in lines
 
 
 def test_numbers():

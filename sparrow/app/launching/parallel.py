@@ -20,7 +20,7 @@ from sparrow.app.launching.sweep_bar import SweepBar
 from sparrow.core.errors import ConfigError
 from sparrow.core.files import content_of
 from sparrow.core.settings import AtLeast1, setting, settings
-from sparrow.core.tables import duration
+from sparrow.core.tables import counted, duration
 from sparrow.runs.record import FILE_NAME
 
 JOBS_WITHOUT_GPU = 2
@@ -50,7 +50,7 @@ class ParallelLauncher(CheckedLauncher):
         waiting = [job for job in jobs if job.number not in results]
         before = {job.number: content_of(job.folder / FILE_NAME) for job in waiting}
         running: list[RankProcesses] = []
-        with _sigterm_as_ctrl_c(), SweepBar(jobs) as bar:
+        with _sigterm_as_ctrl_c(), SweepBar(jobs, results) as bar:
             try:
                 while waiting or running:
                     free = [gpu for gpu in gpus if not any(gpu in ranks.gpus for ranks in running)]
@@ -115,7 +115,8 @@ def _result(ranks: RankProcesses, before: bytes | None) -> JobReturn:
 def _stop(running: Sequence[RankProcesses]) -> None:
     """Let the runs save where they are; a second Ctrl-C kills them."""
     try:
-        print(f"{len(running)} runs save where they are; Ctrl-C again kills them", file=sys.stderr, flush=True)
+        told = "which the same command goes on with; Ctrl-C again kills them"
+        print(f"saving {counted(len(running), 'run')}, {told}", file=sys.stderr, flush=True)
         # SIGINT may be ignored, as where a shell started this in the background.
         _end(running, signal.SIGTERM)
     except KeyboardInterrupt:

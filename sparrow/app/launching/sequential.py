@@ -20,17 +20,6 @@ class SequentialValues:
     """What can be written under `hydra.launcher`: nothing."""
 
 
-def nested_launch(devices: int, num_nodes: int) -> str | None:
-    """What is wrong with a job of several ranks that a sweep carries out in its own process; None where nothing is."""
-    if devices * num_nodes == 1 or "LOCAL_RANK" in os.environ:
-        return None
-    parallel = "hydra/launcher=parallel, which starts all ranks of a job itself"
-    return (
-        f"trainer.devices={devices} on trainer.num_nodes={num_nodes} in a multirun: every child process would start "
-        f"the whole sweep again; use {'hydra/launcher=slurm for several nodes' if num_nodes > 1 else parallel}"
-    )
-
-
 class SequentialLauncher(CheckedLauncher):
     """Carries out the jobs as Hydra's own launcher does, and refuses beforehand what cannot work."""
 
@@ -39,8 +28,13 @@ class SequentialLauncher(CheckedLauncher):
     def carry_out(self, jobs: Sequence[Job], values: Any) -> Sequence[JobReturn]:
         """Carry out the jobs."""
         for job in jobs:
-            if job.ranks_per_node * job.num_nodes > 1 and (wrong := nested_launch(job.devices, job.num_nodes)):
-                raise ConfigError(wrong)
+            if job.ranks_per_node * job.num_nodes > 1 and "LOCAL_RANK" not in os.environ:
+                parallel = "hydra/launcher=parallel, which starts all ranks of a job itself"
+                raise ConfigError(
+                    f"trainer.devices={job.devices} on trainer.num_nodes={job.num_nodes} in a multirun: every child "
+                    "process would start the whole sweep again; "
+                    f"use {'hydra/launcher=slurm for several nodes' if job.num_nodes > 1 else parallel}"
+                )
         assert self.hydra_context is not None and self.task_function is not None and self.config is not None
         setup_globals()
         results = []

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -258,10 +258,9 @@ def _queue() -> dict[str, str]:
 
 def known_queue() -> dict[str, str] | None:
     """The states of the user's jobs; None where no SLURM answers."""
-    try:
+    with suppress(OSError, subprocess.SubprocessError):
         return _queue()
-    except (OSError, subprocess.SubprocessError):
-        return None
+    return None
 
 
 def _final_state(job_id: str) -> str:

@@ -19,15 +19,14 @@ from sparrow.core.errors import DataError
 from sparrow.core.files import write_atomically, write_json
 from sparrow.core.hashing import hash_order
 from sparrow.core.tables import Table
-from sparrow.data.mixture import draw, without_empty
-from sparrow.data.settings import Mixture
+from sparrow.data.mixture import draw
 from sparrow.evaluation.run_benchmarks import Evaluator
 from sparrow.instructions.extraction import clean, sample_instructions
 from sparrow.instructions.metrics import MetricEstimate
 from sparrow.instructions.settings import METRICS
 from sparrow.instructions.source_comparison import WHOLE, MeasuredSource, SourceComparison, compare, embed_all, mixed
 from sparrow.planning.order import selected_rows
-from sparrow.planning.run_inputs import load_sources, lost_by_dividing, page_counts, scaled_down
+from sparrow.planning.run_inputs import divided_mixture, load_sources, lost_by_dividing, page_counts
 from sparrow.settings import DiversityConfig
 
 log = logging.getLogger(__name__)
@@ -80,7 +79,7 @@ def _sample(config: DiversityConfig) -> tuple[dict[str, list[str]], list[str]]:
     }
     fewer = [f"{name} {len(own):,}" for name, own in texts.items() if len(own) < config.num_instructions]
     notes = [f"fewer than num_instructions={config.num_instructions:,}: {', '.join(fewer)}"] if fewer else []
-    notes += lost_by_dividing(config.mixture, _divided(config), config.sample_divisor)
+    notes += lost_by_dividing(config.mixture, divided_mixture(config), config.sample_divisor)
     if config.mixture.components and len(texts) > 1:
         texts[WHOLE] = mixed(texts, {name: len(own) for name, (_, own) in rows.items()}, config.num_instructions)
     return texts, notes
@@ -91,7 +90,7 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
     if not config.mixture.components:
         sources = load_sources(config, config.source)
         return {name: (name, range(len(sources[name]))) for name in config.source}, sources
-    mixture = _divided(config)
+    mixture = divided_mixture(config)
     sources = load_sources(config, mixture.sources)
     with closing(page_counts(config)) as pages:
         drawn = draw(
@@ -104,10 +103,6 @@ def _rows(config: DiversityConfig) -> tuple[dict[str, tuple[str, Sequence[int]]]
             nested_order=config.batching.nested_order,
         )
     return {selection.component: (selection.source, selection.rows) for selection in drawn}, sources
-
-
-def _divided(config: DiversityConfig) -> Mixture:
-    return without_empty(scaled_down(config.mixture, config.sample_divisor), nested_order=config.batching.nested_order)
 
 
 def _questions(config: DiversityConfig, notes: list[str]) -> dict[str, list[str]]:
