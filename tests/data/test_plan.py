@@ -296,7 +296,7 @@ def test_texts_that_are_shaped_are_counted_and_change_the_hash(settings, tmp_pat
     assert counts["complex_characters"] == 2
     assert "text: 2 characters are shaped by raqm or composed (NFC)" in reasons({"text": counts})
     told = "\n".join(reasons({"text": counts | {"sequential": 1, "interlaced": 1, "fallback": 2}}))
-    for line in ("1 video is decoded whole", "1 video is interlaced", "2 videos are read by PyAV"):
+    for line in ("1 video is decoded from the beginning", "1 video is interlaced", "2 videos are read by PyAV"):
         assert f"text: {line}" in told
     with pytest.raises(UnusableSamples, match=r"the text has Arabic that must be shaped, and .*basic does not"):
         prepare(settings(*text_source(tmp_path, ["سلام"]), "text_to_image.layout_engine=basic"))
