@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import sys
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
@@ -283,6 +284,13 @@ def test_a_component_has_frames_and_pages_of_its_own(settings, tmp_path):
         assert f"{key}.{message}" in str(caught.value)
     with pytest.raises(ConfigError, match=f"{key}.text_to_image.as_video: needs backbone.native_video=true"):
         settings(f"+{key}.text_to_image.as_video=true")
+
+
+def test_videos_are_planned_and_read_without_icu(settings, monkeypatch):
+    for name in ("icu4py", "icu4py.breakers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    prepared = prepare(settings("mixture=world_video", "mixture.num_samples=4"))
+    assert StepDataset(prepared.plan, prepared)[0].num_visual_tokens > 0
 
 
 def test_texts_that_are_shaped_are_counted_and_change_the_hash(settings, tmp_path):
