@@ -42,7 +42,7 @@ def test_help_and_cfg_answer_without_loading_torch(command, arguments, tmp_path)
         check=True,
         timeout=120,
     )
-    for library in ("torch", "transformers", "pytorch_lightning", "datasets", "pandas"):
+    for library in ("torch", "transformers", "pytorch_lightning", "datasets", "pandas", "icu4py"):
         assert f"| {library}\n" not in done.stderr, library
     if arguments == ["--help"]:
         assert "Three useful commands" in done.stdout

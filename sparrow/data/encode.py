@@ -78,7 +78,7 @@ class EncodedSample:
 
 
 class VideoReading(NamedTuple):
-    """How a planned video is read: decoded from beginning to end or by seeks, and decoded while planning or not."""
+    """How a planned video is read: from the beginning or by seeks, and decoded while planning or not."""
 
     is_sequential: int
     is_verified: int
@@ -88,7 +88,7 @@ class VideoReading(NamedTuple):
     @classmethod
     def of(cls, info: VideoInfo, *, is_verified: bool) -> VideoReading:
         """Of a video of which this is known."""
-        return cls(not info.is_proved, is_verified, info.is_interlaced, info.is_fallback)
+        return cls(not info.is_sought, is_verified, info.is_interlaced, info.is_fallback)
 
 
 NO_READING = VideoReading(0, 0, 0, 0)

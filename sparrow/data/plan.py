@@ -73,7 +73,7 @@ class Plan:
     Args:
         ledger: A row a requested sample: `component, source, row, sample_id, status` (used | rejected | failed),
             `reason, num_frames, num_pages` (those of the frames that are pages), `visual_tokens, text_tokens,
-            supervised_tokens, num_sequential` (videos that each reading decodes from beginning to end), `num_verified`
+            supervised_tokens, num_sequential` (videos that each reading decodes from the beginning), `num_verified`
             (videos decoded while planning), `num_interlaced, num_fallback` (videos that PyAV reads, not decord),
             `showing` (number of the repetition), `flops` (of training on it once).
         steps: For every optimizer step the positions in `ledger` of its samples, all ranks together.

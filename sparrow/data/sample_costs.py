@@ -22,8 +22,8 @@ from sparrow.data.supervised_loader import AtWork, Mapped, watched
 from sparrow.data.video_headers import CHUNK, PARALLEL_FROM, look_at_headers
 from sparrow.models.backbone import Backbone
 
-MEASURING_VERSION = 8
-PROBING_VERSION = 2  # raised whenever probing the same file comes to say something else
+MEASURING_VERSION = 9
+PROBING_VERSION = 3  # raised whenever probing the same file comes to say something else
 COUNTS = (
     *("num_frames", "num_pages", "visual_tokens", "text_tokens", "supervised_tokens"),
     *("missing_characters", "complex_characters", "num_sequential", "num_verified", "num_interlaced", "num_fallback"),

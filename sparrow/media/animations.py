@@ -27,7 +27,7 @@ class AnimationReader:
         MediaError: If it is damaged or over the pixel limit; from any method.
     """
 
-    is_proved, is_interlaced, is_fallback, transfer = True, False, False, ""
+    is_proved, is_sought, is_interlaced, is_fallback, transfer = False, False, False, False, ""
 
     def __init__(self, path: Path) -> None:
         with picture_errors():

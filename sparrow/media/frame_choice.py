@@ -62,13 +62,14 @@ class Clock:
 class VideoInfo(Clock):
     """What is known of a video without decoding it: enough to plan, and plain JSON values; sizes are as shown.
 
-    `is_proved` says whether the header alone proves it, and frames may be sought; `is_fallback`, whether decord was
-    asked for and showed other frames; `transfer` names that of HDR.
+    `is_proved` says whether the header alone proves it; `is_sought`, whether readings begin near the wanted frames, not
+    at the beginning; `is_fallback`, whether decord was asked for and showed other frames; `transfer` names that of HDR.
     """
 
     width_px: int
     height_px: int
     is_proved: bool = True
+    is_sought: bool = True
     is_interlaced: bool = False
     is_fallback: bool = False
     transfer: str = ""

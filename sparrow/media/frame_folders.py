@@ -74,7 +74,7 @@ class FolderReader:
         MediaError: If it holds no pictures, or, when read, pictures that are damaged or differ in size.
     """
 
-    is_proved, is_interlaced, is_fallback, transfer = True, False, False, ""
+    is_proved, is_sought, is_interlaced, is_fallback, transfer = True, True, False, False, ""
 
     def __init__(self, folder: VideoPath, fps: float | None) -> None:
         if fps is not None and not fps > 0:

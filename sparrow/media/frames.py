@@ -129,6 +129,7 @@ def _info(reader: Reader, size: tuple[int, int] | None = None) -> VideoInfo:
         width_px=width,
         height_px=height,
         is_proved=reader.is_proved,
+        is_sought=reader.is_sought,
         is_interlaced=reader.is_interlaced,
         is_fallback=reader.is_fallback,
         transfer=reader.transfer,

@@ -134,7 +134,7 @@ def all_frames(container: Any, stream: Any, index: VideoIndex) -> Iterator[Any]:
     first_key, is_whole = int(np.argmax(index.is_key)), not index.begins_within
     leading = index.num_leading if is_whole else 0
     has_left_out = has_key = has_any = False
-    for position, packet in enumerate(packets_of(container, stream)):
+    for position, (packet, _) in enumerate(packets_of(container, stream)):
         try:
             frames = packet.decode()
         except av.error.FFmpegError:

@@ -52,6 +52,7 @@ class VideoIndex:
         starts: Where decoding may begin, `Start` [n]; `NONE` for what is no key frame.
         last_duration: How long the last packet's frame stays.
         has_places: Whether the container says where packets are; else a seek would read all that lies before.
+        is_joined: Whether the clock starts again, so that the container's own times find no frame.
         is_proved: Whether each shown packet is known to be one frame at its time, so that frames may be sought.
     """
 
@@ -62,12 +63,18 @@ class VideoIndex:
     starts: np.ndarray
     last_duration: int
     has_places: bool = True
+    is_joined: bool = False
     is_proved: bool = False
 
     @property
     def times(self) -> np.ndarray:
         """Times of the shown frames, ascending."""
         return np.sort(self.pts[self.is_shown])
+
+    @property
+    def is_sought(self) -> bool:
+        """Whether a frame is decoded from a start near it, where there are several key frames."""
+        return self.is_proved and bool(self.is_key.sum() < 2 or (self.starts[1:] >= Start.OPEN).any())
 
     @property
     def is_cut(self) -> bool:
@@ -121,8 +128,11 @@ def read_index(path: Path, container: Any, stream: Any) -> VideoIndex:
     return index
 
 
-def packets_of(container: Any, stream: Any) -> Iterator[Any]:
-    """The packets of a stream; where its clock starts again, as in joined recordings, their times go on."""
+def packets_of(container: Any, stream: Any) -> Iterator[tuple[Any, int]]:
+    """The packets of a stream, and how much later they are than they say.
+
+    Where its clock starts again, as in joined recordings, their times go on.
+    """
     end, step, later = NO_TIME, 1, 0
     for packet in container.demux(stream):
         if packet.size and packet.pts is not None:
@@ -133,13 +143,13 @@ def packets_of(container: Any, stream: Any) -> Iterator[Any]:
             if packet.dts is not None:
                 packet.dts += later
             end, step = max(end, packet.pts), packet.duration or step
-        yield packet
+        yield packet, later
 
 
 def _is_proved(index: VideoIndex, codec: Any) -> bool:
     """Whether packets are frames, with distinct times and a key frame that is shown first."""
     is_clean = len(index.starts) and index.starts[0] >= Start.OPEN and index.starts.min() > Start.FIELDS
-    if codec.name not in _FRAME_PER_PACKET or not is_clean or not index.is_shown.any():
+    if codec.name not in _FRAME_PER_PACKET or index.is_joined or not is_clean or not index.is_shown.any():
         return False
     in_order = index.pts.min() == index.pts[0] != NO_TIME and (np.diff(index.times) > 0).all()
     has_units = codec.name != "hevc" or (codec.extradata or b"")[:1] == b"\x01"  # with their lengths before them
@@ -148,17 +158,17 @@ def _is_proved(index: VideoIndex, codec: Any) -> bool:
 
 def _from_packets(container: Any, stream: Any, size: int) -> VideoIndex:
     codec, packets, end = stream.codec_context, [], size
-    for packet in packets_of(container, stream):
+    for packet, later in packets_of(container, stream):
         if packet.size:
             end = (packet.pos or 0) + packet.size
             start = start_at(codec, bytes(memoryview(packet)[:HEAD_BYTES])) if packet.is_keyframe else Start.NONE
             is_shown = not packet.is_discard and _is_shown(codec.name, packet)
             times = (NO_TIME if time is None else time for time in (packet.pts, packet.dts))
-            packets.append((*times, packet.is_keyframe, is_shown, start, packet.duration or 0))
+            packets.append((*times, packet.is_keyframe, is_shown, start, packet.duration or 0, later))
     if container.format.name == "yuv4mpegpipe" and end < size:
         raise _cut_short("its last frame is incomplete")
-    pts, dts, keys, shown, starts, durations = np.array(packets, np.int64).reshape(-1, 6).T
-    return VideoIndex(pts, dts, keys > 0, shown > 0, starts, int(durations[-1:].sum()))
+    pts, dts, keys, shown, starts, durations, later_by = np.array(packets, np.int64).reshape(-1, 7).T
+    return VideoIndex(pts, dts, keys > 0, shown > 0, starts, int(durations[-1:].sum()), is_joined=bool(later_by.any()))
 
 
 def _is_shown(codec: str, packet: Any) -> bool:

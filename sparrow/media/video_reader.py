@@ -32,8 +32,9 @@ _INTERLACED = (2, 3, 4, 5)  # FFmpeg's `AVFieldOrder`
 class VideoFileReader:
     """The best video stream of a file.
 
-    `is_proved` says whether frames are sought; else every reading decodes the file from beginning to end. `is_fallback`
-    says whether PyAV read it although decord was asked for, which showed other frames.
+    `is_proved` says whether the header proves its frames, `is_sought` whether they are decoded from starts near them;
+    else every reading begins at the beginning. `is_fallback` says whether PyAV read it although decord was asked for,
+    which showed other frames.
 
     Raises:
         MediaError: If the file is no video, is truncated or damaged, or has no video stream; from any method.
@@ -52,7 +53,7 @@ class VideoFileReader:
             self.is_interlaced = codec.field_order in _INTERLACED
             self._stated_transfer = codec.color_trc
             self.transfer = hdr_transfer(codec.color_trc)
-        self.is_proved, self.is_fallback = self._index.is_proved, False
+        self.is_proved, self.is_sought, self.is_fallback = self._index.is_proved, self._index.is_sought, False
         self.clock = self._clock_of(self._stated_times())
 
     def size(self) -> tuple[int, int]:
@@ -73,7 +74,7 @@ class VideoFileReader:
             try:
                 return self._checked(indices, self._at_times(indices))
             except Disproved:
-                self.is_proved = False
+                self.is_proved = self.is_sought = False
         return self._checked(indices, self._from_all(indices))
 
     def _at_times(self, indices: Sequence[int]) -> np.ndarray:

@@ -15,7 +15,10 @@ _BY_REASON = {
     "rejected_by_reason": "rejected",
 }
 _REMARKS = {  # by count: of what, and what is said of them
-    "sequential": ("video", "decoded whole at each reading, as no header proves it; set batching.cache_frames=true"),
+    "sequential": (
+        "video",
+        "decoded from the beginning at each reading, as no later start is proved; set batching.cache_frames=true",
+    ),
     "interlaced": ("video", "interlaced and shown so, two fields a frame"),
     "fallback": ("video", "read by PyAV, since decord gives other frames"),
     "complex_characters": ("character", "shaped by raqm or composed (NFC)"),

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import sys
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
@@ -285,6 +286,13 @@ def test_a_component_has_frames_and_pages_of_its_own(settings, tmp_path):
         settings(f"+{key}.text_to_image.as_video=true")
 
 
+def test_videos_are_planned_and_read_without_icu(settings, monkeypatch):
+    for name in ("icu4py", "icu4py.breakers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    prepared = prepare(settings("mixture=world_video", "mixture.num_samples=4"))
+    assert StepDataset(prepared.plan, prepared)[0].num_visual_tokens > 0
+
+
 def test_texts_that_are_shaped_are_counted_and_change_the_hash(settings, tmp_path):
     """A run that was planned where they were drawn letter by letter does not go on with other pages."""
     texts = ["a red circle", "a red cercle\u0301"]
@@ -296,7 +304,7 @@ def test_texts_that_are_shaped_are_counted_and_change_the_hash(settings, tmp_pat
     assert counts["complex_characters"] == 2
     assert "text: 2 characters are shaped by raqm or composed (NFC)" in reasons({"text": counts})
     told = "\n".join(reasons({"text": counts | {"sequential": 1, "interlaced": 1, "fallback": 2}}))
-    for line in ("1 video is decoded whole", "1 video is interlaced", "2 videos are read by PyAV"):
+    for line in ("1 video is decoded from the beginning", "1 video is interlaced", "2 videos are read by PyAV"):
         assert f"text: {line}" in told
     with pytest.raises(UnusableSamples, match=r"the text has Arabic that must be shaped, and .*basic does not"):
         prepare(settings(*text_source(tmp_path, ["سلام"]), "text_to_image.layout_engine=basic"))

@@ -498,6 +498,7 @@ def test_an_animated_picture_has_its_own_times(tmp_path: Path, suffix: str) -> N
     )
     info = probe_video(path)
     assert (info.num_frames, info.width_px, info.height_px) == (5, 32, 16)
+    assert not info.is_sought  # all frames are decoded whenever it is opened
     assert info.starts_s == pytest.approx((0, 0.1, 0.2, 0.8, 0.9)) and info.duration_s == pytest.approx(1.0)
     frames, times_s = read_frames(path, FramePolicy("fps", fps=4.0))
     assert planned_frames(info, FramePolicy("fps", fps=4.0)) == [0, 2]

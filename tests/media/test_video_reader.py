@@ -347,6 +347,8 @@ def test_joined_recordings_go_on_in_time(tmp_path: Path, suffix: str, codec: str
     assert [index_of(frame) for frame in clip.frames] == 2 * list(range(36))
     assert clip.times_s == pytest.approx([i / 24 for i in range(72)], abs=2e-3)
     assert info.duration_s == pytest.approx(3, abs=1e-2)
+    header = look_at_header(path, ALL)
+    assert not header.is_proved and not header.is_sought  # what its container says of the second part leads nowhere
 
 
 def with_global_index(source: Path, folder: Path) -> Path:
@@ -443,7 +445,9 @@ def test_a_refreshed_stream_that_was_cut_begins_where_it_is_whole_again(tmp_path
 
 def test_a_refreshed_stream_is_not_sought_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Decoding, "seek", lambda *_: pytest.fail("sought"))
-    assert len(read_frames(refreshed(tmp_path / "clip.mp4"), FramePolicy(max_frames=4))[0]) == 4
+    clip, info = read_with_info(refreshed(tmp_path / "clip.mp4"), FramePolicy(max_frames=4))
+    assert len(clip.frames) == 4
+    assert info.is_proved and not info.is_sought
 
 
 def joined(first: Path, second: Path, target: Path) -> Path:
