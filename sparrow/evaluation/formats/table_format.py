@@ -76,7 +76,7 @@ class Table:
             what = f"there are no prompts of the protocol {reading.protocol!r}"
             raise DataError(what, where=f"benchmark '{benchmark}'", remedy="set its protocol to official")
         names = {task: f"{constants.get('file', task)}.json" for task, constants in self.tasks.items()}
-        paths = (
+        paths: Iterable[tuple[str, Path]] = (
             task_files(location, names, reading, self.folder).items()
             if self.tasks
             else [(path.stem, path) for path in find_files(location, self.files, benchmark=benchmark)]
