@@ -172,9 +172,15 @@ def test_a_sweep_with_a_failing_job_reports_both(sparrow, tmp_path):
     assert records_in(tmp_path / "outputs/two")["num_samples-16"] == records["num_samples-16"]
 
 
-def test_two_processes_give_the_losses_of_one(sparrow_process, tmp_path):
-    for name, extra in (("one", []), ("two", ["strategy=ddp", "trainer.devices=2"])):
-        done = sparrow_process("train", *SMALL_RUN, *extra, f"hydra.run.dir={tmp_path / name}")
+@pytest.mark.parametrize("ranks_are_forks", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_two_processes_give_the_losses_of_one(sparrow, sparrow_process, tmp_path, cache_root, ranks_are_forks):
+    one = ("train", *SMALL_RUN, f"hydra.run.dir={tmp_path / 'one'}")
+    two = ("train", *SMALL_RUN, "strategy=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}")
+    if ranks_are_forks:
+        outcomes = [sparrow(*one), *run_ranks(2, two, tmp_path, {"SPARROW_CACHE_ROOT": str(cache_root)})]
+    else:
+        outcomes = [sparrow_process(*one), sparrow_process(*two)]
+    for done in outcomes:
         assert done.returncode == 0, done.stderr
     one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
     assert len(one) == 3

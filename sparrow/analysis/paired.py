@@ -205,7 +205,7 @@ def _check_same_questions(first: Predictions, second: Predictions, metric: str) 
         what = f"{changed} of {len(first)} questions were asked in other words"
     elif metric == MACRO and (moved := np.sum(first.categories != second.categories)):
         what = f"{moved} of {len(first)} questions have another category, and the score is their mean"
-    elif len(versions := {int(run.reply_rules.max()) for run in (first, second)} - {-1}) > 1:
+    elif len(versions := {*first.reply_rules.tolist(), *second.reply_rules.tolist()} - {-1}) > 1:
         named = " and ".join(str(v or "0 (of before they had one)") for v in sorted(versions))
         what = f"the replies were read by the versions {named} of the rules"
         raise DataError(what, remedy="`sparrow rescore` both runs")

@@ -111,7 +111,6 @@ FAULTS = [
         "letters can only be scored where the options are shown",
     ),
     ({f"{ASKED}.world": None}, f"{ASKED}.world", "no generated table can take its place; set use_world=false"),
-    ({f"{ASKED}.subtitles": "on"}, f"{ASKED}.subtitles", "multiple_choice has no subtitles; set it to off"),
     ({f"{ASKED}.num_questions": 0}, f"{ASKED}.num_questions", "must be at least 1, or null, is 0"),
     ({"max_bad_fraction": 1.01}, "max_bad_fraction", "must lie between 0 and 1, is 1.01"),
     ({"max_bad_fraction": -0.01}, "max_bad_fraction", "must lie between 0 and 1, is -0.01"),

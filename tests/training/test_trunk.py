@@ -24,25 +24,25 @@ def weights(folder):
 
 @pytest.fixture(scope="module")
 def runs(settings, tmp_path_factory):
-    """Runs of 3, 5 and 8 steps, in two folders each: sharing steps, and by themselves."""
-    root, cache = tmp_path_factory.mktemp("trunk"), tmp_path_factory.mktemp("cache")
+    """Runs of 3, 5 and 8 steps that share steps, and one of 8 steps by itself."""
+    root = tmp_path_factory.mktemp("trunk")
     for size in (24, 40, 64):
-        config = settings(*SHARED, "study.trunk=true", f"mixture.num_samples={size}", f"paths.cache_root={cache}")
+        config = settings(*SHARED, "study.trunk=true", f"mixture.num_samples={size}", f"paths.cache_root={root}")
         train(config, root / f"shared_{size}", name="shared")
-        train(replace(config, study=replace(config.study, trunk=False)), root / f"alone_{size}", name="alone")
+    train(replace(config, study=replace(config.study, trunk=False)), root / "alone_64", name="alone")
     return root
 
 
-@pytest.mark.parametrize(("size", "taken_over"), [(24, 0), (40, 2), (64, 3)])
-def test_a_size_goes_on_from_the_smaller_one_to_the_model_of_a_run_by_itself(runs, size, taken_over):
-    record = RunRecord.load(runs / f"shared_{size}")
-    assert (record.num_steps_taken_over, record.num_steps_done) == (taken_over, size // 8)
-    own, alone = losses_of(runs / f"shared_{size}"), losses_of(runs / f"alone_{size}")
-    assert own.items() <= alone.items() and len(own) == len(alone) - taken_over
-    for name, tensor in weights(runs / f"alone_{size}").items():
-        assert torch.equal(tensor, weights(runs / f"shared_{size}")[name]), name
+def test_a_size_goes_on_from_the_smaller_one_to_the_model_of_a_run_by_itself(runs):
+    records = [RunRecord.load(runs / f"shared_{size}") for size in (24, 40, 64)]
+    assert [(r.num_steps_taken_over, r.num_steps_done) for r in records] == [(0, 3), (2, 5), (3, 8)]
+    own, alone = losses_of(runs / "shared_64"), losses_of(runs / "alone_64")
+    assert own.items() <= alone.items() and len(own) == 5
+    for name, tensor in weights(runs / "alone_64").items():
+        assert torch.equal(tensor, weights(runs / "shared_64")[name]), name
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_in_its_decay_resumes_exactly(settings, runs, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     options = [*SHARED, "study.trunk=true", f"paths.cache_root={cache}", "checkpointing.every_n_steps=1"]
@@ -64,13 +64,9 @@ def test_a_run_that_is_killed_in_its_decay_resumes_exactly(settings, runs, tmp_p
         assert torch.equal(tensor, weights(tmp_path / "larger")[name]), name
 
 
-def test_other_settings_share_nothing(settings, tmp_path):
-    options = [*SHARED, "study.trunk=true", f"paths.cache_root={tmp_path / 'cache'}"]
-    train(settings(*options, "mixture.num_samples=24"), tmp_path / "smaller", name="smaller")
-    record = train(
-        settings(*options, "mixture.num_samples=64", "optimizer.learning_rate=0.001"), tmp_path / "larger", name="other"
-    )
-    assert record.num_steps_taken_over == 0
+def test_other_settings_share_nothing(settings, runs, tmp_path):
+    options = [*SHARED, "study.trunk=true", "mixture.num_samples=64", f"paths.cache_root={runs}"]
+    assert train(settings(*options, "optimizer.learning_rate=0.001"), tmp_path, name="other").num_steps_taken_over == 0
 
 
 @pytest.mark.slow
@@ -81,7 +77,7 @@ def test_two_ranks_go_on_from_the_smaller_size(cache_root, runs, tmp_path):
         for done in run_ranks(2, ("train", *arguments), tmp_path, {"SPARROW_CACHE_ROOT": str(cache_root)}):
             assert done.returncode == 0, done.stderr
     assert RunRecord.load(tmp_path / "40").num_steps_taken_over == 2
-    last = max(losses_of(runs / "alone_40").items())
+    last = max(losses_of(runs / "shared_40").items())
     assert max(losses_of(tmp_path / "40").items()) == pytest.approx(last, rel=1e-4)
 
 
