@@ -47,7 +47,7 @@ def test_both_arms_finish_and_end_in_a_table_and_a_picture(quickstart):
 @pytest.mark.parametrize("kind", ["colour", "shape"])
 def test_what_short_clips_show_is_seen(quickstart, mixture, kind):
     """Above what guessing exceeds in 5 % of cases, and above the interval of the same model without frames."""
-    scores = RunRecord.load(quickstart[0] / "outputs/quickstart" / f"mixture={mixture}").scores["world_short"]
+    scores = RunRecord.load(quickstart[0] / "outputs/quickstart" / f"mixture-{mixture}").scores["world_short"]
     after, blind = scores["after"].by_category[kind], scores["blind"].by_category[kind]
     assert after.accuracy > chance_bound(after.chance, after.num_questions)
     assert after.accuracy > blind.high
