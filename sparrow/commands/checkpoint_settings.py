@@ -121,4 +121,4 @@ def _compared(config: EvaluateConfig) -> Iterator[tuple[str, Any]]:
         if value is not None or not key.startswith("backbone."):  # which leaves that to the checkpoint
             yield from leaves(value, key)
     for name, benchmark in config.benchmark.items():
-        yield from leaves(identity(benchmark), f"benchmark.{name}")
+        yield from leaves(identity(benchmark, whole=True), f"benchmark.{name}")

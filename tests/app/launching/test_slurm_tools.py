@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import SMALL_RUN, SMALL_WORLD
 
 TOOLS = {
-    "sbatch": 'for script; do :; done; cp "$script" submitted.sh; printf "12_0\\n12_1\\n" > queue; echo job 12',
+    "sbatch": 'for script; do :; done; cp "$script" submitted.sh; printf "12_0 PENDING\\n12_1 PENDING\\n" > queue; echo job 12',
     "squeue": "cat queue 2>/dev/null || true",
     "srun": "",
     "scontrol": "",
