@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 CODE := sparrow tests benchmarks
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+PROCESSES := 2
 
 .PHONY: quickstart test test-slow test-all test-slurm check check-types check-style docs hooks clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/sparrow train experiment=quickstart
 
+# Three processes on two cores: fast tests wait for processes and timers a quarter of their time.
+test: PROCESSES := 3
 test: check
 	$(PYTEST) -m "not slow and not exhaustive"
 
